@@ -1,0 +1,87 @@
+"""Every error that domino-onnx raises on purpose.
+
+::
+
+    DominoError                        exit code 1
+    ├── DependencyError                a package is missing, doubled or too old
+    ├── ModelError                     the model can't be read, is invalid or unsafe to read
+    │   └── UnsupportedOperatorError   operators without a torch counterpart, all of them at once
+    ├── DataError                      calibration or evaluation data that doesn't fit
+    ├── PlanError                      a plan that is malformed or made for another model
+    │   └── BudgetError                a budget that can't be met; says what can
+    ├── RecoveryError                  finetuning diverged
+    ├── OutputError                    the output can't or mustn't be written
+    └── CheckFailed                    exit code 3: the file was written, a gate was not met
+
+click's usage errors keep exit code 2, an interruption 130. A weight that can't be pruned is not an error: it is a
+:class:`domino_onnx.scheme.Skip` with its reason.
+
+Each message says what failed, where (file, node, initializer), what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = [
+    "BudgetError",
+    "CheckFailed",
+    "DataError",
+    "DependencyError",
+    "DominoError",
+    "ModelError",
+    "OutputError",
+    "PlanError",
+    "RecoveryError",
+    "UnsupportedOperatorError",
+]
+
+
+class DominoError(Exception):
+    """Base class of every error raised on purpose; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class DependencyError(DominoError):
+    """A package that the work needs is missing, installed twice under two names, or too old."""
+
+
+class ModelError(DominoError):
+    """The model can't be read, isn't a valid ONNX model, or asks for files outside its folder."""
+
+
+class UnsupportedOperatorError(ModelError):
+    """Operators that the torch bridge doesn't know; `operators` names all of them, sorted."""
+
+    def __init__(self, operators: Iterable[str]) -> None:
+        self.operators = tuple(sorted(set(operators)))
+        super().__init__(
+            f"no torch counterpart for {len(self.operators)} operator(s) of this model: {', '.join(self.operators)}"
+        )
+
+
+class DataError(DominoError):
+    """Calibration or evaluation data whose names, shapes, types or values don't fit the model."""
+
+
+class PlanError(DominoError):
+    """A plan that is malformed, or that was made for another model."""
+
+
+class BudgetError(PlanError):
+    """A budget that no choice of schemes meets; the message says what is reachable."""
+
+
+class RecoveryError(DominoError):
+    """Finetuning diverged and could not be brought back."""
+
+
+class OutputError(DominoError):
+    """The output exists, is the input itself, or can't be written."""
+
+
+class CheckFailed(DominoError):
+    """A file was written (or verified) and does not hold what it promises."""
+
+    exit_code = 3
