@@ -1,0 +1,142 @@
+"""External tensor data: resolved safely inside the model's folder, read through a memory map.
+
+What the ONNX package, ONNX Runtime and others refuse differs; this resolver refuses all of it: absolute paths, paths
+that leave the folder, symbolic and hard links, anything that isn't a regular file, ranges outside the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from domino_onnx.errors import ModelError
+
+__all__ = ["ExternalRange", "is_external", "read_range", "resolve"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExternalRange:
+    """Bytes `offset` to `offset + length` of `path`, which the file calls `location`."""
+
+    path: Path
+    location: str
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """Offset of the first byte behind the range."""
+        return self.offset + self.length
+
+
+def is_external(tensor: TensorProto) -> bool:
+    """Whether a tensor's bytes lie in another file."""
+    return tensor.data_location == TensorProto.EXTERNAL
+
+
+def resolve(tensor: TensorProto, folder: Path) -> ExternalRange:
+    """Where a tensor's external bytes lie.
+
+    Raises
+    ------
+    ModelError
+        If the location is unsafe, the file is missing, or the range doesn't fit the file or the tensor's shape.
+    """
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    path = _safe_path(location, folder, tensor.name)
+    size = path.stat().st_size
+    offset = _number(entries, "offset", 0, tensor.name)
+    needed = declared_bytes(tensor)
+    length = _number(entries, "length", size - offset if needed is None else needed, tensor.name)
+    if offset + length > size:
+        raise ModelError(
+            f"tensor {tensor.name!r}: bytes {offset} to {offset + length} lie outside {location!r}, "
+            f"which has {size} bytes; the data file is cut short or belongs to another model"
+        )
+    if needed is not None and length != needed:
+        raise ModelError(f"tensor {tensor.name!r}: its shape needs {needed} bytes, the file declares {length}")
+    return ExternalRange(path, location, offset, length)
+
+
+def read_range(tensor: TensorProto, where: ExternalRange) -> NDArray[np.generic]:
+    """The tensor's values as a read-only memory map."""
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    shape = tuple(tensor.dims)
+    if not where.length:
+        return np.zeros(shape, dtype)
+    descriptor = os.open(where.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    with os.fdopen(descriptor, "rb") as stream:
+        raw = np.memmap(stream, dtype=np.uint8, mode="r", offset=where.offset, shape=(where.length,))
+    return raw.view(dtype).reshape(shape)
+
+
+def declared_bytes(tensor: TensorProto) -> int | None:
+    """Bytes that the declared shape and type need; None for types that aren't stored in whole bytes, or strings."""
+    if tensor.data_type in (TensorProto.UNDEFINED, TensorProto.STRING):
+        return None
+    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    packed = tensor.data_type not in _WHOLE_BYTES
+    return None if packed else math.prod(tensor.dims) * dtype.itemsize
+
+
+_WHOLE_BYTES = frozenset(
+    value
+    for name, value in TensorProto.DataType.items()
+    if name not in ("UNDEFINED", "STRING") and not name.endswith(("INT4", "INT2", "FLOAT4E2M1"))
+)
+
+
+def _number(entries: dict[str, str], key: str, default: int, name: str) -> int:
+    text = entries.get(key)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise ModelError(f"tensor {name!r}: external {key} {text!r} is not a non-negative number")
+    return int(text)
+
+
+def _safe_path(location: str, folder: Path, name: str) -> Path:
+    if not location or "\0" in location or "\\" in location or os.path.isabs(location):
+        raise ModelError(
+            f"tensor {name!r}: external data location {location!r} is not a relative path; it must name a file in the "
+            "model's folder"
+        )
+    relative = Path(os.path.normpath(location))
+    if relative.parts[:1] in ((), ("..",)):
+        raise ModelError(f"tensor {name!r}: external data location {location!r} lies outside the model's folder")
+    path = folder
+    for part in relative.parts:
+        path = path / part
+        _refuse_link(path, location, name)
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ModelError(f"tensor {name!r}: external data {location!r} is not a regular file")
+    if status.st_nlink > 1:
+        raise ModelError(
+            f"tensor {name!r}: external data {location!r} is a hard link, which can reach outside the model's folder; "
+            "copy the file (cp --reflink=never) and try again"
+        )
+    return path
+
+
+def _refuse_link(path: Path, location: str, name: str) -> None:
+    try:
+        if path.is_symlink():
+            raise ModelError(
+                f"tensor {name!r}: external data {location!r} passes through the symbolic link {path.name!r}, which "
+                "can reach outside the model's folder; copy the model with its data (cp -rL) and try again"
+            )
+        path.lstat()
+    except OSError as error:
+        raise ModelError(
+            f"tensor {name!r}: external data file {location!r} can't be read ({error.strerror}); it must lie beside "
+            "the model"
+        ) from None

@@ -1,0 +1,259 @@
+"""Who reads which stored tensor, through which transposes: across subgraphs and local functions.
+
+A scope is one graph, or one call of a local function. Names resolve outwards, from a subgraph to the graph around it,
+and from a function's formal input to the value that the call gives it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
+
+from domino_onnx.graph.check import call_id, function_id, node_label
+from domino_onnx.graph.walk import constant_tensor, normal_domain, subgraphs
+from domino_onnx.scheme import WeightKey
+
+__all__ = ["Derived", "GraphIndex", "Scope", "Sparse", "Stored", "Use", "stored_tensors"]
+
+_FOLLOWED = frozenset({"Identity", "Transpose", "Cast"})
+_FunctionId = tuple[str, str, str]
+
+
+@dataclasses.dataclass(eq=False, slots=True, kw_only=True)
+class Scope:
+    """One graph or function call: its nodes, its stored tensors, and where outer names come from."""
+
+    path: tuple[str, ...]
+    label: str
+    nodes: Sequence[NodeProto]
+    outputs: tuple[str, ...]
+    inputs: frozenset[str]
+    stored: dict[str, TensorProto]
+    sparse: dict[str, SparseTensorProto]
+    producers: dict[str, int]
+    parent: Scope | None = None
+    bindings: Mapping[str, tuple[Scope, str]] = dataclasses.field(default_factory=dict)
+
+    def locate(self, name: str) -> tuple[Scope, str] | None:
+        """The scope that defines `name`, and its name there; None for what nothing in the file defines."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.bindings:
+                scope, name = scope.bindings[name]
+            elif name in scope.stored or name in scope.sparse or name in scope.producers or name in scope.inputs:
+                return scope, name
+            else:
+                scope = scope.parent
+        return None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stored:
+    """A value that is a stored tensor, seen through transposes: axis `k` of the value is axis `axes[k]` of it."""
+
+    key: WeightKey
+    tensor: TensorProto
+    axes: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The value's shape, after the transposes."""
+        return tuple(self.tensor.dims[axis] for axis in self.axes)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sparse:
+    """A value that is a sparse_initializer, or a Constant's sparse_value."""
+
+    key: WeightKey
+    tensor: SparseTensorProto
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Derived:
+    """A constant that is computed from a stored tensor by an operator that isn't followed."""
+
+    operator: str
+    origin: Stored
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Use:
+    """Input `position` of a node, or, where `node` is None, an output of the graph or subgraph."""
+
+    scope: Scope
+    index: int
+    node: NodeProto | None
+    position: int
+
+    @property
+    def label(self) -> str:
+        """The node's name, with those of the subgraphs and calls it stands in before it."""
+        name = "output" if self.node is None else node_label(self.node, self.index)
+        return f"{self.scope.label}{name}"
+
+
+class GraphIndex:
+    """All scopes of a model, and what each name in them stands for."""
+
+    def __init__(self, model: ModelProto) -> None:
+        self._functions = {function_id(function): function for function in model.functions}
+        self.main = _graph_scope(model.graph, (), "", None)
+        self.scopes: tuple[Scope, ...] = tuple(self._all_scopes(self.main))
+
+    def uses(self) -> Iterator[Use]:
+        """Every read of a value by a node that isn't just passed through, and every graph output."""
+        for scope in self.scopes:
+            for index, node in enumerate(scope.nodes):
+                if _is_followed(node) or call_id(node) in self._functions:
+                    continue
+                for position, name in enumerate(node.input):
+                    if name:
+                        yield Use(scope, index, node, position)
+            if not scope.path or not scope.path[-1].startswith("function "):
+                for position in range(len(scope.outputs)):
+                    yield Use(scope, len(scope.nodes), None, position)
+
+    def value(self, use: Use) -> Stored | Sparse | Derived | None:
+        """What a use reads: None if it isn't a constant."""
+        name = use.scope.outputs[use.position] if use.node is None else use.node.input[use.position]
+        return self.trace(use.scope, name)
+
+    def trace(self, scope: Scope, name: str) -> Stored | Sparse | Derived | None:
+        """Follow a value back through Identity, Transpose and Cast to what is stored."""
+        transposes: list[tuple[int, ...] | None] = []
+        found = scope.locate(name)
+        while found is not None:
+            scope, name = found
+            if name in scope.stored:
+                tensor = scope.stored[name]
+                axes = _through(transposes, len(tensor.dims))
+                return None if axes is None else Stored(WeightKey(name, scope.path), tensor, axes)
+            if name in scope.sparse:
+                return Sparse(WeightKey(name, scope.path), scope.sparse[name])
+            if name not in scope.producers:
+                return None
+            node = scope.nodes[scope.producers[name]]
+            if not _is_followed(node):
+                return self._derived(scope, node)
+            if node.op_type == "Transpose":
+                transposes.append(_permutation(node))
+            found = scope.locate(node.input[0]) if node.input else None
+        return None
+
+    def stored_tensors(self) -> dict[WeightKey, TensorProto]:
+        """Every initializer and Constant tensor by scope and name."""
+        return {WeightKey(name, scope.path): tensor for scope in self.scopes for name, tensor in scope.stored.items()}
+
+    def _derived(self, scope: Scope, node: NodeProto) -> Derived | None:
+        """The largest stored tensor behind a node all of whose inputs are constant, looking a few nodes back."""
+        origins: list[Stored] = []
+        frontier = [(scope, node)]
+        for _ in range(32):
+            if not frontier:
+                break
+            scope, inner = frontier.pop()
+            for name in filter(None, inner.input):
+                found = scope.locate(name)
+                if found is None:
+                    return None
+                where, inner_name = found
+                if inner_name in where.stored:
+                    tensor = where.stored[inner_name]
+                    origins.append(Stored(WeightKey(inner_name, where.path), tensor, tuple(range(len(tensor.dims)))))
+                elif inner_name in where.producers:
+                    frontier.append((where, where.nodes[where.producers[inner_name]]))
+                else:
+                    return None
+        if frontier or not origins:
+            return None
+        return Derived(node.op_type, max(origins, key=lambda stored: _elements(stored.tensor)))
+
+    def _all_scopes(self, scope: Scope) -> Iterator[Scope]:
+        yield scope
+        for index, node in enumerate(scope.nodes):
+            for attribute, graph in subgraphs(node):
+                label = f"{scope.label}{node_label(node, index)}.{attribute}/"
+                yield from self._all_scopes(_graph_scope(graph, (*scope.path, f"{index}.{attribute}"), label, scope))
+            function = self._functions.get(call_id(node))
+            if function is not None:
+                yield from self._all_scopes(_call_scope(function, node, index, scope))
+
+
+def stored_tensors(model: ModelProto) -> dict[WeightKey, TensorProto]:
+    """Every initializer and Constant tensor by scope and name: the model's own, to be edited in place."""
+    return GraphIndex(model).stored_tensors()
+
+
+def _graph_scope(graph: GraphProto, path: tuple[str, ...], label: str, parent: Scope | None) -> Scope:
+    scope = _body(graph.node, path, label, parent)
+    scope.outputs = tuple(value.name for value in graph.output)
+    scope.inputs = frozenset(value.name for value in graph.input)
+    scope.stored.update((tensor.name, tensor) for tensor in graph.initializer)
+    scope.sparse.update((tensor.values.name, tensor) for tensor in graph.sparse_initializer)
+    return scope
+
+
+def _call_scope(function: FunctionProto, node: NodeProto, index: int, caller: Scope) -> Scope:
+    """The body of a function as one call runs it. Its constants are stored once, whoever calls it."""
+    domain, name, overload = function_id(function)
+    label = f"{caller.label}{node_label(node, index)}/"
+    scope = _body(function.node, (f"function {domain}:{name}:{overload}",), label, None)
+    scope.outputs = tuple(function.output)
+    scope.bindings = {formal: (caller, actual) for formal, actual in zip(function.input, node.input, strict=False)}
+    return scope
+
+
+def _body(nodes: Sequence[NodeProto], path: tuple[str, ...], label: str, parent: Scope | None) -> Scope:
+    stored: dict[str, TensorProto] = {}
+    sparse: dict[str, SparseTensorProto] = {}
+    producers: dict[str, int] = {}
+    for index, node in enumerate(nodes):
+        producers.update((name, index) for name in node.output if name)
+        if node.op_type == "Constant" and node.output:
+            tensor = constant_tensor(node)
+            if tensor is not None:
+                stored[node.output[0]] = tensor
+            for attribute in node.attribute:
+                if attribute.name == "sparse_value":
+                    sparse[node.output[0]] = attribute.sparse_tensor
+    return Scope(
+        path=path,
+        label=label,
+        nodes=nodes,
+        outputs=(),
+        inputs=frozenset(),
+        stored=stored,
+        sparse=sparse,
+        producers=producers,
+        parent=parent,
+    )
+
+
+def _is_followed(node: NodeProto) -> bool:
+    return node.op_type in _FOLLOWED and not normal_domain(node.domain)
+
+
+def _permutation(node: NodeProto) -> tuple[int, ...] | None:
+    """A Transpose's perm; None for the default, which reverses all axes."""
+    return next((tuple(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), None)
+
+
+def _through(transposes: list[tuple[int, ...] | None], rank: int) -> tuple[int, ...] | None:
+    """The stored axis of each axis of the value; `transposes` lists them from the value back to the tensor."""
+    axes = tuple(range(rank))
+    for permutation in reversed(transposes):
+        order = permutation if permutation is not None else tuple(reversed(range(rank)))
+        if sorted(order) != list(range(rank)):
+            return None
+        axes = tuple(axes[axis] for axis in order)
+    return axes
+
+
+def _elements(tensor: TensorProto) -> int:
+    count = 1
+    for size in tensor.dims:
+        count *= size
+    return count

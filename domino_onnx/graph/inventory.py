@@ -1,0 +1,329 @@
+"""Every weight of a model as a site, or as a skip with its reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto
+
+from domino_onnx.errors import ModelError
+from domino_onnx.graph.external import ExternalRange, is_external, resolve
+from domino_onnx.graph.index import Derived, GraphIndex, Sparse, Stored, Use
+from domino_onnx.graph.macs import use_macs
+from domino_onnx.graph.read import OnnxFile
+from domino_onnx.graph.shapes import ShapeTable
+from domino_onnx.graph.tensors import FLOAT_TYPES, dtype_name
+from domino_onnx.graph.walk import normal_domain, tensors
+from domino_onnx.scheme import Inventory, NMScheme, SchemePool, Site, Skip, WeightKey, WeightLayout
+
+__all__ = ["Selection", "take_inventory"]
+
+_PRUNABLE = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1)}
+_LISTED = {
+    "LSTM": (1, 2),
+    "GRU": (1, 2),
+    "RNN": (1, 2),
+    "DeformConv": (1,),
+    "Einsum": (0, 1),
+    "ConvInteger": (1,),
+    "MatMulInteger": (0, 1),
+    "QLinearConv": (3,),
+    "QLinearMatMul": (0, 3),
+}
+"""Operators whose weights are reported but not pruned, and at which inputs those stand."""
+_USUAL_M = (4, 8, 16, 32)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which weights a user wants pruned: shell patterns over weight and node names; no `include` means all."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def refuses(self, names: Sequence[str]) -> str | None:
+        """Why a weight known by `names` is left out, None if it isn't."""
+        for pattern in self.exclude:
+            if any(fnmatchcase(name, pattern) for name in names):
+                return f"excluded by --exclude {pattern!r}"
+        if self.include and not any(fnmatchcase(name, pattern) for name in names for pattern in self.include):
+            return "matches no --include pattern"
+        return None
+
+
+@dataclasses.dataclass(slots=True)
+class _Weight:
+    """One stored tensor while its uses are gathered."""
+
+    tensor: TensorProto | None
+    shape: tuple[int, ...]
+    operator: str
+    uses: list[Use] = dataclasses.field(default_factory=list)
+    layouts: list[WeightLayout | None] = dataclasses.field(default_factory=list)
+    reasons: list[str] = dataclasses.field(default_factory=list)
+    counted: bool = True
+
+
+def take_inventory(
+    file: OnnxFile,
+    pool: SchemePool,
+    shapes: ShapeTable,
+    selection: Selection | None = None,
+) -> Inventory:
+    """Find every constant weight of Conv, ConvTranspose, Gemm and MatMul, and list those of other operators.
+
+    Parameters
+    ----------
+    pool
+        The schemes that sites may get; decides what a reduction axis must be divisible by.
+    shapes
+        Inferred shapes of the model's tensors, for the MACs.
+
+    Raises
+    ------
+    ModelError
+        If a weight can't be read or holds NaN or infinity.
+    """
+    index = GraphIndex(file.proto)
+    weights = _gather(index)
+    shared = _overlapping(file, weights)
+    chosen = selection or Selection()
+    sites: list[Site] = []
+    skips: list[Skip] = []
+    for key, weight in weights.items():
+        if not weight.uses:
+            continue
+        values = _values(file, weight)
+        macs = _total_macs(weight, shapes)
+        reason = shared.get(key) or _refusal(key, weight, pool, chosen)
+        layout = weight.layouts[0]
+        if reason is None and layout is not None:
+            sites.append(_site(key, weight, layout, values, pool, macs))
+        else:
+            skips.append(_skip(key, weight, values, reason or "", macs))
+    return Inventory(sites=tuple(sites), skips=tuple(skips), notes=_notes(file, sites))
+
+
+def _gather(index: GraphIndex) -> dict[WeightKey, _Weight]:
+    """Uses of every weight, in file order; a weight also knows what else reads it."""
+    weights: dict[WeightKey, _Weight] = {}
+    others: list[tuple[WeightKey, Use]] = []
+    for use in index.uses():
+        operator = _operator(use)
+        value = index.value(use)
+        if value is None:
+            continue
+        listed = _LISTED.get(operator, ()) if operator not in _PRUNABLE else _PRUNABLE[operator]
+        contrib = operator.startswith("com.microsoft.") and _rank(value) >= 2
+        if use.position in listed or contrib:
+            _add(weights, use, operator, value, index)
+        elif isinstance(value, Stored):
+            others.append((value.key, use))
+    for key, use in others:
+        if key in weights:
+            what = "a graph output" if use.node is None else f"read by {use.node.op_type} {use.label!r} as well"
+            weights[key].reasons.append(f"is {what}, which zeros would change too")
+    return weights
+
+
+def _operator(use: Use) -> str:
+    if use.node is None:
+        return ""
+    domain = normal_domain(use.node.domain)
+    return f"{domain}.{use.node.op_type}" if domain else use.node.op_type
+
+
+def _rank(value: Stored | Sparse | Derived) -> int:
+    return len(value.tensor.dims if not isinstance(value, Derived) else value.origin.tensor.dims)
+
+
+def _add(
+    weights: dict[WeightKey, _Weight], use: Use, operator: str, value: Stored | Sparse | Derived, index: GraphIndex
+) -> None:
+    stored = value.origin if isinstance(value, Derived) else value
+    tensor = stored.tensor if isinstance(stored, Stored) else None
+    weight = weights.setdefault(stored.key, _Weight(tensor, tuple(stored.tensor.dims), operator))
+    layout = _layout(use, stored, operator) if isinstance(stored, Stored) else None
+    weight.uses.append(use)
+    weight.layouts.append(layout)
+    if operator not in _PRUNABLE:
+        weight.counted = False
+        weight.reasons.append(f"{operator} weights are not pruned, only those of Conv, ConvTranspose, Gemm and MatMul")
+    elif isinstance(value, Sparse):
+        weight.reasons.append("is stored as a sparse tensor")
+    elif isinstance(value, Derived):
+        weight.reasons.append(
+            f"reaches the node through {value.operator}; only Identity, Transpose and Cast are followed"
+        )
+    elif _other_operand_is_constant(use, index):
+        weight.reasons.append("both operands of the node are constant")
+    elif layout is None:
+        weight.reasons.append(f"its shape {value.shape} doesn't fit {operator}")
+
+
+def _other_operand_is_constant(use: Use, index: GraphIndex) -> bool:
+    node = use.node
+    if node is None or node.op_type not in ("Gemm", "MatMul") or len(node.input) < 2:
+        return False
+    return index.trace(use.scope, node.input[1 - use.position]) is not None
+
+
+def _layout(use: Use, value: Stored, operator: str) -> WeightLayout | None:
+    """How the consumer sums over the stored tensor; None if the shapes can't belong together."""
+    node, shape = use.node, value.shape
+    if node is None or operator not in _PRUNABLE or not shape:
+        return None
+    if operator == "MatMul":
+        view = WeightLayout.matrix(shape, left=use.position == 0)
+    elif operator == "Gemm":
+        transposed = bool(_attribute(node, "transA" if use.position == 0 else "transB", 0))
+        view = WeightLayout.matrix(shape, left=use.position == 0, transposed=transposed)
+    elif len(shape) < 3:
+        return None
+    elif operator == "Conv":
+        view = WeightLayout.conv(shape)
+    else:
+        groups = _attribute(node, "group", 1)
+        if groups < 1 or shape[0] % groups:
+            return None
+        view = WeightLayout.conv_transpose(shape, groups)
+    return view.stored_as(value.axes, value.tensor.dims)
+
+
+def _attribute(node: NodeProto, name: str, default: int) -> int:
+    return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), default)
+
+
+def _refusal(key: WeightKey, weight: _Weight, pool: SchemePool, selection: Selection) -> str | None:
+    """Why a weight can't be a site: the first reason that a user can act on."""
+    if weight.reasons:
+        return weight.reasons[0]
+    if weight.tensor is None or weight.tensor.data_type not in FLOAT_TYPES:
+        name = dtype_name(weight.tensor) if weight.tensor is not None else "sparse"
+        return f"its values are {name}; float32, float16, bfloat16 and float64 are pruned"
+    if not math.prod(weight.shape):
+        return "is empty"
+    layout = weight.layouts[0]
+    if layout is None or any(other != layout for other in weight.layouts):
+        readers = ", ".join(use.label for use in weight.uses)
+        return f"its consumers ({readers}) sum over different axes of it"
+    if not pool.for_reduction(layout.reduction):
+        return _indivisible(weight, layout, pool)
+    return selection.refuses([str(key), key.name, *(use.label for use in weight.uses)])
+
+
+def _indivisible(weight: _Weight, layout: WeightLayout, pool: SchemePool) -> str:
+    if layout.reduction == 1:
+        channel = "depthwise: one input channel a group" if weight.operator.startswith("Conv") else "one weight a row"
+        return f"{channel}, so there is nothing to choose from"
+    what = "input channels a group" if weight.operator.startswith("Conv") else "weights along the reduction axis"
+    return f"{layout.reduction} {what}: not divisible by {pool.group}, nor by a smaller power of two of at least 4"
+
+
+def _values(file: OnnxFile, weight: _Weight) -> NDArray[np.generic] | None:
+    """A counted float weight's values, checked; None for the others."""
+    if weight.tensor is None or not weight.counted or weight.tensor.data_type not in FLOAT_TYPES:
+        return None
+    values = file.array(weight.tensor)
+    bad = values.size - int(np.count_nonzero(np.isfinite(values)))
+    if bad:
+        raise ModelError(
+            f"{file.path}: weight {weight.tensor.name!r} of {weight.uses[0].label!r} holds {bad} NaN or infinite "
+            f"value(s) of {values.size}; the model is broken before any pruning"
+        )
+    return values
+
+
+def _site(
+    key: WeightKey,
+    weight: _Weight,
+    layout: WeightLayout,
+    values: NDArray[np.generic] | None,
+    pool: SchemePool,
+    macs: int | None,
+) -> Site:
+    return Site(
+        key=key,
+        name=weight.uses[0].label,
+        op=weight.operator,
+        layout=layout,
+        dtype=dtype_name(weight.tensor) if weight.tensor is not None else "",
+        consumers=tuple(use.label for use in weight.uses),
+        schemes=pool.for_reduction(layout.reduction),
+        zeros=_zeros(values),
+        holds=_sparsest_held(values, layout) if values is not None else None,
+        macs=macs,
+    )
+
+
+def _skip(key: WeightKey, weight: _Weight, values: NDArray[np.generic] | None, reason: str, macs: int | None) -> Skip:
+    return Skip(
+        key=key,
+        name=weight.uses[0].label,
+        op=weight.operator,
+        shape=weight.shape,
+        params=math.prod(weight.shape),
+        reason=reason,
+        zeros=_zeros(values),
+        macs=macs,
+        counted=weight.counted,
+    )
+
+
+def _zeros(values: NDArray[np.generic] | None) -> int:
+    return 0 if values is None else values.size - int(np.count_nonzero(values))
+
+
+def _sparsest_held(values: NDArray[np.generic], layout: WeightLayout) -> NMScheme | None:
+    """The sparsest N:M with M in 4, 8, 16, 32 that the tensor obeys; of equals the one with the smallest M."""
+    if values.all():
+        return None
+    held = [
+        NMScheme(max(most, 1), m)
+        for m in _USUAL_M
+        if not layout.reduction % m
+        and (most := int(np.count_nonzero(layout.to_groups(values != 0, m), axis=1).max())) < m
+    ]
+    return min(held, key=lambda scheme: (scheme.density, scheme.m), default=None)
+
+
+def _total_macs(weight: _Weight, shapes: ShapeTable) -> int | None:
+    total = 0
+    for use, layout in zip(weight.uses, weight.layouts, strict=True):
+        macs = use_macs(use, layout, shapes) if layout is not None else None
+        if macs is None:
+            return None
+        total += macs
+    return total
+
+
+def _overlapping(file: OnnxFile, weights: dict[WeightKey, _Weight]) -> dict[WeightKey, str]:
+    """Weights whose external bytes another tensor reads too: writing one would change the other."""
+    ranges: list[tuple[ExternalRange, int]] = sorted(
+        ((resolve(tensor, file.folder), id(tensor)) for tensor in filter(is_external, tensors(file.proto))),
+        key=lambda item: (item[0].path, item[0].offset, item[0].end),
+    )
+    clashing: set[int] = set()
+    for (left, left_id), (right, right_id) in itertools.pairwise(ranges):
+        if left.path == right.path and right.offset < left.end:
+            clashing |= {left_id, right_id}
+    return {
+        key: "shares its bytes in the external data file with another tensor"
+        for key, weight in weights.items()
+        if weight.tensor is not None and id(weight.tensor) in clashing
+    }
+
+
+def _notes(file: OnnxFile, sites: Iterable[Site]) -> tuple[str, ...]:
+    inputs = {value.name for value in file.proto.graph.input}
+    overridable = [str(site.key) for site in sites if not site.key.scope and site.key.name in inputs]
+    if not overridable or file.proto.ir_version < 4:
+        return ()
+    names = ", ".join(overridable)
+    return (f"graph inputs of the same name may replace these weights at run time, zeros included: {names}",)

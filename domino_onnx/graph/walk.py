@@ -1,0 +1,69 @@
+"""Every graph and every tensor of a model, wherever they are nested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
+
+__all__ = ["constant_tensor", "normal_domain", "subgraphs", "tensors"]
+
+
+def normal_domain(domain: str) -> str:
+    """The standard operator set's domain has two spellings, ``""`` and ``"ai.onnx"``."""
+    return "" if domain == "ai.onnx" else domain
+
+
+def subgraphs(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
+    """The graphs that a node's attributes hold, by attribute name (`body`, `then_branch`, ...)."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.name, attribute.g
+        for position, graph in enumerate(attribute.graphs):
+            yield f"{attribute.name}.{position}", graph
+
+
+def constant_tensor(node: NodeProto) -> TensorProto | None:
+    """The tensor in a Constant node's `value`, None for other nodes and other ways to write a constant."""
+    if node.op_type != "Constant" or normal_domain(node.domain):
+        return None
+    for attribute in node.attribute:
+        if attribute.name == "value" and attribute.type == AttributeProto.TENSOR:
+            tensor: TensorProto = attribute.t
+            return tensor
+    return None
+
+
+def tensors(model: ModelProto) -> Iterator[TensorProto]:
+    """Every dense tensor in the file: initializers, attributes, parts of sparse ones; in all graphs and functions."""
+    yield from _of_graph(model.graph)
+    for function in model.functions:
+        yield from _of_nodes(function.node)
+    for training in model.training_info:
+        yield from _of_graph(training.initialization)
+        yield from _of_graph(training.algorithm)
+
+
+def _of_graph(graph: GraphProto) -> Iterator[TensorProto]:
+    yield from graph.initializer
+    yield from _of_sparse(graph.sparse_initializer)
+    yield from _of_nodes(graph.node)
+
+
+def _of_nodes(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.TENSOR:
+                yield attribute.t
+            elif attribute.type == AttributeProto.SPARSE_TENSOR:
+                yield from _of_sparse([attribute.sparse_tensor])
+            yield from attribute.tensors
+            yield from _of_sparse(attribute.sparse_tensors)
+        for _, graph in subgraphs(node):
+            yield from _of_graph(graph)
+
+
+def _of_sparse(sparse: Iterable[SparseTensorProto]) -> Iterator[TensorProto]:
+    for tensor in sparse:
+        yield tensor.values
+        yield tensor.indices
