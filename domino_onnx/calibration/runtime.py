@@ -1,0 +1,125 @@
+"""ONNX Runtime: exactly one package of it, sessions with an explicit provider, and its errors in our words."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.errors import DependencyError, ModelError
+
+__all__ = ["Device", "Session", "require_onnxruntime"]
+
+Device = Literal["auto", "cpu", "cuda"]
+_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "ort-nightly")
+_CUDA = "CUDAExecutionProvider"
+
+
+def require_onnxruntime() -> ModuleType:
+    """The module `onnxruntime`, from exactly one of the packages that provide it.
+
+    Raises
+    ------
+    DependencyError
+        If none is installed, or two: they overwrite each other's files, and which one answers is chance.
+    """
+    installed = [name for name in _PACKAGES if _is_installed(name)]
+    if len(installed) > 1:
+        both = " ".join(installed)
+        raise DependencyError(
+            f"{' and '.join(installed)} are both installed; they are one module under two names and overwrite each "
+            f"other. Run `pip uninstall -y {both}`, then install one: `pip install onnxruntime` on a machine without "
+            "an NVIDIA GPU, `pip install onnxruntime-gpu` with one"
+        )
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise DependencyError(
+            f"ONNX Runtime is missing ({error}): `pip install onnxruntime`, or `pip install onnxruntime-gpu` on a "
+            "machine with an NVIDIA GPU"
+        ) from None
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+class Session:
+    """An ONNX Runtime session on one model.
+
+    Attributes
+    ----------
+    provider
+        The execution provider that really runs, as the session says (CUDA falls back to the CPU silently).
+    output_names
+        In the graph's order.
+
+    Raises
+    ------
+    ModelError
+        If ONNX Runtime refuses the model.
+    DependencyError
+        If `device` is "cuda" and this ONNX Runtime has no CUDA provider.
+    """
+
+    def __init__(self, model: Path | bytes, *, device: Device = "cpu", threads: int = 0, lean: bool = False) -> None:
+        ort = require_onnxruntime()
+        self._errors = _error_types()
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads
+        if lean:  # one run is wanted, so neither an arena nor prepacked copies of the weights
+            options.enable_cpu_mem_arena = False
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        self._name = str(model) if isinstance(model, Path) else "the model"
+        source = str(model) if isinstance(model, Path) else model
+        try:
+            self._session = ort.InferenceSession(source, options, providers=_providers(ort, device))
+        except self._errors as error:
+            raise ModelError(f"ONNX Runtime {ort.__version__} can't load {self._name}: {_first_line(error)}") from None
+        self.provider: str = self._session.get_providers()[0]
+        self.output_names: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """All outputs by name; ModelError if the run fails."""
+        try:
+            outputs: Sequence[NDArray[Any]] = self._session.run(None, dict(inputs))
+        except self._errors as error:
+            raise ModelError(f"ONNX Runtime can't run {self._name}: {_first_line(error)}") from None
+        return dict(zip(self.output_names, outputs, strict=True))
+
+    def run_all(self, batches: Iterator[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+        """The outputs of all batches, joined along their first axis."""
+        parts = [self.run(batch) for batch in batches]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
+
+
+def _providers(ort: ModuleType, device: Device) -> list[str]:
+    available = ort.get_available_providers()
+    if device == "cuda" and _CUDA not in available:
+        raise DependencyError(
+            f"--device cuda: this ONNX Runtime has no {_CUDA} (it has {', '.join(available)}); install onnxruntime-gpu "
+            "instead of onnxruntime, with the CUDA libraries it names"
+        )
+    return [_CUDA, "CPUExecutionProvider"] if device != "cpu" and _CUDA in available else ["CPUExecutionProvider"]
+
+
+def _error_types() -> tuple[type[Exception], ...]:
+    state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    own = (value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception))
+    return (*own, RuntimeError, ValueError, TypeError)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]

@@ -1,0 +1,123 @@
+"""A candidate against its reference, both in ONNX Runtime, on data or on random inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.calibration import Dataset, Device, InputSpec, Session
+from domino_onnx.errors import DataError, ModelError
+from domino_onnx.evaluate.metrics import Comparison, Tally
+
+__all__ = ["Evaluation", "evaluate_models", "random_inputs"]
+
+_MAX_RANDOM_ELEMENTS = 1 << 26
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """A comparison, where it ran, and on what: "data", or "random" inputs, which say little about accuracy."""
+
+    comparison: Comparison
+    provider: str
+    inputs: str
+
+
+def evaluate_models(
+    reference: Path,
+    candidate: Path,
+    data: Dataset | None,
+    *,
+    specs: list[InputSpec],
+    shapes: dict[str, tuple[int, ...]] | None = None,
+    device: Device = "cpu",
+    threads: int = 0,
+    batch_size: int = 32,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Run both models on the same inputs and compare their outputs.
+
+    Parameters
+    ----------
+    data
+        Without, one run on random inputs of `specs` shows that both run and how far they differ.
+    progress
+        Called with the number of samples done after each batch.
+
+    Raises
+    ------
+    ModelError
+        If a model can't be run, or the two have different outputs.
+    """
+    if data is None:
+        return _on_random_inputs(reference, candidate, random_inputs(specs, shapes or {}, seed), device, threads)
+    sessions = [Session(path, device=device, threads=threads) for path in (reference, candidate)]
+    _require_same_outputs(sessions[0], sessions[1])
+    tally = Tally()
+    order = np.arange(data.count)
+    step = data.batch_size(batch_size)
+    for start in range(0, len(data.whole(order)), step):
+        chosen = order[start : start + step]
+        inputs = data.take(chosen)
+        labels = None if data.labels is None else data.labels[chosen]
+        tally.add(sessions[0].run(inputs), sessions[1].run(inputs), len(chosen), labels)
+        if progress is not None:
+            progress(len(chosen))
+    return Evaluation(comparison=tally.result(), provider=sessions[1].provider, inputs="data")
+
+
+def random_inputs(specs: list[InputSpec], shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, NDArray[Any]]:
+    """Normal values (zeros for integers and booleans) of one sample; free axes are 1.
+
+    Raises
+    ------
+    DataError
+        If an input's rank isn't known, or it is absurdly large.
+    """
+    generator = np.random.default_rng(seed)
+    inputs = {}
+    for spec in specs:
+        if spec.shape is None and spec.name not in shapes:
+            raise DataError(f"the shape of input {spec.name!r} is unknown: give --input-shape {spec.name}:1,3,224,224")
+        shape = shapes.get(spec.name) or tuple(size or 1 for size in spec.shape or ())
+        if np.prod(shape, dtype=np.float64) > _MAX_RANDOM_ELEMENTS:
+            raise DataError(f"input {spec.name!r} of shape {shape} is too large to make up; give --data")
+        if spec.dtype.kind == "f" or spec.dtype.name == "bfloat16":
+            inputs[spec.name] = generator.standard_normal(shape).astype(spec.dtype)
+        else:
+            inputs[spec.name] = np.zeros(shape, spec.dtype)
+    return inputs
+
+
+def _on_random_inputs(
+    reference: Path, candidate: Path, inputs: dict[str, NDArray[Any]], device: Device, threads: int
+) -> Evaluation:
+    """One model after the other, so that only one is in memory."""
+    expected, _ = _run_once(reference, inputs, device, threads)
+    got, provider = _run_once(candidate, inputs, device, threads)
+    if expected.keys() != got.keys():
+        raise ModelError(f"{reference} has the outputs {list(expected)}, {candidate} has {list(got)}")
+    tally = Tally()
+    tally.add(expected, got, 1)
+    return Evaluation(comparison=tally.result(), provider=provider, inputs="random")
+
+
+def _run_once(
+    model: Path, inputs: dict[str, NDArray[Any]], device: Device, threads: int
+) -> tuple[dict[str, NDArray[Any]], str]:
+    session = Session(model, device=device, threads=threads, lean=True)
+    return session.run(inputs), session.provider
+
+
+def _require_same_outputs(reference: Session, candidate: Session) -> None:
+    if reference.output_names != candidate.output_names:
+        raise ModelError(
+            f"the models have different outputs: {', '.join(reference.output_names)} and "
+            f"{', '.join(candidate.output_names)}"
+        )

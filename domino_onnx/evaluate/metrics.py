@@ -1,0 +1,125 @@
+"""What is compared between two models' outputs, batch after batch, without keeping them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Comparison", "Tally"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """How a candidate's outputs differ from the reference's.
+
+    Attributes
+    ----------
+    agreement
+        Share of samples whose largest class score is the same one; None if no output looks like class scores.
+    kl
+        Mean Kullback-Leibler divergence KL(reference || candidate) of the class distributions, in nats.
+    cosine
+        Mean cosine similarity of the outputs per sample, flattened; over all floating-point outputs.
+    max_abs
+        Largest absolute difference.
+    top1_reference, top1_candidate
+        Share of samples classified as the labels say; None without labels.
+    """
+
+    samples: int
+    cosine: float | None
+    max_abs: float
+    finite: bool
+    agreement: float | None = None
+    kl: float | None = None
+    top1_reference: float | None = None
+    top1_candidate: float | None = None
+
+
+class Tally:
+    """Sums over batches; `scores` is the output that holds class scores, the first 2-D float output that is seen."""
+
+    def __init__(self) -> None:
+        self._scores: str | None = None
+        self._samples = 0
+        self._classified = 0
+        self._agreed = 0
+        self._kl = 0.0
+        self._labelled = 0
+        self._right = np.zeros(2, np.int64)
+        self._cosine = 0.0
+        self._cosines = 0
+        self._max_abs = 0.0
+        self._finite = True
+
+    def add(
+        self,
+        reference: dict[str, NDArray[Any]],
+        candidate: dict[str, NDArray[Any]],
+        samples: int,
+        labels: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Outputs of one batch of `samples`, by name, of both models; both have the same names and shapes."""
+        self._samples += samples
+        for name, expected in reference.items():
+            if expected.dtype.kind != "f":
+                continue
+            self._compare(expected.astype(np.float64), candidate[name].astype(np.float64), samples)
+            if (
+                self._scores in (None, name)
+                and expected.ndim == 2
+                and expected.shape[1] > 1
+                and len(expected) == samples
+            ):
+                self._scores = name
+                self._classify(expected.astype(np.float64), candidate[name].astype(np.float64), labels)
+
+    def result(self) -> Comparison:
+        """The means over all that was added."""
+        classified, labelled = self._classified, self._labelled
+        return Comparison(
+            samples=self._samples,
+            cosine=self._cosine / self._cosines if self._cosines else None,
+            max_abs=self._max_abs,
+            finite=self._finite,
+            agreement=self._agreed / classified if classified else None,
+            kl=self._kl / classified if classified else None,
+            top1_reference=float(self._right[0]) / labelled if labelled else None,
+            top1_candidate=float(self._right[1]) / labelled if labelled else None,
+        )
+
+    def _compare(self, expected: NDArray[np.float64], got: NDArray[np.float64], samples: int) -> None:
+        self._finite &= bool(np.isfinite(got).all())
+        difference = np.abs(expected - got)
+        if difference.size:
+            self._max_abs = max(self._max_abs, float(np.nanmax(difference, initial=0.0)))
+        rows = samples if len(expected.shape) and len(expected) == samples else 1
+        left, right = expected.reshape(rows, -1), got.reshape(rows, -1)
+        norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+        dots = np.sum(left * right, axis=1)
+        same = np.all(left == right, axis=1)
+        self._cosine += float(np.sum(np.where(same, 1.0, np.divide(dots, norms, out=np.zeros(rows), where=norms > 0))))
+        self._cosines += rows
+
+    def _classify(
+        self, expected: NDArray[np.float64], got: NDArray[np.float64], labels: NDArray[np.int64] | None
+    ) -> None:
+        ours, theirs = expected.argmax(axis=1), got.argmax(axis=1)
+        self._classified += len(ours)
+        self._agreed += int(np.count_nonzero(ours == theirs))
+        log_p, log_q = _log_probabilities(expected), _log_probabilities(got)
+        self._kl += float(np.sum(np.exp(log_p) * (log_p - log_q)))
+        if labels is not None:
+            self._labelled += len(labels)
+            self._right += [np.count_nonzero(ours == labels), np.count_nonzero(theirs == labels)]
+
+
+def _log_probabilities(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log of the class distribution: of the scores themselves if they are probabilities, else of their softmax."""
+    if scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
+        return np.log(np.maximum(scores, 1e-12))
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))  # type: ignore[no-any-return]
