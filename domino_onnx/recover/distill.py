@@ -1,0 +1,186 @@
+"""The dense model as teacher (ONNX Runtime), the graph in torch as student, and batches for both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from domino_onnx.bridge import GraphModule, build, check_parity
+from domino_onnx.calibration import Dataset, Device, Session
+from domino_onnx.errors import DependencyError, ModelError, RecoveryError
+from domino_onnx.graph import OnnxFile
+from domino_onnx.recover.losses import DistillationLoss
+from domino_onnx.scheme import WeightKey
+
+__all__ = ["Distillation", "Teacher", "open_distillation", "torch_device"]
+
+_MAX_CACHED_BYTES = 2 << 30
+
+
+def torch_device(device: Device) -> torch.device:
+    """The torch device for `--device`; DependencyError if CUDA is asked for and isn't there."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DependencyError("--device cuda: torch sees no CUDA device; check the driver, or install torch with CUDA")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+class Teacher:
+    """The dense model's outputs, computed once for all samples where they have a sample axis and fit in memory."""
+
+    def __init__(self, model: Path, data: Dataset, *, device: Device, threads: int = 0, batch_size: int = 32) -> None:
+        self._session = Session(model, device=device, threads=threads)
+        self._data = data
+        self._batch_size = batch_size
+        self._cache = self._all_outputs()
+
+    def outputs(self, indices: NDArray[np.int64], inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """What the dense model gives for the samples `indices`, whose inputs are `inputs`."""
+        if self._cache is None:
+            return self._session.run(inputs)
+        return {name: output[indices] for name, output in self._cache.items()}
+
+    def _all_outputs(self) -> dict[str, NDArray[Any]] | None:
+        data = self._data
+        if data.stacked or data.batch not in (None, 1):
+            return None
+        probe = np.arange(data.batch_size(2))
+        first = self._session.run(data.take(probe))
+        size = sum(output.nbytes for output in first.values()) / len(probe) * data.count
+        if size > _MAX_CACHED_BYTES or any(output.shape[:1] != (len(probe),) for output in first.values()):
+            return None
+        return self._session.run_all(data.batches(self._batch_size))
+
+
+class Distillation:
+    """The student's loss against the teacher, batch by batch.
+
+    Attributes
+    ----------
+    module
+        The student; its site weights are trainable parameters, everything else is fixed.
+    train, held_out
+        Sample indices to learn from, and to judge by.
+    """
+
+    def __init__(
+        self,
+        module: GraphModule,
+        teacher: Teacher,
+        data: Dataset,
+        *,
+        device: torch.device,
+        held_out: float,
+        seed: int,
+    ) -> None:
+        self.module = module.to(device)
+        self._teacher = teacher
+        self._data = data
+        self._device = device
+        self.train, self.held_out = _split(data, held_out, seed)
+        first = self.train[: data.batch_size(32)]
+        self._loss = DistillationLoss(self._to_torch(teacher.outputs(first, data.take(first))))
+        if not self._loss.trainable:
+            raise RecoveryError("the model has no floating-point output, so there is nothing to learn from")
+
+    def trainable(self, keys: Iterable[WeightKey]) -> dict[WeightKey, torch.nn.Parameter]:
+        """Switch gradients on for these weights, and on for no others."""
+        self.module.requires_grad_(False)
+        weights = self.module.weights
+        chosen = {key: weights[key] for key in keys}
+        for parameter in chosen.values():
+            parameter.requires_grad_(True)
+        return chosen
+
+    def loss(self, indices: NDArray[np.int64]) -> Tensor:
+        """Mean loss over the samples, with a graph for `backward`; the samples are one run of the model."""
+        inputs = self._data.take(indices)
+        teacher = self._to_torch(self._teacher.outputs(indices, inputs))
+        labels = None
+        if self._data.labels is not None:
+            labels = torch.from_numpy(self._data.labels[indices]).to(self._device)
+        return self._loss(self.module(self._to_torch(inputs)), teacher, labels)
+
+    def held_out_loss(self, batch_size: int) -> float:
+        """Mean loss over the held-out samples."""
+        total = 0.0
+        with torch.no_grad():
+            for chunk in self.chunks(self.held_out, batch_size):
+                total += float(self.loss(chunk)) * len(chunk)
+        return total / len(self._data.whole(self.held_out))
+
+    def chunks(self, indices: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
+        """`indices` in runs of the size that the model takes."""
+        size = self._data.batch_size(batch_size)
+        whole = self._data.whole(indices)
+        for start in range(0, len(whole), size):
+            yield whole[start : start + size]
+
+    def shuffled(self, batch_size: int, seed: int) -> Iterator[NDArray[np.int64]]:
+        """Batches of training samples without end; each epoch in a new order that the seed decides."""
+        generator = np.random.default_rng(seed)
+        size = min(batch_size, len(self.train))
+        if self._data.batch:
+            size = max(size // self._data.batch, 1) * self._data.batch
+        while True:
+            order = generator.permutation(self.train)
+            for start in range(0, len(order) - size + 1, size):
+                yield order[start : start + size]
+
+    def _to_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(np.ascontiguousarray(a)).to(self._device) for name, a in arrays.items()}
+
+
+def open_distillation(
+    file: OnnxFile,
+    teacher: Path,
+    data: Dataset,
+    *,
+    device: Device = "auto",
+    threads: int = 0,
+    held_out: float = 0.15,
+    seed: int = 0,
+) -> Distillation:
+    """Build the student from `file`, and prove it equal to ONNX Runtime before it is used.
+
+    Raises
+    ------
+    UnsupportedOperatorError
+        With all operators that have no torch counterpart.
+    ModelError
+        If the student's outputs differ from ONNX Runtime's, or either can't run.
+    """
+    module = build(file.proto, load=file.array)
+    first = np.arange(data.batch_size(4))
+    inputs = data.take(first)
+    expected = Session(file.path, threads=threads).run(inputs)
+    parity = check_parity(module, inputs, expected)
+    if not parity.ok:
+        raise ModelError(
+            f"the torch bridge doesn't reproduce ONNX Runtime on this model: output {parity.worst_output!r} differs by "
+            f"{parity.max_abs:.3g} (relative {parity.max_rel:.3g})"
+        )
+    return Distillation(
+        module,
+        Teacher(teacher, data, device=device, threads=threads),
+        data,
+        device=torch_device(device),
+        held_out=held_out,
+        seed=seed,
+    )
+
+
+def _split(data: Dataset, held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Training and held-out samples; with too few samples for both, each part has all of them."""
+    order = np.random.default_rng(seed).permutation(data.count)
+    count = round(data.count * held_out)
+    if data.batch:
+        count = -(-count // data.batch) * data.batch
+    if not 0 < count <= data.count - max(data.batch or 1, count):
+        return order, order
+    return order[count:], np.sort(order[:count])

@@ -1,0 +1,205 @@
+"""Finetuning under fixed masks: the kept weights learn from the dense model, the pruned ones stay zero."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from domino_onnx.errors import RecoveryError
+from domino_onnx.recover.distill import Distillation
+from domino_onnx.scheme import WeightKey
+
+__all__ = ["Recovery", "RecoveryOptions", "RecoveryStep", "finetune"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryOptions:
+    """How to finetune.
+
+    Attributes
+    ----------
+    steps
+        Optimizer steps.
+    batch_size
+        Samples a step.
+    lr
+        Peak learning rate of AdamW without weight decay; linear warm-up over a twentieth of the steps, then a cosine
+        to zero.
+    clip
+        Largest gradient norm.
+    checks
+        How often the held-out part is looked at on the way.
+    """
+
+    steps: int = 500
+    batch_size: int = 32
+    lr: float = 3e-3
+    clip: float = 1.0
+    checks: int = 10
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryStep:
+    """Loss on the training batch after `step` steps; `held_out` where the held-out part was looked at."""
+
+    step: int
+    loss: float
+    lr: float
+    held_out: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """What finetuning gave: the best state by the held-out part, which may be the one it was given.
+
+    Attributes
+    ----------
+    before, after
+        Held-out loss of the given weights, and of these.
+    best_step
+        The step these weights are from; 0 if finetuning never improved on what it was given.
+    diverged
+        Whether the loss stopped being a number, which ended it.
+    """
+
+    weights: Mapping[WeightKey, NDArray[np.generic]]
+    before: float
+    after: float
+    steps: int
+    best_step: int
+    history: tuple[RecoveryStep, ...]
+    diverged: bool = False
+
+
+def finetune(
+    distillation: Distillation,
+    weights: Mapping[WeightKey, NDArray[np.generic]],
+    options: RecoveryOptions | None = None,
+    progress: Callable[[RecoveryStep], None] | None = None,
+) -> Recovery:
+    """Train the non-zero entries of `weights` towards the dense model's outputs.
+
+    Parameters
+    ----------
+    weights
+        The pruned weights in their stored dtype and shape; zeros are pruned and stay zero.
+    progress
+        Called after each step.
+
+    Returns
+    -------
+    The best weights by the held-out loss, never worse than those given.
+
+    Raises
+    ------
+    RecoveryError
+        If the given weights themselves have no finite loss.
+    """
+    return _Finetuning(distillation, weights, options or RecoveryOptions()).run(progress)
+
+
+class _Finetuning:
+    def __init__(
+        self, distillation: Distillation, weights: Mapping[WeightKey, NDArray[np.generic]], options: RecoveryOptions
+    ) -> None:
+        self._distillation = distillation
+        self._options = options
+        self._dtypes = {key: weights[key].dtype for key in weights}
+        self._parameters = distillation.trainable(weights)
+        self._masks = {key: _load(self._parameters[key], weights[key]) for key in weights}
+        self._masters = {key: p.detach().float().clone() for key, p in self._parameters.items()}
+        # Half-precision weights take steps too small for their type: the optimizer works on float32 copies of all.
+        self._optimizer = torch.optim.AdamW(self._masters.values(), lr=options.lr, weight_decay=0.0)
+        self._batches = distillation.shuffled(options.batch_size, options.seed)
+        self._history: list[RecoveryStep] = []
+
+    def run(self, progress: Callable[[RecoveryStep], None] | None) -> Recovery:
+        before = best = self._held_out()
+        if not math.isfinite(before):
+            raise RecoveryError("the pruned model gives outputs that aren't finite, so there is nothing to start from")
+        best_state, best_step, diverged = self._state(), 0, False
+        check_every = max(self._options.steps // self._options.checks, 1)
+        for step in range(1, self._options.steps + 1):
+            loss, lr = self._step(step)
+            due = step % check_every == 0 or step == self._options.steps
+            held_out = self._held_out() if due and math.isfinite(loss) else None
+            self._history.append(RecoveryStep(step=step, loss=loss, lr=lr, held_out=held_out))
+            if progress is not None:
+                progress(self._history[-1])
+            if not math.isfinite(loss) or (held_out is not None and not math.isfinite(held_out)):
+                _log.warning("the loss is not finite at step %d: going back to step %d", step, best_step)
+                diverged = True
+                break
+            if held_out is not None and held_out < best:
+                best, best_state, best_step = held_out, self._state(), step
+        return Recovery(
+            weights={key: _to_numpy(state, self._dtypes[key]) for key, state in best_state.items()},
+            before=before,
+            after=best,
+            steps=len(self._history),
+            best_step=best_step,
+            history=tuple(self._history),
+            diverged=diverged,
+        )
+
+    def _step(self, step: int) -> tuple[float, float]:
+        lr = self._options.lr * _schedule(step, self._options.steps)
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        loss = self._backward(next(self._batches))
+        for key, master in self._masters.items():
+            gradient = self._parameters[key].grad
+            master.grad = None if gradient is None else gradient.float() * self._masks[key]
+            self._parameters[key].grad = None
+        torch.nn.utils.clip_grad_norm_(self._masters.values(), self._options.clip)
+        self._optimizer.step()
+        with torch.no_grad():
+            for key, master in self._masters.items():
+                self._parameters[key].copy_(master * self._masks[key])
+        return loss, lr
+
+    def _backward(self, batch: NDArray[np.int64]) -> float:
+        """Gradients of the mean loss over the batch, which a model with a fixed batch size takes in several runs."""
+        total = 0.0
+        for chunk in self._distillation.chunks(batch, self._options.batch_size):
+            loss = self._distillation.loss(chunk) * (len(chunk) / len(batch))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        return total
+
+    def _held_out(self) -> float:
+        return self._distillation.held_out_loss(self._options.batch_size)
+
+    def _state(self) -> dict[WeightKey, Tensor]:
+        return {key: parameter.detach().cpu().clone() for key, parameter in self._parameters.items()}
+
+
+def _schedule(step: int, steps: int) -> float:
+    """Linear warm-up over a twentieth of the steps, then a cosine to zero."""
+    warm_up = max(steps // 20, 1)
+    if step <= warm_up:
+        return step / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(steps - warm_up, 1)))
+
+
+def _load(parameter: torch.nn.Parameter, weight: NDArray[np.generic]) -> Tensor:
+    """Put a pruned weight into the student; its mask as a tensor beside it."""
+    with torch.no_grad():
+        parameter.copy_(torch.from_numpy(weight.astype(np.float64)).to(parameter.dtype))
+    return torch.from_numpy(weight != 0).to(parameter.device)
+
+
+def _to_numpy(state: Tensor, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+    """Exact: every stored dtype fits into float64, and the values are the parameter's own."""
+    values: NDArray[np.generic] = state.double().numpy().astype(dtype)
+    return np.where(values == 0, dtype.type(0), values)

@@ -1,0 +1,46 @@
+"""The gradient side of DominoSearch with data, so that the search itself sees no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from domino_onnx.recover.distill import Distillation
+from domino_onnx.scheme import WeightKey
+
+__all__ = ["DistillationGradients"]
+
+
+class DistillationGradients:
+    """A `domino_onnx.search.GradientSource`: the distillation loss at masked weights, batch after batch."""
+
+    def __init__(self, distillation: Distillation, keys: list[WeightKey], *, batch_size: int, seed: int) -> None:
+        self._distillation = distillation
+        self._batch_size = batch_size
+        self._parameters = distillation.trainable(keys)
+        self._batches = distillation.shuffled(batch_size, seed)
+
+    def __call__(
+        self, weights: Mapping[WeightKey, NDArray[np.float32]]
+    ) -> tuple[float, Mapping[WeightKey, NDArray[np.float32]]]:
+        """Loss and gradients of the next batch at `weights`, in the stored shapes."""
+        with torch.no_grad():
+            for key, parameter in self._parameters.items():
+                parameter.copy_(torch.from_numpy(weights[key]))
+                parameter.grad = None
+        batch = next(self._batches)
+        total = 0.0
+        for chunk in self._distillation.chunks(batch, self._batch_size):
+            loss = self._distillation.loss(chunk) * (len(chunk) / len(batch))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        return total, {key: _gradient(parameter) for key, parameter in self._parameters.items()}
+
+
+def _gradient(parameter: torch.nn.Parameter) -> NDArray[np.float32]:
+    if parameter.grad is None:
+        return np.zeros(parameter.shape, np.float32)
+    return parameter.grad.float().cpu().numpy()

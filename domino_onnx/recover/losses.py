@@ -1,0 +1,83 @@
+"""How far the student's outputs are from the dense model's, chosen from what the outputs look like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["DistillationLoss"]
+
+_Kind = Literal["logits", "probabilities", "values"]
+_TINY = 1e-8
+
+
+class DistillationLoss:
+    """KL divergence on class scores, mean square error relative to the variance on everything else.
+
+    Outputs are told apart by the teacher's: (batch, classes) floats that are probabilities if every row adds up to 1,
+    else logits; the last axis of longer tensors counts as classes only if it adds up to 1 (a recogniser's softmax per
+    position). Hinton et al. 2015, with temperature.
+
+    Parameters
+    ----------
+    teacher
+        The teacher's outputs for one batch.
+    temperature
+        Of the softmax on logits; probabilities are compared as they are.
+    label_weight
+        Share of the cross-entropy with labels where there are any, 0 to 1.
+    """
+
+    def __init__(self, teacher: Mapping[str, Tensor], *, temperature: float = 2.0, label_weight: float = 0.5) -> None:
+        self._kinds: dict[str, _Kind] = {
+            name: _kind(output) for name, output in teacher.items() if output.is_floating_point() and output.numel()
+        }
+        self._scales = {name: float(teacher[name].float().var(unbiased=False)) + _TINY for name in self._kinds}
+        self._temperature = temperature
+        self._label_weight = label_weight
+        self._classes = next((name for name, kind in self._kinds.items() if kind != "values"), None)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether there is a floating-point output to compare at all."""
+        return bool(self._kinds)
+
+    def __call__(
+        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], labels: Tensor | None = None
+    ) -> Tensor:
+        """A scalar, the mean over the batch, summed over the outputs."""
+        parts = [self._distance(name, student[name].float(), teacher[name].float()) for name in self._kinds]
+        loss = torch.stack(parts).sum()
+        if labels is None or self._classes is None or student[self._classes].ndim != 2:
+            return loss
+        log_probabilities = _log_probabilities(student[self._classes].float(), self._kinds[self._classes], 1.0)
+        cross_entropy = functional.nll_loss(log_probabilities, labels)
+        return (1 - self._label_weight) * loss + self._label_weight * cross_entropy
+
+    def _distance(self, name: str, student: Tensor, teacher: Tensor) -> Tensor:
+        kind = self._kinds[name]
+        if kind == "values":
+            return functional.mse_loss(student, teacher) / self._scales[name]
+        log_student = _log_probabilities(student, kind, self._temperature).flatten(0, -2)
+        log_teacher = _log_probabilities(teacher, kind, self._temperature).flatten(0, -2)
+        divergence = functional.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+        return divergence * (self._temperature**2 if kind == "logits" else 1.0)
+
+
+def _kind(output: Tensor) -> _Kind:
+    if output.ndim < 2 or output.shape[-1] < 2:
+        return "values"
+    sums = output.float().sum(dim=-1)
+    if float(output.min()) >= 0 and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+        return "probabilities"
+    return "logits" if output.ndim == 2 else "values"
+
+
+def _log_probabilities(scores: Tensor, kind: _Kind, temperature: float) -> Tensor:
+    if kind == "probabilities":
+        return scores.clamp_min(_TINY).log()
+    return functional.log_softmax(scores / temperature, dim=-1)
