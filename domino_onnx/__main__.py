@@ -1,0 +1,5 @@
+"""``python -m domino_onnx``."""
+
+from domino_onnx.cli import main
+
+main()

@@ -1,0 +1,5 @@
+"""The command line: a thin skin over the library, one file a command, loaded when it is called."""
+
+from domino_onnx.cli.main import main
+
+__all__ = ["main"]

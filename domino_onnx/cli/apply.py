@@ -1,0 +1,59 @@
+"""`domino-onnx apply`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from domino_onnx.cli.console import default_output, observing, present_or_json
+from domino_onnx.cli.files import check_report, write_report
+from domino_onnx.cli.options import (
+    common_options,
+    compress_options,
+    data_option,
+    model_argument,
+    output_options,
+    run_options,
+    set_up_logging,
+)
+
+__all__ = ["command"]
+
+
+@click.command("apply")
+@model_argument
+@click.argument("plan", type=click.Path(path_type=Path))
+@output_options
+@data_option
+@run_options
+@common_options
+def command(
+    model: Path,
+    plan: Path,
+    output: Path | None,
+    report: Path | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+    **given: Any,
+) -> None:
+    """Prune MODEL as PLAN says: keep the largest weights of every group, write, and check that it runs.
+
+    \b
+    domino-onnx apply model.onnx plan.json -o model.sparse.onnx
+    """
+    from domino_onnx.pipeline import apply
+    from domino_onnx.report.document import compress_document
+    from domino_onnx.report.terminal import compress_view
+    from domino_onnx.scheme import Plan
+
+    set_up_logging(verbose, quiet)
+    check_report(report)
+    options = compress_options(**given)
+    with observing(quiet) as observer:
+        result = apply(model, Plan.load(plan), output or default_output(model), options, observer)
+    if report is not None:
+        write_report(report, result)
+    present_or_json(compress_view(result, report), compress_document(result), as_json=as_json, quiet=quiet)

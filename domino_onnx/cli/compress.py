@@ -1,0 +1,73 @@
+"""`domino-onnx compress`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from domino_onnx.cli.console import default_output, observing, present_or_json
+from domino_onnx.cli.files import check_report, write_report
+from domino_onnx.cli.options import (
+    budget_options,
+    common_options,
+    compress_options,
+    data_option,
+    eval_data_option,
+    model_argument,
+    output_options,
+    recovery_options,
+    run_options,
+    search_options,
+    selection_options,
+    set_up_logging,
+)
+
+__all__ = ["command"]
+
+
+@click.command("compress")
+@model_argument
+@output_options
+@budget_options
+@click.option("--plan", type=click.Path(path_type=Path), help="Use this plan instead of searching.")
+@data_option
+@eval_data_option
+@search_options
+@click.option("--recover/--no-recover", default=True, show_default=True, help="Finetune after pruning; needs --data.")
+@recovery_options
+@selection_options
+@run_options
+@common_options
+def command(
+    model: Path,
+    output: Path | None,
+    report: Path | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+    **given: Any,
+) -> None:
+    """Prune MODEL to a budget with a scheme of its own for every weight, finetune, write and check it.
+
+    \b
+    domino-onnx compress model.onnx --sparsity 0.75 --data calibration.npz
+    domino-onnx compress model.onnx --flops-reduction 0.5 --data calibration.npz -o small.onnx --report small.html
+    """
+    from domino_onnx.pipeline import compress
+    from domino_onnx.report.document import compress_document
+    from domino_onnx.report.terminal import compress_view
+
+    set_up_logging(verbose, quiet)
+    check_report(report)
+    options = compress_options(**given)
+    if options.budget is None and options.plan is None:
+        raise click.UsageError(
+            "nothing says how sparse the model shall be: give --sparsity, --flops-reduction or --plan"
+        )
+    with observing(quiet) as observer:
+        result = compress(model, output or default_output(model), options, observer)
+    if report is not None:
+        write_report(report, result)
+    present_or_json(compress_view(result, report), compress_document(result), as_json=as_json, quiet=quiet)

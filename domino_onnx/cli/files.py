@@ -1,0 +1,47 @@
+"""Plans and reports as files: whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from domino_onnx.errors import OutputError
+from domino_onnx.graph.files import whole_file
+from domino_onnx.report.results import CompressResult
+
+__all__ = ["check_report", "write_report", "write_text"]
+
+
+def write_text(path: Path, text: str, *, force: bool) -> None:
+    """Write a UTF-8 file; OutputError if it exists (without `force`) or can't be written."""
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists; give another name, or --force to replace it")
+    try:
+        with whole_file(path) as stream:
+            stream.write(text.encode())
+    except OSError as error:
+        raise OutputError(f"can't write {path}: {error.strerror or error}") from None
+
+
+def check_report(path: Path | None) -> None:
+    """Refuse a report's name before any work is done."""
+    if path is None:
+        return
+    if path.suffix.lower() not in (".html", ".json"):
+        raise click.UsageError(f"--report {path}: the name must end in .html or .json")
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder {path.parent} of the report doesn't exist; make it first")
+
+
+def write_report(path: Path, result: CompressResult) -> None:
+    """Write the report of a run, as HTML or JSON by its suffix; an older report is replaced."""
+    if path.suffix.lower() == ".html":
+        from domino_onnx.report.html import html_report
+
+        text = html_report(result)
+    else:
+        from domino_onnx.report.document import compress_document, dump
+
+        text = dump(compress_document(result)) + "\n"
+    write_text(path, text, force=True)

@@ -1,0 +1,75 @@
+"""The command group, and the border where every error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+
+import click
+
+from domino_onnx._version import __version__
+from domino_onnx.errors import DominoError
+
+__all__ = ["COMMANDS", "cli", "main"]
+
+COMMANDS = ("compress", "inspect", "search", "apply", "recover", "evaluate", "verify")
+_INTERRUPTED = 130
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when the command is named: `inspect` never pays for torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"domino_onnx.cli.{cmd_name}").command
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="domino-onnx")
+def cli() -> None:
+    """Compress trained ONNX models with mixed N:M sparsity, layer by layer, without their source code.
+
+    \b
+    domino-onnx compress model.onnx --sparsity 0.75 --data calibration.npz
+    """
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 error, 2 usage, 3 a check failed, 130 interrupted."""
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; nothing was written", err=True)
+        sys.exit(_INTERRUPTED)
+    except DominoError as error:
+        _fail(error, error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (Exception, RecursionError) as error:
+        if os.environ.get("DOMINO_ONNX_DEBUG"):
+            raise
+        _fail(
+            error, 1, note="this is a bug in domino-onnx; run again with DOMINO_ONNX_DEBUG=1 and report the traceback"
+        )
+
+
+def _fail(error: BaseException, code: int, note: str = "") -> None:
+    name = type(error).__name__
+    if "--json" in sys.argv:
+        click.echo(json.dumps({"error": {"type": name, "message": str(error)}}, ensure_ascii=False))
+    prefix = click.style("error:", fg="red", bold=True)
+    click.echo(f"{prefix} {str(error) or name}" + (f"\n{name}: {note}" if note else ""), err=True)
+    sys.exit(code)

@@ -1,0 +1,265 @@
+"""Options that commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from domino_onnx.graph import Selection
+from domino_onnx.pipeline import CompressOptions
+from domino_onnx.scheme import Budget, SchemePool
+from domino_onnx.search import DominoOptions
+
+__all__ = [
+    "InputShape",
+    "budget_options",
+    "common_options",
+    "compress_options",
+    "data_option",
+    "eval_data_option",
+    "model_argument",
+    "output_options",
+    "recovery_options",
+    "run_options",
+    "search_options",
+    "selection_options",
+    "set_up_logging",
+]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_PATH = click.Path(path_type=Path)
+
+
+class InputShape(click.ParamType):  # type: ignore[type-arg]  # generic only in click 8.4 and later
+    """``NAME:1,3,224,224``."""
+
+    name = "NAME:DIMS"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[int, ...]]:
+        """Name and sizes; click's usage error if the text is neither."""
+        if isinstance(value, tuple):
+            return value
+        name, _, dims = str(value).rpartition(":")
+        try:
+            sizes = tuple(int(size) for size in dims.split(",")) if dims else ()
+        except ValueError:
+            sizes = (0,)
+        if not name or any(size < 1 for size in sizes):
+            self.fail(f"{value!r} is not NAME:SIZES, for instance input:1,3,224,224", param, ctx)
+        return name, sizes
+
+
+def _stacked(*decorators: Callable[[Any], Any]) -> Callable[[_F], _F]:
+    def apply(function: _F) -> _F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+model_argument = click.argument("model", type=_PATH)
+
+common_options = _stacked(
+    click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, all else on stderr."),
+    click.option("-q", "--quiet", is_flag=True, help="No progress, no tables; errors and warnings stay."),
+    click.option("-v", "--verbose", count=True, help="Log what happens on the way; twice for more."),
+    click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of all randomness."),
+)
+
+selection_options = _stacked(
+    click.option(
+        "--include", multiple=True, metavar="GLOB", help="Prune only weights or nodes of this name; repeatable."
+    ),
+    click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these weights or nodes dense; repeatable."),
+    click.option(
+        "--input-shape",
+        "input_shapes",
+        type=InputShape(),
+        multiple=True,
+        help="Shape of a dynamic input, for MACs, as NAME:1,3,224,224; repeatable. With --data it is taken from there.",
+    ),
+    click.option("--m", type=int, default=16, show_default=True, help="M of the scheme pool {1, 2, 4, ..., M}:M."),
+    click.option(
+        "--policy",
+        type=click.Choice(["fixed-m", "fixed-n"]),
+        default="fixed-m",
+        show_default=True,
+        help="M fixed and N in {1, 2, 4, ...}, or N = 1 and M in {2, 4, ..., M} (the paper has both).",
+    ),
+)
+
+budget_options = _stacked(
+    click.option(
+        "--sparsity", type=float, metavar="S", help="Zeros over all Conv/Gemm/MatMul weights, 0.875 for 87.5 %."
+    ),
+    click.option("--flops-reduction", type=float, metavar="F", help="Share of the MACs to save instead, 0 to 1."),
+)
+
+search_options = _stacked(
+    click.option(
+        "--strategy",
+        type=click.Choice(["domino", "erk", "uniform"]),
+        default="domino",
+        show_default=True,
+        help="How the schemes are chosen: DominoSearch, Erdos-Renyi-Kernel densities, or the same everywhere.",
+    ),
+    click.option(
+        "--search-gradients/--no-search-gradients",
+        default=True,
+        show_default=True,
+        help="Let domino use gradients where there are data.",
+    ),
+    click.option(
+        "--vote",
+        type=click.FloatRange(0, 1),
+        default=0.75,
+        show_default=True,
+        help="domino: share of groups that must agree before N falls (paper: 0.75).",
+    ),
+    click.option(
+        "--decay",
+        type=click.FloatRange(0, min_open=True),
+        default=1.0,
+        show_default=True,
+        help="domino: strength of the pull to zero (paper: 0.1).",
+    ),
+    click.option(
+        "--search-lr",
+        type=click.FloatRange(0, min_open=True),
+        default=0.01,
+        show_default=True,
+        help="domino: learning rate (paper: 0.01).",
+    ),
+    click.option(
+        "--erk-weight",
+        type=click.FloatRange(0),
+        default=0.5,
+        show_default=True,
+        help="domino: weight of the ERK deficit in a site's factor (paper: 0.5).",
+    ),
+    click.option(
+        "--flops-weight",
+        type=click.FloatRange(0),
+        default=0.5,
+        show_default=True,
+        help="domino: weight of the remaining FLOPs (paper: 0.5).",
+    ),
+    click.option(
+        "--check-every",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="domino: steps between two votes (paper: 100).",
+    ),
+    click.option(
+        "--penalise-every",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="domino: steps between two penalties (paper: 5).",
+    ),
+)
+
+recovery_options = _stacked(
+    click.option("--recover-steps", type=click.IntRange(1), default=500, show_default=True, help="Finetuning steps."),
+    click.option(
+        "--recover-lr",
+        type=click.FloatRange(0, min_open=True),
+        default=3e-3,
+        show_default=True,
+        help="Peak learning rate of the finetuning (AdamW).",
+    ),
+    click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Samples a step."),
+)
+
+run_options = _stacked(
+    click.option(
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where torch and ONNX Runtime run; auto takes a GPU if both see one.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        help="Threads of torch and ONNX Runtime; 0 lets them choose.",
+    ),
+)
+
+data_option = click.option(
+    "--data", type=_PATH, help="Calibration samples: an .npz with one array per input, or a folder."
+)
+eval_data_option = click.option(
+    "--eval-data",
+    type=_PATH,
+    help="Compare on these samples (with `labels`: top-1), not on the held-out part of --data.",
+)
+
+output_options = _stacked(
+    click.option("-o", "--output", type=_PATH, help="The file to write; without, MODEL.sparse.onnx beside the model."),
+    click.option("--force", is_flag=True, help="Replace an output that exists."),
+    click.option("--report", type=_PATH, metavar="FILE", help="Also write a report: .html or .json."),
+)
+
+
+def set_up_logging(verbose: int, quiet: bool) -> None:
+    """Log to stderr: warnings alone, the decisions with -v, everything with -vv."""
+    level = logging.ERROR if quiet else [logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)]
+    logging.basicConfig(level=level, format="%(message)s")
+
+
+def compress_options(**given: Any) -> CompressOptions:
+    """The library's options from the command line's; those a command doesn't have keep their defaults."""
+    budget = _budget(given.get("sparsity"), given.get("flops_reduction"), given.get("plan"))
+    pool = SchemePool.fixed_n if given.get("policy") == "fixed-n" else SchemePool.fixed_m
+    domino = {
+        field: given[option]
+        for option, field in {
+            "vote": "vote",
+            "decay": "decay",
+            "search_lr": "lr",
+            "erk_weight": "erk_weight",
+            "flops_weight": "flops_weight",
+            "check_every": "check_every",
+            "penalise_every": "penalise_every",
+        }.items()
+        if option in given
+    }
+    return CompressOptions(
+        budget=budget,
+        pool=pool(given.get("m", 16)),
+        domino=DominoOptions(**domino),
+        selection=Selection(include=given.get("include", ()), exclude=given.get("exclude", ())),
+        input_shapes=dict(given.get("input_shapes", ())),
+        search_with_data=given.get("search_gradients", True),
+        **{name: given[name] for name in _SAME_NAME if name in given},
+    )
+
+
+_SAME_NAME = (
+    *("strategy", "data", "eval_data", "plan", "recover", "recover_steps", "recover_lr", "batch_size"),
+    *("device", "threads", "seed", "force"),
+)
+
+
+def _budget(sparsity: float | None, flops_reduction: float | None, plan: Path | None) -> Budget | None:
+    given = [
+        option
+        for option, value in (("--sparsity", sparsity), ("--flops-reduction", flops_reduction), ("--plan", plan))
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} contradict each other; give one")
+    if sparsity is not None:
+        return Budget(measure="params", reduction=sparsity)
+    return None if flops_reduction is None else Budget(measure="flops", reduction=flops_reduction)

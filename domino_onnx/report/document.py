@@ -1,0 +1,209 @@
+"""Results as JSON documents: the shape that scripts rely on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from domino_onnx.evaluate import Evaluation, Verdict
+from domino_onnx.report.results import CompressResult, InspectResult, SearchResult
+from domino_onnx.scheme import Inventory, Plan, Site, Skip
+from domino_onnx.search import Decision
+
+__all__ = [
+    "compress_document",
+    "dump",
+    "evaluation_document",
+    "inspect_document",
+    "search_document",
+    "verify_document",
+]
+
+Document = dict[str, Any]
+
+
+def dump(document: Mapping[str, Any]) -> str:
+    """One JSON document; what isn't finite becomes null, since JSON has no NaN."""
+    return json.dumps(_finite(document), indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def compress_document(result: CompressResult) -> Document:
+    """What `compress`, `apply` and `recover` say with ``--json``."""
+    return {
+        "model": str(result.model),
+        "output": str(result.output),
+        "strategy": result.plan.strategy,
+        "budget": dataclasses.asdict(result.plan.budget) if result.plan.budget else None,
+        "seed": result.plan.seed,
+        "sparsity": result.sparsity,
+        "sparsity_sites": result.sparsity_sites,
+        "flops_reduction": result.flops_reduction,
+        "sites": [
+            {
+                "name": record.name,
+                "weight": record.weight,
+                "scope": list(record.scope),
+                "op": record.op,
+                "shape": list(record.shape),
+                "n": record.scheme.n,
+                "m": record.scheme.m,
+                "sparsity": record.zeros / record.params,
+                "params": record.params,
+                "macs": record.macs,
+            }
+            for record in result.weights
+        ],
+        "skipped": [_skip(skip) for skip in result.inventory.skips],
+        "parity": None if result.parity is None else evaluation_document(result.parity),
+        "recovery": _recovery(result),
+        "decisions": [_decision(decision) for decision in result.decisions],
+        "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
+        "peak_rss_bytes": result.peak_rss_bytes,
+        "warnings": list(result.warnings),
+    }
+
+
+def search_document(result: SearchResult) -> Document:
+    """What `search` says with ``--json``: the plan, and the way to it."""
+    plan = result.plan
+    return {
+        "strategy": plan.strategy,
+        "budget": dataclasses.asdict(plan.budget) if plan.budget else None,
+        "achieved": plan.budget.achieved(result.inventory, plan.schemes) if plan.budget else None,
+        "sites": [_planned(site, plan) for site in result.inventory.sites],
+        "skipped": [_skip(skip) for skip in result.inventory.skips],
+        "decisions": [_decision(decision) for decision in result.decisions],
+        "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
+        "warnings": list(result.warnings),
+    }
+
+
+def inspect_document(result: InspectResult) -> Document:
+    """What `inspect` says with ``--json``."""
+    inventory = result.inventory
+    return {
+        "model": str(result.file.path),
+        "sha256": result.file.sha256,
+        "ir_version": result.file.proto.ir_version,
+        "opset": result.file.opset,
+        "params": inventory.params,
+        "macs": inventory.macs,
+        "sparsity": _sparsity(inventory),
+        "sites": [_site(site) for site in inventory.sites],
+        "skipped": [_skip(skip) for skip in inventory.skips],
+        "notes": list(inventory.notes),
+        "compressed_by": result.manifest.tool if result.manifest else None,
+    }
+
+
+def evaluation_document(evaluation: Evaluation) -> Document:
+    """A comparison of two models."""
+    return {
+        "inputs": evaluation.inputs,
+        "provider": evaluation.provider,
+        **dataclasses.asdict(evaluation.comparison),
+    }
+
+
+def verify_document(verdict: Verdict) -> Document:
+    """What `verify` says with ``--json``."""
+    return {
+        "holds": verdict.holds,
+        "tool": verdict.manifest.tool if verdict.manifest else None,
+        "strategy": verdict.manifest.strategy if verdict.manifest else None,
+        "weights": [dataclasses.asdict(finding) for finding in verdict.findings],
+        "problems": list(verdict.problems),
+    }
+
+
+def _site(site: Site) -> Document:
+    return {
+        "name": site.name,
+        "weight": site.key.name,
+        "scope": list(site.key.scope),
+        "op": site.op,
+        "shape": list(site.layout.shape),
+        "dtype": site.dtype,
+        "axis": site.layout.axis,
+        "reduction": site.layout.reduction,
+        "params": site.params,
+        "macs": site.macs,
+        "zeros": site.zeros,
+        "holds": str(site.holds) if site.holds else None,
+        "schemes": [str(scheme) for scheme in site.schemes],
+        "consumers": list(site.consumers),
+    }
+
+
+def _planned(site: Site, plan: Plan) -> Document:
+    scheme = plan.schemes.get(site.key, site.schemes[0])
+    return {
+        "name": site.name,
+        "weight": site.key.name,
+        "op": site.op,
+        "shape": list(site.layout.shape),
+        "n": scheme.n,
+        "m": scheme.m,
+        "params": site.params,
+        "macs": site.macs,
+    }
+
+
+def _skip(skip: Skip) -> Document:
+    return {
+        "name": skip.name,
+        "weight": skip.key.name,
+        "scope": list(skip.key.scope),
+        "op": skip.op,
+        "shape": list(skip.shape),
+        "params": skip.params,
+        "counted": skip.counted,
+        "reason": skip.reason,
+    }
+
+
+def _decision(decision: Decision) -> Document:
+    return {
+        "step": decision.step,
+        "kind": decision.kind,
+        "weight": str(decision.key) if decision.key else None,
+        "scheme": str(decision.scheme) if decision.scheme else None,
+        "achieved": decision.achieved,
+        "loss": decision.loss,
+    }
+
+
+def _recovery(result: CompressResult) -> Document | None:
+    recovery = result.recovery
+    if recovery is None:
+        return None
+    return {
+        "metric": "distillation loss on the held-out part of the data",
+        "before": recovery.before,
+        "after": recovery.after,
+        "steps": recovery.steps,
+        "best_step": recovery.best_step,
+        "diverged": recovery.diverged,
+        "history": [
+            {"step": step.step, "loss": step.loss, "held_out": step.held_out}
+            for step in recovery.history
+            if step.held_out is not None
+        ],
+    }
+
+
+def _sparsity(inventory: Inventory) -> float:
+    return inventory.zeros / inventory.params if inventory.params else 0.0
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

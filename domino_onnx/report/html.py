@@ -1,0 +1,111 @@
+"""A report as one HTML file that needs nothing else: no script, no font, no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from domino_onnx._version import __version__
+from domino_onnx.report.results import CompressResult
+from domino_onnx.report.text import millions, percent, printable, shape
+
+__all__ = ["html_report"]
+
+_WIDTH, _HEIGHT, _MARGIN = 720, 220, 46
+
+
+def html_report(result: CompressResult) -> str:
+    """The report of one compression; every name from the model is escaped."""
+    environment = Environment(
+        loader=PackageLoader("domino_onnx", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("report.html.j2").render(_context(result))
+
+
+def _context(result: CompressResult) -> dict[str, Any]:
+    plan = result.plan
+    return {
+        "version": __version__,
+        "model": printable(str(result.model), 300),
+        "output": printable(Path(result.output).name, 100),
+        "strategy": plan.strategy,
+        "budget": f"{percent(plan.budget.reduction, 2)} fewer {plan.budget.measure}" if plan.budget else "",
+        "seed": plan.seed,
+        "cards": _cards(result),
+        "warnings": result.warnings,
+        "sites": [
+            {
+                "name": printable(record.name),
+                "weight": printable(record.weight),
+                "op": record.op,
+                "shape": shape(record.shape),
+                "scheme": str(record.scheme),
+                "kept": round(100 * float(record.scheme.density), 2),
+                "params": millions(record.params),
+                "macs": millions(record.macs),
+            }
+            for record in result.weights
+        ],
+        "skips": [
+            {
+                "name": printable(skip.name),
+                "op": skip.op,
+                "shape": shape(skip.shape),
+                "reason": printable(skip.reason, 300),
+            }
+            for skip in result.inventory.skips
+        ],
+        "curve": _curve(result),
+        "decisions": [
+            {
+                "step": decision.step,
+                "kind": decision.kind,
+                "weight": printable(str(decision.key)) if decision.key else "all",
+                "scheme": str(decision.scheme) if decision.scheme else "",
+                "achieved": percent(decision.achieved, 2),
+            }
+            for decision in result.decisions
+        ],
+        "seconds": [(stage, f"{seconds:.1f}") for stage, seconds in result.seconds.items()],
+        "peak": f"{result.peak_rss_bytes / 1e6:.0f}" if result.peak_rss_bytes else "",
+    }
+
+
+def _cards(result: CompressResult) -> list[tuple[str, str]]:
+    cards = [("zeros", percent(result.sparsity, 2))]
+    if result.flops_reduction is not None:
+        cards.append(("MACs saved in theory", percent(result.flops_reduction, 2)))
+    if result.parity is not None and result.parity.inputs == "data":
+        comparison = result.parity.comparison
+        if comparison.top1_reference is not None:
+            cards.append(("top-1 dense", percent(comparison.top1_reference, 2)))
+            cards.append(("top-1 now", percent(comparison.top1_candidate, 2)))
+        if comparison.agreement is not None:
+            cards.append(("agreement", percent(comparison.agreement, 2)))
+        if comparison.cosine is not None:
+            cards.append(("cosine", f"{comparison.cosine:.4f}"))
+    return cards
+
+
+def _curve(result: CompressResult) -> Markup:
+    """The held-out loss as an SVG polyline; empty without a recovery."""
+    recovery = result.recovery
+    if recovery is None:
+        return Markup("")
+    points = [(0, recovery.before)] + [(s.step, s.held_out) for s in recovery.history if s.held_out is not None]
+    top = max(loss for _, loss in points) or 1.0
+    last = max(points[-1][0], 1)
+    path = " ".join(
+        f"{_MARGIN + step / last * (_WIDTH - 2 * _MARGIN):.1f},{_HEIGHT - 24 - loss / top * (_HEIGHT - 44):.1f}"
+        for step, loss in points
+    )
+    base = _HEIGHT - 24
+    return Markup(
+        '<svg viewBox="0 0 {w} {h}" role="img"><line x1="{m}" y1="{b}" x2="{r}" y2="{b}"/><polyline points="{path}"/>'
+        '<text x="4" y="24">{top}</text><text x="4" y="{b}">0</text><text x="{r}" y="{h}" text-anchor="end">'
+        "step {last}</text>"
+        "</svg>"
+    ).format(w=_WIDTH, h=_HEIGHT, m=_MARGIN, b=base, r=_WIDTH - _MARGIN, path=path, top=f"{top:.3g}", last=last)

@@ -1,0 +1,85 @@
+"""What a run has to tell: the values that reports are made from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domino_onnx.evaluate import Evaluation
+from domino_onnx.graph import OnnxFile
+from domino_onnx.scheme import Inventory, Manifest, NMScheme, Plan
+from domino_onnx.search import Decision
+
+if TYPE_CHECKING:
+    from domino_onnx.recover import Recovery  # which needs torch; a report doesn't
+
+__all__ = ["CompressResult", "InspectResult", "SearchResult", "WeightRecord"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WeightRecord:
+    """One pruned site as it was written."""
+
+    name: str
+    weight: str
+    scope: tuple[str, ...]
+    op: str
+    shape: tuple[int, ...]
+    scheme: NMScheme
+    params: int
+    zeros: int
+    macs: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class InspectResult:
+    """A model's inventory, and the file it was taken of."""
+
+    file: OnnxFile
+    inventory: Inventory
+    manifest: Manifest | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """A plan and how it was found."""
+
+    plan: Plan
+    inventory: Inventory
+    decisions: tuple[Decision, ...]
+    seconds: Mapping[str, float]
+    warnings: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CompressResult:
+    """What was written and what it is worth.
+
+    Attributes
+    ----------
+    sparsity
+        Zeros over all Conv, ConvTranspose, Gemm and MatMul weights, skipped ones included, counted in what was written.
+    sparsity_sites
+        The same over the sites alone.
+    flops_reduction
+        Share of the MACs that the zeros save in theory; None where shapes are unknown.
+    parity
+        The written file against the dense one in ONNX Runtime; None if it could not be run (see `warnings`).
+    """
+
+    model: Path
+    output: Path
+    plan: Plan
+    inventory: Inventory
+    weights: tuple[WeightRecord, ...]
+    sparsity: float
+    sparsity_sites: float
+    flops_reduction: float | None
+    decisions: tuple[Decision, ...]
+    recovery: Recovery | None
+    parity: Evaluation | None
+    seconds: Mapping[str, float]
+    warnings: tuple[str, ...]
+    peak_rss_bytes: int | None

@@ -1,0 +1,173 @@
+"""Results as a person reads them in a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from domino_onnx.evaluate import Evaluation, Verdict
+from domino_onnx.report.results import CompressResult, InspectResult, SearchResult, WeightRecord
+from domino_onnx.report.text import millions, percent, printable, shape
+from domino_onnx.scheme import NMScheme, Site, Skip
+
+__all__ = ["compress_view", "evaluation_view", "inspect_view", "search_view", "verify_view"]
+
+_FULL_BAR = 16
+
+
+def inspect_view(result: InspectResult) -> RenderableType:
+    """Sites and skips of a model."""
+    inventory = result.inventory
+    table = _table("site", "op", "shape", "groups along", "params", "MACs", "zeros", "holds")
+    for site in inventory.sites:
+        table.add_row(
+            Text(printable(site.name)),
+            site.op,
+            shape(site.layout.shape),
+            f"axis {site.layout.axis} ({site.layout.reduction})",
+            millions(site.params),
+            millions(site.macs),
+            percent(site.zeros / site.params),
+            str(site.holds or "dense"),
+        )
+    head = Text(
+        f"{printable(str(result.file.path), 200)}: opset {result.file.opset}, {len(inventory.sites)} sites, "
+        f"{millions(inventory.params)} weights, {millions(inventory.macs)} MACs, "
+        f"{percent(inventory.zeros / max(inventory.params, 1))} zeros"
+    )
+    notes = [Text(f"note: {printable(note, 400)}") for note in inventory.notes]
+    made = [Text(f"compressed by {printable(result.manifest.tool)}")] if result.manifest else []
+    return Group(head, *made, table, *_skips(inventory.skips), *notes)
+
+
+def search_view(result: SearchResult) -> RenderableType:
+    """A plan and what it comes to."""
+    plan, inventory = result.plan, result.inventory
+    table = _table("site", "op", "shape", "scheme", "kept", "params", "MACs")
+    for site in inventory.sites:
+        scheme = plan.schemes.get(site.key, site.schemes[0])
+        _add_site(table, site, scheme)
+    achieved = "by hand"
+    if plan.budget is not None:
+        achieved = f"{percent(plan.budget.achieved(inventory, plan.schemes), 2)} fewer {plan.budget.measure}"
+    return Group(table, *_skips(inventory.skips), Text(f"{plan.strategy}: {achieved}", style="bold"))
+
+
+def compress_view(result: CompressResult, report: Path | None = None) -> RenderableType:
+    """What was written, weight by weight, what it is worth, and where the report lies."""
+    table = _table("site", "op", "shape", "scheme", "kept", "params", "MACs")
+    for record in result.weights:
+        _add_record(table, record)
+    return Group(table, *_skips(result.inventory.skips), _summary(result, report))
+
+
+def evaluation_view(evaluation: Evaluation) -> RenderableType:
+    """A comparison of two models."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in _comparison_rows(evaluation):
+        table.add_row(name, Text(value, style="bold"))
+    return table
+
+
+def verify_view(verdict: Verdict) -> RenderableType:
+    """What holds and what doesn't."""
+    if verdict.manifest is None:
+        return Text(verdict.problems[0], style="red")
+    table = _table("weight", "scheme", "zeros", "verdict")
+    for finding in verdict.findings:
+        table.add_row(
+            Text(printable(finding.weight)),
+            finding.scheme,
+            str(finding.zeros),
+            Text(finding.problem or "holds", style="red" if finding.problem else "green"),
+        )
+    good = sum(finding.problem is None for finding in verdict.findings)
+    style = "bold green" if verdict.holds else "bold red"
+    return Group(table, Text(f"{good} of {len(verdict.findings)} weights hold what the manifest says", style=style))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        right = column in ("params", "MACs", "zeros")
+        table.add_column(column, justify="right" if right else "left", no_wrap=column != "verdict")
+    return table
+
+
+def _add_site(table: Table, site: Site, scheme: NMScheme) -> None:
+    _row(table, site.name, site.op, site.layout.shape, scheme, site.params, site.macs)
+
+
+def _add_record(table: Table, record: WeightRecord) -> None:
+    _row(table, record.name, record.op, record.shape, record.scheme, record.params, record.macs)
+
+
+def _row(
+    table: Table,
+    name: str,
+    op: str,
+    sizes: tuple[int, ...],
+    scheme: NMScheme,
+    params: int,
+    macs: int | None,
+) -> None:
+    kept = max(round(float(scheme.density) * _FULL_BAR), 1)
+    bar = Text("█" * kept, style="cyan").append("░" * (_FULL_BAR - kept), style="dim")
+    table.add_row(Text(printable(name, 40)), op, shape(sizes), str(scheme), bar, millions(params), millions(macs))
+
+
+def _skips(skips: Iterable[Skip]) -> list[RenderableType]:
+    """One line a reason, with how many weights it keeps dense."""
+    reasons = Counter(skip.reason for skip in skips)
+    names = {reason: [skip.name for skip in skips if skip.reason == reason] for reason in reasons}
+    lines = []
+    for reason, count in reasons.most_common():
+        shown = ", ".join(printable(name, 30) for name in names[reason][:3]) + (", ..." if count > 3 else "")
+        lines.append(Text(f"left dense: {count} ({shown}): {printable(reason, 160)}", style="dim"))
+    return list(lines)
+
+
+def _summary(result: CompressResult, report: Path | None) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+
+    def row(name: str, value: str) -> None:
+        table.add_row(name, Text(value, style="bold"))
+
+    row("zeros", f"{percent(result.sparsity, 2)} of all Conv/Gemm/MatMul weights")
+    if result.flops_reduction is not None:
+        row("MACs saved", f"{percent(result.flops_reduction, 2)} in theory; ONNX Runtime itself doesn't skip zeros")
+    if result.recovery is not None:
+        recovery = result.recovery
+        row(
+            "recovery",
+            f"held-out loss {recovery.before:.4g} → {recovery.after:.4g} in {recovery.steps} steps",
+        )
+    if result.parity is not None:
+        for name, value in _comparison_rows(result.parity):
+            row(name, value)
+    row("written", printable(str(result.output), 200))
+    if report is not None:
+        row("report", printable(str(report), 200))
+    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
+    row("took", f"{sum(result.seconds.values()):.1f} s ({stages})")
+    return table
+
+
+def _comparison_rows(evaluation: Evaluation) -> Iterable[tuple[str, str]]:
+    comparison = evaluation.comparison
+    if evaluation.inputs == "random":
+        yield "check", f"runs in ONNX Runtime ({evaluation.provider}) on random inputs, which say nothing of accuracy"
+        return
+    if comparison.top1_reference is not None:
+        yield "top-1", f"{percent(comparison.top1_reference, 2)} dense → {percent(comparison.top1_candidate, 2)}"
+    if comparison.agreement is not None:
+        yield "agreement", f"{percent(comparison.agreement, 2)} of samples get the dense model's class"
+        yield "KL", f"{comparison.kl:.4f} nats"
+    if comparison.cosine is not None:
+        yield "cosine", f"{comparison.cosine:.4f}"
+    yield "compared on", f"{comparison.samples} samples, {evaluation.provider}"

@@ -1,0 +1,37 @@
+"""Names from foreign files, made safe to print."""
+
+from __future__ import annotations
+
+import unicodedata
+
+__all__ = ["millions", "percent", "printable", "shape"]
+
+_LONGEST = 60
+
+
+def printable(name: str, longest: int = _LONGEST) -> str:
+    """`name` on one line: control and direction characters escaped, the middle of a long one left out."""
+    safe = "".join(c if unicodedata.category(c)[0] != "C" else c.encode("unicode_escape").decode() for c in name)
+    if len(safe) <= longest:
+        return safe
+    return f"{safe[: longest // 2 - 1]}…{safe[-(longest // 2) :]}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """0.8751 as 87.5 %."""
+    return "-" if share is None else f"{share * 100:.{digits}f} %"
+
+
+def millions(count: int | None) -> str:
+    """A count as users compare it: 1.23 M, 45.6 k, 789."""
+    if count is None:
+        return "-"
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return str(count)
+
+
+def shape(sizes: tuple[int, ...]) -> str:
+    """(64, 3, 7, 7) as 64x3x7x7."""
+    return "x".join(map(str, sizes))
