@@ -1,0 +1,34 @@
+"""Makes a gradient pass through a QuantizeLinear that a DequantizeLinear reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+from domino_onnx.bridge.ops.quantize import FAKE_QUANTIZE
+from domino_onnx.bridge.program import ABSENT, Step
+
+__all__ = ["with_straight_through"]
+
+
+def with_straight_through(steps: Iterable[Step]) -> Iterator[Step]:
+    """Let each DequantizeLinear that reads a QuantizeLinear read its input, in one step with a gradient.
+
+    The QuantizeLinear stays for whoever else reads it; a schedule leaves it out if nobody does.
+    """
+    quantizers: dict[int, Step] = {}
+    for step in steps:
+        if step.operator.name == "QuantizeLinear":
+            quantizers[step.outputs[0]] = step
+        source = quantizers.get(step.inputs[0]) if step.inputs else None
+        yield step if source is None or step.operator.name != "DequantizeLinear" else _joined(source, step)
+
+
+def _joined(quantizer: Step, dequantizer: Step) -> Step:
+    x, scale, zero_point, *_ = (*quantizer.inputs, ABSENT)
+    return dataclasses.replace(
+        dequantizer,
+        operator=FAKE_QUANTIZE,
+        inputs=(x, scale, zero_point, *dequantizer.inputs[1:]),
+        attributes={"quantizing": quantizer.attributes, "dequantizing": dequantizer.attributes},
+    )
