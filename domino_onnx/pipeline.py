@@ -106,7 +106,7 @@ class CompressOptions:
     plan: Path | None = None
     recover: bool = True
     recover_steps: int = 500
-    recover_lr: float = 3e-3
+    recover_lr: float | None = None
     batch_size: int = 32
     device: Device = "auto"
     threads: int = 0
@@ -499,8 +499,8 @@ class _Run:
             data: Dataset | None = self._load_data(options.eval_data)
         else:
             data = self.data if self.data is None or held_out is None else self.data.subset(held_out)
-        self.file.proto.Clear()
         self._tensors = {}
+        del self.file
         return evaluate_models(
             reference,
             output,

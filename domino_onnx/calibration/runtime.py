@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -75,8 +76,9 @@ class Session:
     def __init__(self, model: Path | bytes, *, device: Device = "cpu", threads: int = 0, lean: bool = False) -> None:
         ort = require_onnxruntime()
         self._errors = _error_types()
+        self._run_options = ort.RunOptions
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # its errors reach the user as ours
         options.intra_op_num_threads = threads
         if lean:  # one run is wanted, so neither an arena nor prepacked copies of the weights
             options.enable_cpu_mem_arena = False
@@ -91,12 +93,19 @@ class Session:
         self.provider: str = self._session.get_providers()[0]
         self.output_names: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """All outputs by name; ModelError if the run fails."""
+    def run(self, inputs: Mapping[str, NDArray[Any]], *, seconds: float | None = None) -> dict[str, NDArray[Any]]:
+        """All outputs by name; ModelError if the run fails, or takes longer than `seconds` (a loop may never end)."""
+        run_options = self._run_options()
+        timer = None if seconds is None else threading.Timer(seconds, setattr, (run_options, "terminate", True))
+        if timer is not None:
+            timer.start()
         try:
-            outputs: Sequence[NDArray[Any]] = self._session.run(None, dict(inputs))
+            outputs: Sequence[NDArray[Any]] = self._session.run(None, dict(inputs), run_options)
         except self._errors as error:
             raise ModelError(f"ONNX Runtime can't run {self._name}: {_first_line(error)}") from None
+        finally:
+            if timer is not None:
+                timer.cancel()
         return dict(zip(self.output_names, outputs, strict=True))
 
     def run_all(self, batches: Iterator[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

@@ -172,9 +172,7 @@ recovery_options = _stacked(
     click.option(
         "--recover-lr",
         type=click.FloatRange(0, min_open=True),
-        default=3e-3,
-        show_default=True,
-        help="Peak learning rate of the finetuning (AdamW).",
+        help="Peak learning rate of the finetuning (AdamW); without, a few are tried.",
     ),
     click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Samples a step."),
 )

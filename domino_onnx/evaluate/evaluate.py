@@ -17,6 +17,7 @@ from domino_onnx.evaluate.metrics import Comparison, Tally
 __all__ = ["Evaluation", "evaluate_models", "random_inputs"]
 
 _MAX_RANDOM_ELEMENTS = 1 << 26
+_MAX_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,7 @@ def _run_once(
     model: Path, inputs: dict[str, NDArray[Any]], device: Device, threads: int
 ) -> tuple[dict[str, NDArray[Any]], str]:
     session = Session(model, device=device, threads=threads, lean=True)
-    return session.run(inputs), session.provider
+    return session.run(inputs, seconds=_MAX_SECONDS), session.provider
 
 
 def _require_same_outputs(reference: Session, candidate: Session) -> None:

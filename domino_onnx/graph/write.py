@@ -7,11 +7,12 @@ so that an output that is being replaced keeps its own data until the rename.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from domino_onnx.graph.external import ExternalRange, is_external, resolve
 from domino_onnx.graph.files import escaped, sweep, temporary_beside, whole_file
 from domino_onnx.graph.index import GraphIndex, Stored
 from domino_onnx.graph.read import OnnxFile
+from domino_onnx.graph.serialize import serialized
 from domino_onnx.graph.tensors import store_values
 from domino_onnx.graph.walk import tensors
 from domino_onnx.scheme import MANIFEST_KEY, NODE_KEY, PREFIX, Manifest, WeightKey
@@ -55,7 +57,7 @@ def write_model(
     *,
     force: bool = False,
 ) -> None:
-    """Write `file` with new values for `weights` and with `manifest`; `file.proto` holds the result afterwards.
+    """Write `file` with new values for `weights` and with `manifest`; `file.proto` is used up by it.
 
     Parameters
     ----------
@@ -73,12 +75,10 @@ def write_model(
     stored = _tensors_of(index, weights)
     try:
         data_files = _write_external(file, stored, weights, output)
-        for key, tensor in stored.items():
-            if not is_external(tensor):
-                store_values(tensor, weights[key])
+        streamed = _store_small(file.proto, stored, weights)
         _set_metadata(file.proto, index, manifest)
         with whole_file(output) as stream:
-            stream.write(file.proto.SerializeToString())
+            stream.writelines(serialized(file.proto, streamed))
         _drop_old_data(output, keep=data_files)
     except (OSError, EncodeError) as error:
         raise OutputError(f"can't write {output}: {error}; what stood there before is unchanged") from error
@@ -95,6 +95,22 @@ def _tensors_of(index: GraphIndex, keys: Iterable[WeightKey]) -> dict[WeightKey,
     if missing:
         raise ModelError(f"the model has no weight {', '.join(missing)}")
     return {key: by_key[key] for key in keys}
+
+
+def _store_small(
+    model: ModelProto, stored: Mapping[WeightKey, TensorProto], weights: Mapping[WeightKey, NDArray[np.generic]]
+) -> dict[str, Callable[[], NDArray[np.generic]]]:
+    """Put new values into Constants, subgraphs and typed fields; the main graph's raw data are left to streaming."""
+    main = {tensor.name for tensor in model.graph.initializer}
+    streamed: dict[str, Callable[[], NDArray[np.generic]]] = {}
+    for key, tensor in stored.items():
+        if is_external(tensor):
+            continue
+        if not key.scope and key.name in main and tensor.HasField("raw_data"):
+            streamed[key.name] = functools.partial(weights.__getitem__, key)
+        else:
+            store_values(tensor, weights[key])
+    return streamed
 
 
 def _set_metadata(model: ModelProto, index: GraphIndex, manifest: Manifest) -> None:

@@ -106,13 +106,14 @@ class Distillation:
             labels = torch.from_numpy(self._data.labels[indices]).to(self._device)
         return self._loss(self.module(self._to_torch(inputs)), teacher, labels)
 
-    def held_out_loss(self, batch_size: int) -> float:
-        """Mean loss over the held-out samples."""
-        total = 0.0
+    def held_out_loss(self, batch_size: int, samples: int | None = None) -> float:
+        """Mean loss over the held-out samples, or over the first `samples` of them."""
+        total, count = 0.0, 0
         with torch.no_grad():
-            for chunk in self.chunks(self.held_out, batch_size):
+            for chunk in self.chunks(self.held_out[:samples], batch_size):
                 total += float(self.loss(chunk)) * len(chunk)
-        return total / len(self._data.whole(self.held_out))
+                count += len(chunk)
+        return total / count
 
     def chunks(self, indices: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
         """`indices` in runs of the size that the model takes."""

@@ -16,9 +16,12 @@ from domino_onnx.errors import RecoveryError
 from domino_onnx.recover.distill import Distillation
 from domino_onnx.scheme import WeightKey
 
-__all__ = ["Recovery", "RecoveryOptions", "RecoveryStep", "finetune"]
+__all__ = ["PROBED_RATES", "Recovery", "RecoveryOptions", "RecoveryStep", "finetune"]
 
 _log = logging.getLogger(__name__)
+PROBED_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+_PROBE_SHARE = 25  # a probe takes a 25th of the steps
+_PROBE_HELD_OUT = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,8 @@ class RecoveryOptions:
         Samples a step.
     lr
         Peak learning rate of AdamW without weight decay; linear warm-up over a twentieth of the steps, then a cosine
-        to zero.
+        to zero. None tries a few (`PROBED_RATES`) for a short while each and takes the one whose held-out loss is
+        lowest: networks differ by a factor of ten, and finetuning at a wrong rate loses accuracy.
     clip
         Largest gradient norm.
     checks
@@ -42,7 +46,7 @@ class RecoveryOptions:
 
     steps: int = 500
     batch_size: int = 32
-    lr: float = 3e-3
+    lr: float | None = None
     clip: float = 1.0
     checks: int = 10
     seed: int = 0
@@ -66,6 +70,8 @@ class Recovery:
     ----------
     before, after
         Held-out loss of the given weights, and of these.
+    lr
+        The peak learning rate that was used.
     best_step
         The step these weights are from; 0 if finetuning never improved on what it was given.
     diverged
@@ -75,6 +81,7 @@ class Recovery:
     weights: Mapping[WeightKey, NDArray[np.generic]]
     before: float
     after: float
+    lr: float
     steps: int
     best_step: int
     history: tuple[RecoveryStep, ...]
@@ -117,25 +124,25 @@ class _Finetuning:
         self._dtypes = {key: weights[key].dtype for key in weights}
         self._parameters = distillation.trainable(weights)
         self._masks = {key: _load(self._parameters[key], weights[key]) for key in weights}
-        self._masters = {key: p.detach().float().clone() for key, p in self._parameters.items()}
-        # Half-precision weights take steps too small for their type: the optimizer works on float32 copies of all.
-        self._optimizer = torch.optim.AdamW(self._masters.values(), lr=options.lr, weight_decay=0.0)
-        self._batches = distillation.shuffled(options.batch_size, options.seed)
-        self._history: list[RecoveryStep] = []
+        self._given = self._state()
+        self._restart()
 
     def run(self, progress: Callable[[RecoveryStep], None] | None) -> Recovery:
         before = best = self._held_out()
         if not math.isfinite(before):
             raise RecoveryError("the pruned model gives outputs that aren't finite, so there is nothing to start from")
-        best_state, best_step, diverged = self._state(), 0, False
+        peak = self._options.lr if self._options.lr is not None else self._probe(progress)
+        best_state, best_step, diverged = self._given, 0, False
+        history: list[RecoveryStep] = []
         check_every = max(self._options.steps // self._options.checks, 1)
         for step in range(1, self._options.steps + 1):
-            loss, lr = self._step(step)
+            lr = peak * _schedule(step, self._options.steps)
+            loss = self._step(lr)
             due = step % check_every == 0 or step == self._options.steps
             held_out = self._held_out() if due and math.isfinite(loss) else None
-            self._history.append(RecoveryStep(step=step, loss=loss, lr=lr, held_out=held_out))
+            history.append(RecoveryStep(step=step, loss=loss, lr=lr, held_out=held_out))
             if progress is not None:
-                progress(self._history[-1])
+                progress(history[-1])
             if not math.isfinite(loss) or (held_out is not None and not math.isfinite(held_out)):
                 _log.warning("the loss is not finite at step %d: going back to step %d", step, best_step)
                 diverged = True
@@ -146,14 +153,40 @@ class _Finetuning:
             weights={key: _to_numpy(state, self._dtypes[key]) for key, state in best_state.items()},
             before=before,
             after=best,
-            steps=len(self._history),
+            lr=peak,
+            steps=len(history),
             best_step=best_step,
-            history=tuple(self._history),
+            history=tuple(history),
             diverged=diverged,
         )
 
-    def _step(self, step: int) -> tuple[float, float]:
-        lr = self._options.lr * _schedule(step, self._options.steps)
+    def _probe(self, progress: Callable[[RecoveryStep], None] | None) -> float:
+        """The rate that brings the held-out loss down furthest in a few steps from the given weights."""
+        losses: dict[float, float] = {}
+        for lr in PROBED_RATES:
+            for _ in range(max(self._options.steps // _PROBE_SHARE, 1)):
+                loss = self._step(lr)
+                if progress is not None:
+                    progress(RecoveryStep(step=0, loss=loss, lr=lr))
+                if not math.isfinite(loss):
+                    break
+            held_out = self._held_out(_PROBE_HELD_OUT)
+            losses[lr] = held_out if math.isfinite(held_out) else math.inf
+            _log.info("learning rate %g: held-out loss %.5g", lr, losses[lr])
+            self._restart()
+        return min(losses, key=lambda lr: losses[lr])
+
+    def _restart(self) -> None:
+        """The given weights, a fresh optimizer, and the batches from the start."""
+        with torch.no_grad():
+            for key, state in self._given.items():
+                self._parameters[key].copy_(state)
+        # Half-precision weights take steps too small for their type: the optimizer works on float32 copies of all.
+        self._masters = {key: p.detach().float().clone() for key, p in self._parameters.items()}
+        self._optimizer = torch.optim.AdamW(self._masters.values(), weight_decay=0.0)
+        self._batches = self._distillation.shuffled(self._options.batch_size, self._options.seed)
+
+    def _step(self, lr: float) -> float:
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         loss = self._backward(next(self._batches))
@@ -166,7 +199,7 @@ class _Finetuning:
         with torch.no_grad():
             for key, master in self._masters.items():
                 self._parameters[key].copy_(master * self._masks[key])
-        return loss, lr
+        return loss
 
     def _backward(self, batch: NDArray[np.int64]) -> float:
         """Gradients of the mean loss over the batch, which a model with a fixed batch size takes in several runs."""
@@ -177,8 +210,8 @@ class _Finetuning:
             total += float(loss.detach())
         return total
 
-    def _held_out(self) -> float:
-        return self._distillation.held_out_loss(self._options.batch_size)
+    def _held_out(self, samples: int | None = None) -> float:
+        return self._distillation.held_out_loss(self._options.batch_size, samples)
 
     def _state(self) -> dict[WeightKey, Tensor]:
         return {key: parameter.detach().cpu().clone() for key, parameter in self._parameters.items()}

@@ -185,6 +185,7 @@ def _recovery(result: CompressResult) -> Document | None:
         "before": recovery.before,
         "after": recovery.after,
         "steps": recovery.steps,
+        "lr": recovery.lr,
         "best_step": recovery.best_step,
         "diverged": recovery.diverged,
         "history": [

@@ -145,7 +145,7 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
         recovery = result.recovery
         row(
             "recovery",
-            f"held-out loss {recovery.before:.4g} → {recovery.after:.4g} in {recovery.steps} steps",
+            f"held-out loss {recovery.before:.4g} → {recovery.after:.4g} in {recovery.steps} steps, lr {recovery.lr:g}",
         )
     if result.parity is not None:
         for name, value in _comparison_rows(result.parity):

@@ -81,6 +81,11 @@ class Budget:
         sparsest = {site.key: site.schemes[-1] for site in inventory.sites}
         if self.kept(inventory, sparsest) <= self.limit(inventory):
             return
+        if not inventory.sites:
+            raise BudgetError(
+                f"{_OPTION[self.measure]} {self.reduction:g} can't be reached: the model has no weight to prune; "
+                "domino-onnx inspect lists its weights and says why"
+            )
         best = math.floor(self.achieved(inventory, sparsest) * 10_000) / 10_000
         skipped = sum(self.amount(skip) for skip in inventory.skips if skip.counted)
         raise BudgetError(

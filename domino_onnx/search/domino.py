@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from domino_onnx.errors import BudgetError
 from domino_onnx.scheme import Budget, Inventory, NMScheme, Site, WeightKey
 from domino_onnx.search.erk import erk_densities
-from domino_onnx.solve.mask import keep_largest
+from domino_onnx.solve.mask import rank
 
 __all__ = ["Decision", "DominoOptions", "DominoResult", "GradientSource", "search_domino"]
 
@@ -250,10 +250,9 @@ class _FallingSite:
         self._pool: dict[Fraction, NMScheme] = {scheme.density: scheme for scheme in site.schemes}
         self._lowest = int(site.schemes[-1].density * self.m)
         self._groups: _Groups = site.layout.to_groups(weight, self.m).astype(np.float32)
-        self._mask = np.ones(self._groups.shape, np.bool_)
-        ascending = self._sorted()
-        self._nth_largest = ascending[:, 0].copy()
-        self.threshold: NDArray[np.float32] = ascending[:, : self.m // 2].mean(axis=1, dtype=np.float32)
+        lower_half = np.sort(np.abs(self._groups), axis=1)[:, : self.m // 2]
+        self._threshold: NDArray[np.float32] = lower_half.mean(axis=1, dtype=np.float32)
+        self._rank()
 
     @property
     def is_sparsest(self) -> bool:
@@ -268,9 +267,9 @@ class _FallingSite:
     def vote_passes(self, vote: float) -> bool:
         """Whether at least the share `vote` of the groups has fewer than N weights above its threshold.
 
-        A group has if its N-th largest magnitude isn't above the threshold.
+        A group has if the smallest weight inside its mask isn't above the threshold.
         """
-        below = self._nth_largest <= self.threshold
+        below = self._smallest_kept <= self._threshold
         return int(np.count_nonzero(below)) >= vote * len(below)
 
     def fall(self) -> NMScheme | None:
@@ -294,20 +293,9 @@ class _FallingSite:
         self._groups -= change
         self._rank()
 
-    def _sorted(self) -> _Groups:
-        magnitude = np.abs(self._groups)
-        magnitude.sort(axis=1)
-        return magnitude
-
     def _rank(self) -> None:
-        """The N-th largest magnitude of each group, and the mask of the N largest; of equals the one further left."""
-        ascending = self._sorted()
-        self._nth_largest = ascending[:, self.m - self.n].copy()
-        if self.n == self.m:
-            return
-        tied = np.flatnonzero(ascending[:, self.m - self.n - 1] == self._nth_largest)
-        np.greater_equal(np.abs(self._groups), self._nth_largest[:, None], out=self._mask)
-        self._mask[tied] = keep_largest(np.abs(self._groups[tied]), self.n)
+        """Choose the N largest of each group again, of equals the ones further left."""
+        self._mask, self._smallest_kept = rank(np.abs(self._groups), self.n)
 
 
 class _Factors:

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.scheme import NMScheme, WeightLayout
 
-__all__ = ["keep_largest", "magnitude_mask", "obeys"]
+__all__ = ["keep_largest", "magnitude_mask", "obeys", "rank"]
+
+_Float = TypeVar("_Float", bound=np.floating)
 
 
 def keep_largest(groups: NDArray[np.floating], n: int) -> NDArray[np.bool_]:
     """True at the `n` largest entries of each row of `groups`, exactly `n` a row.
 
-    Of equal entries the one further left is kept, always: the sort is stable. `groups` is (rows, m) and holds no NaN.
+    Of equal entries the one further left is kept, always. `groups` is (rows, m) and holds no NaN.
     """
-    order = np.argsort(-groups, axis=1, kind="stable")
-    kept = np.zeros(groups.shape, dtype=np.bool_)
-    np.put_along_axis(kept, order[:, :n], True, axis=1)
-    return kept
+    return rank(groups, n)[0]
+
+
+def rank(groups: NDArray[_Float], n: int) -> tuple[NDArray[np.bool_], NDArray[_Float]]:
+    """The mask of `keep_largest`, and (rows,) the smallest entry that it keeps."""
+    m = groups.shape[1]
+    if n == m:
+        return np.ones(groups.shape, np.bool_), groups.min(axis=1)
+    ascending = np.sort(groups, axis=1)
+    smallest_kept = ascending[:, m - n].copy()
+    kept = groups >= smallest_kept[:, None]
+    # Values sort several times faster than indices, which only rows need whose border runs between equals.
+    tied = np.flatnonzero(ascending[:, m - n - 1] == smallest_kept)
+    order = np.argsort(-groups[tied], axis=1, kind="stable")
+    kept[tied[:, None], order[:, n:]] = False
+    return kept, smallest_kept
 
 
 def magnitude_mask(weight: NDArray[np.generic], layout: WeightLayout, scheme: NMScheme) -> NDArray[np.bool_]:
