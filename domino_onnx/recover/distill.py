@@ -79,6 +79,7 @@ class Distillation:
         seed: int,
     ) -> None:
         self.module = module.to(device)
+        self._originals: dict[WeightKey, Tensor] = {}
         self._teacher = teacher
         self._data = data
         self._device = device
@@ -89,10 +90,17 @@ class Distillation:
             raise RecoveryError("the model has no floating-point output, so there is nothing to learn from")
 
     def trainable(self, keys: Iterable[WeightKey]) -> dict[WeightKey, torch.nn.Parameter]:
-        """Switch gradients on for these weights, and on for no others."""
-        self.module.requires_grad_(False)
+        """Switch gradients on for these weights, and on for no others.
+
+        All weights are the file's own again first: whoever trained before leaves no trace in what isn't trained now.
+        """
         weights = self.module.weights
+        with torch.no_grad():
+            for key, original in self._originals.items():
+                weights[key].copy_(original)
+        self.module.requires_grad_(False)
         chosen = {key: weights[key] for key in keys}
+        self._originals |= {key: parameter.detach().clone() for key, parameter in chosen.items()}
         for parameter in chosen.values():
             parameter.requires_grad_(True)
         return chosen
@@ -156,6 +164,8 @@ def open_distillation(
     ModelError
         If the student's outputs differ from ONNX Runtime's, or either can't run.
     """
+    if threads:
+        torch.set_num_threads(threads)
     module = build(file.proto, load=file.array)
     first = np.arange(data.batch_size(4))
     inputs = data.take(first)
