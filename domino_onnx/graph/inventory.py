@@ -220,8 +220,9 @@ def _refusal(key: WeightKey, weight: _Weight, pool: SchemePool, selection: Selec
 
 def _indivisible(weight: _Weight, layout: WeightLayout, pool: SchemePool) -> str:
     if layout.reduction == 1:
-        channel = "depthwise: one input channel a group" if weight.operator.startswith("Conv") else "one weight a row"
-        return f"{channel}, so there is nothing to choose from"
+        grouped = any(use.node is not None and _attribute(use.node, "group", 1) > 1 for use in weight.uses)
+        what = "depthwise: one input channel a group" if grouped else "the reduction axis has length 1"
+        return f"{what}, so there is nothing to choose from"
     what = "input channels a group" if weight.operator.startswith("Conv") else "weights along the reduction axis"
     return f"{layout.reduction} {what}: not divisible by {pool.group}, nor by a smaller power of two of at least 4"
 

@@ -18,6 +18,7 @@ from domino_onnx.scheme import NMScheme, Site, Skip
 __all__ = ["compress_view", "evaluation_view", "inspect_view", "search_view", "verify_view"]
 
 _FULL_BAR = 16
+_WORTH_SAYING = 0.05
 
 
 def inspect_view(result: InspectResult) -> RenderableType:
@@ -153,7 +154,7 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
     row("written", printable(str(result.output), 200))
     if report is not None:
         row("report", printable(str(report), 200))
-    stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
+    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.seconds.items() if seconds >= _WORTH_SAYING)
     row("took", f"{sum(result.seconds.values()):.1f} s ({stages})")
     return table
 

@@ -46,8 +46,8 @@ class Budget:
             return weight.params
         if weight.macs is None:
             raise BudgetError(
-                f"the MACs of {weight.name!r} (weight {str(weight.key)!r}) are unknown because the model's shapes are "
-                "dynamic: give --input-shape NAME:1,3,224,224, or --data"
+                f"the MACs of {weight.name!r} (weight {str(weight.key)!r}) are unknown: shape inference doesn't get there. "
+                "Give the dynamic inputs' shapes (--input-shape NAME:1,3,224,224, or --data), or use --sparsity"
             )
         return weight.macs
 

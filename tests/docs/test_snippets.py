@@ -1,0 +1,89 @@
+"""The commands and the Python in README and docs do what they say, on a sample model."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+SAMPLES = ROOT / "sample_models"
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def _commands(page: Path) -> list[str]:
+    """Lines of console blocks that call this program, with continued lines joined."""
+    text = "\n".join(_blocks(page, "console")).replace("\\\n", " ")
+    return [line[2:] for line in text.splitlines() if line.startswith("$ domino-onnx ")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages talk about: a model, data for it, and a compressed file."""
+    path = tmp_path_factory.mktemp("docs")
+    shutil.copy(SAMPLES / "digits_resnet.onnx", path / "model.onnx")
+    shutil.copy(SAMPLES / "digits_calibration.npz", path / "calibration.npz")
+    shutil.copy(SAMPLES / "digits_evaluation.npz", path / "evaluation.npz")
+    _run("domino-onnx compress model.onnx --sparsity 0.75 --no-recover", path)
+    return path
+
+
+def _run(command: str, folder: Path) -> None:
+    words = shlex.split(command, comments=True)
+    if words[1] in ("compress", "search", "apply", "recover") and "--force" not in words:
+        words.append("--force")
+    if words[1] in ("compress", "recover") and "--recover-steps" not in words:
+        words += ["--recover-steps", "5"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "domino_onnx", *words[1:]],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_run(page: Path, folder: Path) -> None:
+    for command in _commands(page):
+        _run(command, folder)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_runs(page: Path, folder: Path) -> None:
+    for code in _blocks(page, "python"):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, f"{page.name}:\n{code}\n{done.stderr}"
+
+
+def test_every_command_stands_in_the_readme() -> None:
+    from domino_onnx.cli.main import COMMANDS
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [command for command in COMMANDS if f"domino-onnx {command}" not in text] == []
+
+
+def test_links_lead_somewhere() -> None:
+    broken = [
+        f"{page.name}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8"))
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert broken == []
