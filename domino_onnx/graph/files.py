@@ -10,7 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-__all__ = ["escaped", "sweep", "temporary_beside", "whole_file"]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["escaped", "folder_lock", "sweep", "temporary_beside", "whole_file"]
 
 _SUFFIX = ".domino-onnx.tmp"
 _LONGEST = 100
@@ -30,6 +35,24 @@ def whole_file(output: Path) -> Iterator[IO[bytes]]:
         _sync_folder(output.parent)
     finally:
         path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """One writer at a time in this folder, where the system can lock one; without a trace in it.
+
+    Writers sweep up what they find unfinished or orphaned, which must not be another's work.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def temporary_beside(output: Path) -> Path:

@@ -22,7 +22,7 @@ from onnx import ModelProto, NodeProto, StringStringEntryProto, TensorProto
 
 from domino_onnx.errors import ModelError, OutputError
 from domino_onnx.graph.external import ExternalRange, is_external, resolve
-from domino_onnx.graph.files import escaped, sweep, temporary_beside, whole_file
+from domino_onnx.graph.files import escaped, folder_lock, sweep, temporary_beside, whole_file
 from domino_onnx.graph.index import GraphIndex, Stored
 from domino_onnx.graph.read import OnnxFile
 from domino_onnx.graph.serialize import serialized
@@ -70,16 +70,17 @@ def write_model(
         If the output exists (without `force`), is the input, or the disk refuses; what stood there before still does.
     """
     check_output(file.path, output, force=force)
-    sweep(output)
     index = GraphIndex(file.proto)
     stored = _tensors_of(index, weights)
     try:
-        data_files = _write_external(file, stored, weights, output)
-        streamed = _store_small(file.proto, stored, weights)
-        _set_metadata(file.proto, index, manifest)
-        with whole_file(output) as stream:
-            stream.writelines(serialized(file.proto, streamed))
-        _drop_old_data(output, keep=data_files)
+        with folder_lock(output.parent):
+            sweep(output)
+            data_files = _write_external(file, stored, weights, output)
+            streamed = _store_small(file.proto, stored, weights)
+            _set_metadata(file.proto, index, manifest)
+            with whole_file(output) as stream:
+                stream.writelines(serialized(file.proto, streamed))
+            _drop_old_data(output, keep=data_files)
     except (OSError, EncodeError) as error:
         raise OutputError(f"can't write {output}: {error}; what stood there before is unchanged") from error
 
