@@ -235,7 +235,7 @@ def _cast(where: str, array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
     cast = array if array.dtype == spec.dtype else array.astype(spec.dtype)
     if spec.dtype.kind in "iu" and not np.array_equal(cast, array):
         raise DataError(f"{where} holds values that don't fit {spec.dtype}")
-    if cast.dtype.kind == "f" and not np.isfinite(cast).all():
+    if (cast.dtype.kind == "f" or cast.dtype.name == "bfloat16") and not np.isfinite(cast).all():
         bad = cast.size - int(np.count_nonzero(np.isfinite(cast)))
         raise DataError(f"{where} holds {bad} NaN or infinite value(s)")
     return cast

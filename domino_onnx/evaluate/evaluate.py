@@ -67,7 +67,9 @@ def evaluate_models(
         chosen = order[start : start + step]
         inputs = data.take(chosen)
         labels = None if data.labels is None else data.labels[chosen]
-        tally.add(sessions[0].run(inputs), sessions[1].run(inputs), len(chosen), labels)
+        expected, got = sessions[0].run(inputs), sessions[1].run(inputs)
+        _require_same_shapes(expected, got)
+        tally.add(expected, got, len(chosen), labels)
         if progress is not None:
             progress(len(chosen))
     return Evaluation(comparison=tally.result(), provider=sessions[1].provider, inputs="data")
@@ -104,6 +106,7 @@ def _on_random_inputs(
     got, provider = _run_once(candidate, inputs, device, threads)
     if expected.keys() != got.keys():
         raise ModelError(f"{reference} has the outputs {list(expected)}, {candidate} has {list(got)}")
+    _require_same_shapes(expected, got)
     tally = Tally()
     tally.add(expected, got, 1)
     return Evaluation(comparison=tally.result(), provider=provider, inputs="random")
@@ -122,3 +125,12 @@ def _require_same_outputs(reference: Session, candidate: Session) -> None:
             f"the models have different outputs: {', '.join(reference.output_names)} and "
             f"{', '.join(candidate.output_names)}"
         )
+
+
+def _require_same_shapes(reference: dict[str, NDArray[Any]], candidate: dict[str, NDArray[Any]]) -> None:
+    for name, expected in reference.items():
+        if candidate[name].shape != expected.shape:
+            raise ModelError(
+                f"output {name!r} has the shape {expected.shape} in the reference and {candidate[name].shape} in the "
+                "candidate; they are not the same network"
+            )

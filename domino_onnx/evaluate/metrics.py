@@ -64,6 +64,16 @@ class Tally:
     ) -> None:
         """Outputs of one batch of `samples`, by name, of both models; both have the same names and shapes."""
         self._samples += samples
+        with np.errstate(all="ignore"):  # what isn't finite is told by `finite`, not by numpy
+            self._add(reference, candidate, samples, labels)
+
+    def _add(
+        self,
+        reference: dict[str, NDArray[Any]],
+        candidate: dict[str, NDArray[Any]],
+        samples: int,
+        labels: NDArray[np.int64] | None,
+    ) -> None:
         for name, expected in reference.items():
             if expected.dtype.kind != "f":
                 continue

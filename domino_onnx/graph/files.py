@@ -80,10 +80,12 @@ def _umask() -> int:
 
 
 def _sync_folder(folder: Path) -> None:
+    """Make a rename durable. It has happened by now, so a disk that refuses doesn't undo it."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        with contextlib.suppress(OSError):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -56,7 +56,10 @@ class OnnxFile:
 
     def array(self, tensor: TensorProto) -> NDArray[np.generic]:
         """A tensor's values; ModelError if they don't fit its shape."""
-        return read_tensor(tensor, self.folder)
+        try:
+            return read_tensor(tensor, self.folder)
+        except ModelError as error:
+            raise ModelError(f"{self.path}: {error}") from None
 
 
 def read_model(path: Path) -> OnnxFile:

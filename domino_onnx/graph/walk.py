@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
-__all__ = ["constant_tensor", "normal_domain", "subgraphs", "tensors"]
+__all__ = ["constant_tensor", "nodes", "normal_domain", "subgraphs", "tensors"]
 
 
 def normal_domain(domain: str) -> str:
@@ -32,6 +32,20 @@ def constant_tensor(node: NodeProto) -> TensorProto | None:
             tensor: TensorProto = attribute.t
             return tensor
     return None
+
+
+def nodes(model: ModelProto) -> Iterator[NodeProto]:
+    """Every node in the file: in all graphs and functions."""
+    yield from _nested(model.graph.node)
+    for function in model.functions:
+        yield from _nested(function.node)
+
+
+def _nested(level: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    for node in level:
+        yield node
+        for _, graph in subgraphs(node):
+            yield from _nested(graph.node)
 
 
 def tensors(model: ModelProto) -> Iterator[TensorProto]:

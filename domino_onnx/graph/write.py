@@ -7,12 +7,13 @@ so that an output that is being replaced keeps its own data until the rename.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -75,12 +76,13 @@ def write_model(
     try:
         with folder_lock(output.parent):
             sweep(output)
-            data_files = _write_external(file, stored, weights, output)
-            streamed = _store_small(file.proto, stored, weights)
-            _set_metadata(file.proto, index, manifest)
-            with whole_file(output) as stream:
-                stream.writelines(serialized(file.proto, streamed))
-            _drop_old_data(output, keep=data_files)
+            with _new_data(output) as data_files:
+                _write_external(file, stored, weights, output, data_files)
+                streamed = _store_small(file.proto, stored, weights)
+                _set_metadata(file.proto, index, manifest)
+                with whole_file(output) as stream:
+                    stream.writelines(serialized(file.proto, streamed))
+            _drop_data(output, keep=data_files)
     except (OSError, EncodeError) as error:
         raise OutputError(f"can't write {output}: {error}; what stood there before is unchanged") from error
 
@@ -147,7 +149,8 @@ def _write_external(
     stored: Mapping[WeightKey, TensorProto],
     weights: Mapping[WeightKey, NDArray[np.generic]],
     output: Path,
-) -> set[str]:
+    written: set[str],
+) -> None:
     """Copy each external data file beside the output, with the new values patched in; point all tensors there."""
     external = [(tensor, resolve(tensor, file.folder)) for tensor in filter(is_external, tensors(file.proto))]
     patches: dict[Path, list[tuple[ExternalRange, NDArray[np.generic]]]] = {}
@@ -155,11 +158,13 @@ def _write_external(
         if is_external(tensor):
             where = resolve(tensor, file.folder)
             patches.setdefault(where.path, []).append((where, weights[key]))
-    names = {path: _write_data_file(path, patches.get(path, []), output) for path in {w.path for _, w in external}}
+    names: dict[Path, str] = {}
+    for path in sorted({where.path for _, where in external}):
+        names[path] = _write_data_file(path, patches.get(path, []), output)
+        written.add(names[path])
     changed = {id(tensor) for tensor in stored.values()}
     for tensor, where in external:
         _point_to(tensor, names[where.path], where, output.parent if id(tensor) in changed else None)
-    return set(names.values())
 
 
 def _write_data_file(source: Path, patches: list[tuple[ExternalRange, NDArray[np.generic]]], output: Path) -> str:
@@ -199,9 +204,24 @@ def _file_sha256(path: Path) -> str:
         return digest.hexdigest()
 
 
-def _drop_old_data(output: Path, keep: set[str]) -> None:
-    """Remove data files that an earlier output of this name has left behind."""
+@contextlib.contextmanager
+def _new_data(output: Path) -> Iterator[set[str]]:
+    """A set for the names of new data files, which go again if the model that they belong to isn't written."""
+    before = _data_files(output)
+    new: set[str] = set()
+    try:
+        yield new
+    except BaseException:
+        _drop_data(output, keep=before)
+        raise
+
+
+def _data_files(output: Path) -> set[str]:
+    """Names of the data files that this output, or an earlier one of its name, has or had."""
     pattern = re.compile(re.escape(output.name) + r"\.[0-9a-f]{16}\.data")
-    for path in output.parent.glob(f"{escaped(output.name)}.*.data"):
-        if pattern.fullmatch(path.name) and path.name not in keep:
-            path.unlink(missing_ok=True)
+    return {path.name for path in output.parent.glob(f"{escaped(output.name)}.*.data") if pattern.fullmatch(path.name)}
+
+
+def _drop_data(output: Path, keep: set[str]) -> None:
+    for name in _data_files(output) - keep:
+        (output.parent / name).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.errors import CheckFailed
+from domino_onnx.errors import CheckFailed, PlanError
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.layout import WeightLayout
 from domino_onnx.scheme.nm import NMScheme
@@ -79,7 +79,7 @@ class Manifest:
                 seed=int(document["seed"]),
                 entries=tuple(_entry(value) for value in document["weights"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError, PlanError) as error:
             raise CheckFailed(f"the manifest can't be read: {type(error).__name__}: {error}") from None
 
 

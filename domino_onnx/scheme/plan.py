@@ -69,7 +69,7 @@ class Plan:
         """
         try:
             document = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # ValueError: also numbers of thousands of digits
             raise PlanError(f"the plan is not JSON: {error}") from None
         document = _object(document, "the plan", required=_KEYS - {"budget", "seed"}, known=_KEYS)
         if document["domino_onnx_plan"] != VERSION:
@@ -141,7 +141,10 @@ def _budget(value: object) -> Budget | None:
         return None
     document = _object(value, "the budget", required={"measure", "reduction"}, known={"measure", "reduction"})
     measure, reduction = document["measure"], document["reduction"]
-    if measure not in ("params", "flops") or isinstance(reduction, bool) or not isinstance(reduction, int | float):
+    number = isinstance(reduction, int | float) and not isinstance(reduction, bool)
+    if number and not 0 <= reduction < 1:
+        raise PlanError(f"the budget's reduction is not between 0 and 1: {str(reduction)[:20]}")
+    if measure not in ("params", "flops") or not number:
         raise PlanError('the budget must be {"measure": "params" or "flops", "reduction": 0 to 1}')
     return Budget(measure=measure, reduction=float(reduction))
 
