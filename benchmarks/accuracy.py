@@ -9,7 +9,6 @@ measured here. Prints a line a run and writes all of them as JSON.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -143,7 +142,9 @@ def main(
                 checked = check(model, written, document["sites"])
                 schemes = [f"{site['n']}:{site['m']}" for site in document["sites"]]
                 run = {"strategy": strategy, "seed": seed, "top1": top1, "check": checked, "schemes": schemes}
-                run |= {key: document[key] for key in ("sparsity", "flops_reduction", "recovery", "seconds", "warnings")}
+                run |= {
+                    key: document[key] for key in ("sparsity", "flops_reduction", "recovery", "seconds", "warnings")
+                }
                 runs.append(run)
                 print(f"{strategy} seed {seed}: {top1} {checked} {document['seconds']}", flush=True)
     result = {

@@ -45,7 +45,7 @@ from domino_onnx.solve import PrunedWeights
 if TYPE_CHECKING:
     from domino_onnx.calibration import Dataset, Device
     from domino_onnx.evaluate import Evaluation, Verdict
-    from domino_onnx.recover import Distillation, Recovery
+    from domino_onnx.recovery import Distillation, Recovery
 
 __all__ = [
     "CompressOptions",
@@ -223,7 +223,7 @@ def recover(
         source_sha256=manifest.source_sha256,
         strategy=manifest.strategy,
         schemes={entry.key: entry.scheme for entry in manifest.entries},
-        budget=Budget(**manifest.budget) if manifest.budget else None,
+        budget=manifest.budget,
         seed=manifest.seed,
     )
     plan.check_fits(run.inventory, manifest.source_sha256)
@@ -369,7 +369,7 @@ class _Run:
         distillation = self._distill(self._model, "the search runs without gradients")
         if distillation is None:
             return None
-        from domino_onnx.recover import DistillationGradients
+        from domino_onnx.recovery import DistillationGradients
 
         keys = [site.key for site in self.inventory.sites]
         return DistillationGradients(distillation, keys, batch_size=self._options.batch_size, seed=self._options.seed)
@@ -393,7 +393,7 @@ class _Run:
 
     def finetune(self, weights: _Weights, teacher: Path) -> Recovery:
         """Finetune `weights`; errors are the caller's."""
-        from domino_onnx.recover import RecoveryOptions, RecoveryStep, finetune
+        from domino_onnx.recovery import RecoveryOptions, RecoveryStep, finetune
 
         options = self._options
         steps = options.recover_steps
@@ -430,7 +430,7 @@ class _Run:
         if self.data is None:
             raise RecoveryError("finetuning needs data: give --data")
         try:
-            from domino_onnx.recover import open_distillation
+            from domino_onnx.recovery import open_distillation
         except ImportError as error:
             raise DependencyError(f"torch is missing ({error}): pip install 'domino-onnx[recover]'") from None
         options = self._options
@@ -467,7 +467,7 @@ class _Run:
                 tool=f"domino-onnx {__version__}",
                 source_sha256=plan.source_sha256 or self.file.sha256,
                 strategy=plan.strategy,
-                budget=dataclasses.asdict(plan.budget) if plan.budget else None,
+                budget=plan.budget,
                 target="generic",
                 seed=plan.seed,
                 entries=tuple(entries),

@@ -36,7 +36,7 @@ def compress_document(result: CompressResult) -> Document:
         "model": str(result.model),
         "output": str(result.output),
         "strategy": result.plan.strategy,
-        "budget": dataclasses.asdict(result.plan.budget) if result.plan.budget else None,
+        "budget": result.plan.budget.to_document() if result.plan.budget else None,
         "seed": result.plan.seed,
         "sparsity": result.sparsity,
         "sparsity_sites": result.sparsity_sites,
@@ -71,7 +71,7 @@ def search_document(result: SearchResult) -> Document:
     plan = result.plan
     return {
         "strategy": plan.strategy,
-        "budget": dataclasses.asdict(plan.budget) if plan.budget else None,
+        "budget": plan.budget.to_document() if plan.budget else None,
         "achieved": plan.budget.achieved(result.inventory, plan.schemes) if plan.budget else None,
         "sites": [_planned(site, plan) for site in result.inventory.sites],
         "skipped": [_skip(skip) for skip in result.inventory.skips],

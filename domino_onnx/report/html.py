@@ -35,7 +35,7 @@ def _context(result: CompressResult) -> dict[str, Any]:
         "budget": f"{percent(plan.budget.reduction, 2)} fewer {plan.budget.measure}" if plan.budget else "",
         "seed": plan.seed,
         "cards": _cards(result),
-        "warnings": result.warnings,
+        "warnings": [printable(warning, 2000) for warning in result.warnings],
         "sites": [
             {
                 "name": printable(record.name),

@@ -13,7 +13,7 @@ from domino_onnx.scheme import Inventory, Manifest, NMScheme, Plan
 from domino_onnx.search import Decision
 
 if TYPE_CHECKING:
-    from domino_onnx.recover import Recovery  # which needs torch; a report doesn't
+    from domino_onnx.recovery import Recovery  # which needs torch; a report doesn't
 
 __all__ = ["CompressResult", "InspectResult", "SearchResult", "WeightRecord"]
 

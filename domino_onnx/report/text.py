@@ -7,14 +7,23 @@ import unicodedata
 __all__ = ["millions", "percent", "printable", "shape"]
 
 _LONGEST = 60
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def printable(name: str, longest: int = _LONGEST) -> str:
     """`name` on one line: control and direction characters escaped, the middle of a long one left out."""
-    safe = "".join(c if unicodedata.category(c)[0] != "C" else c.encode("unicode_escape").decode() for c in name)
+    safe = "".join(
+        c if unicodedata.category(c) not in _UNPRINTABLE else c.encode("unicode_escape").decode() for c in name
+    )
     if len(safe) <= longest:
         return safe
     return f"{safe[: longest // 2 - 1]}…{safe[-(longest // 2) :]}"
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) in _UNPRINTABLE:
+        return character.encode("unicode_escape").decode()
+    return character
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-from domino_onnx.errors import BudgetError
+from domino_onnx.errors import BudgetError, PlanError
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.nm import NMScheme
 from domino_onnx.scheme.site import Inventory, Site, Skip
@@ -33,6 +33,31 @@ class Budget:
             raise BudgetError(
                 f"{_OPTION[self.measure]} {self.reduction:g} is not between 0 and 1: write 0.875 for 87.5 %"
             )
+
+    @classmethod
+    def from_document(cls, value: object) -> Budget | None:
+        """Read what `to_document` gave, from a plan or a manifest; None for null.
+
+        Raises
+        ------
+        PlanError
+            If it is anything else.
+        """
+        if value is None:
+            return None
+        if not isinstance(value, dict) or value.keys() != {"measure", "reduction"}:
+            raise PlanError('the budget must be {"measure": "params" or "flops", "reduction": 0 to 1}')
+        measure, reduction = value["measure"], value["reduction"]
+        number = isinstance(reduction, int | float) and not isinstance(reduction, bool)
+        if number and not 0 <= reduction < 1:
+            raise PlanError(f"the budget's reduction is not between 0 and 1: {str(reduction)[:20]}")
+        if measure not in ("params", "flops") or not number:
+            raise PlanError('the budget must be {"measure": "params" or "flops", "reduction": 0 to 1}')
+        return cls(measure=measure, reduction=float(reduction))
+
+    def to_document(self) -> dict[str, object]:
+        """The budget as JSON has it."""
+        return dataclasses.asdict(self)
 
     def amount(self, weight: Site | Skip) -> int:
         """Parameters, or MACs, of a weight.

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import CheckFailed, PlanError
+from domino_onnx.scheme.budget import Budget
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.layout import WeightLayout
 from domino_onnx.scheme.nm import NMScheme
@@ -44,7 +45,7 @@ class Manifest:
     tool: str
     source_sha256: str
     strategy: str
-    budget: dict[str, Any] | None
+    budget: Budget | None
     target: str
     seed: int
     entries: tuple[ManifestEntry, ...]
@@ -56,7 +57,7 @@ class Manifest:
             "tool": self.tool,
             "source_sha256": self.source_sha256,
             "strategy": self.strategy,
-            "budget": self.budget,
+            "budget": self.budget.to_document() if self.budget else None,
             "target": self.target,
             "seed": self.seed,
             "weights": [_entry_json(entry) for entry in self.entries],
@@ -74,7 +75,7 @@ class Manifest:
                 tool=str(document["tool"]),
                 source_sha256=str(document["source_sha256"]),
                 strategy=str(document["strategy"]),
-                budget=document["budget"],
+                budget=Budget.from_document(document["budget"]),
                 target=str(document["target"]),
                 seed=int(document["seed"]),
                 entries=tuple(_entry(value) for value in document["weights"]),

@@ -51,7 +51,7 @@ class Plan:
             "domino_onnx_plan": VERSION,
             "source_sha256": self.source_sha256,
             "strategy": self.strategy,
-            "budget": dataclasses.asdict(self.budget) if self.budget else None,
+            "budget": self.budget.to_document() if self.budget else None,
             "seed": self.seed,
         }
         fields = "".join(f" {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items())
@@ -78,7 +78,7 @@ class Plan:
             source_sha256=_typed(document, "source_sha256", str),
             strategy=_typed(document, "strategy", str),
             schemes=_schemes(_typed(document, "sites", list)),
-            budget=_budget(document.get("budget")),
+            budget=Budget.from_document(document.get("budget")),
             seed=_typed(document, "seed", int) if "seed" in document else 0,
         )
 
@@ -134,19 +134,6 @@ def _schemes(sites: list[Any]) -> dict[WeightKey, NMScheme]:
             raise PlanError(f"{what}: the weight {str(key)!r} is named twice")
         schemes[key] = NMScheme.parse(_typed(site, "scheme", str))
     return schemes
-
-
-def _budget(value: object) -> Budget | None:
-    if value is None:
-        return None
-    document = _object(value, "the budget", required={"measure", "reduction"}, known={"measure", "reduction"})
-    measure, reduction = document["measure"], document["reduction"]
-    number = isinstance(reduction, int | float) and not isinstance(reduction, bool)
-    if number and not 0 <= reduction < 1:
-        raise PlanError(f"the budget's reduction is not between 0 and 1: {str(reduction)[:20]}")
-    if measure not in ("params", "flops") or not number:
-        raise PlanError('the budget must be {"measure": "params" or "flops", "reduction": 0 to 1}')
-    return Budget(measure=measure, reduction=float(reduction))
 
 
 def _object(value: object, what: str, *, required: set[str], known: set[str]) -> dict[str, Any]:

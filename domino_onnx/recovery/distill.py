@@ -15,7 +15,7 @@ from domino_onnx.bridge import GraphModule, build, check_parity
 from domino_onnx.calibration import Dataset, Device, Session
 from domino_onnx.errors import DependencyError, ModelError, RecoveryError
 from domino_onnx.graph import OnnxFile
-from domino_onnx.recover.losses import DistillationLoss
+from domino_onnx.recovery.losses import DistillationLoss
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["Distillation", "Teacher", "open_distillation", "torch_device"]
@@ -99,6 +99,7 @@ class Distillation:
             for key, original in self._originals.items():
                 weights[key].copy_(original)
         self.module.requires_grad_(False)
+        self.module.zero_grad(set_to_none=True)
         chosen = {key: weights[key] for key in keys}
         self._originals |= {key: parameter.detach().clone() for key, parameter in chosen.items()}
         for parameter in chosen.values():

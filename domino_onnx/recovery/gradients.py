@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from domino_onnx.recover.distill import Distillation
+from domino_onnx.recovery.distill import Distillation
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["DistillationGradients"]

@@ -1,8 +1,8 @@
 """Finetuning in torch under the masks, taught by the dense model."""
 
-from domino_onnx.recover.distill import Distillation, open_distillation
-from domino_onnx.recover.finetune import Recovery, RecoveryOptions, RecoveryStep, finetune
-from domino_onnx.recover.gradients import DistillationGradients
+from domino_onnx.recovery.distill import Distillation, open_distillation
+from domino_onnx.recovery.finetune import Recovery, RecoveryOptions, RecoveryStep, finetune
+from domino_onnx.recovery.gradients import DistillationGradients
 
 __all__ = [
     "Distillation",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domino_onnx.errors import RecoveryError
-from domino_onnx.recover.distill import Distillation
+from domino_onnx.recovery.distill import Distillation
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["PROBED_RATES", "Recovery", "RecoveryOptions", "RecoveryStep", "finetune"]

@@ -1,0 +1,171 @@
+"""What all tests share: small models, ONNX Runtime as the oracle, and the command line in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+ROOT = Path(__file__).resolve().parent.parent
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The trained sample models and their data."""
+    folder = ROOT / "sample_models"
+    if not folder.is_dir():
+        pytest.skip("sample_models/ is not in this copy of the project")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of larger models and hostile files that isn't part of the project."""
+    given = os.environ.get("DOMINO_ONNX_SHARED")
+    folder = Path(given) if given else ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("DOMINO_ONNX_SHARED names no folder of models, data and hard cases")
+    return folder
+
+
+Save = Callable[..., Path]
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    """Write a model under a name in the test's folder; the standard checker must accept it unless `check=False`."""
+
+    def write(model: ModelProto, name: str = "model.onnx", *, check: bool = True) -> Path:
+        if check:
+            try:
+                onnx.checker.check_model(model)
+            except onnx.checker.ValidationError as error:
+                if "Field 'shape' of 'type' is required" not in str(error):  # and where nobody can infer it, be it
+                    raise
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(model.SerializeToString())
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., ModelProto]:
+    """`make_model(nodes, inputs, outputs, arrays)`: nodes as NodeProtos, inputs and outputs as name to shape."""
+
+    def make(
+        nodes: Sequence[onnx.NodeProto],
+        inputs: Mapping[str, Sequence[int | str] | None],
+        outputs: Mapping[str, Sequence[int | str] | None],
+        arrays: Mapping[str, Array | TensorProto],
+        *,
+        opset: int = 17,
+        ir: int = 8,
+        dtype: int = TensorProto.FLOAT,
+        domains: Mapping[str, int] | None = None,
+        **graph: Any,
+    ) -> ModelProto:
+        stored = [
+            value if isinstance(value, TensorProto) else numpy_helper.from_array(value, name)
+            for name, value in arrays.items()
+        ]
+        body = helper.make_graph(
+            list(nodes),
+            "g",
+            [helper.make_tensor_value_info(name, dtype, shape) for name, shape in inputs.items()],
+            [helper.make_tensor_value_info(name, dtype, shape) for name, shape in outputs.items()],
+            stored,
+            **graph,
+        )
+        imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(*item) for item in (domains or {}).items())]
+        model = helper.make_model(body, opset_imports=imports, ir_version=ir, producer_name="tests")
+        with contextlib.suppress(onnx.shape_inference.InferenceError):
+            inferred = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.output}
+            for value in model.graph.output:  # the checker wants the shape of an output, tests rarely do
+                if not value.type.tensor_type.HasField("shape"):
+                    value.CopyFrom(inferred[value.name])
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_ort() -> Callable[..., list[Array]]:
+    """Outputs of a model (a ModelProto or a path) in ONNX Runtime."""
+    import onnxruntime as ort
+
+    def run(model: ModelProto | Path, inputs: Mapping[str, Array]) -> list[Array]:
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        source = model.SerializeToString() if isinstance(model, ModelProto) else str(model)
+        session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return list(session.run(None, dict(inputs)))
+
+    return run
+
+
+@dataclasses.dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def domino(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Run `domino-onnx` with these arguments, through the border that turns errors into exit codes."""
+    from domino_onnx.cli import main
+
+    def run(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["domino-onnx", *map(str, arguments)])
+        monkeypatch.delenv("DOMINO_ONNX_DEBUG", raising=False)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        code = left.value.code
+        captured = capsys.readouterr()
+        return Ran(code if isinstance(code, int) else int(code is not None), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def groups_of() -> Callable[..., list[list[int]]]:
+    """Flat indices of every group of a stored tensor, by plain loops: the project's layout code is not asked."""
+
+    def groups(shape: Sequence[int], axis: int, m: int, parts: int = 1) -> list[list[int]]:
+        strides = [1] * len(shape)
+        for position in reversed(range(len(shape) - 1)):
+            strides[position] = strides[position + 1] * shape[position + 1]
+        others = [position for position in range(len(shape)) if position != axis]
+        found = []
+        for place in np.ndindex(*(shape[position] for position in others)):
+            base = sum(strides[position] * where for position, where in zip(others, place, strict=True))
+            length = shape[axis] // parts
+            for part in range(parts):
+                for start in range(0, length, m):
+                    first = part * length + start
+                    found.append([base + strides[axis] * (first + offset) for offset in range(m)])
+        return found
+
+    return groups

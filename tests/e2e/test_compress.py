@@ -1,0 +1,274 @@
+"""From a dense file to a sparse one that others accept, counted by code that shares nothing with the project."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+import domino_onnx
+from domino_onnx import Budget, CompressOptions, NMScheme, Plan, apply, compress, evaluate, search, verify
+from domino_onnx.errors import DominoError, PlanError
+from domino_onnx.pipeline import recover
+
+MODELS = ["digits_resnet.onnx", "digits_transformer.onnx"]
+PARAMS = Budget(measure="params", reduction=0.875)
+
+
+def test_the_public_surface_is_this() -> None:
+    assert sorted(domino_onnx.__all__) == [
+        "Budget", "CompressOptions", "DominoError", "DominoOptions", "NMScheme", "Plan", "SchemePool", "Selection",
+        "__version__", "apply", "compress", "errors", "evaluate", "inspect", "recover", "search", "verify",
+    ]  # fmt: skip
+    for name in domino_onnx.__all__:
+        assert hasattr(domino_onnx, name)
+
+
+def test_public_names_stay_functions_whatever_was_imported(root: Path) -> None:
+    pytest.importorskip("torch")
+    names = [name for name in domino_onnx.__all__ if name.islower() and name not in ("errors", "__version__")]
+    code = (
+        "import domino_onnx, importlib, pkgutil\n"
+        "for module in pkgutil.iter_modules(domino_onnx.__path__, 'domino_onnx.'):\n"
+        "    if module.name != 'domino_onnx.__main__':\n        importlib.import_module(module.name)\n"
+        f"bad = [name for name in {names} if not callable(getattr(domino_onnx, name))]\n"
+        "assert not bad, bad"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_every_error_is_a_domino_error_with_an_exit_code() -> None:
+    for name in domino_onnx.errors.__all__:
+        kind = getattr(domino_onnx.errors, name)
+        assert issubclass(kind, DominoError)
+        assert kind.exit_code == (3 if name == "CheckFailed" else 1)
+
+
+def zero_counts(path: Path) -> dict[str, tuple[Any, str, int]]:
+    """Name -> (weight, operator, reduction axis) for what Conv, Gemm and MatMul read, from the raw protobuf."""
+    model = onnx.load(path)
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    producer = {name: node for node in model.graph.node for name in node.output}
+    found = {}
+    for node in model.graph.node:
+        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+            continue
+        name, flips = node.input[1], 0
+        while name not in stored and name in producer and producer[name].op_type in ("Identity", "Transpose"):
+            flips += producer[name].op_type == "Transpose"
+            name = producer[name].input[0]
+        if name not in stored:
+            continue
+        weight = stored[name]
+        if node.op_type == "Conv":
+            axis = 1
+        else:
+            transposed = any(a.name == "transB" and a.i for a in node.attribute) != bool(flips % 2)
+            axis = weight.ndim - (1 if transposed else 2)
+        found[name] = (weight, node.op_type, axis)
+    return found
+
+
+def obeys(weight: Any, axis: int, n: int, m: int) -> bool:
+    moved = np.moveaxis(weight, axis, -1)
+    return bool((np.count_nonzero(moved.reshape(-1, m), axis=1) <= n).all())
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def compressed(request: pytest.FixtureRequest, samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One run with data and a few steps of recovery; the result and the dense model."""
+    source = samples / request.param
+    output = tmp_path_factory.mktemp("out") / "sparse.onnx"
+    options = CompressOptions(
+        budget=PARAMS,
+        data=samples / "digits_calibration.npz",
+        eval_data=samples / "digits_evaluation.npz",
+        recover_steps=30,
+        recover_lr=3e-3,
+        threads=1,
+    )
+    return compress(source, output, options), source
+
+
+def test_the_file_is_accepted_by_the_checker_and_runs(compressed: Any, run_ort: Callable[..., list[Any]]) -> None:
+    result, source = compressed
+    onnx.checker.check_model(onnx.load(result.output), full_check=True)
+    x = np.random.default_rng(0).random((3, 1, 8, 8), np.float32)
+    dense, sparse = run_ort(source, {"image": x})[0], run_ort(result.output, {"image": x})[0]
+    assert sparse.shape == dense.shape
+    assert np.isfinite(sparse).all()
+    assert (sparse != dense).any()
+
+
+def test_each_weight_obeys_its_scheme_and_the_budget_is_met_closely(compressed: Any) -> None:
+    result, source = compressed
+    weights, dense = zero_counts(result.output), zero_counts(source)
+    zeros = sum(int((weight == 0).sum()) for weight, _, _ in weights.values())
+    total = sum(weight.size for weight, _, _ in weights.values())
+    assert 0.875 <= zeros / total < 0.89
+    assert result.sparsity == pytest.approx(zeros / total)
+    pruned = {record.weight: record.scheme for record in result.weights if record.scheme.n < record.scheme.m}
+    assert pruned
+    for name, scheme in pruned.items():
+        weight, _, axis = weights[name]
+        assert obeys(weight, axis, scheme.n, scheme.m), name
+    for name in weights.keys() - pruned.keys():
+        np.testing.assert_array_equal(weights[name][0], dense[name][0])
+    assert len({str(scheme) for scheme in pruned.values()}) > 1, "schemes are mixed"
+
+
+def test_recovery_never_makes_it_worse_and_the_manifest_holds(compressed: Any) -> None:
+    result, _ = compressed
+    assert result.recovery.after <= result.recovery.before
+    assert result.parity.inputs == "data"
+    assert result.parity.comparison.samples == 697
+    assert result.parity.comparison.top1_reference > 0.95
+    verdict = verify(result.output)
+    assert verdict.holds
+    assert {finding.weight for finding in verdict.findings} == {
+        record.weight for record in result.weights if record.scheme.n < record.scheme.m
+    }
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # Polygraphy's own
+def test_polygraphy_agrees_where_it_knows_the_pattern(samples: Path, tmp_path: Path) -> None:
+    """Its inspector looks for NVIDIA's 2:4: nowhere in the dense model, in every site of ours."""
+    checker = pytest.importorskip("polygraphy.tools.sparse", reason="Polygraphy isn't installed")
+    source = samples / "digits_resnet.onnx"
+    plan = search(source, CompressOptions(budget=Budget(measure="params", reduction=0.0), strategy="uniform")).plan
+    schemes = dict.fromkeys(plan.schemes, NMScheme(2, 4))
+    output = tmp_path / "out.onnx"
+    apply(source, dataclasses.replace(plan, schemes=schemes), output, CompressOptions(recover=False))
+    if not hasattr(checker, "SparsityPruner"):
+        pytest.skip("this Polygraphy has no SparsityPruner")
+    expected = {str(key) for key in schemes}
+    found = []
+    for path in (source, output):
+        pruner = checker.SparsityPruner(onnx.load(path))
+        pruner.check()
+        found.append(expected & pruner.sparse_tensors)
+    assert found == [set(), expected]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("strategy", ["uniform", "erk", "domino"])
+def test_without_data_every_strategy_meets_the_budget(name: str, strategy: Any, samples: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.onnx"
+    result = compress(samples / name, output, CompressOptions(budget=PARAMS, strategy=strategy, threads=1))
+    weights = zero_counts(output)
+    zeros = sum(int((weight == 0).sum()) for weight, _, _ in weights.values())
+    assert zeros / sum(weight.size for weight, _, _ in weights.values()) >= 0.875
+    assert result.recovery is None
+    assert any("--data" in warning for warning in result.warnings)
+    assert result.parity.inputs == "random"
+    assert verify(output).holds
+
+
+def test_a_flops_budget_is_met(samples: Path, tmp_path: Path) -> None:
+    source = samples / "digits_resnet.onnx"
+    budget = Budget(measure="flops", reduction=0.6)
+    result = compress(source, tmp_path / "out.onnx", CompressOptions(budget=budget, threads=1))
+    macs = {site.key.name: site.macs for site in result.inventory.sites}
+    total = sum(macs.values()) + sum(skip.macs for skip in result.inventory.skips if skip.counted)
+    saved = sum(macs[record.weight] * (1 - record.scheme.n / record.scheme.m) for record in result.weights)
+    assert saved / total >= 0.6
+    assert result.flops_reduction == pytest.approx(saved / total)
+
+
+def test_the_same_seed_gives_the_same_file(samples: Path, tmp_path: Path) -> None:
+    options = CompressOptions(
+        budget=PARAMS, data=samples / "digits_calibration.npz", recover_steps=4, recover_lr=3e-3, threads=1,
+        strategy="erk", seed=5,
+    )  # fmt: skip
+    for name in ("a.onnx", "b.onnx"):
+        compress(samples / "digits_transformer.onnx", tmp_path / name, options)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_plan_edit_apply_recover(samples: Path, tmp_path: Path) -> None:
+    source, sparse, recovered = samples / "digits_resnet.onnx", tmp_path / "sparse.onnx", tmp_path / "recovered.onnx"
+    options = CompressOptions(budget=Budget(measure="params", reduction=0.5), strategy="uniform", threads=1)
+    text = search(source, options).plan.to_json()
+    document = json.loads(text)
+    document["sites"][1]["scheme"] = "1:8"
+    plan = Plan.from_json(json.dumps(document))
+    apply(source, plan, sparse, CompressOptions(threads=1))
+    name = document["sites"][1]["weight"]
+    assert obeys(zero_counts(sparse)[name][0], 1, 1, 8)
+    data = samples / "digits_calibration.npz"
+    again = CompressOptions(data=data, recover_steps=20, recover_lr=3e-3, threads=1)
+    result = recover(sparse, source, recovered, again)
+    assert result.recovery.after < result.recovery.before
+    before, after = zero_counts(sparse), zero_counts(recovered)
+    for key, (weight, _, _) in before.items():
+        assert not after[key][0][weight == 0].any()
+    assert any((after[key][0] != weight).any() for key, (weight, _, _) in before.items())
+    assert verify(recovered).holds
+    judged = evaluate(source, recovered, samples / "digits_evaluation.npz", threads=1).comparison
+    worse = evaluate(source, sparse, samples / "digits_evaluation.npz", threads=1).comparison
+    assert judged.kl < worse.kl
+
+
+def test_recovering_a_file_without_a_manifest_is_refused(samples: Path, tmp_path: Path) -> None:
+    source = samples / "digits_resnet.onnx"
+    options = CompressOptions(data=samples / "digits_calibration.npz")
+    with pytest.raises(PlanError, match="manifest"):
+        recover(source, source, tmp_path / "out.onnx", options)
+
+
+def test_a_model_that_is_sparse_already_can_be_compressed_further(samples: Path, tmp_path: Path) -> None:
+    source = samples / "digits_resnet.onnx"
+    half = CompressOptions(budget=Budget(measure="params", reduction=0.5), strategy="uniform")
+    compress(source, tmp_path / "half.onnx", half)
+    result = compress(
+        tmp_path / "half.onnx", tmp_path / "more.onnx", CompressOptions(budget=PARAMS, strategy="uniform")
+    )
+    assert result.sparsity >= 0.875
+    assert verify(tmp_path / "more.onnx").holds
+
+
+def test_a_model_with_a_foreign_operator_is_compressed_without_recovery(
+    make_model: Callable[..., Any], save: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Nobody here can run it; its weights are pruned all the same, and the result says what was not done."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Mystery", ["a"], ["y"], domain="my.domain"),
+    ]
+    weight = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
+    source = save(make_model(nodes, {"x": ["b", 16]}, {"y": None}, {"w": weight}, domains={"my.domain": 1}))
+    np.savez(tmp_path / "data.npz", x=np.ones((20, 16), np.float32))
+    options = CompressOptions(budget=Budget(measure="params", reduction=0.5), data=tmp_path / "data.npz")
+    result = compress(source, tmp_path / "out.onnx", options)
+    assert result.parity is None
+    assert result.recovery is None
+    assert any("Mystery" in warning for warning in result.warnings)
+    assert verify(tmp_path / "out.onnx").holds
+
+
+def test_a_half_precision_file_stays_one(
+    make_model: Callable[..., Any], save: Callable[..., Path], tmp_path: Path
+) -> None:
+    weight = np.random.default_rng(0).standard_normal((32, 32)).astype(np.float16)
+    model = make_model(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": ["b", 32]}, {"y": None}, {"w": weight}, dtype=10
+    )
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(1).standard_normal((64, 32)).astype(np.float16))
+    options = CompressOptions(budget=PARAMS, data=tmp_path / "data.npz", recover_steps=40, recover_lr=2e-3, threads=1)
+    result = compress(save(model), tmp_path / "out.onnx", options)
+    written = onnx.load(tmp_path / "out.onnx").graph.initializer[0]
+    assert written.data_type == 10
+    assert np.mean(numpy_helper.to_array(written) == 0) >= 0.875
+    assert result.recovery.after < result.recovery.before

@@ -1,0 +1,120 @@
+"""A fresh file holds; a file that was changed since says where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from domino_onnx import Budget, CompressOptions, compress, verify
+from domino_onnx.errors import CheckFailed
+
+node = helper.make_node
+
+
+@pytest.fixture
+def written(make_model: Callable[..., Any], save: Callable[..., Path], tmp_path: Path) -> Path:
+    """A model of two MatMuls, compressed."""
+    generator = np.random.default_rng(0)
+    nodes = [node("MatMul", ["x", "a"], ["h"]), node("MatMul", ["h", "b"], ["y"])]
+    arrays = {name: generator.standard_normal((16, 16)).astype(np.float32) for name in "ab"}
+    source = save(make_model(nodes, {"x": (1, 16)}, {"y": None}, arrays))
+    output = tmp_path / "out.onnx"
+    compress(source, output, CompressOptions(budget=Budget(measure="params", reduction=0.75), strategy="uniform"))
+    return output
+
+
+def change(path: Path, edit: Callable[[onnx.ModelProto], None]) -> None:
+    model = onnx.load(path)
+    edit(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def set_weight(model: onnx.ModelProto, name: str, edit: Callable[[Any], None]) -> None:
+    tensor = next(t for t in model.graph.initializer if t.name == name)
+    array = numpy_helper.to_array(tensor).copy()
+    edit(array)
+    tensor.CopyFrom(numpy_helper.from_array(array, name))
+
+
+def test_a_fresh_file_holds(written: Path) -> None:
+    verdict = verify(written)
+    assert verdict.holds
+    assert {finding.weight for finding in verdict.findings} == {"a", "b"}
+    assert all(finding.zeros == 192 and finding.scheme == "4:16" for finding in verdict.findings)
+    assert not verdict.problems
+
+
+def test_one_pruned_weight_that_came_back_is_found(written: Path) -> None:
+    def revive(array: Any) -> None:
+        place = np.argwhere(array == 0)[5]
+        array[tuple(place)] = 1e-30
+
+    change(written, lambda model: set_weight(model, "b", revive))
+    verdict = verify(written)
+    assert not verdict.holds
+    (problem,) = verdict.problems
+    assert problem.startswith("b:")
+    assert "4 of every 16" in problem
+
+
+def test_another_mask_of_the_same_scheme_is_found(written: Path) -> None:
+    def swap(array: Any) -> None:
+        column = array[:, 0]
+        alive, dead = np.flatnonzero(column)[0], np.flatnonzero(column == 0)[0]
+        column[dead], column[alive] = column[alive], 0
+
+    change(written, lambda model: set_weight(model, "a", swap))
+    verdict = verify(written)
+    assert not verdict.holds
+    assert "other weights are zero" in verdict.problems[0]
+
+
+def test_a_kept_weight_that_was_finetuned_is_fine(written: Path) -> None:
+    change(written, lambda model: set_weight(model, "a", lambda array: np.multiply(array, 1.5, out=array)))
+    assert verify(written).holds
+
+
+def test_a_weight_that_is_gone_or_reshaped_is_found(written: Path) -> None:
+    def rename(model: onnx.ModelProto) -> None:
+        model.graph.initializer[0].name = "renamed"
+        model.graph.node[0].input[1] = "renamed"
+
+    change(written, rename)
+    assert "gone" in verify(written).problems[0]
+
+    def reshape(model: onnx.ModelProto) -> None:
+        model.graph.initializer[1].dims[:] = [32, 8]
+
+    change(written, reshape)
+    assert any("shape was (16, 16) and is (32, 8)" in problem for problem in verify(written).problems)
+
+
+def test_a_file_without_a_manifest_promises_nothing(written: Path) -> None:
+    change(written, lambda model: model.ClearField("metadata_props"))
+    verdict = verify(written)
+    assert not verdict.holds
+    assert verdict.manifest is None
+    assert "no domino-onnx manifest" in verdict.problems[0]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "null", '{"version": 2}', '{"version": 1, "weights": 3}'])
+def test_a_garbage_manifest_is_a_failed_check(text: str, written: Path) -> None:
+    def spoil(model: onnx.ModelProto) -> None:
+        for entry in model.metadata_props:
+            if entry.key == "domino_onnx.manifest":
+                entry.value = text
+
+    change(written, spoil)
+    with pytest.raises(CheckFailed, match="manifest"):
+        verify(written)
+
+
+def test_only_zeros_count_whatever_the_kept_weights_became(written: Path) -> None:
+    change(written, lambda model: set_weight(model, "a", lambda array: array.__setitem__(array != 0, np.nan)))
+    assert verify(written).holds

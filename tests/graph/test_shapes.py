@@ -1,0 +1,100 @@
+"""Shapes that a user gives, and those that are inferred."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from domino_onnx.errors import DataError
+from domino_onnx.graph import infer_shapes, model_inputs
+from domino_onnx.scheme import Inventory
+
+node = helper.make_node
+
+
+@pytest.fixture
+def dynamic(make_model: Callable[..., Any]) -> onnx.ModelProto:
+    conv = node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])
+    weight = np.ones((4, 16, 3, 3), np.float32)
+    model: onnx.ModelProto = make_model([conv], {"x": ["n", 16, "h", "w0"]}, {"y": None}, {"w": weight})
+    return model
+
+
+def test_dynamic_axes_leave_macs_unknown_until_a_shape_is_given(
+    dynamic: onnx.ModelProto, inventory: Callable[..., Inventory]
+) -> None:
+    assert inventory(dynamic, shapes={}).macs is None
+    assert inventory(dynamic, shapes={"x": (1, 16, 7, 5)}).macs == 4 * 16 * 9 * 35
+    assert inventory(dynamic, shapes={"x": (3, 16, 7, 5)}).macs == 3 * 4 * 16 * 9 * 35
+
+
+def test_an_unknown_batch_is_one(make_model: Callable[..., Any], inventory: Callable[..., Inventory]) -> None:
+    gemm = node("Gemm", ["x", "w"], ["y"])
+    for batch in ("batch", None):
+        model = make_model([gemm], {"x": [batch, 16]}, {"y": None}, {"w": np.ones((16, 3), np.float32)})
+        assert inventory(model, shapes={}).macs == 48
+
+
+def test_inputs_of_one_symbolic_batch_get_one_size(
+    make_model: Callable[..., Any], inventory: Callable[..., Inventory]
+) -> None:
+    nodes = [node("Add", ["x", "z"], ["s"]), node("MatMul", ["s", "w"], ["y"])]
+    model = make_model(nodes, {"x": ["b", 16], "z": ["b", 16]}, {"y": None}, {"w": np.ones((16, 3), np.float32)})
+    assert inventory(model, shapes={"x": (5, 16)}).macs == 5 * 48
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"nothing": (1, 2)}, "'nothing'.*inputs: x"),
+        ({"w": (4, 16, 3, 3)}, "'w'"),
+        ({"x": (1, 8, 7, 7)}, "n,16,h,w0; 1,8,7,7"),
+        ({"x": (1, 16, 7)}, "doesn't fit"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(
+    dynamic: onnx.ModelProto, given: dict[str, tuple[int, ...]], says: str
+) -> None:
+    with pytest.raises(DataError, match=says):
+        infer_shapes(dynamic, given)
+
+
+def test_a_failing_inference_only_loses_the_macs(
+    make_model: Callable[..., Any], inventory: Callable[..., Inventory]
+) -> None:
+    model = make_model(
+        [node("Conv", ["x", "w"], ["y"])], {"x": (1, 3, 4)}, {"y": None}, {"w": np.ones((4, 16, 3, 3), np.float32)}
+    )
+    found = inventory(model, shapes={}, check=False)
+    assert len(found.sites) == 1
+    assert found.macs is None
+
+
+def test_the_model_given_is_not_touched(dynamic: onnx.ModelProto) -> None:
+    before = dynamic.SerializeToString()
+    infer_shapes(dynamic, {"x": (1, 16, 7, 5)})
+    assert dynamic.SerializeToString() == before
+
+
+def test_shapes_that_depend_on_small_constants_are_inferred(
+    make_model: Callable[..., Any], inventory: Callable[..., Inventory]
+) -> None:
+    nodes = [node("Reshape", ["x", "to"], ["r"]), node("MatMul", ["r", "w"], ["y"])]
+    arrays = {"to": np.array([6, 16], np.int64), "w": np.ones((16, 3), np.float32)}
+    assert inventory(make_model(nodes, {"x": (2, 3, 16)}, {"y": None}, arrays), shapes={}).macs == 6 * 48
+
+
+def test_initializers_are_no_inputs_to_be_given(make_model: Callable[..., Any]) -> None:
+    model = make_model(
+        [node("MatMul", ["x", "w"], ["y"])],
+        {"x": (1, 16), "w": (16, 4)},
+        {"y": None},
+        {"w": numpy_helper.from_array(np.ones((16, 4), np.float32), "w")},
+        dtype=TensorProto.FLOAT,
+    )
+    assert [value.name for value in model_inputs(model)] == ["x"]

@@ -1,0 +1,80 @@
+"""The manifest's text, and the hash of a mask."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from domino_onnx.errors import CheckFailed
+from domino_onnx.scheme import Budget, Manifest, ManifestEntry, NMScheme, WeightKey, WeightLayout, mask_sha256
+
+MANIFEST = Manifest(
+    tool="domino-onnx 0",
+    source_sha256="00",
+    strategy="erk",
+    budget=Budget(measure="params", reduction=0.5),
+    target="generic",
+    seed=3,
+    entries=(
+        ManifestEntry(
+            key=WeightKey("w", ("7.then_branch",)),
+            layout=WeightLayout((32, 4), 0, 2),
+            scheme=NMScheme(2, 16),
+            zeros=112,
+            mask_sha256="11",
+        ),
+        ManifestEntry(
+            key=WeightKey("v"), layout=WeightLayout((4, 8), 1), scheme=NMScheme(1, 4), zeros=24, mask_sha256="22"
+        ),
+    ),
+)
+
+
+def test_manifests_come_back_from_their_text() -> None:
+    assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
+
+
+def test_the_mask_hash_is_sha256_of_packed_bits_first_weight_highest() -> None:
+    kept = np.zeros((2, 5), np.bool_)
+    kept[0, 0] = kept[1, 4] = kept[1, 3] = True  # bits 1000 0000 11 -> 0x80, 0xC0
+    assert mask_sha256(kept) == hashlib.sha256(b"\x80\xc0").hexdigest()
+    assert mask_sha256(np.asfortranarray(kept)) == mask_sha256(kept)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "null", "3", '"x"', "[" * 100_000, json.dumps({"version": 1}), json.dumps({"version": 2})]
+)
+def test_garbage_is_a_failed_check_and_nothing_worse(text: str) -> None:
+    with pytest.raises(CheckFailed, match="manifest"):
+        Manifest.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n": 0},
+        {"n": 9},
+        {"zeros": float("inf")},
+        {"m": 3},
+        {"axis": 2},
+        {"axis": -1},
+        {"shape": []},
+        {"shape": [0, 8]},
+        {"shape": [4, -8]},
+        {"conv_groups": 0},
+        {"conv_groups": 3},
+        {"shape": None},
+        {"n": None},
+        {"zeros": "x"},
+        {"scope": 3},
+    ],
+)
+def test_impossible_entries_are_failed_checks(change: dict[str, Any]) -> None:
+    document = json.loads(MANIFEST.to_json())
+    document["weights"][1].update(change)
+    with pytest.raises(CheckFailed):
+        Manifest.from_json(json.dumps(document))
