@@ -265,8 +265,8 @@ def test_a_half_precision_file_stays_one(
     model = make_model(
         [helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": ["b", 32]}, {"y": None}, {"w": weight}, dtype=10
     )
-    np.savez(tmp_path / "data.npz", x=np.random.default_rng(1).standard_normal((64, 32)).astype(np.float16))
-    options = CompressOptions(budget=PARAMS, data=tmp_path / "data.npz", recover_steps=40, recover_lr=2e-3, threads=1)
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(1).standard_normal((512, 32)).astype(np.float16))
+    options = CompressOptions(budget=PARAMS, data=tmp_path / "data.npz", recover_steps=80, recover_lr=2e-2, threads=1)
     result = compress(save(model), tmp_path / "out.onnx", options)
     written = onnx.load(tmp_path / "out.onnx").graph.initializer[0]
     assert written.data_type == 10
