@@ -1,7 +1,8 @@
 """Accuracy of real networks at a budget: strategy by strategy, seed by seed, each file checked by independent code.
 
-usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/accuracy.py MODEL --sparsity 0.875 [--strategy domino --strategy uniform]
-       [--seeds 3] [--recover-steps 1000] [--count 10000] [--threads 1] [-o results.json]
+usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/accuracy.py MODEL --sparsity 0.875
+       [--strategy domino --strategy uniform] [--seeds 3] [--recover-steps 1000] [--count 10000] [--threads 1]
+       [-o results.json]
 
 FOLDER holds models/, data/ and harness/score.py, which knows each network's preprocessing; without it nothing can be
 measured here. Prints a line a run and writes all of them as JSON.
