@@ -18,6 +18,7 @@ from domino_onnx._version import __version__
 from domino_onnx.errors import DependencyError, DominoError, ModelError, PlanError, RecoveryError
 from domino_onnx.graph import (
     Selection,
+    ShapeTable,
     check_output,
     infer_shapes,
     read_manifest,
@@ -317,12 +318,24 @@ class _Run:
             if self._options.data is not None:
                 self.data = self._load_data(self._options.data)
                 shapes = {**self.data.shapes(), **shapes}
-            table = infer_shapes(self.file.proto, shapes)
+            table = self._observed(infer_shapes(self.file.proto, shapes))
             self._shapes = shapes
             self.inventory = take_inventory(self.file, self._options.pool, table, self._options.selection)
             self._tensors = stored_tensors(self.file.proto)
             for note in self.inventory.notes:
                 self._warn(note)
+
+    def _observed(self, table: ShapeTable) -> ShapeTable:
+        """Shapes that only a run on the data can tell; what inference found, where it can't be run."""
+        if self.data is None:
+            return table
+        from domino_onnx.calibration import observe_shapes
+
+        try:
+            return observe_shapes(self.file, table, self.data.take(np.arange(self.data.batch_size(1))))
+        except (DependencyError, ModelError) as error:
+            _log.info("shapes stay as inference found them: %s", error)
+            return table
 
     def load(self, key: WeightKey) -> NDArray[np.generic]:
         """A weight as the file has it."""

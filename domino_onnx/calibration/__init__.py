@@ -2,5 +2,15 @@
 
 from domino_onnx.calibration.data import Dataset, InputSpec, input_specs, load_data
 from domino_onnx.calibration.runtime import Device, Session, require_onnxruntime
+from domino_onnx.calibration.shapes import observe_shapes
 
-__all__ = ["Dataset", "Device", "InputSpec", "Session", "input_specs", "load_data", "require_onnxruntime"]
+__all__ = [
+    "Dataset",
+    "Device",
+    "InputSpec",
+    "Session",
+    "input_specs",
+    "load_data",
+    "observe_shapes",
+    "require_onnxruntime",
+]

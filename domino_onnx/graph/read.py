@@ -50,6 +50,11 @@ class OnnxFile:
         return self.path.parent
 
     @property
+    def has_external_data(self) -> bool:
+        """Whether any tensor's bytes lie in another file."""
+        return any(map(is_external, tensors(self.proto)))
+
+    @property
     def opset(self) -> int:
         """Version of the standard operator set, 1 if none is imported."""
         return max((opset.version for opset in self.proto.opset_import if opset.domain in ("", "ai.onnx")), default=1)
