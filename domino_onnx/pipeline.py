@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ from domino_onnx.scheme import (
     WeightLayout,
     mask_sha256,
 )
-from domino_onnx.search import Decision, DominoOptions, search_domino, search_erk, search_uniform
+from domino_onnx.search import Decision, DominoOptions, GradientSource, search_domino, search_erk, search_uniform
 from domino_onnx.solve import PrunedWeights
 
 if TYPE_CHECKING:
@@ -228,6 +228,8 @@ def recover(
         seed=manifest.seed,
     )
     plan.check_fits(run.inventory, manifest.source_sha256)
+    if all(scheme.is_dense for scheme in plan.schemes.values()):
+        raise PlanError(f"{model} has no pruned weight, so there is nothing to recover")
     weights = {key: run.load(key) for key, scheme in plan.schemes.items() if not scheme.is_dense}
     recovery = run.finetune(weights, teacher)
     records = run.write(output, plan, recovery.weights)
@@ -305,6 +307,7 @@ class _Run:
         self._options = options
         self._observer = observer
         self._distillation: Distillation | None = None
+        self._eval_data: Dataset | None = None
         self.data: Dataset | None = None
         self.decisions: tuple[Decision, ...] = ()
         self.seconds: dict[str, float] = {}
@@ -318,6 +321,8 @@ class _Run:
             if self._options.data is not None:
                 self.data = self._load_data(self._options.data)
                 shapes = {**self.data.shapes(), **shapes}
+            if self._options.eval_data is not None:
+                self._eval_data = self._load_data(self._options.eval_data)
             table = self._observed(infer_shapes(self.file.proto, shapes))
             self._shapes = shapes
             self.inventory = take_inventory(self.file, self._options.pool, table, self._options.selection)
@@ -377,7 +382,7 @@ class _Run:
         self.decisions = result.decisions
         return result.schemes
 
-    def _gradients(self) -> Any:
+    def _gradients(self) -> GradientSource | None:
         """Gradients for `domino` where there are data and the model has a torch counterpart, else None."""
         distillation = self._distill(self._model, "the search runs without gradients")
         if distillation is None:
@@ -400,7 +405,7 @@ class _Run:
             return None
         try:
             return self.finetune(weights, self._model)
-        except RecoveryError as error:
+        except (ModelError, RecoveryError) as error:
             self._warn(f"recovery is skipped: {error}")
             return None
 
@@ -417,6 +422,8 @@ class _Run:
 
         with self._stage("recover"):
             distillation = self._distillation or self._open(teacher)
+            if np.array_equal(np.sort(distillation.train), np.sort(distillation.held_out)):
+                self._warn("too few samples to hold any out: recovery is judged by the samples that it learns from")
             settings = RecoveryOptions(
                 steps=steps, batch_size=options.batch_size, lr=options.recover_lr, seed=options.seed
             )
@@ -508,9 +515,8 @@ class _Run:
 
         options = self._options
         specs = input_specs(self.file.proto)
-        if options.eval_data is not None:
-            data: Dataset | None = self._load_data(options.eval_data)
-        else:
+        data = self._eval_data
+        if data is None:
             data = self.data if self.data is None or held_out is None else self.data.subset(held_out)
         self._tensors = {}
         del self.file

@@ -78,9 +78,9 @@ class Dataset:
             chosen = {name: array[0] for name, array in chosen.items()}
         return {**chosen, **self.constant}
 
-    def batches(self, size: int, indices: NDArray[np.int64] | None = None) -> Iterator[dict[str, NDArray[Any]]]:
+    def batches(self, size: int) -> Iterator[dict[str, NDArray[Any]]]:
         """Runs over the samples in order; with a fixed batch the remainder is left out."""
-        order = np.arange(self.count) if indices is None else indices
+        order = np.arange(self.count)
         step = self.batch_size(size)
         last = len(order) - step + 1 if self.batch or self.stacked else len(order)
         for start in range(0, last, step):
@@ -258,6 +258,8 @@ def _checked_labels(path: Path, labels: NDArray[Any], count: int) -> NDArray[np.
         raise DataError(
             f"{path}: {LABELS!r} is {labels.dtype} {labels.shape}; it must be {count} integers, one a sample"
         )
+    if int(labels.min()) < 0:
+        raise DataError(f"{path}: {LABELS!r} holds {int(labels.min())}; classes count from 0")
     return labels.astype(np.int64)
 
 

@@ -51,7 +51,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; nothing was written", err=True)
+        click.echo("interrupted", err=True)
         sys.exit(_INTERRUPTED)
     except DominoError as error:
         _fail(error, error.exit_code)

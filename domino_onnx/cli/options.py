@@ -183,7 +183,7 @@ run_options = _stacked(
         type=click.Choice(["auto", "cpu", "cuda"]),
         default="auto",
         show_default=True,
-        help="Where torch and ONNX Runtime run; auto takes a GPU if both see one.",
+        help="Where torch and ONNX Runtime run; auto takes a GPU where they see one.",
     ),
     click.option(
         "--threads",

@@ -81,7 +81,7 @@ class Derived:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Use:
-    """Input `position` of a node, or, where `node` is None, an output of the graph or subgraph."""
+    """Input `position` of a node, or, where `node` is None, an output of the graph, subgraph or function."""
 
     scope: Scope
     index: int
@@ -104,7 +104,7 @@ class GraphIndex:
         self.scopes: tuple[Scope, ...] = tuple(self._all_scopes(self.main))
 
     def uses(self) -> Iterator[Use]:
-        """Every read of a value by a node that isn't just passed through, and every graph output."""
+        """Every read of a value by a node that isn't just passed through, and every output of a scope."""
         for scope in self.scopes:
             for index, node in enumerate(scope.nodes):
                 if _is_followed(node) or call_id(node) in self._functions:
@@ -112,9 +112,8 @@ class GraphIndex:
                 for position, name in enumerate(node.input):
                     if name:
                         yield Use(scope, index, node, position)
-            if not scope.path or not scope.path[-1].startswith("function "):
-                for position in range(len(scope.outputs)):
-                    yield Use(scope, len(scope.nodes), None, position)
+            for position in range(len(scope.outputs)):
+                yield Use(scope, len(scope.nodes), None, position)
 
     def value(self, use: Use) -> Stored | Sparse | Derived | None:
         """What a use reads: None if it isn't a constant."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -127,9 +126,14 @@ def _gather(index: GraphIndex) -> dict[WeightKey, _Weight]:
             others.append((value.key, use))
     for key, use in others:
         if key in weights:
-            what = "a graph output" if use.node is None else f"read by {use.node.op_type} {use.label!r} as well"
-            weights[key].reasons.append(f"is {what}, which zeros would change too")
+            weights[key].reasons.append(f"is {_other_reader(use)} as well, which zeros would change too")
     return weights
+
+
+def _other_reader(use: Use) -> str:
+    if use.node is not None:
+        return f"read by {use.node.op_type} {use.label!r}"
+    return f"an output of {use.scope.label!r}" if use.scope.label else "a graph output"
 
 
 def _operator(use: Use) -> str:
@@ -163,8 +167,14 @@ def _add(
         )
     elif _other_operand_is_constant(use, index):
         weight.reasons.append("both operands of the node are constant")
+    elif _has_caller_attribute(use):
+        weight.reasons.append("the caller of a local function gives an attribute of the node, which isn't followed")
     elif layout is None:
         weight.reasons.append(f"its shape {value.shape} doesn't fit {operator}")
+
+
+def _has_caller_attribute(use: Use) -> bool:
+    return use.node is not None and any(attribute.ref_attr_name for attribute in use.node.attribute)
 
 
 def _other_operand_is_constant(use: Use, index: GraphIndex) -> bool:
@@ -311,9 +321,12 @@ def _overlapping(file: OnnxFile, weights: dict[WeightKey, _Weight]) -> dict[Weig
         key=lambda item: (item[0].path, item[0].offset, item[0].end),
     )
     clashing: set[int] = set()
-    for (left, left_id), (right, right_id) in itertools.pairwise(ranges):
-        if left.path == right.path and right.offset < left.end:
-            clashing |= {left_id, right_id}
+    furthest: tuple[ExternalRange, int] | None = None
+    for where, identity in ranges:
+        if furthest is not None and furthest[0].path == where.path and where.offset < furthest[0].end:
+            clashing |= {furthest[1], identity}
+        if furthest is None or furthest[0].path != where.path or where.end > furthest[0].end:
+            furthest = (where, identity)
     return {
         key: "shares its bytes in the external data file with another tensor"
         for key, weight in weights.items()

@@ -28,7 +28,7 @@ def constant_tensor(node: NodeProto) -> TensorProto | None:
     if node.op_type != "Constant" or normal_domain(node.domain):
         return None
     for attribute in node.attribute:
-        if attribute.name == "value" and attribute.type == AttributeProto.TENSOR:
+        if attribute.name == "value" and attribute.type == AttributeProto.TENSOR and not attribute.ref_attr_name:
             tensor: TensorProto = attribute.t
             return tensor
     return None
@@ -67,6 +67,8 @@ def _of_graph(graph: GraphProto) -> Iterator[TensorProto]:
 def _of_nodes(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
     for node in nodes:
         for attribute in node.attribute:
+            if attribute.ref_attr_name:
+                continue  # the caller of a local function gives it
             if attribute.type == AttributeProto.TENSOR:
                 yield attribute.t
             elif attribute.type == AttributeProto.SPARSE_TENSOR:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import mmap
 import os
 import re
 import shutil
@@ -71,6 +72,9 @@ def write_model(
         If the output exists (without `force`), is the input, or the disk refuses; what stood there before still does.
     """
     check_output(file.path, output, force=force)
+    sources = {resolve(tensor, file.folder).path for tensor in filter(is_external, tensors(file.proto))}
+    for source in sources:
+        check_output(source, output, force=force)
     index = GraphIndex(file.proto)
     stored = _tensors_of(index, weights)
     try:
@@ -223,5 +227,17 @@ def _data_files(output: Path) -> set[str]:
 
 
 def _drop_data(output: Path, keep: set[str]) -> None:
+    """Remove the other data files of this output's name, but for those that a model beside it names as its own."""
     for name in _data_files(output) - keep:
-        (output.parent / name).unlink(missing_ok=True)
+        others = (path for path in output.parent.glob("*.onnx") if path.name != output.name)
+        if not any(_mentions(path, name) for path in others):
+            (output.parent / name).unlink(missing_ok=True)
+
+
+def _mentions(model: Path, name: str) -> bool:
+    """Whether a file holds this text anywhere; one that can't be read may."""
+    try:
+        with model.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(name.encode()) >= 0
+    except (OSError, ValueError):
+        return model.exists() and model.stat().st_size > 0

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domino_onnx.bridge import GraphModule, build, check_parity
+from domino_onnx.bridge.values import to_tensor
 from domino_onnx.calibration import Dataset, Device, Session
-from domino_onnx.errors import DependencyError, ModelError, RecoveryError
+from domino_onnx.errors import DataError, DependencyError, ModelError, RecoveryError
 from domino_onnx.graph import OnnxFile
 from domino_onnx.recovery.losses import DistillationLoss
 from domino_onnx.scheme import WeightKey
@@ -49,12 +50,13 @@ class Teacher:
         data = self._data
         if data.stacked or data.batch not in (None, 1):
             return None
-        probe = np.arange(data.batch_size(2))
+        probe = np.arange(data.batch_size(3))
         first = self._session.run(data.take(probe))
         size = sum(output.nbytes for output in first.values()) / len(probe) * data.count
         if size > _MAX_CACHED_BYTES or any(output.shape[:1] != (len(probe),) for output in first.values()):
             return None
-        return self._session.run_all(data.batches(self._batch_size))
+        outputs = self._session.run_all(data.batches(self._batch_size))
+        return outputs if all(len(output) == data.count for output in outputs.values()) else None
 
 
 class Distillation:
@@ -65,7 +67,7 @@ class Distillation:
     module
         The student; its site weights are trainable parameters, everything else is fixed.
     train, held_out
-        Sample indices to learn from, and to judge by.
+        Sample indices to learn from, and to judge by; the same ones where there are too few for both.
     """
 
     def __init__(
@@ -88,6 +90,11 @@ class Distillation:
         self._loss = DistillationLoss(self._to_torch(teacher.outputs(first, data.take(first))))
         if not self._loss.trainable:
             raise RecoveryError("the model has no floating-point output, so there is nothing to learn from")
+        classes = self._loss.class_count
+        if data.labels is not None and classes is not None and int(data.labels.max()) >= classes:
+            raise DataError(
+                f"the data have the label {int(data.labels.max())}, the model tells {classes} classes apart"
+            )
 
     def trainable(self, keys: Iterable[WeightKey]) -> dict[WeightKey, torch.nn.Parameter]:
         """Switch gradients on for these weights, and on for no others.
@@ -113,12 +120,25 @@ class Distillation:
         labels = None
         if self._data.labels is not None:
             labels = torch.from_numpy(self._data.labels[indices]).to(self._device)
-        return self._loss(self.module(self._to_torch(inputs)), teacher, labels)
+        # What a graph computes from shapes alone stays on the host.
+        student = {name: output.to(self._device) for name, output in self.module(self._to_torch(inputs)).items()}
+        return self._loss(student, teacher, labels)
+
+    def backward(self, batch: NDArray[np.int64], batch_size: int) -> float:
+        """Gradients of the mean loss over the batch, which a model with a fixed batch size takes in several runs."""
+        total = 0.0
+        for chunk in self.chunks(batch, batch_size):
+            loss = self.loss(chunk) * (len(chunk) / len(batch))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        return total
 
     def held_out_loss(self, batch_size: int, samples: int | None = None) -> float:
         """Mean loss over the held-out samples, or over the first `samples` of them."""
         total, count = 0.0, 0
         with torch.no_grad():
+            if samples is not None:
+                samples = max(samples, self._data.batch or 1)
             for chunk in self.chunks(self.held_out[:samples], batch_size):
                 total += float(self.loss(chunk)) * len(chunk)
                 count += len(chunk)
@@ -143,7 +163,7 @@ class Distillation:
                 yield order[start : start + size]
 
     def _to_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-        return {name: torch.from_numpy(np.ascontiguousarray(a)).to(self._device) for name, a in arrays.items()}
+        return {name: to_tensor(array).to(self._device) for name, array in arrays.items()}
 
 
 def open_distillation(
@@ -171,6 +191,9 @@ def open_distillation(
     first = np.arange(data.batch_size(4))
     inputs = data.take(first)
     expected = Session(file.path, threads=threads).run(inputs)
+    taught = Session(teacher, threads=threads).output_names
+    if taught != tuple(expected):
+        raise ModelError(f"the teacher {teacher} has the outputs {list(taught)}, {file.path} has {list(expected)}")
     parity = check_parity(module, inputs, expected)
     if not parity.ok:
         raise ModelError(

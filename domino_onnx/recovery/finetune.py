@@ -189,7 +189,7 @@ class _Finetuning:
     def _step(self, lr: float) -> float:
         for group in self._optimizer.param_groups:
             group["lr"] = lr
-        loss = self._backward(next(self._batches))
+        loss = self._distillation.backward(next(self._batches), self._options.batch_size)
         for key, master in self._masters.items():
             gradient = self._parameters[key].grad
             master.grad = None if gradient is None else gradient.float() * self._masks[key]
@@ -200,15 +200,6 @@ class _Finetuning:
             for key, master in self._masters.items():
                 self._parameters[key].copy_(master * self._masks[key])
         return loss
-
-    def _backward(self, batch: NDArray[np.int64]) -> float:
-        """Gradients of the mean loss over the batch, which a model with a fixed batch size takes in several runs."""
-        total = 0.0
-        for chunk in self._distillation.chunks(batch, self._options.batch_size):
-            loss = self._distillation.loss(chunk) * (len(chunk) / len(batch))
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
-        return total
 
     def _held_out(self, samples: int | None = None) -> float:
         return self._distillation.held_out_loss(self._options.batch_size, samples)

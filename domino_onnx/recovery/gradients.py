@@ -41,12 +41,7 @@ class DistillationGradients:
             for key, parameter in self._parameters.items():
                 parameter.copy_(torch.from_numpy(weights[key]))
                 parameter.grad = None
-        batch = next(self._batches)
-        total = 0.0
-        for chunk in self._distillation.chunks(batch, self._batch_size):
-            loss = self._distillation.loss(chunk) * (len(chunk) / len(batch))
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+        total = self._distillation.backward(next(self._batches), self._batch_size)
         if not math.isfinite(total):
             _log.warning("the loss at the masked weights is not finite: this step goes by the pull alone")
             return total, {}

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from domino_onnx.errors import RecoveryError
+
 __all__ = ["DistillationLoss"]
 
 _Kind = Literal["logits", "probabilities", "values"]
@@ -40,11 +42,18 @@ class DistillationLoss:
         self._temperature = temperature
         self._label_weight = label_weight
         self._classes = next((name for name, kind in self._kinds.items() if kind != "values"), None)
+        scores = teacher[self._classes] if self._classes is not None else None
+        self._class_count = scores.shape[1] if scores is not None and scores.ndim == 2 else None
 
     @property
     def trainable(self) -> bool:
         """Whether there is a floating-point output to compare at all."""
         return bool(self._kinds)
+
+    @property
+    def class_count(self) -> int | None:
+        """How many classes the scores of (batch, classes) have; None without such an output."""
+        return self._class_count
 
     def __call__(
         self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], labels: Tensor | None = None
@@ -52,13 +61,17 @@ class DistillationLoss:
         """A scalar, the mean over the batch, summed over the outputs."""
         parts = [self._distance(name, student[name].float(), teacher[name].float()) for name in self._kinds]
         loss = torch.stack(parts).sum()
-        if labels is None or self._classes is None or student[self._classes].ndim != 2:
+        if labels is None or self._classes is None or student[self._classes].shape[:-1] != labels.shape:
             return loss
         log_probabilities = _log_probabilities(student[self._classes].float(), self._kinds[self._classes], 1.0)
         cross_entropy = functional.nll_loss(log_probabilities, labels)
         return (1 - self._label_weight) * loss + self._label_weight * cross_entropy
 
     def _distance(self, name: str, student: Tensor, teacher: Tensor) -> Tensor:
+        if student.shape != teacher.shape:
+            raise RecoveryError(
+                f"output {name!r} is {tuple(student.shape)} in torch and {tuple(teacher.shape)} in ONNX Runtime"
+            )
         kind = self._kinds[name]
         if kind == "values":
             return functional.mse_loss(student, teacher) / self._scales[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Literal
 
 from domino_onnx.errors import BudgetError, PlanError
@@ -82,7 +83,8 @@ class Budget:
 
     def limit(self, inventory: Inventory) -> int:
         """The most that may be left, skipped weights included."""
-        return math.floor(self.total(inventory) * (1 - self.reduction) + 1e-9)
+        total = self.total(inventory)
+        return total - math.ceil(total * Fraction(repr(self.reduction)))  # as it was written: 0.9 is nine tenths
 
     def limit_for_sites(self, inventory: Inventory) -> int:
         """What `limit` leaves to the sites together; may be negative."""

@@ -114,7 +114,8 @@ def _entry(value: dict[str, Any]) -> ManifestEntry:
     shape = tuple(int(size) for size in value["shape"])
     layout = WeightLayout(shape, int(value["axis"]), int(value.get("conv_groups", 1)))
     scheme = NMScheme(int(value["n"]), int(value["m"]))
-    if not 0 <= layout.axis < len(shape) or layout.conv_groups < 1 or min(shape) < 1 or layout.reduction % scheme.m:
+    whole = 0 <= layout.axis < len(shape) and min(shape) >= 1 and 1 <= layout.conv_groups <= shape[layout.axis]
+    if not whole or shape[layout.axis] % (layout.conv_groups * scheme.m):
         raise ValueError(f"weight {value['name']!r}: axis {layout.axis} of {shape} doesn't hold groups of {scheme.m}")
     return ManifestEntry(
         key=WeightKey(str(value["name"]), tuple(str(part) for part in value.get("scope", ()))),

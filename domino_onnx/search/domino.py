@@ -126,6 +126,8 @@ def search_domino(
         If the budget is out of reach.
     """
     budget.require_reachable(inventory)
+    if not inventory.sites:
+        return DominoResult(schemes={}, decisions=(), steps=0)
     search = _Search(inventory, budget, weights, options or DominoOptions(), gradients)
     while not search.met:
         search.step()

@@ -31,7 +31,7 @@ def choose(costs: Sequence[Sequence[int]], losses: Sequence[Sequence[float]], li
 
     Returns
     -------
-    The option chosen for each site. Of equally good choices the one with the earliest options wins.
+    The option chosen for each site. Of equally good choices the cheapest wins, then the one with the earliest options.
 
     Raises
     ------
