@@ -7,25 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.errors import PlanError
-from domino_onnx.graph import (
-    Selection,
-    check_output,
-    infer_shapes,
-    read_manifest,
-    read_model,
-    take_inventory,
-)
+from domino_onnx.graph import Selection, check_output, infer_shapes, read_manifest, read_model, take_inventory
 from domino_onnx.report.results import CompressResult, InspectResult, SearchResult
-from domino_onnx.scheme import (
-    Plan,
-    SchemePool,
-)
+from domino_onnx.run import CompressOptions, Observer, Run, Strategy
+from domino_onnx.scheme import Plan, SchemePool
 
 if TYPE_CHECKING:
     from domino_onnx.calibration import Device
     from domino_onnx.evaluate import Evaluation, Verdict
-
-from domino_onnx.run import CompressOptions, Observer, Run, Strategy
 
 __all__ = [
     "CompressOptions",
