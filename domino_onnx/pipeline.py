@@ -110,7 +110,7 @@ def apply(
     check_output(model, output, force=options.force)
     run = Run(model, options, observer)
     run.read()
-    plan.check_fits(run.inventory, run.file.sha256)
+    plan = run.fitted(plan)
     records = run.write(output, plan, run.pruned(plan))
     parity = run.evaluate(output)
     return run.result(output, plan, records, None, parity)

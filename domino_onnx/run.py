@@ -120,6 +120,8 @@ class Run:
         """Read the model and the data, and take the inventory."""
         with self._stage("read"):
             self.file = read_model(self._model)
+            if self._options.device == "cuda":
+                self._require_cuda()
             shapes = dict(self._options.input_shapes)
             if self._options.data is not None:
                 self.data = self._load_data(self._options.data)
@@ -132,6 +134,11 @@ class Run:
             self._tensors = stored_tensors(self.file.proto)
             for note in self.inventory.notes:
                 self._warn(note)
+
+    def _require_cuda(self) -> None:
+        from domino_onnx.calibration import require_cuda
+
+        require_cuda()
 
     def _observed(self, table: ShapeTable) -> ShapeTable:
         """Shapes that only a run on the data can tell; what inference found, where it can't be run."""
@@ -154,8 +161,7 @@ class Run:
         options = self._options
         if options.plan is not None:
             plan = Plan.load(options.plan)
-            plan.check_fits(self.inventory, self.file.sha256)
-            return plan
+            return self.fitted(plan)
         if options.budget is None:
             raise PlanError("nothing says how sparse the model shall be: give --sparsity, --flops-reduction or --plan")
         with self._stage("search"):
@@ -167,6 +173,18 @@ class Run:
             budget=options.budget,
             seed=options.seed,
         )
+
+    def fitted(self, plan: Plan) -> Plan:
+        """A plan that was given, checked against the model; without its budget where an edit has left that behind."""
+        plan.check_fits(self.inventory, self.file.sha256)
+        budget = plan.budget
+        if budget is None or budget.kept(self.inventory, plan.schemes) <= budget.limit(self.inventory):
+            return plan
+        achieved = budget.achieved(self.inventory, plan.schemes)
+        self._warn(
+            f"the plan reduces {budget.measure} by {achieved:.4g}, not by the {budget.reduction:g} that it names"
+        )
+        return dataclasses.replace(plan, budget=None)
 
     def _schemes(self, budget: Budget) -> Mapping[WeightKey, NMScheme]:
         options = self._options
@@ -224,7 +242,7 @@ class Run:
             self._progress(step.step, steps, f"loss {step.loss:.4f}{held_out}")
 
         with self._stage("recover"):
-            distillation = self._distillation or self._open(teacher)
+            distillation = self._distillation = self._distillation or self._open(teacher)
             if np.array_equal(np.sort(distillation.train), np.sort(distillation.held_out)):
                 self._warn("too few samples to hold any out: recovery is judged by the samples that it learns from")
             settings = RecoveryOptions(

@@ -1,7 +1,7 @@
 """Data for a model, and ONNX Runtime to run it."""
 
 from domino_onnx.calibration.data import Dataset, InputSpec, input_specs, load_data
-from domino_onnx.calibration.runtime import Device, Session, require_onnxruntime
+from domino_onnx.calibration.runtime import Device, Session, require_cuda, require_onnxruntime
 from domino_onnx.calibration.shapes import observe_shapes
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "input_specs",
     "load_data",
     "observe_shapes",
+    "require_cuda",
     "require_onnxruntime",
 ]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.errors import DependencyError, ModelError
 
-__all__ = ["Device", "Session", "require_onnxruntime"]
+__all__ = ["Device", "Session", "require_cuda", "require_onnxruntime"]
 
 Device = Literal["auto", "cpu", "cuda"]
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "ort-nightly")
@@ -112,6 +112,11 @@ class Session:
         """The outputs of all batches, joined along their first axis."""
         parts = [self.run(batch) for batch in batches]
         return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
+
+
+def require_cuda() -> None:
+    """Raise DependencyError if the installed ONNX Runtime has no CUDA provider."""
+    _providers(require_onnxruntime(), "cuda")
 
 
 def _providers(ort: ModuleType, device: Device) -> list[str]:

@@ -50,7 +50,7 @@ def command(
     from domino_onnx.scheme import Plan
 
     set_up_logging(verbose, quiet)
-    check_report(report)
+    check_report(report, force=given["force"])
     options = compress_options(**given)
     with observing(quiet) as observer:
         result = apply(model, Plan.load(plan), output or default_output(model), options, observer)

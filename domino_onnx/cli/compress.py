@@ -60,7 +60,7 @@ def command(
     from domino_onnx.report.terminal import compress_view
 
     set_up_logging(verbose, quiet)
-    check_report(report)
+    check_report(report, force=given["force"])
     options = compress_options(**given)
     if options.budget is None and options.plan is None:
         raise click.UsageError(

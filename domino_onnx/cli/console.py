@@ -102,4 +102,4 @@ def present_or_json(view: RenderableType, document: dict[str, Any], *, as_json: 
 
 def default_output(model: Path) -> Path:
     """``model.onnx`` becomes ``model.sparse.onnx`` beside it."""
-    return model.with_name(f"{model.stem}.sparse{model.suffix or '.onnx'}")
+    return model.parent / f"{model.stem}.sparse{model.suffix or '.onnx'}"

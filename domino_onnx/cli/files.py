@@ -24,7 +24,7 @@ def write_text(path: Path, text: str, *, force: bool) -> None:
         raise OutputError(f"can't write {path}: {error.strerror or error}") from None
 
 
-def check_report(path: Path | None) -> None:
+def check_report(path: Path | None, *, force: bool) -> None:
     """Refuse a report's name before any work is done."""
     if path is None:
         return
@@ -32,10 +32,12 @@ def check_report(path: Path | None) -> None:
         raise click.UsageError(f"--report {path}: the name must end in .html or .json")
     if not path.parent.is_dir():
         raise OutputError(f"the folder {path.parent} of the report doesn't exist; make it first")
+    if path.exists() and not force:
+        raise OutputError(f"the report {path} exists; give another name, or --force to replace it")
 
 
 def write_report(path: Path, result: CompressResult) -> None:
-    """Write the report of a run, as HTML or JSON by its suffix; an older report is replaced."""
+    """Write the report of a run, as HTML or JSON by its suffix; `check_report` has cleared the way."""
     if path.suffix.lower() == ".html":
         from domino_onnx.report.html import html_report
 

@@ -58,6 +58,8 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        _fail(error, 1)
     except (Exception, RecursionError) as error:
         if os.environ.get("DOMINO_ONNX_DEBUG"):
             raise

@@ -204,7 +204,12 @@ eval_data_option = click.option(
 )
 
 output_options = _stacked(
-    click.option("-o", "--output", type=_PATH, help="The file to write; without, MODEL.sparse.onnx beside the model."),
+    click.option(
+        "-o",
+        "--output",
+        type=_PATH,
+        help="The file to write; without, a name beside MODEL (MODEL.sparse.onnx, .recovered.onnx).",
+    ),
     click.option("--force", is_flag=True, help="Replace an output that exists."),
     click.option("--report", type=_PATH, metavar="FILE", help="Also write a report: .html or .json."),
 )

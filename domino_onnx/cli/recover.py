@@ -52,8 +52,8 @@ def command(
     from domino_onnx.report.terminal import compress_view
 
     set_up_logging(verbose, quiet)
-    check_report(report)
-    written = output or model.with_name(f"{model.stem}.recovered{model.suffix}")
+    check_report(report, force=given["force"])
+    written = output or model.parent / f"{model.stem}.recovered{model.suffix}"
     with observing(quiet) as observer:
         result = recover(model, teacher, written, compress_options(**given), observer)
     if report is not None:

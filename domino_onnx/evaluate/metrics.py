@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx.errors import DataError
+
 __all__ = ["Comparison", "Tally"]
 
 
@@ -123,6 +125,10 @@ class Tally:
         log_p, log_q = _log_probabilities(expected), _log_probabilities(got)
         self._kl += float(np.sum(np.exp(log_p) * (log_p - log_q)))
         if labels is not None:
+            if int(labels.max()) >= expected.shape[1]:
+                raise DataError(
+                    f"the data have the label {int(labels.max())}, the model has {expected.shape[1]} classes"
+                )
             self._labelled += len(labels)
             self._right += [np.count_nonzero(ours == labels), np.count_nonzero(theirs == labels)]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
-from domino_onnx.errors import ModelError
+from domino_onnx.errors import ModelError, PlanError
 from domino_onnx.graph.external import ExternalRange, is_external, resolve
 from domino_onnx.graph.index import Derived, GraphIndex, Sparse, Stored, Use
 from domino_onnx.graph.macs import use_macs
@@ -45,6 +45,16 @@ class Selection:
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+
+    def require_matches(self, weights: Iterable[Sequence[str]]) -> None:
+        """Raise PlanError for a pattern that matches none of the names: a typo would prune what was to stay dense."""
+        names = [name for known in weights for name in known]
+        for option, patterns in (("--include", self.include), ("--exclude", self.exclude)):
+            for pattern in patterns:
+                if not any(fnmatchcase(name, pattern) for name in names):
+                    raise PlanError(
+                        f"{option} {pattern!r} matches no weight and no node; domino-onnx inspect lists them"
+                    )
 
     def refuses(self, names: Sequence[str]) -> str | None:
         """Why a weight known by `names` is left out, None if it isn't."""
@@ -88,11 +98,14 @@ def take_inventory(
     ------
     ModelError
         If a weight can't be read or holds NaN or infinity.
+    PlanError
+        If a pattern of `selection` matches nothing.
     """
     index = GraphIndex(file.proto)
     weights = _gather(index)
     shared = _overlapping(file, weights)
     chosen = selection or Selection()
+    chosen.require_matches([_names(key, weight) for key, weight in weights.items()])
     sites: list[Site] = []
     skips: list[Skip] = []
     for key, weight in weights.items():
@@ -225,7 +238,12 @@ def _refusal(key: WeightKey, weight: _Weight, pool: SchemePool, selection: Selec
         return f"its consumers ({readers}) sum over different axes of it"
     if not pool.for_reduction(layout.reduction):
         return _indivisible(weight, layout, pool)
-    return selection.refuses([str(key), key.name, *(use.label for use in weight.uses)])
+    return selection.refuses(_names(key, weight))
+
+
+def _names(key: WeightKey, weight: _Weight) -> list[str]:
+    """What `--include` and `--exclude` may call a weight."""
+    return [str(key), key.name, *(use.label for use in weight.uses)]
 
 
 def _indivisible(weight: _Weight, layout: WeightLayout, pool: SchemePool) -> str:

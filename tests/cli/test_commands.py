@@ -106,7 +106,7 @@ ERRORS = [
     (["compress", "MODEL", "--sparsity", "0.5", "--report", "no/where.html"], "doesn't exist"),
     (["compress", "MODEL", "--sparsity", "0.5", "--data", "missing.npz"], "missing.npz"),
     (["compress", "MODEL", "--plan", "missing.json"], "missing.json"),
-    (["compress", "MODEL", "--sparsity", "0.5", "--include", "nothing"], "no weight to prune"),
+    (["compress", "MODEL", "--sparsity", "0.5", "--include", "nothing"], "matches no weight"),
     (["recover", "MODEL", "--teacher", "MODEL", "--data", "DATA"], "manifest"),
     (["evaluate", "MODEL", "MODEL", "--data", "missing.npz"], "missing.npz"),
 ]

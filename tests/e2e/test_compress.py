@@ -272,3 +272,14 @@ def test_a_half_precision_file_stays_one(
     assert written.data_type == 10
     assert np.mean(numpy_helper.to_array(written) == 0) >= 0.875
     assert result.recovery.after < result.recovery.before
+
+
+def test_an_edited_plan_that_leaves_its_budget_behind_says_so(samples: Path, tmp_path: Path) -> None:
+    source = samples / "digits_resnet.onnx"
+    options = CompressOptions(budget=Budget(measure="params", reduction=0.5), strategy="uniform")
+    plan = search(source, options).plan
+    largest = max(plan.schemes, key=lambda key: key.name)
+    edited = dataclasses.replace(plan, schemes={**plan.schemes, largest: NMScheme(16, 16)})
+    result = apply(source, edited, tmp_path / "out.onnx", options)
+    assert any("not by the 0.5" in warning for warning in result.warnings)
+    assert result.plan.budget is None

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from domino_onnx.errors import ModelError
+from domino_onnx.errors import ModelError, PlanError
 from domino_onnx.scheme import Inventory, SchemePool, WeightKey
 
 Take = Callable[..., Inventory]
@@ -301,8 +301,6 @@ def test_depthwise_and_narrow_convolutions_say_why(make_model: Make, inventory: 
         ({"include": ("w[12]",)}, {"w1", "w2"}),
         ({"exclude": ("*/matmul",)}, {"w3"}),
         ({"include": ("w*",), "exclude": ("w2",)}, {"w1", "w3"}),
-        ({"exclude": ("W1",)}, {"w1", "w2", "w3"}),
-        ({"include": ("nothing",)}, set()),
     ],
 )
 def test_include_and_exclude_match_weights_and_nodes(
@@ -318,6 +316,15 @@ def test_include_and_exclude_match_weights_and_nodes(
     assert {site.key.name for site in found.sites} == expected
     assert found.params == 768
     assert len(found.sites) + len(found.skips) == 3
+
+
+@pytest.mark.parametrize("selection", [{"exclude": ("W1",)}, {"include": ("nothing",)}])
+def test_a_pattern_that_matches_nothing_is_an_error(
+    selection: dict[str, Any], make_model: Make, inventory: Take
+) -> None:
+    model = make_model([node("MatMul", ["x", "w1"], ["y"])], {"x": (1, 16)}, {"y": None}, {"w1": values(16, 16)})
+    with pytest.raises(PlanError, match="matches no weight"):
+        inventory(model, **selection)
 
 
 def scoped_model(make_model: Make) -> onnx.ModelProto:
