@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from domino_onnx.evaluate import Evaluation, Verdict
-from domino_onnx.report.results import CompressResult, InspectResult, SearchResult, WeightRecord
+from domino_onnx.report.results import CompressResult, InspectResult, SearchResult
 from domino_onnx.report.text import millions, percent, printable, shape
-from domino_onnx.scheme import NMScheme, Site, Skip
+from domino_onnx.scheme import NMScheme, Skip
 
 __all__ = ["compress_view", "evaluation_view", "inspect_view", "search_view", "verify_view"]
 
@@ -52,7 +52,7 @@ def search_view(result: SearchResult) -> RenderableType:
     table = _table("site", "op", "shape", "scheme", "kept", "params", "MACs")
     for site in inventory.sites:
         scheme = plan.schemes.get(site.key, site.schemes[0])
-        _add_site(table, site, scheme)
+        _row(table, site.name, site.op, site.layout.shape, scheme, site.params, site.macs)
     achieved = "by hand"
     if plan.budget is not None:
         achieved = f"{percent(plan.budget.achieved(inventory, plan.schemes), 2)} fewer {plan.budget.measure}"
@@ -63,7 +63,7 @@ def compress_view(result: CompressResult, report: Path | None = None) -> Rendera
     """What was written, weight by weight, what it is worth, and where the report lies."""
     table = _table("site", "op", "shape", "scheme", "kept", "params", "MACs")
     for record in result.weights:
-        _add_record(table, record)
+        _row(table, record.name, record.op, record.shape, record.scheme, record.params, record.macs)
     return Group(table, *_skips(result.inventory.skips), _summary(result, report))
 
 
@@ -98,14 +98,6 @@ def _table(*columns: str) -> Table:
         right = column in ("params", "MACs", "zeros")
         table.add_column(column, justify="right" if right else "left", no_wrap=column != "verdict")
     return table
-
-
-def _add_site(table: Table, site: Site, scheme: NMScheme) -> None:
-    _row(table, site.name, site.op, site.layout.shape, scheme, site.params, site.macs)
-
-
-def _add_record(table: Table, record: WeightRecord) -> None:
-    _row(table, record.name, record.op, record.shape, record.scheme, record.params, record.macs)
 
 
 def _row(

@@ -12,9 +12,7 @@ _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 def printable(name: str, longest: int = _LONGEST) -> str:
     """`name` on one line: control and direction characters escaped, the middle of a long one left out."""
-    safe = "".join(
-        c if unicodedata.category(c) not in _UNPRINTABLE else c.encode("unicode_escape").decode() for c in name
-    )
+    safe = "".join(_escaped(character) for character in name)
     if len(safe) <= longest:
         return safe
     return f"{safe[: longest // 2 - 1]}…{safe[-(longest // 2) :]}"
