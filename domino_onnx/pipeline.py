@@ -142,6 +142,7 @@ def recover(
         budget=manifest.budget,
         seed=manifest.seed,
     )
+    run.admit(plan.schemes)
     plan.check_fits(run.inventory, manifest.source_sha256)
     if all(scheme.is_dense for scheme in plan.schemes.values()):
         raise PlanError(f"{model} has no pruned weight, so there is nothing to recover")

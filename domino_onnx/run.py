@@ -73,9 +73,11 @@ class CompressOptions:
     Attributes
     ----------
     budget
-        What the model must come down to. None with a `plan`.
+        What the model must come down to. None with a `plan` or a `scheme`.
     pool
         The schemes that sites may get.
+    scheme
+        One for all sites, and the whole pool: `budget`, `strategy` and `pool` don't count then.
     search_with_data
         Whether `domino` uses gradients where there are data.
     recover
@@ -85,6 +87,7 @@ class CompressOptions:
     budget: Budget | None = None
     strategy: Strategy = "domino"
     pool: SchemePool = dataclasses.field(default_factory=SchemePool.fixed_m)
+    scheme: NMScheme | None = None
     domino: DominoOptions = dataclasses.field(default_factory=DominoOptions)
     selection: Selection = dataclasses.field(default_factory=Selection)
     input_shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
@@ -100,6 +103,10 @@ class CompressOptions:
     threads: int = 0
     seed: int = 0
     force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.scheme is not None:
+            object.__setattr__(self, "pool", SchemePool.single(self.scheme))
 
 
 class Run:
@@ -130,6 +137,7 @@ class Run:
                 self._eval_data = self._load_data(self._options.eval_data)
             table = self._observed(infer_shapes(self.file.proto, shapes))
             self._shapes = shapes
+            self._table = table
             self.inventory = take_inventory(self.file, self._options.pool, table, self._options.selection)
             self._tensors = stored_tensors(self.file.proto)
             for note in self.inventory.notes:
@@ -162,8 +170,15 @@ class Run:
         if options.plan is not None:
             plan = Plan.load(options.plan)
             return self.fitted(plan)
+        if options.scheme is not None:
+            everywhere = {site.key: site.schemes[-1] for site in self.inventory.sites}
+            if not everywhere:
+                raise PlanError(f"no weight of the model can have {options.scheme}; domino-onnx inspect says why")
+            return Plan(source_sha256=self.file.sha256, strategy="uniform", schemes=everywhere, seed=options.seed)
         if options.budget is None:
-            raise PlanError("nothing says how sparse the model shall be: give --sparsity, --flops-reduction or --plan")
+            raise PlanError(
+                "nothing says how sparse the model shall be: give --sparsity, --flops-reduction, --scheme or --plan"
+            )
         with self._stage("search"):
             schemes = self._schemes(options.budget)
         return Plan(
@@ -174,8 +189,15 @@ class Run:
             seed=options.seed,
         )
 
+    def admit(self, schemes: Mapping[WeightKey, NMScheme]) -> None:
+        """Make sites of the weights that only a scheme outside the pool fits: 3:6 on an axis of 18."""
+        if any(self.inventory.site(key) is None for key in schemes):
+            pool = self._options.pool.including(schemes.values())
+            self.inventory = take_inventory(self.file, pool, self._table, self._options.selection)
+
     def fitted(self, plan: Plan) -> Plan:
         """A plan that was given, checked against the model; without its budget where an edit has left that behind."""
+        self.admit(plan.schemes)
         plan.check_fits(self.inventory, self.file.sha256)
         budget = plan.budget
         if budget is None or budget.kept(self.inventory, plan.schemes) <= budget.limit(self.inventory):

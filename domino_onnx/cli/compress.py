@@ -53,6 +53,7 @@ def command(
 
     \b
     domino-onnx compress model.onnx --sparsity 0.75 --data calibration.npz
+    domino-onnx compress model.onnx --scheme 2:4 --data calibration.npz
     domino-onnx compress model.onnx --flops-reduction 0.5 --data calibration.npz -o small.onnx --report small.html
     """
     from domino_onnx.pipeline import compress
@@ -62,9 +63,9 @@ def command(
     set_up_logging(verbose, quiet)
     check_report(report, force=given["force"])
     options = compress_options(**given)
-    if options.budget is None and options.plan is None:
+    if options.budget is None and options.plan is None and options.scheme is None:
         raise click.UsageError(
-            "nothing says how sparse the model shall be: give --sparsity, --flops-reduction or --plan"
+            "nothing says how sparse the model shall be: give --sparsity, --flops-reduction, --scheme or --plan"
         )
     with observing(quiet) as observer:
         result = compress(model, output or default_output(model), options, observer)

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
+from domino_onnx.errors import PlanError
 from domino_onnx.graph import Selection
 from domino_onnx.pipeline import CompressOptions
-from domino_onnx.scheme import Budget, SchemePool
+from domino_onnx.scheme import Budget, NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
 
 __all__ = [
     "InputShape",
+    "Parsed",
     "budget_options",
     "common_options",
     "compress_options",
@@ -53,6 +56,21 @@ class InputShape(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         if not name or any(size < 1 for size in sizes):
             self.fail(f"{value!r} is not NAME:SIZES, for instance input:1,3,224,224", param, ctx)
         return name, sizes
+
+
+class Parsed(click.ParamType):  # type: ignore[type-arg]  # as above
+    """A value in the library's own notation; where that is wrong, its PlanError becomes click's usage error."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """What the text stands for."""
+        try:
+            return self._parse(value)
+        except PlanError as error:
+            self.fail(str(error), param, ctx)
 
 
 def _stacked(*decorators: Callable[[Any], Any]) -> Callable[[_F], _F]:
@@ -93,6 +111,11 @@ selection_options = _stacked(
         show_default=True,
         help="M fixed and N in {1, 2, 4, ...}, or N = 1 and M in {2, 4, ..., M} (the paper has both).",
     ),
+    click.option(
+        "--pool",
+        type=Parsed("N:M,...", SchemePool.parse),
+        help="The schemes themselves, and dense, instead of --m and --policy: 1:16,2:16 or, mixed, 2:4,1:4,2:16.",
+    ),
 )
 
 budget_options = _stacked(
@@ -100,6 +123,11 @@ budget_options = _stacked(
         "--sparsity", type=float, metavar="S", help="Zeros over all Conv/Gemm/MatMul weights, 0.875 for 87.5 %."
     ),
     click.option("--flops-reduction", type=float, metavar="F", help="Share of the MACs to save instead, 0 to 1."),
+    click.option(
+        "--scheme",
+        type=Parsed("N:M", NMScheme.parse),
+        help="This scheme for every weight that can have it, 2:4 for instance, instead of a budget and a search.",
+    ),
 )
 
 search_options = _stacked(
@@ -223,8 +251,8 @@ def set_up_logging(verbose: int, quiet: bool) -> None:
 
 def compress_options(**given: Any) -> CompressOptions:
     """The library's options from the command line's; those a command doesn't have keep their defaults."""
-    budget = _budget(given.get("sparsity"), given.get("flops_reduction"), given.get("plan"))
-    pool = SchemePool.fixed_n if given.get("policy") == "fixed-n" else SchemePool.fixed_m
+    _refuse_contradictions()
+    family = SchemePool.fixed_n if given.get("policy") == "fixed-n" else SchemePool.fixed_m
     domino = {
         field: given[option]
         for option, field in {
@@ -239,8 +267,8 @@ def compress_options(**given: Any) -> CompressOptions:
         if option in given
     }
     return CompressOptions(
-        budget=budget,
-        pool=pool(given.get("m", 16)),
+        budget=_budget(given.get("sparsity"), given.get("flops_reduction")),
+        pool=given.get("pool") or family(given.get("m", 16)),
         domino=DominoOptions(**domino),
         selection=Selection(include=given.get("include", ()), exclude=given.get("exclude", ())),
         input_shapes=dict(given.get("input_shapes", ())),
@@ -250,19 +278,33 @@ def compress_options(**given: Any) -> CompressOptions:
 
 
 _SAME_NAME = (
-    *("strategy", "data", "eval_data", "plan", "recover", "recover_steps", "recover_lr", "batch_size"),
+    *("scheme", "strategy", "data", "eval_data", "plan", "recover", "recover_steps", "recover_lr", "batch_size"),
     *("device", "threads", "seed", "force"),
 )
 
+_EXCLUSIVE = (
+    ("sparsity", "flops_reduction", "plan", "scheme"),
+    ("scheme", "strategy"),
+    ("scheme", "pool", "m"),
+    ("scheme", "pool", "policy"),
+)
+"""Options that answer the same question: at most one of each row may be given."""
 
-def _budget(sparsity: float | None, flops_reduction: float | None, plan: Path | None) -> Budget | None:
-    given = [
-        option
-        for option, value in (("--sparsity", sparsity), ("--flops-reduction", flops_reduction), ("--plan", plan))
-        if value is not None
-    ]
-    if len(given) > 1:
-        raise click.UsageError(f"{' and '.join(given)} contradict each other; give one")
+
+def _refuse_contradictions() -> None:
+    """Raise click's usage error for two answers to one question; a default is no answer."""
+    context = click.get_current_context()
+    for options in _EXCLUSIVE:
+        given = [
+            f"--{name.replace('_', '-')}"
+            for name in options
+            if context.get_parameter_source(name) not in (None, ParameterSource.DEFAULT)
+        ]
+        if len(given) > 1:
+            raise click.UsageError(f"{' and '.join(given)} contradict each other; give one")
+
+
+def _budget(sparsity: float | None, flops_reduction: float | None) -> Budget | None:
     if sparsity is not None:
         return Budget(measure="params", reduction=sparsity)
     return None if flops_reduction is None else Budget(measure="flops", reduction=flops_reduction)

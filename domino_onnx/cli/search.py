@@ -50,8 +50,10 @@ def command(model: Path, output: Path, force: bool, as_json: bool, quiet: bool, 
 
     set_up_logging(verbose, quiet)
     options = compress_options(**given)
-    if options.budget is None:
-        raise click.UsageError("nothing says how sparse the model shall be: give --sparsity or --flops-reduction")
+    if options.budget is None and options.scheme is None:
+        raise click.UsageError(
+            "nothing says how sparse the model shall be: give --sparsity, --flops-reduction or --scheme"
+        )
     with observing(quiet) as observer:
         result = search(model, options, observer)
     write_text(output, result.plan.to_json(), force=force)

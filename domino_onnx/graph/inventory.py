@@ -20,6 +20,7 @@ from domino_onnx.graph.shapes import ShapeTable
 from domino_onnx.graph.tensors import FLOAT_TYPES, dtype_name
 from domino_onnx.graph.walk import normal_domain, tensors
 from domino_onnx.scheme import Inventory, NMScheme, SchemePool, Site, Skip, WeightKey, WeightLayout
+from domino_onnx.scheme.nm import MIN_M
 
 __all__ = ["Selection", "take_inventory"]
 
@@ -119,7 +120,7 @@ def take_inventory(
             sites.append(_site(key, weight, layout, values, pool, macs))
         else:
             skips.append(_skip(key, weight, values, reason or "", macs))
-    return Inventory(sites=tuple(sites), skips=tuple(skips), notes=_notes(file, sites))
+    return Inventory(sites=tuple(sites), skips=tuple(skips), notes=(*_pool_notes(pool), *_notes(file, sites)))
 
 
 def _gather(index: GraphIndex) -> dict[WeightKey, _Weight]:
@@ -252,7 +253,9 @@ def _indivisible(weight: _Weight, layout: WeightLayout, pool: SchemePool) -> str
         what = "depthwise: one input channel a group" if grouped else "the reduction axis has length 1"
         return f"{what}, so there is nothing to choose from"
     what = "input channels a group" if weight.operator.startswith("Conv") else "weights along the reduction axis"
-    return f"{layout.reduction} {what}: not divisible by {pool.group}, nor by a smaller power of two of at least 4"
+    groups = sorted({scheme.m for scheme in pool.schemes if not scheme.is_dense})
+    smaller = ", nor by a smaller power of two (4 or more) that can have the same density" if groups[-1] > MIN_M else ""
+    return f"{layout.reduction} {what}: not divisible by {' or '.join(map(str, groups))}{smaller}"
 
 
 def _values(file: OnnxFile, weight: _Weight) -> NDArray[np.generic] | None:
@@ -286,7 +289,7 @@ def _site(
         consumers=tuple(use.label for use in weight.uses),
         schemes=pool.for_reduction(layout.reduction),
         zeros=_zeros(values),
-        holds=_sparsest_held(values, layout) if values is not None else None,
+        holds=_sparsest_held(values, layout, pool) if values is not None else None,
         macs=macs,
     )
 
@@ -309,13 +312,13 @@ def _zeros(values: NDArray[np.generic] | None) -> int:
     return 0 if values is None else values.size - int(np.count_nonzero(values))
 
 
-def _sparsest_held(values: NDArray[np.generic], layout: WeightLayout) -> NMScheme | None:
-    """The sparsest N:M with M in 4, 8, 16, 32 that the tensor obeys; of equals the one with the smallest M."""
+def _sparsest_held(values: NDArray[np.generic], layout: WeightLayout, pool: SchemePool) -> NMScheme | None:
+    """The sparsest N:M with M in 4, 8, 16, 32 or the pool that the tensor obeys; of equals the smallest M."""
     if values.all():
         return None
     held = [
         NMScheme(max(most, 1), m)
-        for m in _USUAL_M
+        for m in {*_USUAL_M, *(scheme.m for scheme in pool.schemes)}
         if not layout.reduction % m
         and (most := int(np.count_nonzero(layout.to_groups(values != 0, m), axis=1).max())) < m
     ]
@@ -350,6 +353,15 @@ def _overlapping(file: OnnxFile, weights: dict[WeightKey, _Weight]) -> dict[Weig
         for key, weight in weights.items()
         if weight.tensor is not None and id(weight.tensor) in clashing
     }
+
+
+def _pool_notes(pool: SchemePool) -> Iterable[str]:
+    for schemes in pool.rivals:
+        smallest, *others = map(str, schemes)
+        yield (
+            f"{smallest}, {', '.join(others)} keep the same share: a site gets the one with the largest M that divides "
+            f"its axis; leave {', '.join(others)} out to have {smallest} everywhere"
+        )
 
 
 def _notes(file: OnnxFile, sites: Iterable[Site]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from rich.text import Text
 from domino_onnx.evaluate import Evaluation, Verdict
 from domino_onnx.report.results import CompressResult, InspectResult, SearchResult
 from domino_onnx.report.text import millions, percent, printable, shape
-from domino_onnx.scheme import NMScheme, Skip
+from domino_onnx.scheme import Budget, NMScheme, Skip
 
 __all__ = ["compress_view", "evaluation_view", "inspect_view", "search_view", "verify_view"]
 
@@ -24,13 +24,14 @@ _WORTH_SAYING = 0.05
 def inspect_view(result: InspectResult) -> RenderableType:
     """Sites and skips of a model."""
     inventory = result.inventory
-    table = _table("site", "op", "shape", "groups along", "params", "MACs", "zeros", "holds")
+    table = _table("site", "op", "shape", "groups along", "may get", "params", "MACs", "zeros", "holds")
     for site in inventory.sites:
         table.add_row(
             Text(printable(site.name)),
             site.op,
             shape(site.layout.shape),
             f"axis {site.layout.axis} ({site.layout.reduction})",
+            _choices(site.schemes),
             millions(site.params),
             millions(site.macs),
             percent(site.zeros / site.params),
@@ -53,9 +54,8 @@ def search_view(result: SearchResult) -> RenderableType:
     for site in inventory.sites:
         scheme = plan.schemes.get(site.key, site.schemes[0])
         _row(table, site.name, site.op, site.layout.shape, scheme, site.params, site.macs)
-    achieved = "by hand"
-    if plan.budget is not None:
-        achieved = f"{percent(plan.budget.achieved(inventory, plan.schemes), 2)} fewer {plan.budget.measure}"
+    budget = plan.budget or Budget(measure="params", reduction=0.0)
+    achieved = f"{percent(budget.achieved(inventory, plan.schemes), 2)} fewer {budget.measure}"
     return Group(table, *_skips(inventory.skips), Text(f"{plan.strategy}: {achieved}", style="bold"))
 
 
@@ -98,6 +98,15 @@ def _table(*columns: str) -> Table:
         right = column in ("params", "MACs", "zeros")
         table.add_column(column, justify="right" if right else "left", no_wrap=column != "verdict")
     return table
+
+
+def _choices(schemes: Iterable[NMScheme]) -> str:
+    """What isn't dense, by M: {8,4,2,1}:16, or 2:4 {2,1}:16."""
+    by_m: dict[int, list[str]] = {}
+    for scheme in schemes:
+        if not scheme.is_dense:
+            by_m.setdefault(scheme.m, []).append(str(scheme.n))
+    return " ".join(f"{{{','.join(kept)}}}:{m}" if len(kept) > 1 else f"{kept[0]}:{m}" for m, kept in by_m.items())
 
 
 def _row(

@@ -119,5 +119,5 @@ class Budget:
             f"{_OPTION[self.measure]} {self.reduction:g} can't be reached on this model: at most {best:g} is possible, "
             f"with every one of the {len(inventory.sites)} sites at its sparsest scheme; weights that can't be pruned "
             f"hold {skipped / max(self.total(inventory), 1):.1%} of the {self.measure} (domino-onnx inspect says why). "
-            f"Ask for {best:g} or less, or give sparser schemes (--m 32)"
+            f"Ask for {best:g} or less, or give sparser schemes (--m 32, --pool 1:32,2:32)"
         )

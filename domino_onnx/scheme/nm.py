@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import groupby
 
 from domino_onnx.errors import PlanError
 
@@ -59,19 +60,38 @@ class NMScheme:
 
 
 def _densest_first(schemes: Iterable[NMScheme]) -> tuple[NMScheme, ...]:
-    """One scheme a density, densest first; of equal densities the largest M stays, which constrains least."""
-    by_density = {scheme.density: scheme for scheme in sorted(schemes, key=lambda scheme: scheme.m)}
-    return tuple(by_density[density] for density in sorted(by_density, reverse=True))
+    """Each scheme once, densest first; of equal densities the smallest M first."""
+    return tuple(sorted(set(schemes), key=lambda scheme: (-scheme.density, scheme.m)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SchemePool:
-    """The schemes that sites may get, densest first.
+    """The schemes that sites may get, densest first; dense is one of them.
 
     Two families come from DominoSearch (section 3.1): M fixed with N a power of two, and N = 1 with M flexible.
     """
 
     schemes: tuple[NMScheme, ...]
+
+    @classmethod
+    def of(cls, schemes: Iterable[NMScheme]) -> SchemePool:
+        """Dense and these schemes; their M may differ.
+
+        Raises
+        ------
+        PlanError
+            If none of them prunes anything.
+        """
+        sparse = [scheme for scheme in schemes if not scheme.is_dense]
+        if not sparse:
+            raise PlanError("none of these schemes prunes anything: name one with N < M, for instance 2:4")
+        group = max(scheme.m for scheme in sparse)
+        return cls(_densest_first([NMScheme(group, group), *sparse]))
+
+    @classmethod
+    def parse(cls, text: str) -> SchemePool:
+        """Read ``"2:4,1:4,2:16"``; PlanError names the entry that is wrong."""
+        return cls.of([NMScheme.parse(entry) for entry in text.split(",")])
 
     @classmethod
     def fixed_m(cls, m: int = 16) -> SchemePool:
@@ -83,54 +103,53 @@ class SchemePool:
             If `m` isn't a power of two of at least 4.
         """
         if m < MIN_M or m & (m - 1):
-            raise PlanError(f"M = {m} is not supported: give a power of two of at least {MIN_M} (4, 8, 16, 32, ...)")
-        return cls(_densest_first(NMScheme(1 << k, m) for k in range(m.bit_length())))
+            raise PlanError(
+                f"M = {m} is not supported: give a power of two of at least {MIN_M} (4, 8, 16, 32, ...), "
+                "or name the schemes themselves (--pool 3:12,6:12)"
+            )
+        return cls.of(NMScheme(1 << k, m) for k in range(m.bit_length()))
 
     @classmethod
     def fixed_n(cls, largest_m: int = 16) -> SchemePool:
         """Dense and 1:{2, 4, ..., largest_m}, the paper's pool with N fixed."""
-        top = cls.fixed_m(largest_m).group
-        return cls(_densest_first(NMScheme(1, 1 << k) for k in range(top.bit_length())))
+        powers = (scheme.n for scheme in cls.fixed_m(largest_m).schemes)
+        return cls(_densest_first(NMScheme(1, power) for power in powers))
 
     @classmethod
     def single(cls, scheme: NMScheme) -> SchemePool:
         """Dense and one scheme."""
-        return cls(_densest_first([NMScheme(scheme.m, scheme.m), scheme]))
+        return cls.of([scheme])
+
+    def including(self, schemes: Iterable[NMScheme]) -> SchemePool:
+        """The same pool and these schemes."""
+        return SchemePool(_densest_first([*self.schemes, *schemes]))
 
     @property
-    def group(self) -> int:
-        """The largest M of the pool."""
-        return max(scheme.m for scheme in self.schemes)
+    def rivals(self) -> tuple[tuple[NMScheme, ...], ...]:
+        """Schemes that prune and have one density, of which a site gets one; smallest M first."""
+        sparse = (scheme for scheme in self.schemes if not scheme.is_dense)
+        by_density = (tuple(equals) for _, equals in groupby(sparse, key=lambda scheme: scheme.density))
+        return tuple(equals for equals in by_density if len(equals) > 1)
 
     def for_reduction(self, length: int) -> tuple[NMScheme, ...]:
-        """The schemes a site with a reduction axis of `length` can have, densest first; empty if there is none.
+        """The schemes a site with a reduction axis of `length` can have, one a density, densest first.
 
-        A pool whose M doesn't divide the axis is carried over to the largest power of two below M that does, at
-        least 4, density by density; densities that need a fraction of a weight drop out.
+        A scheme whose M divides the axis stands as it is; of equal densities the one with the largest M, which
+        constrains least. A density that no such scheme gives is carried over to the largest power of two below M that
+        divides the axis, at least 4; one that would keep a fraction of a weight there drops out. Empty if only dense
+        is left.
         """
-        if _fitting_group(self.group, length) is None:
+        if length < 1:
             return ()
-        fitted = (_fit(scheme, length) for scheme in self.schemes)
-        return _densest_first(scheme for scheme in fitted if scheme is not None)
+        whole = [scheme for scheme in self.schemes if length % scheme.m == 0]
+        smaller = [fit for scheme in self.schemes if (fit := _in_smaller_groups(scheme, length)) is not None]
+        by_density = {scheme.density: scheme for scheme in (NMScheme(1, 1), *smaller, *whole)}  # the last one stays
+        return _densest_first(by_density.values()) if len(by_density) > 1 else ()
 
 
-def _fitting_group(m: int, length: int) -> int | None:
-    """`m` itself, or the largest power of two below it, that divides `length`; None if that is below 4."""
-    if length <= 0:
+def _in_smaller_groups(scheme: NMScheme, length: int) -> NMScheme | None:
+    """The same density with M the largest power of two below that divides `length`; None if there is none from 4 on."""
+    m = min(length & -length, 1 << (scheme.m - 1).bit_length() >> 1)
+    if m < MIN_M or scheme.n * m % scheme.m:
         return None
-    if length % m == 0:
-        return m
-    power = 1 << (m.bit_length() - 1)
-    while power >= MIN_M and (power >= m or length % power):
-        power //= 2
-    return power if power >= MIN_M else None
-
-
-def _fit(scheme: NMScheme, length: int) -> NMScheme | None:
-    """`scheme` on an axis of `length`: itself, the same density with a smaller M, or None."""
-    if length % scheme.m == 0:
-        return scheme
-    smaller = _fitting_group(scheme.m, length)
-    if smaller is None or scheme.n * smaller % scheme.m:
-        return None
-    return NMScheme(scheme.n * smaller // scheme.m, smaller)
+    return NMScheme(scheme.n * m // scheme.m, m)

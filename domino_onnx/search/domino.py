@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Literal, Protocol
@@ -246,7 +247,7 @@ class _FallingSite:
     def __init__(self, site: Site, weight: NDArray[np.generic]) -> None:
         self.key = site.key
         self.site = site
-        self.m = max(scheme.m for scheme in site.schemes)
+        self.m = math.lcm(*(scheme.m for scheme in site.schemes))  # every M divides the axis, so this does too
         self.n = self.m
         self.scheme = site.schemes[0]
         self._pool: dict[Fraction, NMScheme] = {scheme.density: scheme for scheme in site.schemes}

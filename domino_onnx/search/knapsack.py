@@ -52,10 +52,10 @@ def choose(costs: Sequence[Sequence[int]], losses: Sequence[Sequence[float]], li
 
 def _solve(steps: Sequence[Sequence[int]], losses: Sequence[Sequence[float]], states: int) -> list[int]:
     best: NDArray[np.float64] = np.zeros(states)
-    taken: list[NDArray[np.uint8]] = []
+    taken: list[NDArray[np.unsignedinteger]] = []
     for options, option_losses in zip(steps, losses, strict=True):
         total = np.full(states, np.inf)
-        choice = np.zeros(states, np.uint8)
+        choice = np.zeros(states, np.min_scalar_type(len(options)))
         for option, (step, loss) in enumerate(zip(options, option_losses, strict=True)):
             if step >= states:
                 continue
@@ -68,7 +68,7 @@ def _solve(steps: Sequence[Sequence[int]], losses: Sequence[Sequence[float]], st
     return _walk_back(steps, taken, int(np.argmin(best)))
 
 
-def _walk_back(steps: Sequence[Sequence[int]], taken: Sequence[NDArray[np.uint8]], state: int) -> list[int]:
+def _walk_back(steps: Sequence[Sequence[int]], taken: Sequence[NDArray[np.unsignedinteger]], state: int) -> list[int]:
     chosen: list[int] = []
     for options, choice in zip(reversed(steps), reversed(taken), strict=True):
         option = int(choice[state])

@@ -73,7 +73,7 @@ def test_short_help_and_version(domino: Run) -> None:
 
 USAGE = [
     (["nonsense"], "nonsense"),
-    (["compress", "MODEL"], "--sparsity"),
+    (["compress", "MODEL"], "--scheme or --plan"),
     (["compress", "MODEL", "--sparsity", "much"], "much"),
     (["compress", "MODEL", "--sparsity", "0.5", "--flops-reduction", "0.5"], "contradict"),
     (["compress", "MODEL", "--sparsity", "0.5", "--strategy", "magic"], "magic"),
@@ -83,7 +83,7 @@ USAGE = [
     (["inspect", "MODEL", "--input-shape", "x:1,-3"], "NAME:SIZES"),
     (["inspect"], "MODEL"),
     (["evaluate", "MODEL", "MODEL"], "--data"),
-    (["search", "MODEL"], "--sparsity"),
+    (["search", "MODEL"], "--flops-reduction or --scheme"),
 ]
 
 
@@ -98,6 +98,9 @@ def test_wrong_usage_ends_with_two(arguments: list[str], says: str, domino: Run,
 ERRORS = [
     (["inspect", "missing.onnx"], "no file missing.onnx"),
     (["inspect", "MODEL", "--m", "6"], "power of two"),
+    (["inspect", "MODEL", "--m", "12"], "--pool 3:12,6:12"),
+    (["compress", "MODEL", "--scheme", "3:7"], "no weight of the model can have 3:7"),
+    (["compress", "MODEL", "--sparsity", "0.6", "--pool", "2:4"], "--pool 1:32"),
     (["inspect", "MODEL", "--input-shape", "q:1,2"], "'q'"),
     (["compress", "MODEL", "--sparsity", "87.5"], "0.875"),
     (["compress", "MODEL", "--sparsity", "0.99"], "at most"),

@@ -142,15 +142,33 @@ def test_recovery_never_makes_it_worse_and_the_manifest_holds(compressed: Any) -
     }
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_one_scheme_for_all_is_recovered_like_any_plan(name: str, samples: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    options = CompressOptions(
+        scheme=NMScheme(2, 4),
+        data=samples / "digits_calibration.npz",
+        eval_data=samples / "digits_evaluation.npz",
+        recover_steps=20,
+        recover_lr=3e-3,
+        threads=1,
+    )
+    result = compress(samples / name, tmp_path / "out.onnx", options)
+    assert (result.plan.strategy, result.plan.budget, result.decisions) == ("uniform", None, ())
+    assert result.recovery.after <= result.recovery.before
+    weights = zero_counts(tmp_path / "out.onnx")
+    for record in result.weights:
+        weight, _, axis = weights[record.weight]
+        assert obeys(weight, axis, 2, 4), record.weight
+    assert verify(tmp_path / "out.onnx").holds
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # Polygraphy's own
 def test_polygraphy_agrees_where_it_knows_the_pattern(samples: Path, tmp_path: Path) -> None:
     """Its inspector looks for NVIDIA's 2:4: nowhere in the dense model, in every site of ours."""
     checker = pytest.importorskip("polygraphy.tools.sparse", reason="Polygraphy isn't installed")
-    source = samples / "digits_resnet.onnx"
-    plan = search(source, CompressOptions(budget=Budget(measure="params", reduction=0.0), strategy="uniform")).plan
-    schemes = dict.fromkeys(plan.schemes, NMScheme(2, 4))
-    output = tmp_path / "out.onnx"
-    apply(source, dataclasses.replace(plan, schemes=schemes), output, CompressOptions(recover=False))
+    source, output = samples / "digits_resnet.onnx", tmp_path / "out.onnx"
+    schemes = compress(source, output, CompressOptions(scheme=NMScheme(2, 4))).plan.schemes
     if not hasattr(checker, "SparsityPruner"):
         pytest.skip("this Polygraphy has no SparsityPruner")
     expected = {str(key) for key in schemes}

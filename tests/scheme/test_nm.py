@@ -16,6 +16,36 @@ def shown(schemes: tuple[NMScheme, ...]) -> list[str]:
     return [str(scheme) for scheme in schemes]
 
 
+def test_pools_are_read_as_they_are_written() -> None:
+    assert SchemePool.parse("1:16,2:16,4:16,8:16") == SchemePool.fixed_m()
+    assert SchemePool.parse("2:4") == SchemePool.single(NMScheme(2, 4))
+    assert shown(SchemePool.parse(" 2:4, 1:4,2:16 ,4:8,2:4,8:8").schemes) == ["16:16", "2:4", "4:8", "1:4", "2:16"]
+    assert shown(SchemePool.parse("3:12,1:3").including([NMScheme(3, 6)]).schemes) == ["12:12", "3:6", "1:3", "3:12"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("2:4,4:2", "4:2 is impossible"),
+        ("2:4,,1:4", "'' is not an N:M scheme; write for instance 2:4"),
+        ("2:4;1:4", "'2:4;1:4' is not"),
+        ("0:4", "0:4 is impossible"),
+        ("", "'' is not"),
+        ("4:4,16:16", "none of these schemes prunes anything"),
+    ],
+)
+def test_pools_with_a_wrong_entry_name_it(text: str, says: str) -> None:
+    with pytest.raises(PlanError, match=says):
+        SchemePool.parse(text)
+
+
+def test_schemes_of_one_density_are_rivals() -> None:
+    pool = SchemePool.parse("2:4,1:4,8:16,4:8,3:12,1:3")
+    assert [shown(schemes) for schemes in pool.rivals] == [["2:4", "4:8", "8:16"], ["1:4", "3:12"]]
+    assert SchemePool.fixed_m().rivals == SchemePool.fixed_n().rivals == ()
+    assert SchemePool.fixed_m().including([NMScheme(4, 4)]).rivals == ()
+
+
 def test_the_pools_are_the_papers() -> None:
     assert shown(SchemePool.fixed_m().schemes) == ["16:16", "8:16", "4:16", "2:16", "1:16"]
     assert shown(SchemePool.fixed_n().schemes) == ["1:1", "1:2", "1:4", "1:8", "1:16"]
@@ -47,22 +77,63 @@ def test_indivisible_axes_get_the_densities_that_a_smaller_m_can_have(length: in
     assert shown(SchemePool.fixed_m().for_reduction(length)) == expected
 
 
-@given(
-    st.sampled_from([SchemePool.fixed_m(m) for m in (4, 8, 16, 32)] + [SchemePool.fixed_n(m) for m in (4, 16, 32)]),
-    st.integers(0, 200),
+@pytest.mark.parametrize(
+    ("pool", "length", "expected"),
+    [
+        ("2:4,1:4,2:16,4:8", 32, ["16:16", "4:8", "1:4", "2:16"]),  # 4:8 constrains less than 2:4
+        ("2:4,1:4,2:16,4:8", 24, ["8:8", "4:8", "1:4", "1:8"]),
+        ("2:4,1:4,2:16,4:8", 20, ["4:4", "2:4", "1:4"]),  # an eighth of 4 weights is no whole number
+        ("2:4,8:16", 24, ["8:8", "2:4"]),  # what is named comes before what is carried over (4:8)
+        ("3:12,6:12", 24, ["12:12", "6:12", "3:12"]),
+        ("3:12,6:12", 16, ["8:8", "4:8", "2:8"]),
+        ("5:10,6:12", 10, ["1:1", "5:10"]),
+        ("1:3,2:16", 9, ["1:1", "1:3"]),
+        ("1:3", 16, []),  # no power of two holds thirds
+        ("1:16", 24, []),
+        ("1:2", 6, ["2:2", "1:2"]),
+    ],
 )
-@settings(deadline=None, derandomize=True, max_examples=200)
-def test_schemes_of_an_axis_divide_it_and_come_densest_first(pool: SchemePool, length: int) -> None:
+def test_mixed_pools_give_what_divides_the_axis(pool: str, length: int, expected: list[str]) -> None:
+    assert shown(SchemePool.parse(pool).for_reduction(length)) == expected
+
+
+pools = st.one_of(
+    st.sampled_from([SchemePool.fixed_m(m) for m in (4, 8, 16, 32)] + [SchemePool.fixed_n(m) for m in (4, 16, 32)]),
+    st.lists(
+        st.integers(2, 33).flatmap(lambda m: st.builds(NMScheme, st.integers(1, m - 1), st.just(m))),
+        min_size=1,
+        max_size=6,
+    ).map(SchemePool.of),
+)
+
+
+@given(pools, st.integers(0, 200))
+@settings(deadline=None, derandomize=True, max_examples=400)
+def test_an_axis_gets_the_schemes_that_trying_them_all_gives(pool: SchemePool, length: int) -> None:
+    expected: dict[Fraction, tuple[int, int]] = {}
+    for scheme in pool.schemes:
+        density = Fraction(scheme.n, scheme.m)
+        named = [s.m for s in pool.schemes if Fraction(s.n, s.m) == density and length and length % s.m == 0]
+        powers = [m for m in (4, 8, 16, 32) if m < scheme.m and length and length % m == 0]
+        carried = [m for m in powers if (density * m).denominator == 1]
+        if named:
+            expected[density] = (int(density * max(named)), max(named))
+        elif carried:
+            m = max(carried)
+            expected[density] = max(expected.get(density, (0, 0)), (int(density * m), m))
+    sparse = {density for density in expected if density < 1}
     schemes = pool.for_reduction(length)
-    densities = [Fraction(scheme.n, scheme.m) for scheme in schemes]
-    assert densities == sorted(set(densities), reverse=True)
-    assert set(densities) <= {Fraction(scheme.n, scheme.m) for scheme in pool.schemes}
-    for scheme in schemes:
-        assert length % scheme.m == 0
-        assert scheme.m <= max(other.m for other in pool.schemes)
+    assert bool(schemes) == bool(sparse)
     if schemes:
-        assert densities[0] == 1
-    assert bool(schemes) == (length > 0 and length % 4 == 0)
+        expected.setdefault(Fraction(1), (1, 1))
+        assert [(scheme.n, scheme.m) for scheme in schemes] == [expected[d] for d in sorted(expected, reverse=True)]
+
+
+@given(st.sampled_from([4, 8, 16, 32]), st.integers(0, 200))
+@settings(deadline=None, derandomize=True, max_examples=100)
+def test_an_axis_that_four_divides_can_be_pruned_with_any_of_the_papers_pools(m: int, length: int) -> None:
+    assert bool(SchemePool.fixed_m(m).for_reduction(length)) == (length > 0 and length % 4 == 0)
+    assert bool(SchemePool.fixed_n(m).for_reduction(length)) == (length > 0 and length % 2 == 0)
 
 
 @pytest.mark.parametrize("text", ["2:4", " 2 : 4 "])

@@ -33,7 +33,8 @@ class RefSite:
 
     @property
     def group_size(self) -> int:
-        return max(m for _, m in self.schemes)
+        """Whole groups of every scheme; the least such number."""
+        return next(size for size in range(1, 10_000) if not any(size % m for _, m in self.schemes))
 
 
 @dataclasses.dataclass

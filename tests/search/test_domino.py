@@ -18,6 +18,8 @@ from .reference_domino import RefOptions, RefSite, reference_domino
 SHAPES = [((6, 32), 1, 6 * 32 * 9), ((16, 8, 3), 0, 16 * 24 * 4), ((4, 16, 2), 1, 4 * 32 * 25)]
 MIXED = [((5, 12), 1, 60), ((4, 16), 1, 640), ((8, 10), 0, 80 * 7), ((2, 32), 1, 64 * 16)]
 
+THIRDS = [((5, 12), 1, 60), ((4, 24), 1, 640), ((48, 4), 0, 80 * 7), ((3, 9), 1, 64 * 16)]
+
 
 def grid(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     """Multiples of 1/64 in a heavy-tailed spread: their sums, and so the thresholds, are exact in float32."""
@@ -66,6 +68,9 @@ CASES = [
     pytest.param({"decay": 2.0}, SHAPES, "fixed-m", "params", 0.92, True, id="nearly-all"),
     pytest.param({"decay": 2.0}, MIXED, "fixed-m", "flops", 0.85, True, id="floors"),
     pytest.param({"lr": 0.05}, MIXED, "fixed-m", "params", 0.7, True, id="fast"),
+    pytest.param({}, THIRDS, "1:3,2:4,3:12,1:12", "params", 0.75, False, id="thirds"),
+    pytest.param({"decay": 2.0}, THIRDS, "1:3,2:4,5:6,1:12,3:16", "flops", 0.6, True, id="thirds-flops-gradient"),
+    pytest.param({"decay": 2.0}, SHAPES, "2:4,1:4,2:16,4:8,1:8", "params", 0.7, True, id="mixed-m"),
 ]
 
 
@@ -82,7 +87,8 @@ def test_decisions_equal_those_of_the_reference(
     groups_of: Callable[..., list[list[int]]],
 ) -> None:
     generator = np.random.default_rng(seed)
-    pool = SchemePool.fixed_m() if policy == "fixed-m" else SchemePool.fixed_n()
+    families = {"fixed-m": SchemePool.fixed_m, "fixed-n": SchemePool.fixed_n}
+    pool = families[policy]() if policy in families else SchemePool.parse(policy)
     sites = [site(index, shape, axis, macs, pool) for index, (shape, axis, macs) in enumerate(shapes)]
     arrays = {site.key: grid(generator, site.layout.shape) for site in sites}
     skip = Skip(key=WeightKey("skipped"), name="s", op="Conv", shape=(3, 3), params=9, macs=20, reason="small")
@@ -96,17 +102,20 @@ def test_decisions_equal_those_of_the_reference(
         DominoOptions(**changed),
         gradients=FakeGradient(keys, seed) if with_gradient else None,
     )
+    references = [
+        RefSite(
+            shape=site.layout.shape,
+            values=list(arrays[site.key].reshape(-1)),
+            groups=[],
+            schemes=[(scheme.n, scheme.m) for scheme in site.schemes],
+            macs=site.macs,
+        )
+        for site in sites
+    ]
+    for reference, one in zip(references, sites, strict=True):
+        reference.groups = groups_of(one.layout.shape, one.layout.axis, reference.group_size)
     events, schemes = reference_domino(
-        [
-            RefSite(
-                shape=site.layout.shape,
-                values=list(arrays[site.key].reshape(-1)),
-                groups=groups_of(site.layout.shape, site.layout.axis, max(scheme.m for scheme in site.schemes)),
-                schemes=[(scheme.n, scheme.m) for scheme in site.schemes],
-                macs=site.macs,
-            )
-            for site in sites
-        ],
+        references,
         measure=measure,
         reduction=reduction,
         skipped_amount=9 if measure == "params" else 20,

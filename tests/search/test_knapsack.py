@@ -78,3 +78,9 @@ def test_a_budget_met_exactly_is_met() -> None:
 
 def test_nothing_to_choose_is_an_empty_choice() -> None:
     assert choose([], [], 0) == []
+
+
+def test_a_site_may_have_more_options_than_a_byte_counts() -> None:
+    costs = [list(range(400, 0, -1)), [3, 1]]
+    losses = [[float(index) for index in range(400)], [0.0, 500.0]]
+    assert choose(costs, losses, 103) == [300, 0]
