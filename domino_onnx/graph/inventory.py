@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 from domino_onnx.errors import ModelError, PlanError
-from domino_onnx.graph.external import ExternalRange, is_external, resolve
+from domino_onnx.graph.external import overlapping
 from domino_onnx.graph.index import Derived, GraphIndex, Sparse, Stored, Use
 from domino_onnx.graph.macs import use_macs
 from domino_onnx.graph.read import OnnxFile
@@ -337,17 +337,7 @@ def _total_macs(weight: _Weight, shapes: ShapeTable) -> int | None:
 
 def _overlapping(file: OnnxFile, weights: dict[WeightKey, _Weight]) -> dict[WeightKey, str]:
     """Weights whose external bytes another tensor reads too: writing one would change the other."""
-    ranges: list[tuple[ExternalRange, int]] = sorted(
-        ((resolve(tensor, file.folder), id(tensor)) for tensor in filter(is_external, tensors(file.proto))),
-        key=lambda item: (item[0].path, item[0].offset, item[0].end),
-    )
-    clashing: set[int] = set()
-    furthest: tuple[ExternalRange, int] | None = None
-    for where, identity in ranges:
-        if furthest is not None and furthest[0].path == where.path and where.offset < furthest[0].end:
-            clashing |= {furthest[1], identity}
-        if furthest is None or furthest[0].path != where.path or where.end > furthest[0].end:
-            furthest = (where, identity)
+    clashing = overlapping(tensors(file.proto), file.folder)
     return {
         key: "shares its bytes in the external data file with another tensor"
         for key, weight in weights.items()

@@ -1,6 +1,6 @@
 """The values that pass between stages: pure, frozen, numpy only."""
 
-from domino_onnx.scheme.budget import Budget, Measure
+from domino_onnx.scheme.budget import OPTION, Budget, Measure, budgets_from_document, require_reachable
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.layout import WeightLayout
 from domino_onnx.scheme.manifest import MANIFEST_KEY, NODE_KEY, PREFIX, Manifest, ManifestEntry, mask_sha256
@@ -11,6 +11,7 @@ from domino_onnx.scheme.site import Inventory, Site, Skip
 __all__ = [
     "MANIFEST_KEY",
     "NODE_KEY",
+    "OPTION",
     "PREFIX",
     "Budget",
     "Inventory",
@@ -24,5 +25,7 @@ __all__ = [
     "Skip",
     "WeightKey",
     "WeightLayout",
+    "budgets_from_document",
     "mask_sha256",
+    "require_reachable",
 ]

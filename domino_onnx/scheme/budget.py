@@ -1,10 +1,10 @@
-"""A measure and its limit: what a plan must come down to."""
+"""Measures and their limits: what a plan must come down to."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Literal
 
@@ -13,10 +13,11 @@ from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.nm import NMScheme
 from domino_onnx.scheme.site import Inventory, Site, Skip
 
-__all__ = ["Budget", "Measure"]
+__all__ = ["OPTION", "Budget", "Measure", "budgets_from_document", "require_reachable"]
 
 Measure = Literal["params", "flops"]
-_OPTION: dict[Measure, str] = {"params": "--sparsity", "flops": "--flops-reduction"}
+OPTION: dict[Measure, str] = {"params": "--sparsity", "flops": "--flops-reduction"}
+"""How the command line asks for a budget of each measure."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,28 +33,26 @@ class Budget:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.reduction) and 0 <= self.reduction < 1):
             raise BudgetError(
-                f"{_OPTION[self.measure]} {self.reduction:g} is not between 0 and 1: write 0.875 for 87.5 %"
+                f"{OPTION[self.measure]} {self.reduction:g} is not between 0 and 1: write 0.875 for 87.5 %"
             )
 
     @classmethod
-    def from_document(cls, value: object) -> Budget | None:
-        """Read what `to_document` gave, from a plan or a manifest; None for null.
+    def from_document(cls, value: object) -> Budget:
+        """Read what `to_document` gave, from a plan or a manifest.
 
         Raises
         ------
         PlanError
             If it is anything else.
         """
-        if value is None:
-            return None
         if not isinstance(value, dict) or value.keys() != {"measure", "reduction"}:
-            raise PlanError('the budget must be {"measure": "params" or "flops", "reduction": 0 to 1}')
+            raise PlanError('a budget must be {"measure": "params" or "flops", "reduction": 0 to 1}')
         measure, reduction = value["measure"], value["reduction"]
         number = isinstance(reduction, int | float) and not isinstance(reduction, bool)
         if number and not 0 <= reduction < 1:
-            raise PlanError(f"the budget's reduction is not between 0 and 1: {str(reduction)[:20]}")
+            raise PlanError(f"a budget's reduction is not between 0 and 1: {str(reduction)[:20]}")
         if measure not in ("params", "flops") or not number:
-            raise PlanError('the budget must be {"measure": "params" or "flops", "reduction": 0 to 1}')
+            raise PlanError('a budget must be {"measure": "params" or "flops", "reduction": 0 to 1}')
         return cls(measure=measure, reduction=float(reduction))
 
     def to_document(self) -> dict[str, object]:
@@ -98,6 +97,10 @@ class Budget:
         )
         return sites + sum(self.amount(skip) for skip in inventory.skips if skip.counted)
 
+    def is_met(self, inventory: Inventory, schemes: Mapping[WeightKey, NMScheme]) -> bool:
+        """Whether `schemes` leave no more than the limit."""
+        return self.kept(inventory, schemes) <= self.limit(inventory)
+
     def achieved(self, inventory: Inventory, schemes: Mapping[WeightKey, NMScheme]) -> float:
         """The reduction that `schemes` give, 0 to 1."""
         total = self.total(inventory)
@@ -106,18 +109,49 @@ class Budget:
     def require_reachable(self, inventory: Inventory) -> None:
         """Raise BudgetError, saying what can be reached, if even the sparsest schemes keep too much."""
         sparsest = {site.key: site.schemes[-1] for site in inventory.sites}
-        if self.kept(inventory, sparsest) <= self.limit(inventory):
+        if self.is_met(inventory, sparsest):
             return
         if not inventory.sites:
             raise BudgetError(
-                f"{_OPTION[self.measure]} {self.reduction:g} can't be reached: the model has no weight to prune; "
+                f"{OPTION[self.measure]} {self.reduction:g} can't be reached: the model has no weight to prune; "
                 "domino-onnx inspect lists its weights and says why"
             )
         best = math.floor(self.achieved(inventory, sparsest) * 10_000) / 10_000
         skipped = sum(self.amount(skip) for skip in inventory.skips if skip.counted)
         raise BudgetError(
-            f"{_OPTION[self.measure]} {self.reduction:g} can't be reached on this model: at most {best:g} is possible, "
+            f"{OPTION[self.measure]} {self.reduction:g} can't be reached on this model: at most {best:g} is possible, "
             f"with every one of the {len(inventory.sites)} sites at its sparsest scheme; weights that can't be pruned "
             f"hold {skipped / max(self.total(inventory), 1):.1%} of the {self.measure} (domino-onnx inspect says why). "
             f"Ask for {best:g} or less, or give sparser schemes (--m 32, --pool 1:32,2:32)"
         )
+
+
+def budgets_from_document(value: object) -> tuple[Budget, ...]:
+    """Read the budgets of a plan or a manifest, a list with at most one a measure.
+
+    Raises
+    ------
+    PlanError
+        If it is anything else.
+    """
+    if not isinstance(value, list):
+        raise PlanError(f"the budgets must be a list, not {type(value).__name__}")
+    budgets = tuple(Budget.from_document(item) for item in value)
+    _require_distinct(budgets, PlanError)
+    return budgets
+
+
+def require_reachable(budgets: Sequence[Budget], inventory: Inventory) -> None:
+    """Raise BudgetError if one of the budgets is out of reach, or two are of one measure.
+
+    Budgets that can be met one by one can be met together: by the sparsest schemes.
+    """
+    _require_distinct(budgets, BudgetError)
+    for budget in budgets:
+        budget.require_reachable(inventory)
+
+
+def _require_distinct(budgets: Sequence[Budget], error: type[PlanError | BudgetError]) -> None:
+    measures = [budget.measure for budget in budgets]
+    if len(set(measures)) < len(measures):
+        raise error(f"several budgets are of one measure: {', '.join(measures)}; give one each")

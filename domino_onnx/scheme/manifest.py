@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import CheckFailed, PlanError
-from domino_onnx.scheme.budget import Budget
+from domino_onnx.scheme.budget import Budget, budgets_from_document
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.layout import WeightLayout
 from domino_onnx.scheme.nm import NMScheme
@@ -40,15 +40,20 @@ class ManifestEntry:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The claim that a file makes: `verify` re-proves it from the file alone."""
+    """The claim that a file makes: `verify` re-proves it from the file alone.
+
+    `also_changed` names the stored tensors, besides the weights, whose values are others than the source's: biases that
+    were refitted.
+    """
 
     tool: str
     source_sha256: str
     strategy: str
-    budget: Budget | None
+    budgets: tuple[Budget, ...]
     target: str
     seed: int
     entries: tuple[ManifestEntry, ...]
+    also_changed: tuple[WeightKey, ...] = ()
 
     def to_json(self) -> str:
         """Compact JSON; the same manifest gives the same text."""
@@ -57,10 +62,11 @@ class Manifest:
             "tool": self.tool,
             "source_sha256": self.source_sha256,
             "strategy": self.strategy,
-            "budget": self.budget.to_document() if self.budget else None,
+            "budgets": [budget.to_document() for budget in self.budgets],
             "target": self.target,
             "seed": self.seed,
             "weights": [_entry_json(entry) for entry in self.entries],
+            "also_changed": [_key_json(key) for key in self.also_changed],
         }
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
 
@@ -75,10 +81,11 @@ class Manifest:
                 tool=str(document["tool"]),
                 source_sha256=str(document["source_sha256"]),
                 strategy=str(document["strategy"]),
-                budget=Budget.from_document(document["budget"]),
+                budgets=budgets_from_document(document["budgets"]),
                 target=str(document["target"]),
                 seed=int(document["seed"]),
                 entries=tuple(_entry(value) for value in document["weights"]),
+                also_changed=tuple(_key(value) for value in document["also_changed"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError, PlanError) as error:
             raise CheckFailed(f"the manifest can't be read: {type(error).__name__}: {error}") from None
@@ -95,10 +102,17 @@ def mask_sha256(kept: NDArray[np.bool_]) -> str:
     return hashlib.sha256(np.packbits(np.ascontiguousarray(kept).reshape(-1)).tobytes()).hexdigest()
 
 
+def _key_json(key: WeightKey) -> dict[str, Any]:
+    return {"name": key.name, **({"scope": list(key.scope)} if key.scope else {})}
+
+
+def _key(value: dict[str, Any]) -> WeightKey:
+    return WeightKey(str(value["name"]), tuple(str(part) for part in value.get("scope", ())))
+
+
 def _entry_json(entry: ManifestEntry) -> dict[str, Any]:
     return {
-        "name": entry.key.name,
-        **({"scope": list(entry.key.scope)} if entry.key.scope else {}),
+        **_key_json(entry.key),
         "n": entry.scheme.n,
         "m": entry.scheme.m,
         "axis": entry.layout.axis,
@@ -118,7 +132,7 @@ def _entry(value: dict[str, Any]) -> ManifestEntry:
     if not whole or shape[layout.axis] % (layout.conv_groups * scheme.m):
         raise ValueError(f"weight {value['name']!r}: axis {layout.axis} of {shape} doesn't hold groups of {scheme.m}")
     return ManifestEntry(
-        key=WeightKey(str(value["name"]), tuple(str(part) for part in value.get("scope", ()))),
+        key=_key(value),
         layout=layout,
         scheme=scheme,
         zeros=int(value["zeros"]),

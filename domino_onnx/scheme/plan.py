@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from domino_onnx.errors import PlanError
-from domino_onnx.scheme.budget import Budget
+from domino_onnx.scheme.budget import Budget, budgets_from_document
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.nm import NMScheme
 from domino_onnx.scheme.site import Inventory, Site
@@ -18,7 +18,7 @@ from domino_onnx.scheme.site import Inventory, Site
 __all__ = ["Plan"]
 
 VERSION = 1
-_KEYS = {"domino_onnx_plan", "source_sha256", "strategy", "budget", "seed", "sites"}
+_KEYS = {"domino_onnx_plan", "source_sha256", "strategy", "budgets", "seed", "sites"}
 _SITE_KEYS = {"weight", "scope", "scheme"}
 
 
@@ -34,12 +34,14 @@ class Plan:
         Name of the strategy that chose; ``"manual"`` for a plan written by hand.
     schemes
         Scheme of each weight; sites that are not named stay dense.
+    budgets
+        What the schemes were chosen to meet, at most one a measure; empty where they were given.
     """
 
     source_sha256: str
     strategy: str
     schemes: Mapping[WeightKey, NMScheme]
-    budget: Budget | None = None
+    budgets: tuple[Budget, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -51,7 +53,7 @@ class Plan:
             "domino_onnx_plan": VERSION,
             "source_sha256": self.source_sha256,
             "strategy": self.strategy,
-            "budget": self.budget.to_document() if self.budget else None,
+            "budgets": [budget.to_document() for budget in self.budgets],
             "seed": self.seed,
         }
         fields = "".join(f" {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items())
@@ -71,14 +73,14 @@ class Plan:
             document = json.loads(text)
         except (ValueError, RecursionError) as error:  # ValueError: also numbers of thousands of digits
             raise PlanError(f"the plan is not JSON: {error}") from None
-        document = _object(document, "the plan", required=_KEYS - {"budget", "seed"}, known=_KEYS)
+        document = _object(document, "the plan", required=_KEYS - {"budgets", "seed"}, known=_KEYS)
         if document["domino_onnx_plan"] != VERSION:
             raise PlanError(f"plan version {document['domino_onnx_plan']!r} is unknown; this program reads {VERSION}")
         return cls(
             source_sha256=_typed(document, "source_sha256", str),
             strategy=_typed(document, "strategy", str),
             schemes=_schemes(_typed(document, "sites", list)),
-            budget=Budget.from_document(document.get("budget")),
+            budgets=budgets_from_document(document.get("budgets", [])),
             seed=_typed(document, "seed", int) if "seed" in document else 0,
         )
 

@@ -3,7 +3,7 @@
 Every site starts dense, N = M. The N largest weights of each group take part in the network and are pulled towards
 zero; when enough groups have fewer than N weights above their threshold, N falls by one, and wherever N : M is a scheme
 of the pool it becomes the site's scheme. Each such move changes how strongly every site is pulled (`_Factors`), so one
-fall makes the next ones likelier, until the budget is met.
+fall makes the next ones likelier, until the budgets are met.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Literal, Protocol
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import BudgetError
-from domino_onnx.scheme import Budget, Inventory, NMScheme, Site, WeightKey
+from domino_onnx.scheme import Budget, Inventory, NMScheme, Site, WeightKey, require_reachable
 from domino_onnx.search.erk import erk_densities
 from domino_onnx.solve.mask import rank
 
@@ -79,23 +79,23 @@ class Decision:
     Attributes
     ----------
     kind
-        ``scheme``: the site got this scheme. ``give-back``: a move that the budget turned out not to need was undone.
+        ``scheme``: the site got this scheme. ``give-back``: a move that the budgets turned out not to need was undone.
         ``strengthen``: nothing fell any more, so the pull was changed for all sites.
     achieved
-        Reduction of the budget's measure after the event, 0 to 1.
+        Reduction of each budget's measure after the event, 0 to 1.
     """
 
     step: int
     kind: Literal["scheme", "give-back", "strengthen"]
     key: WeightKey | None
     scheme: NMScheme | None
-    achieved: float
+    achieved: tuple[float, ...]
     loss: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DominoResult:
-    """Schemes that meet the budget, the way there, and how many steps it took."""
+    """Schemes that meet the budgets, the way there, and how many steps it took."""
 
     schemes: Mapping[WeightKey, NMScheme]
     decisions: tuple[Decision, ...]
@@ -104,36 +104,38 @@ class DominoResult:
 
 def search_domino(
     inventory: Inventory,
-    budget: Budget,
+    budgets: Sequence[Budget],
     weights: Callable[[WeightKey], NDArray[np.generic]],
     options: DominoOptions | None = None,
     gradients: GradientSource | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: Callable[[Budget, float], None] | None = None,
 ) -> DominoResult:
     """Search the schemes of all sites.
 
     Parameters
     ----------
+    budgets
+        At most one a measure; all of them are met.
     weights
         Gives a site's weight in its stored dtype and shape; the search works on a float32 copy.
     gradients
         With data; without, the pull alone decides.
     progress
-        Called after each check with the reduction achieved so far.
+        Called after each check with the budget that the largest share is missing of, and the reduction so far.
 
     Raises
     ------
     BudgetError
-        If the budget is out of reach.
+        If a budget is out of reach.
     """
-    budget.require_reachable(inventory)
+    require_reachable(budgets, inventory)
     if not inventory.sites:
         return DominoResult(schemes={}, decisions=(), steps=0)
-    search = _Search(inventory, budget, weights, options or DominoOptions(), gradients)
+    search = _Search(inventory, budgets, weights, options or DominoOptions(), gradients)
     while not search.met:
         search.step()
         if progress is not None:
-            progress(search.achieved)
+            progress(*search.least_met)
     search.give_back()
     return DominoResult(schemes=dict(search.schemes), decisions=tuple(search.decisions), steps=search.steps)
 
@@ -144,28 +146,41 @@ class _Search:
     def __init__(
         self,
         inventory: Inventory,
-        budget: Budget,
+        budgets: Sequence[Budget],
         weights: Callable[[WeightKey], NDArray[np.generic]],
         options: DominoOptions,
         gradients: GradientSource | None,
     ) -> None:
         self.inventory = inventory
-        self.budget = budget
+        self.budgets = budgets
         self.options = options
         self.gradients = gradients
         self.sites = [_FallingSite(site, weights(site.key)) for site in inventory.sites]
-        self.factors = _Factors(self.sites, budget, inventory, options)
+        self.factors = _Factors(self.sites, budgets, inventory, options)
         self.schemes = {site.key: site.schemes[0] for site in inventory.sites}
         self.decisions: list[Decision] = []
         self.steps = 0
         self.loss: float | None = None
         self._decay = options.decay
         self._quiet = 0
-        self.achieved = budget.achieved(inventory, self.schemes)
 
     @property
     def met(self) -> bool:
-        return self.budget.kept(self.inventory, self.schemes) <= self.budget.limit(self.inventory)
+        return self._are_met_by(self.schemes)
+
+    def _are_met_by(self, schemes: Mapping[WeightKey, NMScheme]) -> bool:
+        return all(budget.is_met(self.inventory, schemes) for budget in self.budgets)
+
+    @property
+    def achieved(self) -> tuple[float, ...]:
+        """Reduction of each budget's measure so far."""
+        return tuple(budget.achieved(self.inventory, self.schemes) for budget in self.budgets)
+
+    @property
+    def least_met(self) -> tuple[Budget, float]:
+        """The budget of which the smallest share is achieved, and what is; of equals the first."""
+        reached = zip(self.budgets, self.achieved, strict=True)
+        return min(reached, key=lambda pair: pair[1] / pair[0].reduction if pair[0].reduction else 1.0)
 
     def step(self) -> None:
         """Gradient, check, update: the check sees the weights before the update, as in the authors' code."""
@@ -210,12 +225,12 @@ class _Search:
             self._decay *= 2
         if not np.isfinite(self._decay):
             raise BudgetError(
-                "the search stands still before the budget is met; use --strategy erk or uniform, or another --m"
+                "the search stands still before the budgets are met; use --strategy erk or uniform, or another --m"
             )
         self._decide("strengthen", None, None)
 
     def give_back(self) -> None:
-        """Undo, latest first, moves that the budget doesn't need: the last fall may overshoot by what a site weighs."""
+        """Undo, latest first, moves that the budgets don't need: the last fall may overshoot by what a site weighs."""
         moved: dict[WeightKey, list[NMScheme]] = {}
         for decision in self.decisions:
             if decision.key is not None and decision.scheme is not None:
@@ -227,18 +242,19 @@ class _Search:
             site = self.inventory.site(decision.key)
             before = earlier[-1] if earlier else site.schemes[0] if site else decision.scheme
             trial = {**self.schemes, decision.key: before}
-            if self.budget.kept(self.inventory, trial) <= self.budget.limit(self.inventory):
+            if self._are_met_by(trial):
                 self.schemes = trial
                 self._decide("give-back", decision.key, before)
 
     def _decide(
         self, kind: Literal["scheme", "give-back", "strengthen"], key: WeightKey | None, scheme: NMScheme | None
     ) -> None:
-        self.achieved = self.budget.achieved(self.inventory, self.schemes)
+        achieved = self.achieved
         self.decisions.append(
-            Decision(step=self.steps, kind=kind, key=key, scheme=scheme, achieved=self.achieved, loss=self.loss)
+            Decision(step=self.steps, kind=kind, key=key, scheme=scheme, achieved=achieved, loss=self.loss)
         )
-        _log.info("step %d: %s %s %s, reduction %.4f", self.steps, kind, key or "", scheme or "", self.achieved)
+        reached = ", ".join(f"{share:.4f}" for share in achieved)
+        _log.info("step %d: %s %s %s, reduction %s", self.steps, kind, key or "", scheme or "", reached)
 
 
 class _FallingSite:
@@ -302,14 +318,19 @@ class _FallingSite:
 
 
 class _Factors:
-    """How strongly each site is pulled: ERK deficit and remaining FLOPs, each scaled to a maximum of 1 (equation 7)."""
+    """How strongly each site is pulled: ERK deficit and remaining FLOPs, each scaled to a maximum of 1 (equation 7).
 
-    def __init__(self, sites: Iterable[_FallingSite], budget: Budget, inventory: Inventory, options: DominoOptions):
+    The ERK densities are those of the largest reduction among the budgets, so that the pull lasts until all are met.
+    """
+
+    def __init__(
+        self, sites: Iterable[_FallingSite], budgets: Sequence[Budget], inventory: Inventory, options: DominoOptions
+    ) -> None:
         self._sites = list(sites)
         self._options = options
         self._erk_weight = options.erk_weight
         amounts = [site.site.params for site in self._sites]
-        target = 1 - budget.reduction
+        target = 1 - max((budget.reduction for budget in budgets), default=0.0)
         wanted = max(target * inventory.params - (inventory.params - sum(amounts)), 0) / max(sum(amounts), 1)
         densities = erk_densities([site.site.layout.shape for site in self._sites], wanted)
         self._erk_sparsity = {site.key: 1 - density for site, density in zip(self._sites, densities, strict=True)}

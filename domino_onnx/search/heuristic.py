@@ -4,61 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from domino_onnx.scheme import Budget, Inventory, NMScheme, Site, WeightKey
+from domino_onnx.scheme import Budget, Inventory, NMScheme, Site, WeightKey, require_reachable
 from domino_onnx.search.erk import erk_densities
-from domino_onnx.search.knapsack import choose
+from domino_onnx.search.within import least_loss
 
 __all__ = ["search_erk", "search_uniform"]
 
 
-def search_uniform(inventory: Inventory, budget: Budget) -> Mapping[WeightKey, NMScheme]:
-    """The same density everywhere, as near as the pools and the budget allow.
+def search_uniform(inventory: Inventory, budgets: Sequence[Budget]) -> Mapping[WeightKey, NMScheme]:
+    """The same density everywhere, as near as the pools and the budgets allow.
 
-    Where no single scheme meets the budget (weights that can't be pruned have to be made up for, and pools have gaps),
+    Where no single scheme meets the budgets (weights that can't be pruned have to be made up for, and pools have gaps),
     as few weights as possible get the next sparser one.
 
     Raises
     ------
     BudgetError
-        If the budget is out of reach.
+        If a budget is out of reach.
     """
-    amounts = [budget.amount(site) for site in inventory.sites]
-    density = budget.limit_for_sites(inventory) / max(sum(amounts), 1)
-    return _closest(inventory, budget, [density] * len(amounts))
+    require_reachable(budgets, inventory)
+    density = min((_density(inventory, budget) for budget in budgets), default=1.0)
+    return _closest(inventory, budgets, [density] * len(inventory.sites))
 
 
-def search_erk(inventory: Inventory, budget: Budget) -> Mapping[WeightKey, NMScheme]:
-    """Erdos-Renyi-Kernel densities, rounded to schemes so that the budget holds.
+def search_erk(inventory: Inventory, budgets: Sequence[Budget]) -> Mapping[WeightKey, NMScheme]:
+    """Erdos-Renyi-Kernel densities, rounded to schemes so that the budgets hold.
 
     Raises
     ------
     BudgetError
-        If the budget is out of reach.
+        If a budget is out of reach.
     """
-    return _closest(inventory, budget, _erk_for(inventory, budget))
+    require_reachable(budgets, inventory)
+    return _closest(inventory, budgets, _erk_for(inventory, budgets))
 
 
-def _erk_for(inventory: Inventory, budget: Budget) -> list[float]:
-    """ERK shares out parameters; the share that spends the budget, whatever it measures, is bisected."""
+def _density(inventory: Inventory, budget: Budget) -> float:
+    """What spends the budget if every site has it."""
+    return budget.limit_for_sites(inventory) / max(sum(budget.amount(site) for site in inventory.sites), 1)
+
+
+def _erk_for(inventory: Inventory, budgets: Sequence[Budget]) -> list[float]:
+    """ERK shares out parameters; the share at which the first budget is spent, whatever they measure, is bisected."""
     shapes = [site.layout.shape for site in inventory.sites]
-    amounts = [budget.amount(site) for site in inventory.sites]
-    limit = budget.limit_for_sites(inventory)
+    amounts = [[budget.amount(site) for site in inventory.sites] for budget in budgets]
+    limits = [budget.limit_for_sites(inventory) for budget in budgets]
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
         densities = erk_densities(shapes, middle)
-        spent = sum(density * amount for density, amount in zip(densities, amounts, strict=True))
-        low, high = (middle, high) if spent <= limit else (low, middle)
+        within = all(_spent(densities, amount) <= limit for amount, limit in zip(amounts, limits, strict=True))
+        low, high = (middle, high) if within else (low, middle)
     return erk_densities(shapes, low)
 
 
-def _closest(inventory: Inventory, budget: Budget, densities: Sequence[float]) -> Mapping[WeightKey, NMScheme]:
-    """The schemes within the budget that fall short of `densities` least, by squared share of each weight."""
-    budget.require_reachable(inventory)
-    costs = [[scheme.kept(budget.amount(site)) for scheme in site.schemes] for site in inventory.sites]
+def _spent(densities: Sequence[float], amounts: Sequence[int]) -> float:
+    return sum(density * amount for density, amount in zip(densities, amounts, strict=True))
+
+
+def _closest(
+    inventory: Inventory, budgets: Sequence[Budget], densities: Sequence[float]
+) -> Mapping[WeightKey, NMScheme]:
+    """The schemes within the budgets that fall short of `densities` least, by squared share of each weight."""
     losses = [_shortfalls(site, density) for site, density in zip(inventory.sites, densities, strict=True)]
-    chosen = choose(costs, losses, budget.limit_for_sites(inventory))
-    return {site.key: site.schemes[option] for site, option in zip(inventory.sites, chosen, strict=True)}
+    return least_loss(inventory, budgets, losses)
 
 
 def _shortfalls(site: Site, density: float) -> list[float]:

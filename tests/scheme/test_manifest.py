@@ -16,7 +16,7 @@ MANIFEST = Manifest(
     tool="domino-onnx 0",
     source_sha256="00",
     strategy="erk",
-    budget=Budget(measure="params", reduction=0.5),
+    budgets=(Budget(measure="params", reduction=0.5), Budget(measure="flops", reduction=0.25)),
     target="generic",
     seed=3,
     entries=(

@@ -20,12 +20,18 @@ schemes = st.tuples(st.integers(1, 16), st.integers(16, 32)).map(lambda pair: NM
 
 @given(
     st.dictionaries(keys, schemes, max_size=5),
-    st.none() | st.builds(Budget, measure=st.sampled_from(["params", "flops"]), reduction=st.floats(0, 0.999)),
+    st.lists(
+        st.builds(Budget, measure=st.sampled_from(["params", "flops"]), reduction=st.floats(0, 0.999)),
+        max_size=2,
+        unique_by=lambda budget: budget.measure,
+    ).map(tuple),
     st.integers(0, 2**31),
 )
 @settings(deadline=None, derandomize=True, max_examples=100)
-def test_plans_come_back_from_their_json(chosen: dict[WeightKey, NMScheme], budget: Budget | None, seed: int) -> None:
-    plan = Plan(source_sha256="ab", strategy="manual", schemes=chosen, budget=budget, seed=seed)
+def test_plans_come_back_from_their_json(
+    chosen: dict[WeightKey, NMScheme], budgets: tuple[Budget, ...], seed: int
+) -> None:
+    plan = Plan(source_sha256="ab", strategy="manual", schemes=chosen, budgets=budgets, seed=seed)
     again = Plan.from_json(plan.to_json())
     assert again == plan
     assert list(again.schemes) == list(chosen)
@@ -56,12 +62,16 @@ GOOD = {"domino_onnx_plan": 1, "source_sha256": "", "strategy": "manual", "sites
         ({"sites": [{"weight": "w", "scheme": "2:4", "scope": "x"}]}, "'scope' must be a list"),
         ({"strategy": None}, "'strategy' must be a str"),
         ({"seed": True}, "'seed' must be a int"),
-        ({"budget": 0.5}, "the budget must be"),
-        ({"budget": {"measure": "size", "reduction": 0.5}}, '"params" or "flops"'),
-        ({"budget": {"measure": "params", "reduction": "0.5"}}, "0 to 1"),
-        ({"budget": {"measure": "params", "reduction": 1.5}}, "not between 0 and 1"),
-        ({"budget": {"measure": [], "reduction": 0.5}}, '"params" or "flops"'),
-        ({"budget": {"measure": "params", "reduction": 10**400}}, "budget"),
+        ({"budgets": 0.5}, "the budgets must be a list"),
+        ({"budgets": {"measure": "params", "reduction": 0.5}}, "the budgets must be a list"),
+        ({"budgets": None}, "the budgets must be a list"),
+        ({"budgets": [0.5]}, "a budget must be"),
+        ({"budgets": [{"measure": "size", "reduction": 0.5}]}, '"params" or "flops"'),
+        ({"budgets": [{"measure": "params", "reduction": "0.5"}]}, "0 to 1"),
+        ({"budgets": [{"measure": "params", "reduction": 1.5}]}, "not between 0 and 1"),
+        ({"budgets": [{"measure": [], "reduction": 0.5}]}, '"params" or "flops"'),
+        ({"budgets": [{"measure": "params", "reduction": 10**400}]}, "budget"),
+        ({"budgets": [{"measure": "params", "reduction": share} for share in (0.5, 0.6)]}, "of one measure"),
     ],
 )
 def test_what_is_wrong_in_a_plan_is_named(change: dict[str, Any], says: str) -> None:

@@ -97,7 +97,7 @@ def test_decisions_equal_those_of_the_reference(
 
     result = search_domino(
         inventory,
-        Budget(measure=measure, reduction=reduction),  # type: ignore[arg-type]
+        [Budget(measure=measure, reduction=reduction)],  # type: ignore[arg-type]
         arrays.__getitem__,
         DominoOptions(**changed),
         gradients=FakeGradient(keys, seed) if with_gradient else None,
@@ -163,7 +163,7 @@ def test_budget_holds_and_no_recorded_move_could_be_undone() -> None:
     inventory = small_inventory()
     arrays = {site.key: grid(generator, site.layout.shape) for site in inventory.sites}
     for reduction in (0.25, 0.3, 0.4375, 0.5, 0.625, 0.66, 0.6875, 0.75, 0.78125, 0.8, 0.875, 0.9):
-        schemes = search_domino(inventory, Budget(measure="params", reduction=reduction), arrays.__getitem__).schemes
+        schemes = search_domino(inventory, [Budget(measure="params", reduction=reduction)], arrays.__getitem__).schemes
         kept = sum(256 * scheme.n // scheme.m for scheme in schemes.values())
         limit = math.floor(768 * (1 - reduction))
         assert kept <= limit
@@ -176,7 +176,7 @@ def test_a_budget_met_exactly_is_enough() -> None:
     array = grid(np.random.default_rng(0), (8, 32))
     for reduction, scheme in ((0.5, NMScheme(8, 16)), (0.75, NMScheme(4, 16)), (0.9375, NMScheme(1, 16))):
         budget = Budget(measure="params", reduction=reduction)
-        schemes = search_domino(small_inventory(count=1), budget, lambda key: array).schemes
+        schemes = search_domino(small_inventory(count=1), [budget], lambda key: array).schemes
         assert set(schemes.values()) == {scheme}
 
 
@@ -184,9 +184,9 @@ def test_weights_given_in_any_dtype_are_searched() -> None:
     inventory = small_inventory(count=2)
     budget = Budget(measure="params", reduction=0.5)
     arrays = {site.key: grid(np.random.default_rng(5), site.layout.shape) for site in inventory.sites}
-    expected = search_domino(inventory, budget, arrays.__getitem__)
+    expected = search_domino(inventory, [budget], arrays.__getitem__)
     for dtype in (np.float16, np.float64):
-        got = search_domino(inventory, budget, lambda key, dtype=dtype: arrays[key].astype(dtype))
+        got = search_domino(inventory, [budget], lambda key, dtype=dtype: arrays[key].astype(dtype))
         assert got.schemes == expected.schemes
         assert got.steps == expected.steps
 
@@ -196,7 +196,7 @@ def test_the_weights_given_are_not_changed() -> None:
     array = grid(np.random.default_rng(5), (8, 32))
     before = array.copy()
     array.flags.writeable = False
-    search_domino(inventory, Budget(measure="params", reduction=0.5), lambda key: array)
+    search_domino(inventory, [Budget(measure="params", reduction=0.5)], lambda key: array)
     np.testing.assert_array_equal(array, before)
 
 
@@ -208,7 +208,7 @@ def test_all_zero_and_constant_weights_still_reach_the_budget() -> None:
         np.full((8, 32), 1e-30, np.float32),
     ):
         schemes = search_domino(
-            inventory, Budget(measure="params", reduction=0.875), lambda key, array=array: array
+            inventory, [Budget(measure="params", reduction=0.875)], lambda key, array=array: array
         ).schemes
         assert sum(scheme.density for scheme in schemes.values()) <= 2 * 0.125
 
@@ -216,8 +216,8 @@ def test_all_zero_and_constant_weights_still_reach_the_budget() -> None:
 def test_unknown_macs_fall_back_to_params_in_the_factors() -> None:
     arrays = {WeightKey(f"w{i}"): grid(np.random.default_rng(i), (8, 32)) for i in range(3)}
     budget = Budget(measure="params", reduction=0.75)
-    without = search_domino(small_inventory(macs=None), budget, arrays.__getitem__)
-    equal = search_domino(small_inventory(macs=256), budget, arrays.__getitem__)
+    without = search_domino(small_inventory(macs=None), [budget], arrays.__getitem__)
+    equal = search_domino(small_inventory(macs=256), [budget], arrays.__getitem__)
     assert without.decisions == equal.decisions
 
 
@@ -228,7 +228,7 @@ def test_an_unreachable_budget_is_refused_before_any_step() -> None:
     with pytest.raises(BudgetError, match=r"at most 0\.9375 is possible"):
         search_domino(
             small_inventory(),
-            Budget(measure="params", reduction=0.95),
+            [Budget(measure="params", reduction=0.95)],
             lambda key: np.ones((8, 32), np.float32),
             gradients=gradients,
         )
@@ -236,7 +236,7 @@ def test_an_unreachable_budget_is_refused_before_any_step() -> None:
 
 def test_a_budget_of_nothing_prunes_nothing() -> None:
     schemes = search_domino(
-        small_inventory(), Budget(measure="params", reduction=0.0), lambda key: np.ones((8, 32), np.float32)
+        small_inventory(), [Budget(measure="params", reduction=0.0)], lambda key: np.ones((8, 32), np.float32)
     ).schemes
     assert all(scheme.is_dense for scheme in schemes.values())
 
@@ -244,16 +244,49 @@ def test_a_budget_of_nothing_prunes_nothing() -> None:
 def test_progress_tells_how_much_is_reached_and_never_goes_back() -> None:
     told: list[float] = []
     array = grid(np.random.default_rng(5), (8, 32))
-    search_domino(small_inventory(), Budget(measure="params", reduction=0.75), lambda key: array, progress=told.append)
+    budget = Budget(measure="params", reduction=0.75)
+    search_domino(small_inventory(), [budget], lambda key: array, progress=lambda _, achieved: told.append(achieved))
     assert told
     assert told == sorted(told)
     assert told[-1] >= 0.75
+
+
+def uneven_inventory() -> Inventory:
+    """Three weights of one size that are used at very different numbers of positions."""
+    pool = SchemePool.fixed_m()
+    return Inventory(
+        sites=tuple(site(index, (8, 32), 1, 256 * 10**index, pool) for index in range(3)),
+        skips=(Skip(key=WeightKey("s"), name="s", op="Conv", shape=(8,), params=8, macs=8, reason="small"),),
+    )
+
+
+@pytest.mark.parametrize(("params", "flops"), [(0.75, 0.5), (0.5, 0.9), (0.3, 0.3), (0.0, 0.8), (0.875, 0.9)])
+def test_two_budgets_are_met_and_no_move_could_be_undone(params: float, flops: float) -> None:
+    inventory, generator = uneven_inventory(), np.random.default_rng(0)
+    arrays = {site.key: grid(generator, site.layout.shape) for site in inventory.sites}
+    budgets = [Budget(measure="params", reduction=params), Budget(measure="flops", reduction=flops)]
+    told: list[tuple[Budget, float]] = []
+    result = search_domino(inventory, budgets, arrays.__getitem__, progress=lambda *least: told.append(least))
+
+    def is_met(schemes: Mapping[WeightKey, NMScheme]) -> bool:
+        shares = [schemes[site.key].n / schemes[site.key].m for site in inventory.sites]
+        kept = 8 + sum(256 * share for share in shares)
+        macs = 8 + sum(256 * 10**index * share for index, share in enumerate(shares))
+        return kept <= 776 * (1 - params) and macs <= 28424 * (1 - flops)
+
+    assert is_met(result.schemes)
+    for site in inventory.sites:
+        place = site.schemes.index(result.schemes[site.key])
+        assert place == 0 or not is_met({**result.schemes, site.key: site.schemes[place - 1]})
+    least = [achieved / budget.reduction for budget, achieved in told if budget.reduction]
+    assert least == sorted(least)
+    assert all(len(decision.achieved) == 2 for decision in result.decisions)
 
 
 def test_schemes_stay_in_the_pool_of_their_site() -> None:
     pool = SchemePool.fixed_n()
     inventory = Inventory(sites=(site(0, (4, 12), 1, 48, pool), site(1, (4, 32), 1, 128, pool)), skips=())
     arrays = {s.key: grid(np.random.default_rng(3), s.layout.shape) for s in inventory.sites}
-    schemes = search_domino(inventory, Budget(measure="params", reduction=0.7), arrays.__getitem__).schemes
+    schemes = search_domino(inventory, [Budget(measure="params", reduction=0.7)], arrays.__getitem__).schemes
     assert schemes[WeightKey("w0")] in {NMScheme(1, 1), NMScheme(1, 2), NMScheme(1, 4)}
     assert schemes[WeightKey("w1")] in pool.schemes

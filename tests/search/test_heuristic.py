@@ -47,14 +47,14 @@ def test_erk_densities_are_those_computed_by_hand() -> None:
 
 
 def test_uniform_at_seven_eighths_is_two_of_sixteen_everywhere() -> None:
-    schemes = search_uniform(inventory((16, 32), (8, 64, 3, 3), (10, 16)), Budget(measure="params", reduction=0.875))
+    schemes = search_uniform(inventory((16, 32), (8, 64, 3, 3), (10, 16)), [Budget(measure="params", reduction=0.875)])
     assert set(schemes.values()) == {NMScheme(2, 16)}
     assert len(schemes) == 3
 
 
 def test_uniform_makes_up_for_what_is_skipped() -> None:
     whole = inventory((16, 32), (16, 32), skipped=128)
-    schemes = search_uniform(whole, Budget(measure="params", reduction=0.75))
+    schemes = search_uniform(whole, [Budget(measure="params", reduction=0.75)])
     kept = 128 + sum(512 * scheme.n // scheme.m for scheme in schemes.values())
     assert kept <= 1152 * 0.25
     assert any(scheme.density < NMScheme(4, 16).density for scheme in schemes.values())
@@ -86,9 +86,9 @@ def test_budgets_hold_or_are_refused_with_what_is_reachable(
     limit = math.floor(total * (1 - reduction) + 1e-9)
     if least > limit:
         with pytest.raises(BudgetError, match=r"at most [0-9.e-]+ is possible"):
-            strategy(model, budget)  # type: ignore[operator]
+            strategy(model, [budget])  # type: ignore[operator]
         return
-    schemes = strategy(model, budget)  # type: ignore[operator]
+    schemes = strategy(model, [budget])  # type: ignore[operator]
     kept = skipped + sum(math.ceil(amount(s) * schemes[s.key].n / schemes[s.key].m) for s in model.sites)
     assert kept <= limit
     assert all(schemes[s.key] in s.schemes for s in model.sites)
@@ -97,15 +97,15 @@ def test_budgets_hold_or_are_refused_with_what_is_reachable(
 def test_the_reachable_share_in_the_refusal_can_be_asked_for() -> None:
     model = inventory((16, 32), (7, 12), skipped=37)
     with pytest.raises(BudgetError) as refused:
-        search_uniform(model, Budget(measure="params", reduction=0.99))
+        search_uniform(model, [Budget(measure="params", reduction=0.99)])
     share = float(str(refused.value).split("at most ")[1].split(" ")[0])
-    search_uniform(model, Budget(measure="params", reduction=share))
-    search_erk(model, Budget(measure="params", reduction=share))
+    search_uniform(model, [Budget(measure="params", reduction=share)])
+    search_erk(model, [Budget(measure="params", reduction=share)])
 
 
 def test_a_model_without_sites_says_so() -> None:
     with pytest.raises(BudgetError, match="no weight to prune"):
-        search_uniform(inventory(skipped=10), Budget(measure="params", reduction=0.5))
+        search_uniform(inventory(skipped=10), [Budget(measure="params", reduction=0.5)])
 
 
 def test_unknown_macs_ask_for_an_input_shape() -> None:
@@ -125,7 +125,7 @@ def test_unknown_macs_ask_for_an_input_shape() -> None:
         skips=(),
     )
     with pytest.raises(BudgetError, match=r"conv1.*--input-shape"):
-        search_uniform(blind, Budget(measure="flops", reduction=0.5))
+        search_uniform(blind, [Budget(measure="flops", reduction=0.5)])
 
 
 @pytest.mark.parametrize("reduction", [-0.1, 1.0, 87.5, math.nan, math.inf])
@@ -135,5 +135,43 @@ def test_impossible_reductions_are_refused(reduction: float) -> None:
 
 
 def test_erk_keeps_small_weights_denser_than_large_ones() -> None:
-    schemes = search_erk(inventory((64, 64, 3), (16, 16)), Budget(measure="params", reduction=0.8))
+    schemes = search_erk(inventory((64, 64, 3), (16, 16)), [Budget(measure="params", reduction=0.8)])
     assert schemes[WeightKey("w1")].density > schemes[WeightKey("w0")].density
+
+
+@pytest.mark.parametrize("strategy", [search_uniform, search_erk])
+@pytest.mark.parametrize(("params", "flops"), [(0.875, 0.5), (0.5, 0.875), (0.75, 0.75), (0.6, 0.7)])
+def test_two_budgets_hold_together(strategy: object, params: float, flops: float) -> None:
+    model = inventory((16, 32, 3), (64, 16), (32, 48, 3), (10, 64), skipped=60)
+    budgets = [Budget(measure="params", reduction=params), Budget(measure="flops", reduction=flops)]
+    schemes = strategy(model, budgets)  # type: ignore[operator]
+    for amounts, total, reduction in (
+        ([site.params for site in model.sites], model.params, params),
+        ([site.macs or 0 for site in model.sites], model.macs or 0, flops),
+    ):
+        kept = 60 + sum(
+            math.ceil(amount * schemes[site.key].n / schemes[site.key].m)
+            for amount, site in zip(amounts, model.sites, strict=True)
+        )
+        assert kept <= total * (1 - reduction)
+
+
+def test_a_second_budget_that_asks_for_less_changes_nothing() -> None:
+    model = inventory((16, 32), (8, 64, 3, 3), (10, 16))
+    half, most = Budget(measure="flops", reduction=0.5), Budget(measure="params", reduction=0.875)
+    assert search_uniform(model, [most, half]) == search_uniform(model, [most])
+
+
+@pytest.mark.parametrize("strategy", [search_uniform, search_erk])
+def test_each_budget_out_of_reach_is_named_and_two_of_one_measure_are_refused(strategy: object) -> None:
+    model, half = inventory((16, 32), (16, 16)), Budget(measure="params", reduction=0.5)
+    with pytest.raises(BudgetError, match=r"--flops-reduction 0\.99 can't be reached"):
+        strategy(model, [half, Budget(measure="flops", reduction=0.99)])  # type: ignore[operator]
+    with pytest.raises(BudgetError, match="of one measure"):
+        strategy(model, [half, half])  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("strategy", [search_uniform, search_erk])
+def test_without_a_budget_all_stays_dense(strategy: object) -> None:
+    schemes = strategy(inventory((16, 32), (16, 16)), [])  # type: ignore[operator]
+    assert all(scheme.is_dense for scheme in schemes.values())
