@@ -128,7 +128,7 @@ def main(
             for seed in range(seeds):
                 written = Path(folder) / "out.onnx"
                 options = CompressOptions(
-                    budget=Budget(measure="params", reduction=sparsity),
+                    budgets=(Budget(measure="params", reduction=sparsity),),
                     strategy=strategy,  # type: ignore[arg-type]
                     data=data,
                     recover_steps=recover_steps,

@@ -5,7 +5,7 @@
     from pathlib import Path
     from domino_onnx import Budget, CompressOptions, compress
 
-    options = CompressOptions(budget=Budget(measure="params", reduction=0.75), data=Path("calibration.npz"))
+    options = CompressOptions(budgets=(Budget(measure="params", reduction=0.75),), data=Path("calibration.npz"))
     result = compress(Path("model.onnx"), Path("model.sparse.onnx"), options)
 """
 

@@ -9,7 +9,22 @@ from typing import TYPE_CHECKING
 from domino_onnx.errors import PlanError
 from domino_onnx.graph import Selection, check_output, infer_shapes, read_manifest, read_model, take_inventory
 from domino_onnx.report.results import CompressResult, InspectResult, SearchResult
-from domino_onnx.run import CompressOptions, Observer, Run, Strategy
+from domino_onnx.run import (
+    Choice,
+    CompressOptions,
+    Observer,
+    Run,
+    Solved,
+    Solver,
+    Strategy,
+    choose_plan,
+    finetune,
+    finish,
+    fitted,
+    permute,
+    recover_if_possible,
+    solve,
+)
 from domino_onnx.scheme import Plan, SchemePool
 
 if TYPE_CHECKING:
@@ -19,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CompressOptions",
     "Observer",
+    "Solver",
     "Strategy",
     "apply",
     "compress",
@@ -62,12 +78,14 @@ def search(model: Path, options: CompressOptions, observer: Observer | None = No
     """
     run = Run(model, options, observer)
     run.read()
-    plan = run.search()
+    choice = choose_plan(run)
     return SearchResult(
-        plan=plan,
+        plan=choice.plan,
         inventory=run.inventory,
-        decisions=run.decisions,
+        decisions=choice.decisions,
+        prediction=choice.prediction,
         seconds=dict(run.seconds),
+        peaks=dict(run.peaks),
         warnings=tuple(run.warnings),
     )
 
@@ -89,18 +107,18 @@ def compress(model: Path, output: Path, options: CompressOptions, observer: Obse
     check_output(model, output, force=options.force)
     run = Run(model, options, observer)
     run.read()
-    plan = run.search()
-    pruned = run.pruned(plan)
-    recovery = run.recover(pruned) if options.recover else None
-    records = run.write(output, plan, recovery.weights if recovery else pruned)
-    parity = run.evaluate(output)
-    return run.result(output, plan, records, recovery, parity)
+    if options.permute:
+        permute(run)
+    choice = choose_plan(run)
+    solved = solve(run, choice.plan)
+    recovery = recover_if_possible(run, solved) if options.recover else None
+    return finish(run, output, choice, solved, recovery)
 
 
 def apply(
     model: Path, plan: Plan, output: Path, options: CompressOptions, observer: Observer | None = None
 ) -> CompressResult:
-    """Prune `model` as `plan` says, by magnitude, without search or finetuning.
+    """Prune `model` as `plan` says, without search or finetuning; refitted where there are data.
 
     Raises
     ------
@@ -110,10 +128,10 @@ def apply(
     check_output(model, output, force=options.force)
     run = Run(model, options, observer)
     run.read()
-    plan = run.fitted(plan)
-    records = run.write(output, plan, run.pruned(plan))
-    parity = run.evaluate(output)
-    return run.result(output, plan, records, None, parity)
+    if options.permute:
+        permute(run)
+    choice = Choice(plan=fitted(run, plan))
+    return finish(run, output, choice, solve(run, choice.plan))
 
 
 def recover(
@@ -139,7 +157,7 @@ def recover(
         source_sha256=manifest.source_sha256,
         strategy=manifest.strategy,
         schemes={entry.key: entry.scheme for entry in manifest.entries},
-        budget=manifest.budget,
+        budgets=manifest.budgets,
         seed=manifest.seed,
     )
     run.admit(plan.schemes)
@@ -147,10 +165,8 @@ def recover(
     if all(scheme.is_dense for scheme in plan.schemes.values()):
         raise PlanError(f"{model} has no pruned weight, so there is nothing to recover")
     weights = {key: run.load(key) for key, scheme in plan.schemes.items() if not scheme.is_dense}
-    recovery = run.finetune(weights, teacher)
-    records = run.write(output, plan, recovery.weights)
-    parity = run.evaluate(output, reference=teacher)
-    return run.result(output, plan, records, recovery, parity)
+    solved = Solved(weights=weights, biases={key: run.load(key) for key in manifest.also_changed})
+    return finish(run, output, Choice(plan=plan), solved, finetune(run, solved, teacher), reference=teacher)
 
 
 def evaluate(

@@ -1,14 +1,22 @@
-"""Data for a model, and ONNX Runtime to run it."""
+"""Data for a model, and ONNX Runtime to run it whole or piece by piece and to gather statistics."""
 
 from domino_onnx.calibration.data import Dataset, InputSpec, input_specs, load_data
+from domino_onnx.calibration.moments import Moments
 from domino_onnx.calibration.runtime import Device, Session, require_cuda, require_onnxruntime
 from domino_onnx.calibration.shapes import observe_shapes
+from domino_onnx.calibration.unfold import LinearView
+from domino_onnx.calibration.walk import Live, Values, Walk
 
 __all__ = [
     "Dataset",
     "Device",
     "InputSpec",
+    "LinearView",
+    "Live",
+    "Moments",
     "Session",
+    "Values",
+    "Walk",
     "input_specs",
     "load_data",
     "observe_shapes",

@@ -58,12 +58,21 @@ def _is_installed(name: str) -> bool:
 class Session:
     """An ONNX Runtime session on one model.
 
+    Parameters
+    ----------
+    lean
+        For a single run of a large model: takes least memory, and isn't optimised.
+    sleeps
+        For one of many sessions that take turns with other work: threads don't spin between runs.
+
     Attributes
     ----------
     provider
         The execution provider that really runs, as the session says (CUDA falls back to the CPU silently).
     output_names
         In the graph's order.
+    output_types
+        Of each output, as ONNX Runtime writes it: ``"tensor(float)"``.
 
     Raises
     ------
@@ -73,13 +82,23 @@ class Session:
         If `device` is "cuda" and this ONNX Runtime has no CUDA provider.
     """
 
-    def __init__(self, model: Path | bytes, *, device: Device = "cpu", threads: int = 0, lean: bool = False) -> None:
+    def __init__(
+        self,
+        model: Path | bytes,
+        *,
+        device: Device = "cpu",
+        threads: int = 0,
+        lean: bool = False,
+        sleeps: bool = False,
+    ) -> None:
         ort = require_onnxruntime()
         self._errors = _error_types()
         self._run_options = ort.RunOptions
         options = ort.SessionOptions()
         options.log_severity_level = 4  # its errors reach the user as ours
         options.intra_op_num_threads = threads
+        if sleeps:  # threads that wait busily would take the cores from whatever works between two runs
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if lean:  # one run is wanted, so neither an arena nor prepacked copies of the weights
             options.enable_cpu_mem_arena = False
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -92,6 +111,7 @@ class Session:
             raise ModelError(f"ONNX Runtime {ort.__version__} can't load {self._name}: {_first_line(error)}") from None
         self.provider: str = self._session.get_providers()[0]
         self.output_names: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
+        self.output_types: dict[str, str] = {output.name: output.type for output in self._session.get_outputs()}
 
     def run(self, inputs: Mapping[str, NDArray[Any]], *, seconds: float | None = None) -> dict[str, NDArray[Any]]:
         """All outputs by name; ModelError if the run fails, or takes longer than `seconds` (a loop may never end)."""

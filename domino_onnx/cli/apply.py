@@ -17,6 +17,7 @@ from domino_onnx.cli.options import (
     output_options,
     run_options,
     set_up_logging,
+    solver_options,
 )
 
 __all__ = ["command"]
@@ -27,6 +28,8 @@ __all__ = ["command"]
 @click.argument("plan", type=click.Path(path_type=Path))
 @output_options
 @data_option
+@solver_options
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Samples a run.")
 @run_options
 @common_options
 def command(
@@ -39,10 +42,10 @@ def command(
     verbose: int,
     **given: Any,
 ) -> None:
-    """Prune MODEL as PLAN says: keep the largest weights of every group, write, and check that it runs.
+    """Prune MODEL as PLAN says, refit what is left where there are --data, write, and check that it runs.
 
     \b
-    domino-onnx apply model.onnx plan.json -o model.sparse.onnx
+    domino-onnx apply model.onnx plan.json --data calibration.npz -o model.sparse.onnx
     """
     from domino_onnx.pipeline import apply
     from domino_onnx.report.document import compress_document

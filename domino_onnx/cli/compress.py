@@ -22,6 +22,7 @@ from domino_onnx.cli.options import (
     search_options,
     selection_options,
     set_up_logging,
+    solver_options,
 )
 
 __all__ = ["command"]
@@ -35,6 +36,7 @@ __all__ = ["command"]
 @data_option
 @eval_data_option
 @search_options
+@solver_options
 @click.option("--recover/--no-recover", default=True, show_default=True, help="Finetune after pruning; needs --data.")
 @recovery_options
 @selection_options
@@ -63,7 +65,7 @@ def command(
     set_up_logging(verbose, quiet)
     check_report(report, force=given["force"])
     options = compress_options(**given)
-    if options.budget is None and options.plan is None and options.scheme is None:
+    if not options.budgets and options.plan is None and options.scheme is None:
         raise click.UsageError(
             "nothing says how sparse the model shall be: give --sparsity, --flops-reduction, --scheme or --plan"
         )

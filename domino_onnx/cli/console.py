@@ -21,6 +21,7 @@ _TITLES = {
     "read": "reading",
     "bridge": "building the torch model",
     "search": "choosing schemes",
+    "refit": "refitting",
     "recover": "finetuning",
     "write": "writing",
     "evaluate": "comparing with the dense model",

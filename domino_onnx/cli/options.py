@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from domino_onnx.errors import PlanError
 from domino_onnx.graph import Selection
 from domino_onnx.pipeline import CompressOptions
-from domino_onnx.scheme import Budget, NMScheme, SchemePool
+from domino_onnx.scheme import Budget, Measure, NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
 
 __all__ = [
@@ -122,7 +122,12 @@ budget_options = _stacked(
     click.option(
         "--sparsity", type=float, metavar="S", help="Zeros over all Conv/Gemm/MatMul weights, 0.875 for 87.5 %."
     ),
-    click.option("--flops-reduction", type=float, metavar="F", help="Share of the MACs to save instead, 0 to 1."),
+    click.option(
+        "--flops-reduction",
+        type=float,
+        metavar="F",
+        help="Share of the MACs to save, 0 to 1; both hold if both are given.",
+    ),
     click.option(
         "--scheme",
         type=Parsed("N:M", NMScheme.parse),
@@ -133,10 +138,11 @@ budget_options = _stacked(
 search_options = _stacked(
     click.option(
         "--strategy",
-        type=click.Choice(["domino", "erk", "uniform"]),
-        default="domino",
+        type=click.Choice(["auto", "sensitivity", "measured-domino", "domino", "erk", "uniform"]),
+        default="auto",
         show_default=True,
-        help="How the schemes are chosen: DominoSearch, Erdos-Renyi-Kernel densities, or the same everywhere.",
+        help="How the schemes are chosen: by measured losses (exact, or falling as in DominoSearch), DominoSearch, "
+        "Erdos-Renyi-Kernel densities, or the same everywhere. auto: sensitivity with --data, domino without.",
     ),
     click.option(
         "--search-gradients/--no-search-gradients",
@@ -222,6 +228,22 @@ run_options = _stacked(
     ),
 )
 
+solver_options = _stacked(
+    click.option(
+        "--solver",
+        type=click.Choice(["refit", "sparsegpt", "magnitude"]),
+        default="refit",
+        show_default=True,
+        help="How masks and weights are found with --data: refitted layer by layer in graph order, as SparseGPT "
+        "does, or by magnitude alone.",
+    ),
+    click.option(
+        "--permute/--no-permute",
+        default=False,
+        show_default=True,
+        help="First permute channels where the graph allows it, so that groups can keep more; proven equal before.",
+    ),
+)
 data_option = click.option(
     "--data", type=_PATH, help="Calibration samples: an .npz with one array per input, or a folder."
 )
@@ -267,7 +289,7 @@ def compress_options(**given: Any) -> CompressOptions:
         if option in given
     }
     return CompressOptions(
-        budget=_budget(given.get("sparsity"), given.get("flops_reduction")),
+        budgets=_budgets(given.get("sparsity"), given.get("flops_reduction")),
         pool=given.get("pool") or family(given.get("m", 16)),
         domino=DominoOptions(**domino),
         selection=Selection(include=given.get("include", ()), exclude=given.get("exclude", ())),
@@ -278,12 +300,24 @@ def compress_options(**given: Any) -> CompressOptions:
 
 
 _SAME_NAME = (
-    *("scheme", "strategy", "data", "eval_data", "plan", "recover", "recover_steps", "recover_lr", "batch_size"),
+    *(
+        "scheme",
+        "strategy",
+        "solver",
+        "data",
+        "eval_data",
+        "plan",
+        "recover",
+        "recover_steps",
+        "recover_lr",
+        "batch_size",
+    ),
     *("device", "threads", "seed", "force"),
 )
 
 _EXCLUSIVE = (
-    ("sparsity", "flops_reduction", "plan", "scheme"),
+    ("sparsity", "plan", "scheme"),
+    ("flops_reduction", "plan", "scheme"),
     ("scheme", "strategy"),
     ("scheme", "pool", "m"),
     ("scheme", "pool", "policy"),
@@ -304,7 +338,6 @@ def _refuse_contradictions() -> None:
             raise click.UsageError(f"{' and '.join(given)} contradict each other; give one")
 
 
-def _budget(sparsity: float | None, flops_reduction: float | None) -> Budget | None:
-    if sparsity is not None:
-        return Budget(measure="params", reduction=sparsity)
-    return None if flops_reduction is None else Budget(measure="flops", reduction=flops_reduction)
+def _budgets(sparsity: float | None, flops_reduction: float | None) -> tuple[Budget, ...]:
+    wanted: tuple[tuple[Measure, float | None], ...] = (("params", sparsity), ("flops", flops_reduction))
+    return tuple(Budget(measure=measure, reduction=share) for measure, share in wanted if share is not None)

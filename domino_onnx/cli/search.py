@@ -50,7 +50,7 @@ def command(model: Path, output: Path, force: bool, as_json: bool, quiet: bool, 
 
     set_up_logging(verbose, quiet)
     options = compress_options(**given)
-    if options.budget is None and options.scheme is None:
+    if not options.budgets and options.scheme is None:
         raise click.UsageError(
             "nothing says how sparse the model shall be: give --sparsity, --flops-reduction or --scheme"
         )

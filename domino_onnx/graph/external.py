@@ -10,6 +10,7 @@ import dataclasses
 import math
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from onnx import TensorProto, helper
 
 from domino_onnx.errors import ModelError
 
-__all__ = ["ExternalRange", "is_external", "read_range", "resolve"]
+__all__ = ["ExternalRange", "is_external", "overlapping", "read_range", "resolve"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,6 +77,22 @@ def read_range(tensor: TensorProto, where: ExternalRange) -> NDArray[np.generic]
     with os.fdopen(descriptor, "rb") as stream:
         raw = np.memmap(stream, dtype=np.uint8, mode="r", offset=where.offset, shape=(where.length,))
     return raw.view(dtype).reshape(shape)
+
+
+def overlapping(tensors: Iterable[TensorProto], folder: Path) -> set[int]:
+    """The id() of each tensor whose external bytes another one reads too: writing one would change the other."""
+    ranges: list[tuple[ExternalRange, int]] = sorted(
+        ((resolve(tensor, folder), id(tensor)) for tensor in filter(is_external, tensors)),
+        key=lambda item: (item[0].path, item[0].offset, item[0].end),
+    )
+    clashing: set[int] = set()
+    furthest: tuple[ExternalRange, int] | None = None
+    for where, identity in ranges:
+        if furthest is not None and furthest[0].path == where.path and where.offset < furthest[0].end:
+            clashing |= {furthest[1], identity}
+        if furthest is None or furthest[0].path != where.path or where.end > furthest[0].end:
+            furthest = (where, identity)
+    return clashing
 
 
 def declared_bytes(tensor: TensorProto) -> int | None:

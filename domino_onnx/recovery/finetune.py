@@ -68,6 +68,8 @@ class Recovery:
 
     Attributes
     ----------
+    values
+        Of all weights and biases that were given.
     before, after
         Held-out loss of the given weights, and of these.
     lr
@@ -78,7 +80,7 @@ class Recovery:
         Whether the loss stopped being a number, which ended it.
     """
 
-    weights: Mapping[WeightKey, NDArray[np.generic]]
+    values: Mapping[WeightKey, NDArray[np.generic]]
     before: float
     after: float
     lr: float
@@ -91,15 +93,18 @@ class Recovery:
 def finetune(
     distillation: Distillation,
     weights: Mapping[WeightKey, NDArray[np.generic]],
+    biases: Mapping[WeightKey, NDArray[np.generic]] | None = None,
     options: RecoveryOptions | None = None,
     progress: Callable[[RecoveryStep], None] | None = None,
 ) -> Recovery:
-    """Train the non-zero entries of `weights` towards the dense model's outputs.
+    """Train the non-zero entries of `weights`, and `biases`, towards the dense model's outputs.
 
     Parameters
     ----------
     weights
         The pruned weights in their stored dtype and shape; zeros are pruned and stay zero.
+    biases
+        Tensors that are trained as a whole, the same way.
     progress
         Called after each step.
 
@@ -112,18 +117,24 @@ def finetune(
     RecoveryError
         If the given weights themselves have no finite loss.
     """
-    return _Finetuning(distillation, weights, options or RecoveryOptions()).run(progress)
+    return _Finetuning(distillation, weights, biases or {}, options or RecoveryOptions()).run(progress)
 
 
 class _Finetuning:
     def __init__(
-        self, distillation: Distillation, weights: Mapping[WeightKey, NDArray[np.generic]], options: RecoveryOptions
+        self,
+        distillation: Distillation,
+        weights: Mapping[WeightKey, NDArray[np.generic]],
+        biases: Mapping[WeightKey, NDArray[np.generic]],
+        options: RecoveryOptions,
     ) -> None:
         self._distillation = distillation
         self._options = options
-        self._dtypes = {key: weights[key].dtype for key in weights}
-        self._parameters = distillation.trainable(weights)
+        self._dtypes = {key: values[key].dtype for values in (weights, biases) for key in values}
+        self._parameters = distillation.trainable(self._dtypes)
         self._masks = {key: _load(self._parameters[key], weights[key]) for key in weights}
+        for key in biases:
+            self._masks[key] = torch.ones_like(_load(self._parameters[key], biases[key]))
         self._given = self._state()
         self._restart()
 
@@ -150,7 +161,7 @@ class _Finetuning:
             if held_out is not None and held_out < best:
                 best, best_state, best_step = held_out, self._state(), step
         return Recovery(
-            weights={key: _to_numpy(state, self._dtypes[key]) for key, state in best_state.items()},
+            values={key: _to_numpy(state, self._dtypes[key]) for key, state in best_state.items()},
             before=before,
             after=best,
             lr=peak,

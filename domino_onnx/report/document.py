@@ -11,7 +11,7 @@ from typing import Any
 from domino_onnx.evaluate import Evaluation, Verdict
 from domino_onnx.report.results import CompressResult, InspectResult, SearchResult
 from domino_onnx.scheme import Inventory, Plan, Site, Skip
-from domino_onnx.search import Decision
+from domino_onnx.search import Decision, Prediction
 
 __all__ = [
     "compress_document",
@@ -36,11 +36,14 @@ def compress_document(result: CompressResult) -> Document:
         "model": str(result.model),
         "output": str(result.output),
         "strategy": result.plan.strategy,
-        "budget": result.plan.budget.to_document() if result.plan.budget else None,
+        "budgets": [budget.to_document() for budget in result.plan.budgets],
         "seed": result.plan.seed,
         "sparsity": result.sparsity,
         "sparsity_sites": result.sparsity_sites,
         "flops_reduction": result.flops_reduction,
+        "solver": result.solver,
+        "divergence": result.divergence,
+        "prediction": _prediction(result.prediction),
         "sites": [
             {
                 "name": record.name,
@@ -53,6 +56,7 @@ def compress_document(result: CompressResult) -> Document:
                 "sparsity": record.zeros / record.params,
                 "params": record.params,
                 "macs": record.macs,
+                "error": record.error,
             }
             for record in result.weights
         ],
@@ -61,6 +65,7 @@ def compress_document(result: CompressResult) -> Document:
         "recovery": _recovery(result),
         "decisions": [_decision(decision) for decision in result.decisions],
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
+        "peak_rss_bytes_by_stage": dict(result.peaks),
         "peak_rss_bytes": result.peak_rss_bytes,
         "warnings": list(result.warnings),
     }
@@ -71,12 +76,14 @@ def search_document(result: SearchResult) -> Document:
     plan = result.plan
     return {
         "strategy": plan.strategy,
-        "budget": plan.budget.to_document() if plan.budget else None,
-        "achieved": plan.budget.achieved(result.inventory, plan.schemes) if plan.budget else None,
+        "budgets": [budget.to_document() for budget in plan.budgets],
+        "achieved": [budget.achieved(result.inventory, plan.schemes) for budget in plan.budgets],
+        "prediction": _prediction(result.prediction),
         "sites": [_planned(site, plan) for site in result.inventory.sites],
         "skipped": [_skip(skip) for skip in result.inventory.skips],
         "decisions": [_decision(decision) for decision in result.decisions],
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
+        "peak_rss_bytes_by_stage": dict(result.peaks),
         "warnings": list(result.warnings),
     }
 
@@ -152,6 +159,10 @@ def _planned(site: Site, plan: Plan) -> Document:
     }
 
 
+def _prediction(prediction: Prediction | None) -> Document | None:
+    return None if prediction is None else dataclasses.asdict(prediction)
+
+
 def _skip(skip: Skip) -> Document:
     return {
         "name": skip.name,
@@ -171,7 +182,7 @@ def _decision(decision: Decision) -> Document:
         "kind": decision.kind,
         "weight": str(decision.key) if decision.key else None,
         "scheme": str(decision.scheme) if decision.scheme else None,
-        "achieved": decision.achieved,
+        "achieved": list(decision.achieved),
         "loss": decision.loss,
     }
 

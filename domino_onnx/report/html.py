@@ -32,7 +32,7 @@ def _context(result: CompressResult) -> dict[str, Any]:
         "model": printable(str(result.model), 300),
         "output": printable(Path(result.output).name, 100),
         "strategy": plan.strategy,
-        "budget": f"{percent(plan.budget.reduction, 2)} fewer {plan.budget.measure}" if plan.budget else "",
+        "budget": " and ".join(f"{percent(budget.reduction, 2)} fewer {budget.measure}" for budget in plan.budgets),
         "seed": plan.seed,
         "cards": _cards(result),
         "warnings": [printable(warning, 2000) for warning in result.warnings],
@@ -46,6 +46,7 @@ def _context(result: CompressResult) -> dict[str, Any]:
                 "kept": round(100 * float(record.scheme.density), 2),
                 "params": millions(record.params),
                 "macs": millions(record.macs),
+                "error": "" if record.error is None else percent(record.error, 1),
             }
             for record in result.weights
         ],
@@ -65,11 +66,16 @@ def _context(result: CompressResult) -> dict[str, Any]:
                 "kind": decision.kind,
                 "weight": printable(str(decision.key)) if decision.key else "all",
                 "scheme": str(decision.scheme) if decision.scheme else "",
-                "achieved": percent(decision.achieved, 2),
+                "achieved": ", ".join(percent(share, 2) for share in decision.achieved),
             }
             for decision in result.decisions
         ],
-        "seconds": [(stage, f"{seconds:.1f}") for stage, seconds in result.seconds.items()],
+        "seconds": [
+            (stage, f"{seconds:.1f}", f"{result.peaks[stage] / 1e6:.0f}" if stage in result.peaks else "")
+            for stage, seconds in result.seconds.items()
+        ],
+        "expected": result.prediction.in_words() if result.prediction else "",
+        "solver": result.solver,
         "peak": f"{result.peak_rss_bytes / 1e6:.0f}" if result.peak_rss_bytes else "",
     }
 

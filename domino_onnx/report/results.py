@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from domino_onnx.evaluate import Evaluation
 from domino_onnx.graph import OnnxFile
 from domino_onnx.scheme import Inventory, Manifest, NMScheme, Plan
-from domino_onnx.search import Decision
+from domino_onnx.search import Decision, Prediction
 
 if TYPE_CHECKING:
     from domino_onnx.recovery import Recovery  # which needs torch; a report doesn't
@@ -20,7 +20,7 @@ __all__ = ["CompressResult", "InspectResult", "SearchResult", "WeightRecord"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WeightRecord:
-    """One pruned site as it was written."""
+    """One pruned site as it was written; `error` is the share of its output's energy that its refit lost, if any."""
 
     name: str
     weight: str
@@ -31,6 +31,7 @@ class WeightRecord:
     params: int
     zeros: int
     macs: int | None
+    error: float | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +45,14 @@ class InspectResult:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """A plan and how it was found."""
+    """A plan, how it was found, and what it is expected to cost where that was measured."""
 
     plan: Plan
     inventory: Inventory
     decisions: tuple[Decision, ...]
+    prediction: Prediction | None
     seconds: Mapping[str, float]
+    peaks: Mapping[str, int]
     warnings: tuple[str, ...]
 
 
@@ -65,6 +68,14 @@ class CompressResult:
         The same over the sites alone.
     flops_reduction
         Share of the MACs that the zeros save in theory; None where shapes are unknown.
+    solver
+        How masks and weights were really found: ``"refit"``, ``"sparsegpt"`` or ``"magnitude"``.
+    divergence
+        Of the outputs after the refit from the dense ones, on the calibration data (KL or relative error).
+    prediction
+        What the plan was expected to cost; None if the strategy doesn't measure.
+    seconds, peaks
+        Of each stage: how long it took, and the most memory the process had had by its end, in bytes.
     parity
         The written file against the dense one in ONNX Runtime; None if it could not be run (see `warnings`).
     """
@@ -77,9 +88,13 @@ class CompressResult:
     sparsity: float
     sparsity_sites: float
     flops_reduction: float | None
+    solver: str
+    divergence: float | None
+    prediction: Prediction | None
     decisions: tuple[Decision, ...]
     recovery: Recovery | None
     parity: Evaluation | None
     seconds: Mapping[str, float]
+    peaks: Mapping[str, int]
     warnings: tuple[str, ...]
     peak_rss_bytes: int | None

@@ -54,9 +54,12 @@ def search_view(result: SearchResult) -> RenderableType:
     for site in inventory.sites:
         scheme = plan.schemes.get(site.key, site.schemes[0])
         _row(table, site.name, site.op, site.layout.shape, scheme, site.params, site.macs)
-    budget = plan.budget or Budget(measure="params", reduction=0.0)
-    achieved = f"{percent(budget.achieved(inventory, plan.schemes), 2)} fewer {budget.measure}"
-    return Group(table, *_skips(inventory.skips), Text(f"{plan.strategy}: {achieved}", style="bold"))
+    budgets = plan.budgets or (Budget(measure="params", reduction=0.0),)
+    achieved = ", ".join(
+        f"{percent(budget.achieved(inventory, plan.schemes), 2)} fewer {budget.measure}" for budget in budgets
+    )
+    expected = [Text(f"expected: {result.prediction.in_words()}")] if result.prediction else []
+    return Group(table, *_skips(inventory.skips), Text(f"{plan.strategy}: {achieved}", style="bold"), *expected)
 
 
 def compress_view(result: CompressResult, report: Path | None = None) -> RenderableType:
@@ -143,6 +146,10 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
     row("zeros", f"{percent(result.sparsity, 2)} of all Conv/Gemm/MatMul weights")
     if result.flops_reduction is not None:
         row("MACs saved", f"{percent(result.flops_reduction, 2)} in theory; ONNX Runtime itself doesn't skip zeros")
+    if result.prediction is not None:
+        row("expected", result.prediction.in_words())
+    if result.divergence is not None:
+        row("refitted", f"divergence from the dense model on the calibration data {result.divergence:.4g}")
     if result.recovery is not None:
         recovery = result.recovery
         row(

@@ -1,6 +1,22 @@
 """Masks and weights of every site under its scheme."""
 
 from domino_onnx.solve.mask import keep_largest, magnitude_mask, obeys
+from domino_onnx.solve.permute import PermutationConsumer, find_permutation, kept_saliency
 from domino_onnx.solve.prune import PrunedWeights
+from domino_onnx.solve.quadratic import Quadratic
+from domino_onnx.solve.select import Criterion, choose_mask, sparsegpt, swap
 
-__all__ = ["PrunedWeights", "keep_largest", "magnitude_mask", "obeys"]
+__all__ = [
+    "Criterion",
+    "PermutationConsumer",
+    "PrunedWeights",
+    "Quadratic",
+    "choose_mask",
+    "find_permutation",
+    "keep_largest",
+    "kept_saliency",
+    "magnitude_mask",
+    "obeys",
+    "sparsegpt",
+    "swap",
+]

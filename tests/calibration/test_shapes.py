@@ -46,7 +46,7 @@ def test_a_flops_budget_works_where_only_data_give_the_macs(
     path = save(_computed_reshape(make_model))
     np.savez(tmp_path / "data.npz", x=np.ones((3, 16), np.float32))
     options = CompressOptions(
-        budget=Budget(measure="flops", reduction=0.5),
+        budgets=(Budget(measure="flops", reduction=0.5),),
         strategy="uniform",
         data=tmp_path / "data.npz",
         recover=False,

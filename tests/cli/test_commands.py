@@ -75,7 +75,7 @@ USAGE = [
     (["nonsense"], "nonsense"),
     (["compress", "MODEL"], "--scheme or --plan"),
     (["compress", "MODEL", "--sparsity", "much"], "much"),
-    (["compress", "MODEL", "--sparsity", "0.5", "--flops-reduction", "0.5"], "contradict"),
+    (["compress", "MODEL", "--flops-reduction", "0.5", "--plan", "p.json"], "contradict"),
     (["compress", "MODEL", "--sparsity", "0.5", "--strategy", "magic"], "magic"),
     (["compress", "MODEL", "--sparsity", "0.5", "--report", "r.pdf"], ".html or .json"),
     (["compress", "MODEL", "--sparsity", "0.5", "--vote", "1.5"], "--vote"),
@@ -318,11 +318,11 @@ def test_a_manifest_with_a_garbage_budget_does_not_crash_recover(
 ) -> None:
     sparse = tmp_path / "sparse.onnx"
     domino("compress", model, "--sparsity", "0.5", "-o", sparse, "--no-recover")
-    for budget in ({"x": 1}, [1], {"measure": "size", "reduction": 0.5}, {"measure": "params", "reduction": "a lot"}):
+    for budget in ({"x": 1}, 1, {"measure": "size", "reduction": 0.5}, {"measure": "params", "reduction": "a lot"}):
         changed = onnx.load(sparse)
         for entry in changed.metadata_props:
             if entry.key == "domino_onnx.manifest":
-                entry.value = json.dumps({**json.loads(entry.value), "budget": budget})
+                entry.value = json.dumps({**json.loads(entry.value), "budgets": [budget]})
         sparse.write_bytes(changed.SerializeToString())
         ran = domino(
             "recover",

@@ -45,7 +45,7 @@ def test_one_scheme_for_all_needs_nothing_else(
     ran = domino("compress", samples / name, "--scheme", "2:4", "-o", output, "--json")
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
-    assert (document["strategy"], document["budget"]) == ("uniform", None)
+    assert (document["strategy"], document["budgets"]) == ("uniform", [])
     assert {(site["n"], site["m"]) for site in document["sites"]} == {(2, 4)}
     assert len(document["sites"]) == len(claims(output))
     assert check_groups(output, groups_of) == {"2:4"}
@@ -155,6 +155,24 @@ def test_inspect_shows_what_a_site_may_get(domino: Run, samples: Path) -> None:
     assert "{2,1}:4" in ran.out
     ran = domino("inspect", samples / "digits_transformer.onnx", "--pool", "2:4,1:16", "--json")
     assert ["16:16", "2:4", "1:16"] in [site["schemes"] for site in json.loads(ran.out)["sites"]]
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "domino"])
+def test_sparsity_and_flops_may_be_asked_for_together(
+    strategy: str, domino: Run, samples: Path, tmp_path: Path
+) -> None:
+    options = ["--sparsity", "0.6", "--flops-reduction", "0.7", "--strategy", strategy]
+    ran = domino("search", samples / "digits_resnet.onnx", *options, "-o", tmp_path / "plan.json", "--json")
+    document = json.loads(ran.out)
+    assert document["budgets"] == [
+        {"measure": "params", "reduction": 0.6},
+        {"measure": "flops", "reduction": 0.7},
+    ]
+    assert all(got >= wanted for got, wanted in zip(document["achieved"], (0.6, 0.7), strict=True))
+    assert json.loads((tmp_path / "plan.json").read_text())["budgets"] == document["budgets"]
+    ran = domino("search", samples / "digits_resnet.onnx", *options, "-o", tmp_path / "plan.json", "--force")
+    assert "fewer params, " in ran.out
+    assert "fewer flops" in ran.out
 
 
 CONTRADICTIONS = [

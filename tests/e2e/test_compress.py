@@ -92,7 +92,7 @@ def compressed(request: pytest.FixtureRequest, samples: Path, tmp_path_factory: 
     source = samples / request.param
     output = tmp_path_factory.mktemp("out") / "sparse.onnx"
     options = CompressOptions(
-        budget=PARAMS,
+        budgets=(PARAMS,),
         data=samples / "digits_calibration.npz",
         eval_data=samples / "digits_evaluation.npz",
         recover_steps=30,
@@ -154,7 +154,7 @@ def test_one_scheme_for_all_is_recovered_like_any_plan(name: str, samples: Path,
         threads=1,
     )
     result = compress(samples / name, tmp_path / "out.onnx", options)
-    assert (result.plan.strategy, result.plan.budget, result.decisions) == ("uniform", None, ())
+    assert (result.plan.strategy, result.plan.budgets, result.decisions) == ("uniform", (), ())
     assert result.recovery.after <= result.recovery.before
     weights = zero_counts(tmp_path / "out.onnx")
     for record in result.weights:
@@ -184,7 +184,7 @@ def test_polygraphy_agrees_where_it_knows_the_pattern(samples: Path, tmp_path: P
 @pytest.mark.parametrize("strategy", ["uniform", "erk", "domino"])
 def test_without_data_every_strategy_meets_the_budget(name: str, strategy: Any, samples: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
-    result = compress(samples / name, output, CompressOptions(budget=PARAMS, strategy=strategy, threads=1))
+    result = compress(samples / name, output, CompressOptions(budgets=(PARAMS,), strategy=strategy, threads=1))
     weights = zero_counts(output)
     zeros = sum(int((weight == 0).sum()) for weight, _, _ in weights.values())
     assert zeros / sum(weight.size for weight, _, _ in weights.values()) >= 0.875
@@ -197,7 +197,7 @@ def test_without_data_every_strategy_meets_the_budget(name: str, strategy: Any, 
 def test_a_flops_budget_is_met(samples: Path, tmp_path: Path) -> None:
     source = samples / "digits_resnet.onnx"
     budget = Budget(measure="flops", reduction=0.6)
-    result = compress(source, tmp_path / "out.onnx", CompressOptions(budget=budget, threads=1))
+    result = compress(source, tmp_path / "out.onnx", CompressOptions(budgets=(budget,), threads=1))
     macs = {site.key.name: site.macs for site in result.inventory.sites}
     total = sum(macs.values()) + sum(skip.macs for skip in result.inventory.skips if skip.counted)
     saved = sum(macs[record.weight] * (1 - record.scheme.n / record.scheme.m) for record in result.weights)
@@ -207,7 +207,7 @@ def test_a_flops_budget_is_met(samples: Path, tmp_path: Path) -> None:
 
 def test_the_same_seed_gives_the_same_file(samples: Path, tmp_path: Path) -> None:
     options = CompressOptions(
-        budget=PARAMS, data=samples / "digits_calibration.npz", recover_steps=4, recover_lr=3e-3, threads=1,
+        budgets=(PARAMS,), data=samples / "digits_calibration.npz", recover_steps=4, recover_lr=3e-3, threads=1,
         strategy="erk", seed=5,
     )  # fmt: skip
     for name in ("a.onnx", "b.onnx"):
@@ -217,7 +217,7 @@ def test_the_same_seed_gives_the_same_file(samples: Path, tmp_path: Path) -> Non
 
 def test_plan_edit_apply_recover(samples: Path, tmp_path: Path) -> None:
     source, sparse, recovered = samples / "digits_resnet.onnx", tmp_path / "sparse.onnx", tmp_path / "recovered.onnx"
-    options = CompressOptions(budget=Budget(measure="params", reduction=0.5), strategy="uniform", threads=1)
+    options = CompressOptions(budgets=(Budget(measure="params", reduction=0.5),), strategy="uniform", threads=1)
     text = search(source, options).plan.to_json()
     document = json.loads(text)
     document["sites"][1]["scheme"] = "1:8"
@@ -248,10 +248,10 @@ def test_recovering_a_file_without_a_manifest_is_refused(samples: Path, tmp_path
 
 def test_a_model_that_is_sparse_already_can_be_compressed_further(samples: Path, tmp_path: Path) -> None:
     source = samples / "digits_resnet.onnx"
-    half = CompressOptions(budget=Budget(measure="params", reduction=0.5), strategy="uniform")
+    half = CompressOptions(budgets=(Budget(measure="params", reduction=0.5),), strategy="uniform")
     compress(source, tmp_path / "half.onnx", half)
     result = compress(
-        tmp_path / "half.onnx", tmp_path / "more.onnx", CompressOptions(budget=PARAMS, strategy="uniform")
+        tmp_path / "half.onnx", tmp_path / "more.onnx", CompressOptions(budgets=(PARAMS,), strategy="uniform")
     )
     assert result.sparsity >= 0.875
     assert verify(tmp_path / "more.onnx").holds
@@ -268,7 +268,7 @@ def test_a_model_with_a_foreign_operator_is_compressed_without_recovery(
     weight = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
     source = save(make_model(nodes, {"x": ["b", 16]}, {"y": None}, {"w": weight}, domains={"my.domain": 1}))
     np.savez(tmp_path / "data.npz", x=np.ones((20, 16), np.float32))
-    options = CompressOptions(budget=Budget(measure="params", reduction=0.5), data=tmp_path / "data.npz")
+    options = CompressOptions(budgets=(Budget(measure="params", reduction=0.5),), data=tmp_path / "data.npz")
     result = compress(source, tmp_path / "out.onnx", options)
     assert result.parity is None
     assert result.recovery is None
@@ -284,7 +284,9 @@ def test_a_half_precision_file_stays_one(
         [helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": ["b", 32]}, {"y": None}, {"w": weight}, dtype=10
     )
     np.savez(tmp_path / "data.npz", x=np.random.default_rng(1).standard_normal((512, 32)).astype(np.float16))
-    options = CompressOptions(budget=PARAMS, data=tmp_path / "data.npz", recover_steps=80, recover_lr=2e-2, threads=1)
+    options = CompressOptions(
+        budgets=(PARAMS,), data=tmp_path / "data.npz", recover_steps=80, recover_lr=2e-2, threads=1
+    )
     result = compress(save(model), tmp_path / "out.onnx", options)
     written = onnx.load(tmp_path / "out.onnx").graph.initializer[0]
     assert written.data_type == 10
@@ -294,10 +296,10 @@ def test_a_half_precision_file_stays_one(
 
 def test_an_edited_plan_that_leaves_its_budget_behind_says_so(samples: Path, tmp_path: Path) -> None:
     source = samples / "digits_resnet.onnx"
-    options = CompressOptions(budget=Budget(measure="params", reduction=0.5), strategy="uniform")
+    options = CompressOptions(budgets=(Budget(measure="params", reduction=0.5),), strategy="uniform")
     plan = search(source, options).plan
     largest = max(plan.schemes, key=lambda key: key.name)
     edited = dataclasses.replace(plan, schemes={**plan.schemes, largest: NMScheme(16, 16)})
     result = apply(source, edited, tmp_path / "out.onnx", options)
     assert any("not by the 0.5" in warning for warning in result.warnings)
-    assert result.plan.budget is None
+    assert result.plan.budgets == ()

@@ -25,7 +25,7 @@ def written(make_model: Callable[..., Any], save: Callable[..., Path], tmp_path:
     arrays = {name: generator.standard_normal((16, 16)).astype(np.float32) for name in "ab"}
     source = save(make_model(nodes, {"x": (1, 16)}, {"y": None}, arrays))
     output = tmp_path / "out.onnx"
-    compress(source, output, CompressOptions(budget=Budget(measure="params", reduction=0.75), strategy="uniform"))
+    compress(source, output, CompressOptions(budgets=(Budget(measure="params", reduction=0.75),), strategy="uniform"))
     return output
 
 

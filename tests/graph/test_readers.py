@@ -13,7 +13,7 @@ from domino_onnx import Budget, CompressOptions, compress, inspect
 from domino_onnx.errors import OutputError
 
 OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
-HALF = CompressOptions(budget=Budget(measure="params", reduction=0.5), strategy="uniform", force=True)
+HALF = CompressOptions(budgets=(Budget(measure="params", reduction=0.5),), strategy="uniform", force=True)
 
 
 def _weight(*shape: int) -> np.ndarray:
@@ -115,7 +115,7 @@ def test_a_step_by_step_chain_keeps_each_steps_data(tmp_path: Path) -> None:
 def test_an_output_over_the_inputs_data_is_refused(force: bool, tmp_path: Path) -> None:
     source = _external(tmp_path / "a", "w.data", {"a": 0, "b": 1024})
     before = source.with_name("w.data").read_bytes()
-    options = CompressOptions(budget=HALF.budget, strategy="uniform", force=force)
+    options = CompressOptions(budgets=HALF.budgets, strategy="uniform", force=force)
     with pytest.raises(OutputError):
         compress(source, source.with_name("w.data"), options)
     assert source.with_name("w.data").read_bytes() == before

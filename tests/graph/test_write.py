@@ -60,7 +60,7 @@ def prune(source: Path, output: Path, *, force: bool = False, scheme: NMScheme =
         for site in inventory.sites
     )
     manifest = Manifest(
-        tool="t", source_sha256=file.sha256, strategy="manual", budget=None, target="generic", seed=0, entries=entries
+        tool="t", source_sha256=file.sha256, strategy="manual", budgets=(), target="generic", seed=0, entries=entries
     )
     write_model(file, weights, manifest, output, force=force)
     return weights

@@ -75,7 +75,7 @@ def evil(make_model: Callable[..., Any], save: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def result(evil: Path, tmp_path: Path) -> Any:
-    options = CompressOptions(budget=Budget(measure="params", reduction=0.5), data=None)
+    options = CompressOptions(budgets=(Budget(measure="params", reduction=0.5),), data=None)
     return compress(evil, tmp_path / "out.onnx", options)
 
 

@@ -1,0 +1,241 @@
+"""How a site's consumers use it: each as a linear map between activations, with its bias and what it joins."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections import Counter
+from collections.abc import Mapping
+
+from onnx import AttributeProto, NodeProto
+
+from domino_onnx.graph.external import overlapping
+from domino_onnx.graph.index import GraphIndex, Stored, Use
+from domino_onnx.graph.order import captured, constant_nodes, execution_order, stored_names
+from domino_onnx.graph.read import OnnxFile
+from domino_onnx.graph.walk import normal_domain, tensors
+from domino_onnx.scheme import Inventory, WeightKey
+
+__all__ = ["Bias", "LinearUse", "linear_uses"]
+
+_DATA_INPUT = {"Conv": 0, "ConvTranspose": 0}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Bias:
+    """A stored vector that is added to a consumer's outputs, one element each, and read by nothing else.
+
+    `inside` tells whether the node itself adds it, or an Add behind it.
+    """
+
+    key: WeightKey
+    shape: tuple[int, ...]
+    inside: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LinearUse:
+    """One node of the main graph that multiplies an activation with a site's weight.
+
+    Attributes
+    ----------
+    index
+        The node's place in the order in which nodes run: its position, where the graph is sorted as ONNX asks.
+    value_shape, axes
+        The weight as the node sees it: axis `k` of it is axis ``axes[k]`` of the stored tensor.
+    weight_input
+        At which input the weight stands.
+    data, output
+        Names of the activation that goes in, and of the one that comes out of the node.
+    attributes
+        Of the node, by name: integers, floats, lists of integers and strings.
+    bias
+        What a refit may use as an intercept; None if there is none, or if others read it.
+    joined
+        The other operand, where an Add is the only reader of the output (with its bias): a residual connection.
+    clipped
+        Bounds that all readers of the output (with its bias, and joined) clip it to: (0, inf) for Relu, None where
+        others read it.
+    """
+
+    index: int
+    op: str
+    value_shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    weight_input: int
+    data: str
+    output: str
+    attributes: Mapping[str, object]
+    bias: Bias | None
+    joined: str | None
+    clipped: tuple[float, float] | None
+
+
+def linear_uses(file: OnnxFile, inventory: Inventory) -> dict[WeightKey, tuple[LinearUse, ...]]:
+    """The consumers of every site, in the order in which they run.
+
+    Left out are sites that are read inside subgraphs or functions, and those that no input of the model reaches.
+    """
+    graph = _MainGraph(file)
+    found: dict[WeightKey, list[LinearUse]] = {site.key: [] for site in inventory.sites}
+    hidden: set[WeightKey] = set()
+    for use in graph.index.uses():
+        value = graph.index.value(use)
+        if not isinstance(value, Stored) or value.key not in found or use.node is None:
+            continue
+        if use.scope is not graph.index.main or not graph.depends_on_data(use):
+            hidden.add(value.key)
+        else:
+            found[value.key].append(graph.linear(use, use.node, value))
+    return {
+        key: tuple(sorted(uses, key=lambda use: use.index)) for key, uses in found.items() if uses and key not in hidden
+    }
+
+
+class _MainGraph:
+    """Who reads which activation of the main graph, subgraphs included."""
+
+    def __init__(self, file: OnnxFile) -> None:
+        self.index = GraphIndex(file.proto)
+        self._file = file
+        self._nodes = file.proto.graph.node
+        order = execution_order(self._nodes)
+        self._place = {position: place for place, position in enumerate(order)}
+        self._constant = constant_nodes([self._nodes[position] for position in order], stored_names(file.proto.graph))
+        self._outputs = {value.name for value in file.proto.graph.output}
+        self._inputs = {value.name for value in file.proto.graph.input}
+        self._readers: dict[str, list[int]] = {}
+        for position, node in enumerate(self._nodes):
+            for name in (*node.input, *captured(node)):
+                self._readers.setdefault(name, []).append(position)
+
+    @functools.cached_property
+    def _reads(self) -> Counter[WeightKey]:
+        """How often each stored tensor is read, outputs of graphs included."""
+        values = (self.index.value(use) for use in self.index.uses())
+        return Counter(value.key for value in values if isinstance(value, Stored))
+
+    @functools.cached_property
+    def _overlapping(self) -> set[int]:
+        return overlapping(tensors(self._file.proto), self._file.folder)
+
+    def depends_on_data(self, use: Use) -> bool:
+        """Whether any input of the model reaches the node."""
+        return self._place[use.index] not in self._constant
+
+    def linear(self, use: Use, node: NodeProto, value: Stored) -> LinearUse:
+        """Describe one consumer of a site."""
+        data = _DATA_INPUT.get(node.op_type, 1 - use.position)
+        joined_at = node.output[0]
+        bias: Bias | None = None
+        if len(node.input) > 2 and node.input[2] and _scales_by_one(node, "beta"):
+            bias = self._bias(use, node.input[2], value, inside=True)
+        elif node.op_type == "MatMul" and use.position == 1:
+            behind = self._only_add(joined_at)
+            bias = None if behind is None else self._bias(use, behind[1], value, inside=False)
+            if behind is not None and bias is not None:
+                joined_at = self._nodes[behind[0]].output[0]
+        joining = self._only_add(joined_at)
+        if joining is not None and self.index.trace(self.index.main, joining[1]) is not None:
+            joining = None
+        end = joined_at if joining is None else self._nodes[joining[0]].output[0]
+        return LinearUse(
+            index=self._place[use.index],
+            op=node.op_type,
+            value_shape=value.shape,
+            axes=value.axes,
+            weight_input=use.position,
+            data=node.input[data],
+            output=node.output[0],
+            attributes=_attributes(node),
+            bias=bias,
+            joined=None if joining is None else joining[1],
+            clipped=self._clipped(end),
+        )
+
+    def _only_add(self, name: str) -> tuple[int, str] | None:
+        """The Add that alone reads `name`, and its other operand."""
+        readers = self._readers.get(name, [])
+        if len(readers) != 1 or name in self._outputs:
+            return None
+        node = self._nodes[readers[0]]
+        if node.op_type != "Add" or normal_domain(node.domain) or name not in node.input:
+            return None
+        return readers[0], node.input[1] if node.input[0] == name else node.input[0]
+
+    def _clipped(self, name: str) -> tuple[float, float] | None:
+        """The one pair of bounds that everything which reads `name` clips it to."""
+        if name in self._outputs:
+            return None
+        bounds = {self._bounds(self._nodes[reader], name) for reader in self._readers.get(name, [])}
+        return bounds.pop() if len(bounds) == 1 else None
+
+    def _bounds(self, node: NodeProto, name: str) -> tuple[float, float] | None:
+        if normal_domain(node.domain) or node.op_type not in ("Relu", "Clip") or node.input[0] != name:
+            return None
+        if node.op_type == "Relu":
+            return 0.0, math.inf
+        low, high = (self._bound(node, position, default) for position, default in enumerate((-math.inf, math.inf)))
+        return None if low is None or high is None else (low, high)
+
+    def _bound(self, node: NodeProto, position: int, default: float) -> float | None:
+        """A bound of Clip: an attribute before opset 11, a scalar input since; None for one that isn't constant."""
+        name = ("min", "max")[position]
+        given = [attribute.f for attribute in node.attribute if attribute.name == name]
+        if given or len(node.input) <= position + 1 or not node.input[position + 1]:
+            return float(given[0]) if given else default
+        stored = self.index.trace(self.index.main, node.input[position + 1])
+        if not isinstance(stored, Stored) or math.prod(stored.shape) != 1 or stored.key.name in self._inputs:
+            return None
+        return float(self._file.array(stored.tensor).reshape(()))
+
+    def _bias(self, use: Use, name: str, weight: Stored, *, inside: bool) -> Bias | None:
+        """The stored vector behind `name`, if it has one element an output and nothing else reads it."""
+        stored = self.index.trace(use.scope, name)
+        if not isinstance(stored, Stored) or stored.key.scope or stored.key.name in self._inputs:
+            return None
+        tensor = stored.tensor
+        if tensor.data_type != weight.tensor.data_type or self._reads[stored.key] != 1:
+            return None
+        if id(tensor) in self._overlapping:
+            return None
+        shape = stored.shape
+        is_vector = bool(shape) and math.prod(shape) == shape[-1] == _outputs(use, weight)
+        return Bias(key=stored.key, shape=tuple(tensor.dims), inside=inside) if is_vector else None
+
+
+def _outputs(use: Use, weight: Stored) -> int:
+    """Number of outputs that a node computes from its weight, channels or columns; 0 where a vector can't be a bias."""
+    node, shape = use.node, weight.shape
+    attributes = {} if node is None else _attributes(node)
+    if node is None or not shape:
+        return 0
+    if node.op_type == "Conv":
+        return shape[0]
+    if node.op_type == "ConvTranspose":
+        group = attributes.get("group", 1)
+        return shape[1] * (group if isinstance(group, int) else 1)
+    if node.op_type == "Gemm" and use.position == 1:
+        return shape[0] if attributes.get("transB") else shape[1]
+    # The matrices of a stack have their own outputs each, but a vector is one for all of them.
+    is_right = node.op_type == "MatMul" and use.position == 1 and len(shape) > 1
+    return shape[-1] if is_right and math.prod(shape[:-2]) == 1 else 0
+
+
+def _scales_by_one(node: NodeProto, name: str) -> bool:
+    return all(attribute.f == 1.0 for attribute in node.attribute if attribute.name == name)
+
+
+def _attributes(node: NodeProto) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.INT:
+            values[attribute.name] = int(attribute.i)
+        elif attribute.type == AttributeProto.FLOAT:
+            values[attribute.name] = float(attribute.f)
+        elif attribute.type == AttributeProto.INTS:
+            values[attribute.name] = tuple(attribute.ints)
+        elif attribute.type == AttributeProto.STRING:
+            values[attribute.name] = attribute.s.decode("utf-8", "replace")
+    return values

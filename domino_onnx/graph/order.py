@@ -1,0 +1,79 @@
+"""What nodes read, and the order in which they can run: ONNX asks for sorted graphs, and not all files are."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+
+from onnx import GraphProto, NodeProto
+
+from domino_onnx.errors import ModelError
+from domino_onnx.graph.walk import subgraphs
+
+__all__ = ["captured", "constant_nodes", "execution_order", "names_read", "stored_names"]
+
+_RANDOM = frozenset(
+    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
+)
+
+
+def names_read(node: NodeProto) -> set[str]:
+    """Names of all values that a node needs: its inputs, and what its subgraphs read from around them."""
+    return {name for name in node.input if name} | captured(node)
+
+
+def captured(node: NodeProto) -> set[str]:
+    """Names that a node's subgraphs read from the graphs around them."""
+    names: set[str] = set()
+    for _, graph in subgraphs(node):
+        own = {value.name for value in graph.input} | stored_names(graph)
+        for inner in graph.node:
+            names |= names_read(inner) - own
+            own |= set(inner.output)
+        names |= {value.name for value in graph.output} - own
+    return names - {""}
+
+
+def stored_names(graph: GraphProto) -> set[str]:
+    """Names of a graph's initializers, sparse ones with them."""
+    return {tensor.name for tensor in graph.initializer} | {tensor.values.name for tensor in graph.sparse_initializer}
+
+
+def execution_order(nodes: Sequence[NodeProto]) -> list[int]:
+    """Positions of nodes, each behind those that it reads from; a sorted graph's own order otherwise.
+
+    Raises
+    ------
+    ModelError
+        If the nodes read from each other in a circle.
+    """
+    made_by = {name: position for position, node in enumerate(nodes) for name in node.output if name}
+    sources = [{made_by[name] for name in names_read(node) if name in made_by} for node in nodes]
+    readers: list[list[int]] = [[] for _ in nodes]
+    for position, behind in enumerate(sources):
+        for source in behind:
+            readers[source].append(position)
+    waiting = [len(behind) for behind in sources]
+    ready = [position for position, count in enumerate(waiting) if not count]
+    order: list[int] = []
+    while ready:
+        position = heapq.heappop(ready)
+        order.append(position)
+        for reader in readers[position]:
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                heapq.heappush(ready, reader)
+    if len(order) < len(nodes):
+        raise ModelError("the graph's nodes read from each other in a circle")
+    return order
+
+
+def constant_nodes(nodes: Sequence[NodeProto], stored: set[str]) -> set[int]:
+    """Positions of the nodes that read nothing but what is stored; `nodes` are sorted."""
+    known = set(stored)
+    constant: set[int] = set()
+    for index, node in enumerate(nodes):
+        if names_read(node) <= known and node.op_type not in _RANDOM:
+            constant.add(index)
+            known.update(node.output)
+    return constant

@@ -1,0 +1,203 @@
+"""Layer after layer in graph order: each is pruned and refitted on what the pruned network before it gives it.
+
+The dense and the pruned network walk side by side. At each stop the dense one says what is wanted, the pruned one what
+there is to make it from; where a residual connection joins the layer's output, what went wrong before is part of what
+is wanted, so that errors are mended instead of handed on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.calibration import Live, Moments
+from domino_onnx.reconstruction.dense import dense_moments
+from domino_onnx.reconstruction.divergence import OutputDivergence
+from domino_onnx.reconstruction.network import Layer, Network, Stop
+from domino_onnx.reconstruction.problem import Gathered, Sample, Solution, dense_problems, prune_dense, prune_wanted
+from domino_onnx.scheme import NMScheme, WeightKey
+from domino_onnx.solve import Criterion
+
+__all__ = ["Reconstruction", "reconstruct"]
+
+_HELD_OUT_EVERY = 4
+_MIN_BATCHES = 4
+_SAMPLE_POSITIONS = 16_384
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Reconstruction:
+    """New values of every pruned layer.
+
+    Attributes
+    ----------
+    values
+        Weights and biases in their stored dtypes and shapes.
+    errors
+        What each site loses of its output's energy on the calibration data, as a share.
+    divergence
+        Of the pruned network's outputs from the dense one's on the calibration data (`OutputDivergence`).
+    """
+
+    values: Mapping[WeightKey, NDArray[Any]]
+    errors: Mapping[WeightKey, float]
+    divergence: float
+
+
+def reconstruct(
+    network: Network,
+    schemes: Mapping[WeightKey, NMScheme],
+    criterion: Criterion = "admm",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Reconstruction:
+    """Prune and refit every layer under its scheme.
+
+    Parameters
+    ----------
+    criterion
+        How the weights that stay are chosen.
+    progress
+        Called after each layer with how many are done, of how many, and the layer's name.
+
+    Raises
+    ------
+    ModelError
+        If ONNX Runtime can't run a part of the model.
+    """
+    walk = _SideBySide(network, schemes, criterion)
+    for done, stop in enumerate(network.stops, start=1):
+        walk.step(stop)
+        if progress is not None:
+            progress(done, len(network.stops), stop.layer.site.name)
+    return walk.result()
+
+
+class _SideBySide:
+    """The live activations of the dense and of the pruned network, batch by batch."""
+
+    def __init__(self, network: Network, schemes: Mapping[WeightKey, NMScheme], criterion: Criterion) -> None:
+        self._network = network
+        self._schemes = schemes
+        self._criterion: Criterion = criterion
+        self._values: dict[WeightKey, NDArray[Any]] = {}
+        self._errors: dict[WeightKey, float] = {}
+        self._solve_shared()
+        self._dense = network.begin()
+        self._pruned = [dict(live) for live in self._dense]
+
+    def step(self, stop: Stop) -> None:
+        """Pass one stop with both networks, and solve its layer in between."""
+        layer = stop.layer
+        scheme = self._schemes.get(layer.site.key)
+        if scheme is None or scheme.is_dense or layer.shared:
+            for batch, live in enumerate(self._dense):
+                self._dense[batch], _ = self._network.pass_stop(stop, live)
+        else:
+            self._keep(layer, prune_wanted(layer, self._gather(stop), scheme, self._criterion, stop.use.clipped))
+        changed = {key.name: value for key, value in self._values.items()}
+        for batch, live in enumerate(self._pruned):
+            if changed:
+                self._pruned[batch], _ = self._network.pass_stop(stop, live, changed)
+            else:
+                self._pruned[batch] = dict(self._dense[batch])
+
+    def result(self) -> Reconstruction:
+        """Everything that was solved, and how far the outputs are apart now."""
+        dense, pruned = ([self._network.outputs(live) for live in side] for side in (self._dense, self._pruned))
+        return Reconstruction(values=self._values, errors=self._errors, divergence=OutputDivergence(dense)(pruned))
+
+    def _solve_shared(self) -> None:
+        """A weight that several nodes read is refitted once, on the dense network's inputs at all of them."""
+        shared = [
+            layer
+            for layer in self._network.layers
+            if layer.shared and layer.site.key in self._schemes and not self._schemes[layer.site.key].is_dense
+        ]
+        if not shared:
+            return
+        keys = {layer.site.key for layer in shared}
+        moments = dense_moments(self._network, lambda layer: layer.site.key in keys)
+        for layer in shared:
+            gathered, scheme = moments[layer.site.key], self._schemes[layer.site.key]
+            problems = dense_problems(layer, gathered)
+            self._keep(layer, prune_dense(layer, problems, gathered, scheme, self._criterion))
+
+    def _keep(self, layer: Layer, solution: Solution) -> None:
+        self._values.update(layer.stored(solution.matrix, solution.bias))
+        self._errors[layer.site.key] = solution.error
+
+    def _gather(self, stop: Stop) -> Gathered:
+        """Pass the stop with the dense network, and gather what is wanted of the pruned one."""
+        batches = len(self._dense)
+        view = stop.view
+        fitted, held_out = (Moments.empty(view.blocks, view.outputs, view.features) for _ in range(2))
+        samples: list[Sample] = []
+        behind = np.float32(0)  # of a bias that an Add behind the node adds, before the sum is clipped
+        if stop.layer.bias is not None and not stop.layer.adds_inside:
+            behind = stop.layer.bias[:, None].astype(np.float32)
+        for batch, (features, wanted, joined) in enumerate(self._positions(stop)):
+            holds_out = batches >= _MIN_BATCHES and batch % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
+            (held_out if holds_out else fitted).add(features, wanted)
+            if stop.use.clipped is not None and joined is not None:
+                some = self._network.some_of(features.shape[1], -(-_SAMPLE_POSITIONS // batches), stop, batch)
+                samples.append(
+                    Sample(features=features[:, some], wanted=wanted[:, some], joined=joined[:, some] + behind)
+                )
+        return Gathered(
+            fitted=fitted, held_out=held_out if held_out.count else None, sample=_together(samples) if samples else None
+        )
+
+    def _positions(self, stop: Stop) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]]:
+        """Features, wanted outputs and what is joined to them, batch by batch; joined is None if not yet known."""
+        for batch, (dense, pruned) in enumerate(zip(self._dense, self._pruned, strict=True)):
+            self._dense[batch], made = self._network.pass_stop(stop, dense)
+            output = made[stop.use.output]
+            chosen = self._network.positions(stop, output, batch, len(self._dense))
+            data = pruned[stop.use.data]
+            if data.shape != dense[stop.use.data].shape:  # as many boxes as were found: not the same positions
+                data = dense[stop.use.data]
+            features, wanted = stop.view.unfold(data, output, chosen)
+            if stop.layer.bias is None and stop.use.op != "MatMul":
+                wanted = wanted - _intercept(stop, dense, output, chosen)
+            yield features, *self._with_joined(stop, dense, pruned, output.shape, wanted, chosen)
+
+    def _with_joined(
+        self,
+        stop: Stop,
+        dense: Live,
+        pruned: Live,
+        shape: tuple[int, ...],
+        wanted: NDArray[Any],
+        chosen: NDArray[np.intp],
+    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        name = stop.use.joined
+        if name is None:
+            return wanted, np.zeros_like(wanted)
+        if name not in dense or name not in pruned or dense[name].shape != shape:
+            return wanted, None
+        joined = stop.view.at(pruned[name], chosen)
+        return wanted + (stop.view.at(dense[name], chosen) - joined), joined
+
+
+def _intercept(stop: Stop, dense: Live, output: NDArray[Any], chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+    """(blocks, 1 or positions, outputs): what a node adds that no refit may change, read off the dense network.
+
+    A Conv adds the same everywhere, so that a few positions tell it; a Gemm's C may have a row for each.
+    """
+    same = stop.use.op != "Gemm"
+    features, outputs = stop.view.unfold(dense[stop.use.data], output, chosen[:64] if same else chosen)
+    added = outputs - features.astype(np.float64) @ stop.layer.matrix.swapaxes(1, 2)
+    constant: NDArray[np.float64] = added.mean(axis=1, keepdims=True) if same else added
+    return constant.astype(np.float32)
+
+
+def _together(samples: list[Sample]) -> Sample:
+    return Sample(
+        features=np.concatenate([sample.features for sample in samples], axis=1, dtype=np.float32),
+        wanted=np.concatenate([sample.wanted for sample in samples], axis=1, dtype=np.float32),
+        joined=np.concatenate([sample.joined for sample in samples], axis=1, dtype=np.float32),
+    )

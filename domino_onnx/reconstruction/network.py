@@ -1,0 +1,191 @@
+"""A model with calibration data, seen as the sites in the order in which data reach them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.calibration import Dataset, Device, LinearView, Live, Values, Walk
+from domino_onnx.errors import ModelError
+from domino_onnx.graph import LinearUse, OnnxFile, linear_uses, stored_tensors
+from domino_onnx.scheme import Inventory, Site, WeightKey
+
+__all__ = ["Layer", "Network", "Stop"]
+
+_POSITIONS_PER_FEATURE = 32
+_MIN_POSITIONS = 16_384
+_MAX_POSITIONS = 65_536
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A site that data reach: its weight as a matrix, and the intercept that a refit may set.
+
+    `matrix` is (blocks, outputs, features) float64; `bias` (blocks, outputs) or None.
+    """
+
+    site: Site
+    uses: tuple[LinearUse, ...]
+    views: tuple[LinearView, ...]
+    matrix: NDArray[np.float64]
+    bias: NDArray[np.float64] | None
+
+    @property
+    def shared(self) -> bool:
+        """Whether several nodes read the weight."""
+        return len(self.uses) > 1
+
+    @property
+    def adds_inside(self) -> bool:
+        """Whether the node itself adds the bias, so that its output has it already."""
+        return self.uses[0].bias is not None and self.uses[0].bias.inside
+
+    def stored(self, matrix: NDArray[np.float64], bias: NDArray[np.float64] | None) -> dict[WeightKey, NDArray[Any]]:
+        """New values in the stored dtypes and shapes, the bias with them where there is one."""
+        values = {self.site.key: self.views[0].from_matrix(_narrow(matrix, self.site.dtype))}
+        where = self.uses[0].bias
+        if bias is not None and where is not None:
+            values[where.key] = _narrow(bias, self.site.dtype).reshape(where.shape)
+        return values
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """One place on the way through the network: the use of a layer's weight that segment `segment` begins with."""
+
+    segment: int
+    layer: Layer
+    use: LinearUse
+    view: LinearView
+
+
+class Network:
+    """What reconstruction and sensitivity walk through.
+
+    Attributes
+    ----------
+    stops
+        In the graph's order.
+    dense
+        The file's values of all weights and biases that may change, by name.
+    left_out
+        Sites that data can't be gathered for, with the reason.
+
+    Raises
+    ------
+    ModelError
+        If ONNX Runtime can't run the model piece by piece.
+    """
+
+    def __init__(
+        self,
+        file: OnnxFile,
+        inventory: Inventory,
+        data: Dataset,
+        *,
+        batch_size: int = 32,
+        device: Device = "cpu",
+        threads: int = 0,
+        seed: int = 0,
+    ) -> None:
+        tensors = stored_tensors(file.proto)
+        self.left_out: dict[WeightKey, str] = {}
+        self.layers: list[Layer] = []
+        self.dense: dict[str, NDArray[Any]] = {}
+        uses = linear_uses(file, inventory)
+        for site in inventory.sites:
+            if site.key not in uses:
+                self.left_out[site.key] = "it is read inside a subgraph or a local function, or no input reaches it"
+                continue
+            if site.dtype == "bfloat16":
+                self.left_out[site.key] = "its values are bfloat16, and ONNX Runtime hands out no such activations"
+                continue
+            try:
+                views = tuple(LinearView(use) for use in uses[site.key])
+            except ValueError as error:
+                self.left_out[site.key] = f"its use as {error} can't be unfolded"
+                continue
+            if len({(view.blocks, view.outputs, view.features) for view in views}) > 1:
+                self.left_out[site.key] = "the nodes that read it use it as different matrices"
+                continue
+            bias = uses[site.key][0].bias if len(views) == 1 else None
+            self.dense[site.key.name] = file.array(tensors[site.key])
+            if bias is not None:
+                self.dense[bias.key.name] = file.array(tensors[bias.key])
+            self.layers.append(_layer(site, uses[site.key], views, self.dense))
+        self.layers.sort(key=lambda layer: layer.uses[0].index)
+        places = sorted(
+            ((use, view, layer) for layer in self.layers for use, view in zip(layer.uses, layer.views, strict=True)),
+            key=lambda place: place[0].index,
+        )
+        self.stops = [
+            Stop(segment=number, layer=layer, use=use, view=view)
+            for number, (use, view, layer) in enumerate(places, start=1)
+        ]
+        self._walk = Walk(
+            file,
+            [stop.use.index for stop in self.stops],
+            self.dense,
+            [stop.use.output for stop in self.stops],
+            device=device,
+            threads=threads,
+        )
+        self._data = data
+        self._batch_size = batch_size
+        self._seed = seed
+        self._outputs = [output.name for output in file.proto.graph.output]
+
+    def begin(self) -> list[Live]:
+        """The live activations of every batch ahead of the first stop."""
+        batches = self._data.batches(self._batch_size)
+        return [self._walk.release(0, self._walk.run(0, batch, {}, self.dense)) for batch in batches]
+
+    def pass_stop(self, stop: Stop, live: Live, changed: Values | None = None) -> tuple[Live, Live]:
+        """Run from one stop to the next: what is live then, and all that was made, the stop's own output with it."""
+        made = self._walk.run(stop.segment, live, changed or {}, self.dense)
+        return self._walk.release(stop.segment, made), made
+
+    def finish(self, stop: Stop, live: Live, changed: Values) -> Live:
+        """Run from a stop to the model's outputs."""
+        for segment in range(stop.segment, self._walk.count):
+            live = self._walk.release(segment, self._walk.run(segment, live, changed, self.dense))
+        return self.outputs(live)
+
+    def outputs(self, live: Live) -> Live:
+        """The model's outputs among what is live at the end."""
+        return {name: live[name] for name in self._outputs if name in live}
+
+    def positions(self, stop: Stop, output: NDArray[Any], batch: int, batches: int) -> NDArray[np.intp]:
+        """Which positions of a batch to gather: all, or as many at random as the layer's features ask for."""
+        count = stop.view.positions(output)
+        wanted = max(_MIN_POSITIONS, min(_POSITIONS_PER_FEATURE * stop.view.features, _MAX_POSITIONS))
+        return self.some_of(count, -(-wanted // batches), stop, batch)
+
+    def some_of(self, count: int, take: int, stop: Stop, batch: int) -> NDArray[np.intp]:
+        """`take` of `count` places at random, ascending, or all; the same ones whenever a batch comes to this stop."""
+        if take >= count:
+            return np.arange(count)
+        generator = np.random.default_rng([self._seed, stop.segment, batch, count])
+        return np.sort(generator.choice(count, take, replace=False))
+
+
+def _layer(site: Site, uses: Sequence[LinearUse], views: tuple[LinearView, ...], dense: Values) -> Layer:
+    view, bias = views[0], uses[0].bias if len(uses) == 1 else None
+    vector = None if bias is None else dense[bias.key.name].astype(np.float64).reshape(view.blocks, view.outputs)
+    matrix = view.to_matrix(dense[site.key.name]).astype(np.float64)
+    return Layer(site=site, uses=tuple(uses), views=views, matrix=matrix, bias=vector)
+
+
+def _narrow(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:
+    """`values` in a stored dtype; ModelError where they don't fit into it."""
+    if dtype == "bfloat16":
+        raise ModelError("bfloat16 weights can't be refitted: ONNX Runtime doesn't hand out bfloat16 activations")
+    with np.errstate(over="ignore"):
+        narrow = values.astype(dtype)
+    if not np.isfinite(narrow).all():
+        raise ModelError(f"refitted values don't fit into {dtype}")
+    return narrow

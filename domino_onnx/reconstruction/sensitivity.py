@@ -1,0 +1,225 @@
+"""What each scheme of each site costs at the model's outputs, measured with the refitted weight in place.
+
+A site's loss follows the energy that its own output loses: measured at two schemes, the others lie between on a line
+in logarithms. Measuring is running the network from the site on, which is what takes the time; the energy of every
+scheme comes from second moments alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.calibration import Live, Moments
+from domino_onnx.errors import ModelError
+from domino_onnx.reconstruction.dense import dense_moments
+from domino_onnx.reconstruction.divergence import OutputDivergence
+from domino_onnx.reconstruction.network import Network, Stop
+from domino_onnx.reconstruction.problem import Solution, dense_problems, estimate_error, prune_dense
+from domino_onnx.scheme import Inventory, NMScheme, Site, WeightKey
+from domino_onnx.search import LossTable
+from domino_onnx.solve import Criterion, magnitude_mask
+
+__all__ = ["SensitivityOptions", "measure_sensitivity"]
+
+_FLOOR = 1e-9
+_EXPONENTS = (0.5, 2.0)
+_MIN_BATCHES = 4
+_MOST_JUDGES = 3
+"""A loss is measured on data that the refit doesn't see, at most a third of all, where there are four batches."""
+_FORWARD_PASSES = 6.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SensitivityOptions:
+    """How much is measured.
+
+    Attributes
+    ----------
+    points
+        Schemes of each site that are measured; the others are interpolated. 0 measures all.
+    passes
+        What measuring may take, in forward passes over all calibration data: it decides on how many batches it is done.
+    criterion
+        How the masks are chosen.
+    """
+
+    points: int = 2
+    passes: float = _FORWARD_PASSES
+    criterion: Criterion = "admm"
+
+
+def measure_sensitivity(
+    network: Network,
+    inventory: Inventory,
+    load: Callable[[WeightKey], NDArray[np.generic]],
+    options: SensitivityOptions | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> LossTable:
+    """The loss of every scheme of every site, all other sites dense.
+
+    Parameters
+    ----------
+    load
+        Gives a site's weight, for those that data don't reach: their loss is estimated from the magnitudes they lose.
+    progress
+        Called after each layer with how many are done, of how many, and the layer's name.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be run piece by piece, or has no floating-point output.
+    """
+    return _Sensitivity(network, options or SensitivityOptions()).table(inventory, load, progress)
+
+
+class _Sensitivity:
+    def __init__(self, network: Network, options: SensitivityOptions) -> None:
+        self._network = network
+        self._options = options
+        self._batches = network.begin()
+        self._judges = self._chosen_batches()
+        self._divergence = OutputDivergence(self._dense_outputs())
+        if not self._divergence.usable:
+            raise ModelError("the model has no floating-point output that a loss could be measured at")
+        shared = {layer.site.key for layer in network.layers if layer.shared}
+        self._shared = dense_moments(network, lambda layer: layer.site.key in shared) if shared else {}
+        self._losses: dict[WeightKey, tuple[float, ...]] = {}
+        self._energies: dict[WeightKey, tuple[float, ...]] = {}
+        self._observed: list[tuple[float, float]] = []
+
+    def table(
+        self,
+        inventory: Inventory,
+        load: Callable[[WeightKey], NDArray[np.generic]],
+        progress: Callable[[int, int, str], None] | None,
+    ) -> LossTable:
+        for done, stop in enumerate(self._network.stops, start=1):
+            self._step(stop)
+            if progress is not None:
+                progress(done, len(self._network.stops), stop.layer.site.name)
+        for site in inventory.sites:
+            if site.key not in self._losses:
+                self._losses[site.key] = self._by_magnitude(site, load(site.key))
+        measure = "KL" if self._divergence.is_kl else "relative error"
+        return LossTable(losses=self._losses, measure=measure, observed=tuple(self._observed))
+
+    def _chosen_batches(self) -> tuple[int, ...]:
+        """On which batches losses are measured: some all over the data, that no refit learns from where there are four.
+
+        Their number follows from the passes that measuring may take; the mean point runs half of the network.
+        """
+        points = sum(len(self._points(layer.site.schemes)) for layer in self._network.layers)
+        count = len(self._batches)
+        wanted = math.ceil(self._options.passes / max(0.5 * points, 1) * count)
+        most = count // _MOST_JUDGES if count >= _MIN_BATCHES else count
+        every = count / max(min(wanted, most), 1)
+        return tuple(int(every * (place + 0.5)) for place in range(max(min(wanted, most), 1)))
+
+    def _dense_outputs(self) -> list[Live]:
+        first = self._network.stops[0]
+        return [self._network.finish(first, self._batches[batch], {}) for batch in self._judges]
+
+    def _points(self, schemes: Sequence[NMScheme]) -> tuple[NMScheme, ...]:
+        """The sparsest and one in the middle, or more, evenly spread; never dense, which costs nothing."""
+        sparse = [scheme for scheme in schemes if not scheme.is_dense]
+        points = self._options.points or len(sparse)
+        places = np.unique(
+            np.linspace((len(sparse) - 1) / points / 1.5, len(sparse) - 1, min(points, len(sparse))).round()
+        )
+        return tuple(sparse[int(place)] for place in places)
+
+    def _step(self, stop: Stop) -> None:
+        """Measure a layer at its first use, and carry the dense activations on."""
+        before = [self._batches[batch] for batch in self._judges]
+        fitted, judged = self._gather(stop)
+        key = stop.layer.site.key
+        if key in self._losses:
+            return
+        if key in self._shared:
+            fitted = judged = self._shared[key]
+        problems = dense_problems(stop.layer, fitted)
+        judges = dense_problems(stop.layer, judged)
+        energies: dict[NMScheme, float] = {}
+        measured: dict[NMScheme, float] = {}
+        points = self._points(stop.layer.site.schemes)
+        for scheme in stop.layer.site.schemes:
+            if scheme in points:
+                solution = prune_dense(stop.layer, problems, fitted, scheme, self._options.criterion, judges)
+                energies[scheme], measured[scheme] = solution.error, self._at_outputs(stop, before, solution)
+            elif not scheme.is_dense:
+                energies[scheme] = estimate_error(problems, scheme, self._options.criterion, judges)
+        self._energies[key] = tuple(energies.get(scheme, 0.0) for scheme in stop.layer.site.schemes)
+        self._losses[key] = _interpolated(stop.layer.site.schemes, energies, measured)
+
+    def _gather(self, stop: Stop) -> tuple[Moments, Moments]:
+        """Pass the stop: moments to refit by, and to judge by, which are the same where batches are few."""
+        fitted, judged = (Moments.empty(stop.view.blocks, stop.view.outputs, stop.view.features) for _ in range(2))
+        apart = len(self._batches) >= _MIN_BATCHES
+        for batch, live in enumerate(self._batches):
+            self._batches[batch], made = self._network.pass_stop(stop, live)
+            if stop.layer.site.key not in self._losses and not stop.layer.shared:
+                output = made[stop.use.output]
+                chosen = self._network.positions(stop, output, batch, len(self._batches))
+                gathered = stop.view.unfold(live[stop.use.data], output, chosen)
+                (judged if apart and batch in self._judges else fitted).add(*gathered)
+        return fitted, judged if judged.count else fitted
+
+    def _at_outputs(self, stop: Stop, before: Sequence[Live], solution: Solution) -> float:
+        values: Mapping[WeightKey, NDArray[Any]] = stop.layer.stored(solution.matrix, solution.bias)
+        changed = {key.name: value for key, value in values.items()}
+        outputs = [self._network.finish(stop, live, changed) for live in before]
+        loss, otherwise = self._divergence(outputs), self._divergence.changed_answers(outputs)
+        if otherwise is not None and math.isfinite(loss):
+            self._observed.append((loss, otherwise))
+        return loss
+
+    def _by_magnitude(self, site: Site, weight: NDArray[np.generic]) -> tuple[float, ...]:
+        """For a site without statistics: the energy its weight loses, at what such energy costs the median layer."""
+        prices = [
+            loss / energy
+            for key, losses in self._losses.items()
+            for loss, energy in zip(losses, self._energies.get(key, ()), strict=False)
+            if energy > 0
+        ]
+        price = float(np.median(prices)) if prices else 1.0
+        square = weight.astype(np.float64) ** 2
+        total = float(square.sum()) or 1.0
+        lost = (1 - float(square[magnitude_mask(weight, site.layout, scheme)].sum()) / total for scheme in site.schemes)
+        return tuple(price * max(share, 0.0) for share in lost)
+
+
+def _interpolated(
+    schemes: Sequence[NMScheme], energies: Mapping[NMScheme, float], measured: Mapping[NMScheme, float]
+) -> tuple[float, ...]:
+    """Losses of all schemes, densest first: a power of the energy through the measured points, never falling."""
+    points = sorted((max(energies[scheme], _FLOOR), max(loss, _FLOOR)) for scheme, loss in measured.items())
+    logs = [
+        (math.log(energy), math.log(loss)) if math.isfinite(loss) else (math.log(energy), 50.0)
+        for energy, loss in points
+    ]
+    losses = []
+    for scheme in schemes:
+        if scheme.is_dense:
+            losses.append(0.0)
+        elif scheme in measured:
+            losses.append(min(max(measured[scheme], _FLOOR), math.exp(50.0)))
+        else:
+            losses.append(math.exp(_on_line(logs, math.log(max(energies[scheme], _FLOOR)))))
+    return tuple(float(loss) for loss in np.maximum.accumulate(losses))
+
+
+def _on_line(points: Sequence[tuple[float, float]], at: float) -> float:
+    """Piecewise linear through the points, with slopes held within reason; beyond them the nearest piece goes on."""
+    if len(points) == 1:
+        return points[0][1] + (at - points[0][0])
+    right = next((place for place in range(1, len(points) - 1) if at <= points[place][0]), len(points) - 1)
+    (x0, y0), (x1, y1) = points[right - 1], points[right]
+    slope = min(max((y1 - y0) / (x1 - x0), _EXPONENTS[0]), _EXPONENTS[1]) if x1 > x0 else 1.0
+    nearest = (x0, y0) if abs(at - x0) <= abs(at - x1) else (x1, y1)
+    return nearest[1] + slope * (at - nearest[0])

@@ -1,0 +1,230 @@
+"""One pass over a model: what was read, and what every stage shares."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.errors import DependencyError, ModelError, RecoveryError
+from domino_onnx.graph import ShapeTable, infer_shapes, read_model, replaced, stored_tensors, take_inventory
+from domino_onnx.run.options import CompressOptions, Observer
+from domino_onnx.scheme import NMScheme, WeightKey
+
+if TYPE_CHECKING:
+    from domino_onnx.calibration import Dataset
+    from domino_onnx.reconstruction import Network
+    from domino_onnx.recovery import Distillation
+
+__all__ = ["Run", "peak_rss_bytes"]
+
+_log = logging.getLogger(__name__)
+
+
+class Run:
+    """The model, the data, the clock and the warnings of one pass.
+
+    The stages are functions over it, in the modules beside this one.
+
+    Attributes
+    ----------
+    changed
+        Stored tensors whose values in memory are no longer the file's: their channels were permuted.
+    seconds, peaks
+        Of each stage: how long it took, and the most memory the process had had by its end, in bytes.
+    """
+
+    def __init__(self, model: Path, options: CompressOptions, observer: Observer | None) -> None:
+        self.model = model
+        self.options = options
+        self._observer = observer
+        self._distillation: Distillation | None = None
+        self._network: Network | None = None
+        self._network_failed = False
+        self.data: Dataset | None = None
+        self.eval_data: Dataset | None = None
+        self.seconds: dict[str, float] = {}
+        self.peaks: dict[str, int] = {}
+        self.warnings: list[str] = []
+        self.changed: frozenset[WeightKey] = frozenset()
+
+    def read(self) -> None:
+        """Read the model and the data, and take the inventory."""
+        options = self.options
+        with self.stage("read"):
+            self.file = read_model(self.model)
+            if options.device == "cuda":
+                self._require_cuda()
+            shapes = dict(options.input_shapes)
+            if options.data is not None:
+                self.data = self._load_data(options.data)
+                shapes = {**self.data.shapes(), **shapes}
+            if options.eval_data is not None:
+                self.eval_data = self._load_data(options.eval_data)
+            self.shapes = shapes
+            self._table = self._observed(infer_shapes(self.file.proto, shapes))
+            self.inventory = take_inventory(self.file, options.pool, self._table, options.selection)
+            self._tensors = stored_tensors(self.file.proto)
+            for note in self.inventory.notes:
+                self.warn(note)
+
+    def admit(self, schemes: Mapping[WeightKey, NMScheme]) -> None:
+        """Make sites of the weights that only a scheme outside the pool fits: 3:6 on an axis of 18."""
+        if any(self.inventory.site(key) is None for key in schemes):
+            pool = self.options.pool.including(schemes.values())
+            self.inventory = take_inventory(self.file, pool, self._table, self.options.selection)
+
+    def load(self, key: WeightKey) -> NDArray[np.generic]:
+        """A stored tensor as the file has it; ModelError if it has none of this name."""
+        if key not in self._tensors:
+            raise ModelError(f"{self.model} has no tensor {str(key)!r}, which its manifest or plan names")
+        return self.file.array(self._tensors[key])
+
+    def change(self, values: Mapping[WeightKey, NDArray[np.generic]]) -> None:
+        """Go on with other values of some stored tensors, which are inline."""
+        self.file = dataclasses.replace(self.file, proto=replaced(self.file.proto, values))
+        self._tensors = stored_tensors(self.file.proto)
+        self.changed = frozenset(values)
+
+    def network(self, consequence: str) -> Network | None:
+        """The model cut up at its sites, once for all stages; None with a warning where that can't be."""
+        if self._network is not None or self._network_failed or self.data is None or not self.inventory.sites:
+            return self._network
+        from domino_onnx.reconstruction import Network
+
+        options = self.options
+        try:
+            self._network = Network(
+                self.file,
+                self.inventory,
+                self.data,
+                batch_size=options.batch_size,
+                device=options.device,
+                threads=options.threads,
+                seed=options.seed,
+            )
+        except (DependencyError, ModelError) as error:
+            self.give_up_network(consequence, error)
+        else:
+            for key, reason in self._network.left_out.items():
+                self.warn(f"no statistics of {str(key)!r}: {reason}; its mask goes by magnitude")
+        return self._network
+
+    def give_up_network(self, consequence: str, error: Exception) -> None:
+        """The model can't be run piece by piece: say so, once, and don't try again."""
+        self._network, self._network_failed = None, True
+        self.warn(f"{consequence}: {error}")
+
+    def distillation(self, teacher: Path, consequence: str) -> Distillation | None:
+        """The student and its teacher, once for all stages; None with a warning where that can't be."""
+        if self._distillation is not None:
+            return self._distillation
+        if self.data is None:
+            self.warn(f"no --data: {consequence}")
+            return None
+        with self.stage("bridge"):
+            try:
+                self.open_distillation(teacher)
+            except (DependencyError, ModelError, RecoveryError) as error:
+                self.warn(f"{consequence}: {error}")
+        return self._distillation
+
+    def open_distillation(self, teacher: Path) -> Distillation:
+        """The same, with errors for whoever can't do without."""
+        if self._distillation is not None:
+            return self._distillation
+        if self.data is None:
+            raise RecoveryError("finetuning needs data: give --data")
+        try:
+            from domino_onnx.recovery import open_distillation
+        except ImportError as error:
+            raise DependencyError(f"torch is missing ({error}): pip install 'domino-onnx[recover]'") from None
+        options = self.options
+        self._distillation = open_distillation(
+            self.file, teacher, self.data, device=options.device, threads=options.threads, seed=options.seed
+        )
+        return self._distillation
+
+    def close(self) -> Dataset | None:
+        """Drop all copies of the model, and hand out the data to judge the written file by."""
+        data = self.eval_data
+        if data is None:
+            data = self.data
+            if data is not None and self._distillation is not None:
+                data = data.subset(self._distillation.held_out)
+        self._distillation = self._network = None
+        self._tensors = {}
+        del self.file
+        return data
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Tell the observer, and keep the time and the memory."""
+        if self._observer is not None:
+            self._observer.stage(name)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            peak = peak_rss_bytes()
+            if peak is not None:
+                self.peaks[name] = peak
+
+    def progress(self, done: float, total: float, text: str) -> None:
+        """Tell the observer how far the stage is."""
+        if self._observer is not None:
+            self._observer.progress(done, total, text)
+
+    @property
+    def layer_progress(self) -> Callable[[int, int, str], None]:
+        """`progress` as what walks from layer to layer calls it."""
+        return self.progress
+
+    def warn(self, message: str) -> None:
+        """Something the user should know; each message once."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+            _log.info("%s", message)
+            if self._observer is not None:
+                self._observer.warn(message)
+
+    def _require_cuda(self) -> None:
+        from domino_onnx.calibration import require_cuda
+
+        require_cuda()
+
+    def _observed(self, table: ShapeTable) -> ShapeTable:
+        """Shapes that only a run on the data can tell; what inference found, where it can't be run."""
+        if self.data is None:
+            return table
+        from domino_onnx.calibration import observe_shapes
+
+        try:
+            return observe_shapes(self.file, table, self.data.take(np.arange(self.data.batch_size(1))))
+        except (DependencyError, ModelError) as error:
+            _log.info("shapes stay as inference found them: %s", error)
+            return table
+
+    def _load_data(self, path: Path) -> Dataset:
+        from domino_onnx.calibration import load_data
+
+        return load_data(path, self.file.proto)
+
+
+def peak_rss_bytes() -> int | None:
+    """The most memory this process has had resident; None on systems that don't say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

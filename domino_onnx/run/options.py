@@ -1,0 +1,86 @@
+"""What is wanted of a run, and who listens to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from domino_onnx.graph import Selection
+from domino_onnx.scheme import Budget, NMScheme, SchemePool
+from domino_onnx.search import DominoOptions
+
+if TYPE_CHECKING:
+    from domino_onnx.calibration import Device
+
+__all__ = ["CompressOptions", "Observer", "Solver", "Strategy"]
+
+Strategy = Literal["auto", "sensitivity", "measured-domino", "domino", "erk", "uniform"]
+Solver = Literal["refit", "sparsegpt", "magnitude"]
+
+
+class Observer(Protocol):
+    """Who wants to hear of progress; `compress` and its sisters are silent without one."""
+
+    def stage(self, name: str) -> None:
+        """A stage begins."""
+
+    def progress(self, done: float, total: float, text: str) -> None:
+        """How far the stage is."""
+
+    def warn(self, message: str) -> None:
+        """Something the user should know, that doesn't stop the work."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CompressOptions:
+    """What to do with a model; the command line's options, one by one.
+
+    Attributes
+    ----------
+    budgets
+        What the model must come down to, at most one a measure. Empty with a `plan` or a `scheme`.
+    strategy
+        ``auto`` measures (`sensitivity`) where there are data, and is `domino` without.
+    pool
+        The schemes that sites may get.
+    scheme
+        One for all sites, and the whole pool: `budgets`, `strategy` and `pool` don't count then.
+    solver
+        How masks and weights are found where there are data: `refit` layer by layer in graph order, `sparsegpt` with
+        its own mask and update on the dense network's inputs, or `magnitude` masks alone.
+    permute
+        Permute channels first, where the graph allows it, so that groups can keep more; changes the order of channels
+        in weights, biases and whatever else they pass through.
+    search_with_data
+        Whether `domino` uses gradients where there are data.
+    recover
+        Finetune after pruning, where there are data and torch.
+    """
+
+    budgets: tuple[Budget, ...] = ()
+    strategy: Strategy = "auto"
+    pool: SchemePool = dataclasses.field(default_factory=SchemePool.fixed_m)
+    scheme: NMScheme | None = None
+    solver: Solver = "refit"
+    permute: bool = False
+    domino: DominoOptions = dataclasses.field(default_factory=DominoOptions)
+    selection: Selection = dataclasses.field(default_factory=Selection)
+    input_shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    data: Path | None = None
+    eval_data: Path | None = None
+    search_with_data: bool = True
+    plan: Path | None = None
+    recover: bool = True
+    recover_steps: int = 500
+    recover_lr: float | None = None
+    batch_size: int = 32
+    device: Device = "auto"
+    threads: int = 0
+    seed: int = 0
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.scheme is not None:
+            object.__setattr__(self, "pool", SchemePool.single(self.scheme))

@@ -1,0 +1,175 @@
+"""The last stages: the file is written, compared with the dense one, and everything is put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx._version import __version__
+from domino_onnx.errors import DependencyError, DominoError, ModelError
+from domino_onnx.graph import write_model
+from domino_onnx.report.results import CompressResult, WeightRecord
+from domino_onnx.run.context import Run, peak_rss_bytes
+from domino_onnx.run.planning import Choice
+from domino_onnx.run.solving import Overlaid, Solved
+from domino_onnx.scheme import (
+    Budget,
+    Inventory,
+    Manifest,
+    ManifestEntry,
+    NMScheme,
+    Plan,
+    Site,
+    WeightKey,
+    mask_sha256,
+)
+
+if TYPE_CHECKING:
+    from domino_onnx.evaluate import Evaluation
+    from domino_onnx.recovery import Recovery
+
+__all__ = ["finish"]
+
+
+def finish(
+    run: Run,
+    output: Path,
+    choice: Choice,
+    solved: Solved,
+    recovery: Recovery | None = None,
+    reference: Path | None = None,
+) -> CompressResult:
+    """Write what recovery gave, or else what was solved; compare with `reference` (the model itself); and sum up.
+
+    Raises
+    ------
+    OutputError
+        If the file can't be written.
+    """
+    values = dict(recovery.values) if recovery is not None else None
+    weights = solved.weights if values is None else {key: values[key] for key in solved.weights}
+    biases = solved.biases if values is None else {key: values[key] for key in solved.biases}
+    records = _write(run, output, choice.plan, weights, biases, solved)
+    parity = _compare(run, reference or run.model, output)
+    skipped = [skip for skip in run.inventory.skips if skip.counted]
+    site_zeros, site_params = sum(r.zeros for r in records), sum(r.params for r in records)
+    zeros = site_zeros + sum(skip.zeros for skip in skipped)
+    return CompressResult(
+        model=run.model,
+        output=output,
+        plan=choice.plan,
+        inventory=run.inventory,
+        weights=records,
+        sparsity=zeros / run.inventory.params if run.inventory.params else 0.0,
+        sparsity_sites=site_zeros / site_params if site_params else 0.0,
+        flops_reduction=_flops_reduction(run.inventory, choice.plan),
+        solver=solved.solver,
+        divergence=solved.divergence,
+        prediction=choice.prediction,
+        decisions=choice.decisions,
+        recovery=recovery,
+        parity=parity,
+        seconds=dict(run.seconds),
+        peaks=dict(run.peaks),
+        warnings=tuple(run.warnings),
+        peak_rss_bytes=peak_rss_bytes(),
+    )
+
+
+def _write(
+    run: Run,
+    output: Path,
+    plan: Plan,
+    weights: Mapping[WeightKey, NDArray[np.generic]],
+    biases: Mapping[WeightKey, NDArray[np.generic]],
+    solved: Solved,
+) -> tuple[WeightRecord, ...]:
+    """Write the model with these values and their manifest; what each site got."""
+    records: list[WeightRecord] = []
+    entries: list[ManifestEntry] = []
+    with run.stage("write"):
+        for site in run.inventory.sites:
+            scheme = plan.schemes.get(site.key, site.schemes[0])
+            values = weights.get(site.key)
+            zeros = site.zeros if values is None else values.size - int(np.count_nonzero(values))
+            if values is not None:
+                entries.append(_entry(site, scheme, values))
+            records.append(_record(site, scheme, zeros, solved.errors.get(site.key)))
+        manifest = Manifest(
+            tool=f"domino-onnx {__version__}",
+            source_sha256=plan.source_sha256 or run.file.sha256,
+            strategy=plan.strategy,
+            budgets=plan.budgets,
+            target="generic",
+            seed=plan.seed,
+            entries=tuple(entries),
+            also_changed=_also_changed(run, weights, biases),
+        )
+        write_model(run.file, Overlaid(weights, biases), manifest, output, force=run.options.force)
+    return tuple(records)
+
+
+def _also_changed(
+    run: Run, weights: Mapping[WeightKey, NDArray[np.generic]], biases: Mapping[WeightKey, NDArray[np.generic]]
+) -> tuple[WeightKey, ...]:
+    """Biases that were refitted, and whatever a permutation moved besides the pruned weights; in order of names."""
+    return tuple(sorted((run.changed | biases.keys()) - set(weights), key=str))
+
+
+def _compare(run: Run, reference: Path, output: Path) -> Evaluation | None:
+    """Compare the written file with the dense one; a warning if ONNX Runtime can't run them."""
+    from domino_onnx.calibration import input_specs
+    from domino_onnx.evaluate import evaluate_models
+
+    options = run.options
+    with run.stage("evaluate"):
+        try:
+            specs = input_specs(run.file.proto)
+            data = run.close()  # the written model is on disk: its copies in memory make room for ONNX Runtime's
+            return evaluate_models(
+                reference,
+                output,
+                data,
+                specs=specs,
+                shapes=run.shapes,
+                device=options.device,
+                threads=options.threads,
+                batch_size=options.batch_size,
+                seed=options.seed,
+            )
+        except (DependencyError, ModelError) as error:
+            run.warn(f"the written file was not compared with the dense one: {error}")
+        except DominoError as error:
+            run.warn(f"the written file was not run: {error}")
+    return None
+
+
+def _record(site: Site, scheme: NMScheme, zeros: int, error: float | None) -> WeightRecord:
+    return WeightRecord(
+        name=site.name,
+        weight=site.key.name,
+        scope=site.key.scope,
+        op=site.op,
+        shape=site.layout.shape,
+        scheme=scheme,
+        params=site.params,
+        zeros=zeros,
+        macs=site.macs,
+        error=error,
+    )
+
+
+def _entry(site: Site, scheme: NMScheme, values: NDArray[np.generic]) -> ManifestEntry:
+    kept = values != 0
+    zeros = kept.size - int(np.count_nonzero(kept))
+    return ManifestEntry(key=site.key, layout=site.layout, scheme=scheme, zeros=zeros, mask_sha256=mask_sha256(kept))
+
+
+def _flops_reduction(inventory: Inventory, plan: Plan) -> float | None:
+    if not inventory.macs:
+        return None
+    return Budget(measure="flops", reduction=0.0).achieved(inventory, plan.schemes)
