@@ -210,5 +210,5 @@ def _clipped(
         change = aim - total
         mean = y[block] + change.mean(axis=0, dtype=np.float64)
         target = problem.target + (change.T @ features).astype(np.float64) / len(features)
-        weights = problem.retargeted(target, weights).refit(mask)
+        weights = problem.retargeted(target, weights).refit(mask, weights)
     return weights, mean

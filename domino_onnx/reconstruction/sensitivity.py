@@ -73,8 +73,10 @@ def measure_sensitivity(
     Raises
     ------
     ModelError
-        If the model can't be run piece by piece, or has no floating-point output.
+        If the model can't be run piece by piece, has no floating-point output, or data reach none of its sites.
     """
+    if not network.stops:
+        raise ModelError("no input of the model reaches a weight that a loss could be measured for")
     return _Sensitivity(network, options or SensitivityOptions()).table(inventory, load, progress)
 
 
@@ -191,7 +193,8 @@ class _Sensitivity:
         square = weight.astype(np.float64) ** 2
         total = float(square.sum()) or 1.0
         lost = (1 - float(square[magnitude_mask(weight, site.layout, scheme)].sum()) / total for scheme in site.schemes)
-        return tuple(price * max(share, 0.0) for share in lost)
+        never_falling = np.maximum.accumulate([price * max(share, 0.0) for share in lost])
+        return tuple(float(loss) for loss in never_falling)
 
 
 def _interpolated(

@@ -14,8 +14,11 @@ _Matrix = NDArray[np.float64]
 _Mask = NDArray[np.bool_]
 _CHUNK = 1 << 24  # elements of the stacked systems that are solved in one go
 _MAX_CG_STEPS = 200
-_CG_TOLERANCE = 1e-6
-_CG_PRICE = 60  # steps that conjugate gradients usually take, for the choice between the two
+_CG_TOLERANCE = 1e-5
+_CG_STEPS, _CG_STEPS_FROM_NEAR = 60, 25
+"""What conjugate gradients usually take, for the choice between the two."""
+_DIRECT_PRICE = 4
+"""How many times longer small systems take for each operation than the large products of conjugate gradients."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,16 +90,23 @@ class Quadratic:
         """(rows, features): half the negative gradient; zero on a refitted support."""
         return self.pull - weights @ self.damped
 
-    def refit(self, mask: _Mask) -> _Matrix:
+    def refit(self, mask: _Mask, near: _Matrix | None = None) -> _Matrix:
         """(rows, features): the least-squares weights on each row's support, zero elsewhere.
 
         Each row solves the normal equations on its own support: directly where supports are small, by conjugate
         gradients on all rows together where they are large.
+
+        Parameters
+        ----------
+        near
+            Weights that the result is expected to be close to, from where fewer steps lead to it.
         """
         kept = int(mask.sum(axis=1).max(initial=0))
-        direct = kept**3 * len(mask) * 2 / 3
-        iterative = _CG_PRICE * 2.0 * mask.size * mask.shape[1]
-        return self._direct(mask) if direct <= iterative else self._conjugate_gradients(mask)
+        direct = _DIRECT_PRICE * kept**3 * len(mask) * 2 / 3
+        iterative = (_CG_STEPS if near is None else _CG_STEPS_FROM_NEAR) * 2.0 * mask.size * mask.shape[1]
+        if direct <= iterative:
+            return self._direct(mask)
+        return self._conjugate_gradients(mask, self.anchor if near is None else near)
 
     def removal_costs(self, mask: _Mask, weights: _Matrix) -> _Matrix:
         """(rows, features): how much the objective grows if one kept weight goes and the others of its row adapt.
@@ -118,10 +128,10 @@ class Quadratic:
             np.put_along_axis(weights[rows], support, np.linalg.solve(systems, sides[..., None])[..., 0], 1)
         return weights
 
-    def _conjugate_gradients(self, mask: _Mask) -> _Matrix:
+    def _conjugate_gradients(self, mask: _Mask, near: _Matrix) -> _Matrix:
         """Preconditioned with the diagonal; all rows step together, each with its own length."""
         inverse = mask / np.diagonal(self.damped)
-        weights = np.where(mask, self.anchor, 0.0)
+        weights = np.where(mask, near, 0.0)
         residual = np.where(mask, self.pull - weights @ self.damped, 0.0)
         scaled = residual * inverse
         direction = scaled

@@ -102,13 +102,16 @@ def test_the_second_order_is_better_than_magnitudes(scheme: NMScheme) -> None:
 
 
 def test_without_correlations_all_criteria_are_magnitude() -> None:
+    """But for admm, which may stop between two weights that are nearly the same."""
     anchor = np.random.default_rng(3).standard_normal((6, 256))
     problem = Quadratic(np.eye(256), anchor.copy(), anchor, 0.01)
     for scheme in (NMScheme(2, 4), NMScheme(1, 16)):
         expected = largest_of_groups(np.abs(anchor), scheme)
-        for criterion in CRITERIA:
+        for criterion in CRITERIA[:3]:
             np.testing.assert_array_equal(choose_mask(problem, scheme, criterion), expected)
         np.testing.assert_array_equal(swap(problem, expected, scheme)[0], expected)
+        assert error(problem, admm_mask(problem, scheme)).sum() < 1.005 * error(problem, expected).sum()
+        np.testing.assert_array_equal(swap(problem, admm_mask(problem, scheme), scheme)[0], expected)
 
 
 def test_the_saliencies() -> None:
@@ -169,7 +172,6 @@ def test_how_near_the_best_of_all_masks(scheme: NMScheme, features: int) -> None
         errors["magnitude"] += float(error(problem, choose_mask(problem, scheme, "magnitude")).sum())
         errors["admm"] += float(error(problem, mask).sum())
         errors["swapped"] += float(error(problem, swap(problem, mask, scheme)[0]).sum())
-    print(scheme, {name: round(value / errors["best"], 3) for name, value in errors.items()})
     assert errors["admm"] < 1.5 * errors["best"]
     assert errors["swapped"] < 1.2 * errors["best"]
     assert errors["swapped"] <= errors["admm"]
