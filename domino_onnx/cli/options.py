@@ -238,6 +238,14 @@ solver_options = _stacked(
         "does, or by magnitude alone.",
     ),
     click.option(
+        "--saliency",
+        type=click.Choice(["admm", "obs", "activation", "magnitude"]),
+        default="admm",
+        show_default=True,
+        help="What decides which weights of a group stay when they are refitted: all groups settled together, one "
+        "after another, each weight by its input's size, or by itself.",
+    ),
+    click.option(
         "--permute/--no-permute",
         default=False,
         show_default=True,

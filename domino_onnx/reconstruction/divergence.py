@@ -33,7 +33,11 @@ class OutputDivergence:
         self._kinds: dict[str, _Kind] = {
             name: _kind(output) for name, output in first.items() if output.dtype.kind == "f" and output.size
         }
-        self._scales = {name: _variance([batch[name] for batch in reference]) for name in self._kinds}
+        self._scales = {
+            name: _variance([batch[name] for batch in reference])
+            for name, kind in self._kinds.items()
+            if kind == "values"
+        }
 
     @property
     def is_kl(self) -> bool:
@@ -78,7 +82,7 @@ class OutputDivergence:
         with np.errstate(all="ignore"):
             if kind == "values":
                 difference = expected.astype(np.float64) - got.astype(np.float64)
-                return float(np.sum(difference**2)) / self._scales[name], rows
+                return float(np.sum(difference**2, where=np.isfinite(expected))) / self._scales[name], rows
             log_p, log_q = _log_probabilities(expected, kind), _log_probabilities(got, kind)
             terms = np.exp(log_p) * (log_p - log_q)
             return float(np.sum(terms, where=np.isnan(log_p) | (log_p > -np.inf))), rows  # 0 log 0 is 0
@@ -93,9 +97,12 @@ def _kind(output: NDArray[Any]) -> _Kind:
 
 
 def _variance(parts: Sequence[NDArray[Any]]) -> float:
-    count = sum(part.size for part in parts)
-    mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / max(count, 1)
-    return sum(float(np.sum((part.astype(np.float64) - mean) ** 2)) for part in parts) / max(count, 1) + _TINY
+    """Over everything that is finite; a trifle more, so that it can be divided by."""
+    finite = [part[np.isfinite(part)].astype(np.float64) for part in parts]
+    count = max(sum(part.size for part in finite), 1)
+    mean = sum(float(part.sum()) for part in finite) / count
+    squares = sum(float(np.sum((part - mean) ** 2)) for part in finite)
+    return float(squares / count) + _TINY
 
 
 def _log_probabilities(scores: NDArray[Any], kind: _Kind) -> NDArray[np.float64]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +22,7 @@ __all__ = ["Layer", "Network", "Stop"]
 _POSITIONS_PER_FEATURE = 32
 _MIN_POSITIONS = 16_384
 _MAX_POSITIONS = 65_536
+_MEMORY_SHARE = 0.4
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +144,31 @@ class Network:
         self._outputs = [output.name for output in file.proto.graph.output]
 
     def begin(self) -> list[Live]:
-        """The live activations of every batch ahead of the first stop."""
-        batches = self._data.batches(self._batch_size)
+        """The live activations of every batch ahead of the first stop: of as many as memory allows."""
+        batches = itertools.islice(self._data.batches(self._batch_size), self.affordable)
         return [self._walk.release(0, self._walk.run(0, batch, {}, self.dense)) for batch in batches]
+
+    @functools.cached_property
+    def batches(self) -> int:
+        """How many batches the data have."""
+        return sum(1 for _ in self._data.batches(self._batch_size))
+
+    @functools.cached_property
+    def affordable(self) -> int:
+        """How many batches can be carried through the dense and the pruned network at once.
+
+        Two copies of what is live at the fullest stop, of each batch, may take 40 % of the machine's memory.
+        """
+        memory = _physical_memory()
+        if memory is None:
+            return self.batches
+        first = next(self._data.batches(self._batch_size))
+        live = self._walk.release(0, self._walk.run(0, first, {}, self.dense))
+        most = _size(live)
+        for stop in self.stops:
+            live, _ = self.pass_stop(stop, live)
+            most = max(most, _size(live))
+        return max(1, min(self.batches, int(_MEMORY_SHARE * memory / (2 * most + 1))))
 
     def pass_stop(self, stop: Stop, live: Live, changed: Values | None = None) -> tuple[Live, Live]:
         """Run from one stop to the next: what is live then, and all that was made, the stop's own output with it."""
@@ -171,6 +197,18 @@ class Network:
             return np.arange(count)
         generator = np.random.default_rng([self._seed, stop.segment, batch, count])
         return np.sort(generator.choice(count, take, replace=False))
+
+
+def _size(live: Live) -> int:
+    return sum(value.nbytes for value in live.values())
+
+
+def _physical_memory() -> int | None:
+    """Bytes; None on systems that don't say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def _layer(site: Site, uses: Sequence[LinearUse], views: tuple[LinearView, ...], dense: Values) -> Layer:

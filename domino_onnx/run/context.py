@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from domino_onnx.errors import DependencyError, ModelError, RecoveryError
 from domino_onnx.graph import ShapeTable, infer_shapes, read_model, replaced, stored_tensors, take_inventory
@@ -102,7 +103,7 @@ class Run:
 
         options = self.options
         try:
-            self._network = Network(
+            network = Network(
                 self.file,
                 self.inventory,
                 self.data,
@@ -111,12 +112,20 @@ class Run:
                 threads=options.threads,
                 seed=options.seed,
             )
+            self._warn_of_limits(network)
         except (DependencyError, ModelError) as error:
             self.give_up_network(consequence, error)
         else:
-            for key, reason in self._network.left_out.items():
-                self.warn(f"no statistics of {str(key)!r}: {reason}; its mask goes by magnitude")
+            self._network = network
         return self._network
+
+    def _warn_of_limits(self, network: Network) -> None:
+        """What a network can't do; ModelError if it can't even be run."""
+        for key, reason in network.left_out.items():
+            self.warn(f"no statistics of {str(key)!r}: {reason}; its mask goes by magnitude")
+        if network.affordable < network.batches:
+            share = network.affordable / network.batches
+            self.warn(f"memory allows {share:.0%} of the data at a time: the refit learns from that part")
 
     def give_up_network(self, consequence: str, error: Exception) -> None:
         """The model can't be run piece by piece: say so, once, and don't try again."""
@@ -172,7 +181,8 @@ class Run:
             self._observer.stage(name)
         start = time.perf_counter()
         try:
-            yield
+            with threadpool_limits(limits=self.options.threads or None):  # numpy's BLAS; the others are told apart
+                yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
             peak = peak_rss_bytes()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from domino_onnx.graph import Selection
 from domino_onnx.scheme import Budget, NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
+from domino_onnx.solve import Criterion
 
 if TYPE_CHECKING:
     from domino_onnx.calibration import Device
@@ -50,6 +51,8 @@ class CompressOptions:
     solver
         How masks and weights are found where there are data: `refit` layer by layer in graph order, `sparsegpt` with
         its own mask and update on the dense network's inputs, or `magnitude` masks alone.
+    saliency
+        What decides which weights of a group stay when they are refitted (`domino_onnx.solve.choose_mask`).
     permute
         Permute channels first, where the graph allows it, so that groups can keep more; changes the order of channels
         in weights, biases and whatever else they pass through.
@@ -64,6 +67,7 @@ class CompressOptions:
     pool: SchemePool = dataclasses.field(default_factory=SchemePool.fixed_m)
     scheme: NMScheme | None = None
     solver: Solver = "refit"
+    saliency: Criterion = "admm"
     permute: bool = False
     domino: DominoOptions = dataclasses.field(default_factory=DominoOptions)
     selection: Selection = dataclasses.field(default_factory=Selection)

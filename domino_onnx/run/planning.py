@@ -121,14 +121,15 @@ def _strategy(run: Run) -> Strategy:
 
 def _measured(run: Run) -> LossTable | None:
     """The loss of every scheme of every site; None with a warning where the model can't be run piece by piece."""
-    from domino_onnx.reconstruction import measure_sensitivity
+    from domino_onnx.reconstruction import SensitivityOptions, measure_sensitivity
 
     consequence = "losses can't be measured, so the schemes are chosen by domino"
     network: Network | None = run.network(consequence)
     if network is None or not network.layers:
         return None
     try:
-        return measure_sensitivity(network, run.inventory, run.load, progress=run.layer_progress)
+        options = SensitivityOptions(criterion=run.options.saliency)
+        return measure_sensitivity(network, run.inventory, run.load, options, run.layer_progress)
     except ModelError as error:
         run.give_up_network(consequence, error)
         return None

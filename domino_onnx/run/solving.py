@@ -77,7 +77,7 @@ def _on_data(run: Run, network: Network, plan: Plan, plain: Solved) -> Solved:
     if run.options.solver == "sparsegpt":
         updated = prune_like_sparsegpt(network, plan.schemes, run.layer_progress)
         return Solved(weights=Overlaid(plain.weights, updated), solver="sparsegpt")
-    found = reconstruct(network, plan.schemes, progress=run.layer_progress)
+    found = reconstruct(network, plan.schemes, run.options.saliency, run.layer_progress)
     refitted = {key: value for key, value in found.values.items() if key in plain.weights}
     return Solved(
         weights=Overlaid(plain.weights, refitted),
