@@ -12,12 +12,12 @@ from domino_onnx.bridge.functions import callee, check_expansion, functions_of
 from domino_onnx.bridge.missing import label, missing_operators
 from domino_onnx.bridge.ops import OPERATORS
 from domino_onnx.bridge.opsets import canonical, imports, opset_of
-from domino_onnx.bridge.order import describe, sorted_positions
 from domino_onnx.bridge.program import ABSENT, Block, Program, Step, Values, run, schedule
 from domino_onnx.bridge.registry import Operator, find
 from domino_onnx.bridge.straight_through import with_straight_through
 from domino_onnx.bridge.values import WEIGHT_TYPES, Load, dense_tensor, tensor_of
 from domino_onnx.errors import ModelError, UnsupportedOperatorError
+from domino_onnx.graph.order import describe, execution_order
 from domino_onnx.scheme.key import WeightKey
 
 __all__ = ["compile_model"]
@@ -120,7 +120,7 @@ class _Compiler:
 
     def _steps(self, nodes: Sequence[onnx.NodeProto], scope: _Scope) -> Iterator[Step]:
         """Compile nodes in the order of evaluation; a constant becomes a tensor, a call its body's steps."""
-        for position in sorted_positions(nodes):
+        for position in execution_order(nodes):
             node = nodes[position]
             function = callee(node, self.functions)
             if function is not None:

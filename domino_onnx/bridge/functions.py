@@ -8,8 +8,9 @@ from types import MappingProxyType
 import onnx
 
 from domino_onnx.bridge.opsets import canonical
-from domino_onnx.bridge.order import describe, subgraphs
 from domino_onnx.errors import ModelError
+from domino_onnx.graph.order import describe
+from domino_onnx.graph.walk import subgraphs
 
 __all__ = ["EXPANSION_LIMIT", "FunctionKey", "FunctionTable", "callee", "check_expansion", "functions_of"]
 

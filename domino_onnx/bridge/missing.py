@@ -9,8 +9,8 @@ import onnx
 from domino_onnx.bridge.functions import FunctionKey, callee, functions_of
 from domino_onnx.bridge.ops import OPERATORS
 from domino_onnx.bridge.opsets import canonical, imports, opset_of
-from domino_onnx.bridge.order import subgraphs
 from domino_onnx.bridge.registry import find, objection
+from domino_onnx.graph.walk import subgraphs
 
 __all__ = ["LATEST_OPSET", "label", "missing_operators"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from onnx import TypeProto, helper
 
@@ -66,10 +67,13 @@ class Walk:
         self._threads = threads
         self._sessions: dict[tuple[int, bool], Session] = {}
         self._inputs = {value.name: value.type for value in file.proto.graph.input}
+        self._read_later = {name for segment in self._segments for name in segment.inputs}
         self.count = len(self._segments)
 
     def run(self, index: int, live: Live, changed: Values, dense: Values) -> Live:
         """Run one segment on a batch: what is live after it, and what was `wanted` of it.
+
+        Outputs of the model that aren't tensors (scikit-learn's ZipMap makes such) are left out.
 
         Parameters
         ----------
@@ -93,7 +97,7 @@ class Walk:
             made = self._session(index, fed, inputs).run(inputs)
         else:
             made = {}
-        return {**live, **made}
+        return {**live, **{name: value for name, value in made.items() if isinstance(value, np.ndarray)}}
 
     def release(self, index: int, live: Live) -> Live:
         """`live` without what nothing reads after segment `index`."""
@@ -112,7 +116,7 @@ class Walk:
         model = self._segments[index].model(self._file, types, fed)
         session = Session(model.SerializeToString(), device=self._device, threads=self._threads, sleeps=True)
         for name, kind in session.output_types.items():
-            if kind not in _NUMBERS:
+            if kind not in _NUMBERS and name in self._read_later:
                 raise ModelError(f"the model can't be run piece by piece: {name!r} is a {kind}")
         self._sessions[index, bool(fed)] = session
         return session

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from onnx import GraphProto, NodeProto
 
 from domino_onnx.errors import ModelError
 from domino_onnx.graph.walk import subgraphs
 
-__all__ = ["captured", "constant_nodes", "execution_order", "names_read", "stored_names"]
+__all__ = ["captured", "constant_nodes", "describe", "execution_order", "names_read", "stored_names"]
 
 _RANDOM = frozenset(
     {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -39,15 +39,22 @@ def stored_names(graph: GraphProto) -> set[str]:
     return {tensor.name for tensor in graph.initializer} | {tensor.values.name for tensor in graph.sparse_initializer}
 
 
+def describe(node: NodeProto) -> str:
+    """Name a node for a message: its own name or, without one, its first output."""
+    domain = f"{node.domain}::" if node.domain else ""
+    name = node.name or next((output for output in node.output if output), "")
+    return f"node {name!r} ({domain}{node.op_type})"
+
+
 def execution_order(nodes: Sequence[NodeProto]) -> list[int]:
     """Positions of nodes, each behind those that it reads from; a sorted graph's own order otherwise.
 
     Raises
     ------
     ModelError
-        If the nodes read from each other in a circle.
+        For a tensor that two nodes make, and for a cycle.
     """
-    made_by = {name: position for position, node in enumerate(nodes) for name in node.output if name}
+    made_by = _makers(nodes)
     sources = [{made_by[name] for name in names_read(node) if name in made_by} for node in nodes]
     readers: list[list[int]] = [[] for _ in nodes]
     for position, behind in enumerate(sources):
@@ -64,7 +71,7 @@ def execution_order(nodes: Sequence[NodeProto]) -> list[int]:
             if not waiting[reader]:
                 heapq.heappush(ready, reader)
     if len(order) < len(nodes):
-        raise ModelError("the graph's nodes read from each other in a circle")
+        raise _cycle(nodes, [position for position, count in enumerate(waiting) if count], made_by)
     return order
 
 
@@ -77,3 +84,18 @@ def constant_nodes(nodes: Sequence[NodeProto], stored: set[str]) -> set[int]:
             constant.add(index)
             known.update(node.output)
     return constant
+
+
+def _makers(nodes: Sequence[NodeProto]) -> dict[str, int]:
+    makers: dict[str, int] = {}
+    for position, node in enumerate(nodes):
+        for name in node.output:
+            if name and makers.setdefault(name, position) != position:
+                raise ModelError(f"{describe(node)} makes {name!r}, which another node makes already")
+    return makers
+
+
+def _cycle(nodes: Sequence[NodeProto], stuck: list[int], made_by: Mapping[str, int]) -> ModelError:
+    node, members = nodes[stuck[0]], set(stuck)
+    tensor = next(name for name in sorted(names_read(node)) if made_by.get(name) in members)
+    return ModelError(f"the graph has a cycle: {describe(node)} reads {tensor!r}, which depends on that node's output")

@@ -12,7 +12,7 @@ from domino_onnx.calibration import Moments
 from domino_onnx.reconstruction.network import Layer, Network
 from domino_onnx.reconstruction.problem import dense_problems
 from domino_onnx.scheme import NMScheme, WeightKey
-from domino_onnx.solve import sparsegpt
+from domino_onnx.solve import one_blas_thread, sparsegpt
 
 __all__ = ["dense_moments", "prune_like_sparsegpt"]
 
@@ -38,6 +38,7 @@ def dense_moments(
     return moments
 
 
+@one_blas_thread
 def prune_like_sparsegpt(
     network: Network,
     schemes: Mapping[WeightKey, NMScheme],

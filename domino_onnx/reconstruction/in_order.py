@@ -20,7 +20,7 @@ from domino_onnx.reconstruction.divergence import OutputDivergence
 from domino_onnx.reconstruction.network import Layer, Network, Stop
 from domino_onnx.reconstruction.problem import Gathered, Sample, Solution, dense_problems, prune_dense, prune_wanted
 from domino_onnx.scheme import NMScheme, WeightKey
-from domino_onnx.solve import Criterion
+from domino_onnx.solve import Criterion, one_blas_thread
 
 __all__ = ["Reconstruction", "reconstruct"]
 
@@ -48,6 +48,7 @@ class Reconstruction:
     divergence: float
 
 
+@one_blas_thread
 def reconstruct(
     network: Network,
     schemes: Mapping[WeightKey, NMScheme],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.calibration import Dataset, Device, LinearView, Live, Values, Walk
-from domino_onnx.errors import ModelError
 from domino_onnx.graph import LinearUse, OnnxFile, linear_uses, stored_tensors
 from domino_onnx.scheme import Inventory, Site, WeightKey
 
@@ -144,8 +142,9 @@ class Network:
         self._outputs = [output.name for output in file.proto.graph.output]
 
     def begin(self) -> list[Live]:
-        """The live activations of every batch ahead of the first stop: of as many as memory allows."""
-        batches = itertools.islice(self._data.batches(self._batch_size), self.affordable)
+        """Live activations ahead of the first stop: of as many batches, all over the data, as memory allows."""
+        chosen = {place * self.batches // self.affordable for place in range(self.affordable)}
+        batches = (batch for place, batch in enumerate(self._data.batches(self._batch_size)) if place in chosen)
         return [self._walk.release(0, self._walk.run(0, batch, {}, self.dense)) for batch in batches]
 
     @functools.cached_property
@@ -219,11 +218,6 @@ def _layer(site: Site, uses: Sequence[LinearUse], views: tuple[LinearView, ...],
 
 
 def _narrow(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:
-    """`values` in a stored dtype; ModelError where they don't fit into it."""
-    if dtype == "bfloat16":
-        raise ModelError("bfloat16 weights can't be refitted: ONNX Runtime doesn't hand out bfloat16 activations")
-    with np.errstate(over="ignore"):
-        narrow = values.astype(dtype)
-    if not np.isfinite(narrow).all():
-        raise ModelError(f"refitted values don't fit into {dtype}")
-    return narrow
+    """`values` in a stored dtype; what is beyond its range becomes its largest number."""
+    largest = float(np.finfo(dtype).max)
+    return np.clip(values, -largest, largest).astype(dtype)

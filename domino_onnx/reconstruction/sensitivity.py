@@ -23,7 +23,7 @@ from domino_onnx.reconstruction.network import Network, Stop
 from domino_onnx.reconstruction.problem import Solution, dense_problems, estimate_error, prune_dense
 from domino_onnx.scheme import Inventory, NMScheme, Site, WeightKey
 from domino_onnx.search import LossTable
-from domino_onnx.solve import Criterion, magnitude_mask
+from domino_onnx.solve import Criterion, magnitude_mask, one_blas_thread
 
 __all__ = ["SensitivityOptions", "measure_sensitivity"]
 
@@ -54,6 +54,7 @@ class SensitivityOptions:
     criterion: Criterion = "admm"
 
 
+@one_blas_thread
 def measure_sensitivity(
     network: Network,
     inventory: Inventory,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from domino_onnx.errors import DependencyError, ModelError, RecoveryError
 from domino_onnx.graph import ShapeTable, infer_shapes, read_model, replaced, stored_tensors, take_inventory
@@ -181,8 +180,7 @@ class Run:
             self._observer.stage(name)
         start = time.perf_counter()
         try:
-            with threadpool_limits(limits=self.options.threads or None):  # numpy's BLAS; the others are told apart
-                yield
+            yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
             peak = peak_rss_bytes()

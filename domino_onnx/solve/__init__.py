@@ -1,5 +1,6 @@
 """Masks and weights of every site under its scheme."""
 
+from domino_onnx.solve.blas import one_blas_thread
 from domino_onnx.solve.mask import keep_largest, magnitude_mask, obeys
 from domino_onnx.solve.permute import PermutationConsumer, find_permutation, kept_saliency
 from domino_onnx.solve.prune import PrunedWeights
@@ -17,6 +18,7 @@ __all__ = [
     "kept_saliency",
     "magnitude_mask",
     "obeys",
+    "one_blas_thread",
     "sparsegpt",
     "swap",
 ]

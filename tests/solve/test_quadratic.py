@@ -65,17 +65,23 @@ def test_no_mask_at_all_is_the_dense_solution() -> None:
 def test_directly_or_by_conjugate_gradients(kept: int, damping: float) -> None:
     problem = problem_of(*drawn(64, 20, 400), damping)
     mask = masks(20, 64, kept)
-    direct, iterative = problem._direct(mask), problem._conjugate_gradients(mask)
-    np.testing.assert_allclose(iterative, direct, rtol=1e-3, atol=1e-4 * np.abs(direct).max())
-    np.testing.assert_allclose(problem.loss(iterative), problem.loss(direct), rtol=1e-7)
-    assert not iterative[~mask].any()
+    direct = problem._direct(mask)
+    for near in (problem.anchor, np.zeros_like(direct), direct + 0.01):
+        iterative = problem._conjugate_gradients(mask, near)
+        np.testing.assert_allclose(iterative, direct, rtol=1e-3, atol=1e-3 * np.abs(direct).max())
+        np.testing.assert_allclose(problem.loss(iterative), problem.loss(direct), rtol=1e-6)
+        assert not iterative[~mask].any()
 
 
 def test_large_supports_are_solved_too() -> None:
     """Where the choice falls on conjugate gradients by itself."""
     problem = problem_of(*drawn(600, 3, 900), 0.01)
     mask = masks(3, 600, 550)
-    np.testing.assert_allclose(problem.refit(mask), problem._direct(mask), rtol=1e-2, atol=1e-4)
+    direct = problem._direct(mask)
+    for weights in (problem.refit(mask), problem.refit(mask, direct)):
+        np.testing.assert_allclose(weights, direct, rtol=1e-2, atol=1e-3)
+        np.testing.assert_allclose(problem.loss(weights), problem.loss(direct), rtol=1e-6)
+    assert (problem.refit(mask, direct) == direct).all()  # nothing is left to do from there
 
 
 def test_rows_that_are_no_matter_do_not_disturb_conjugate_gradients() -> None:
@@ -83,7 +89,7 @@ def test_rows_that_are_no_matter_do_not_disturb_conjugate_gradients() -> None:
     anchor[0], y[:, 0] = 0, 0
     problem = problem_of(x, y, anchor, 0.01)
     mask = masks(4, 64, 32)
-    weights = problem._conjugate_gradients(mask)
+    weights = problem._conjugate_gradients(mask, problem.anchor)
     assert np.isfinite(weights).all()
     assert not weights[0].any()
 

@@ -1,0 +1,153 @@
+"""With data: losses measured, weights refitted, channels permuted; each seen from outside, through ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from domino_onnx import Budget, CompressOptions, apply, compress, search, verify
+from domino_onnx.errors import DataError
+
+BUDGET = Budget(measure="params", reduction=0.875)
+
+
+def options(samples: Path, **given: Any) -> CompressOptions:
+    settings = {"budgets": (BUDGET,), "data": samples / "digits_calibration.npz", "recover": False, "threads": 1}
+    return CompressOptions(**{**settings, **given})
+
+
+def stored(path: Path) -> dict[str, Any]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+
+
+@pytest.fixture(scope="module")
+def refitted(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    output = tmp_path_factory.mktemp("out") / "sparse.onnx"
+    given = options(samples, eval_data=samples / "digits_evaluation.npz")
+    return compress(samples / "digits_resnet.onnx", output, given)
+
+
+def test_a_refit_keeps_the_accuracy_without_any_training(refitted: Any) -> None:
+    assert (refitted.plan.strategy, refitted.solver, refitted.recovery) == ("sensitivity", "refit", None)
+    comparison = refitted.parity.comparison
+    assert comparison.top1_reference - comparison.top1_candidate < 0.02, "magnitude masks lose over 0.3 here"
+
+
+def test_only_what_the_manifest_names_has_changed(refitted: Any, samples: Path) -> None:
+    before, after = stored(samples / "digits_resnet.onnx"), stored(refitted.output)
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    metadata = {entry.key: entry.value for entry in onnx.load(refitted.output).metadata_props}
+    manifest = json.loads(metadata["domino_onnx.manifest"])
+    biases = {entry["name"] for entry in manifest["also_changed"]}
+    assert changed <= {entry["name"] for entry in manifest["weights"]} | biases
+    assert biases
+    assert all(before[name].ndim == 1 for name in biases)
+    assert verify(refitted.output).holds
+
+
+def test_the_prediction_is_near_what_came_out(refitted: Any) -> None:
+    assert refitted.prediction.measure == "KL"
+    assert 0 < refitted.prediction.loss < 1
+    assert refitted.divergence < 3 * refitted.prediction.loss
+    errors = [record.error for record in refitted.weights if record.scheme.n < record.scheme.m]
+    assert all(0 <= error < 1 for error in errors)
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "measured-domino"])
+def test_the_exact_choice_costs_no_more_than_others(strategy: Any, refitted: Any, samples: Path) -> None:
+    other = search(samples / "digits_resnet.onnx", options(samples, strategy=strategy))
+    inventory = other.inventory
+    assert BUDGET.is_met(inventory, other.plan.schemes)
+    if other.prediction is not None:
+        assert refitted.prediction.loss <= other.prediction.loss * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("solver", ["magnitude", "sparsegpt", "refit"])
+def test_apply_refits_a_plan_where_there_are_data(solver: Any, refitted: Any, samples: Path, tmp_path: Path) -> None:
+    given = options(samples, solver=solver, eval_data=samples / "digits_evaluation.npz")
+    result = apply(samples / "digits_resnet.onnx", refitted.plan, tmp_path / "out.onnx", given)
+    assert result.solver == solver
+    assert result.plan.schemes == refitted.plan.schemes
+    kl = result.parity.comparison.kl
+    if solver == "refit":
+        assert kl == pytest.approx(refitted.parity.comparison.kl)
+    else:
+        assert kl > refitted.parity.comparison.kl
+    assert verify(tmp_path / "out.onnx").holds
+
+
+def test_permuted_channels_compute_the_same_until_they_are_pruned(samples: Path, tmp_path: Path) -> None:
+    """At a budget of nothing only the order of channels can differ."""
+    source, output = samples / "digits_resnet.onnx", tmp_path / "out.onnx"
+    nothing = (Budget(measure="params", reduction=0.0),)
+    given = options(samples, budgets=nothing, permute=True, eval_data=samples / "digits_evaluation.npz")
+    result = compress(source, output, given)
+    before, after = stored(source), stored(output)
+    moved = [name for name in before if not np.array_equal(before[name], after[name])]
+    assert moved
+    for name in moved:
+        np.testing.assert_array_equal(np.sort(before[name], axis=None), np.sort(after[name], axis=None))
+    assert result.parity.comparison.agreement == 1.0
+    assert result.parity.comparison.max_abs < 1e-3
+
+
+def test_a_permuted_model_is_pruned_and_named_in_full(samples: Path, tmp_path: Path) -> None:
+    source, output = samples / "digits_resnet.onnx", tmp_path / "out.onnx"
+    result = compress(source, output, options(samples, permute=True, eval_data=samples / "digits_evaluation.npz"))
+    before, after = stored(source), stored(output)
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    manifest = verify(output).manifest
+    assert manifest is not None
+    named = {entry.key.name for entry in manifest.entries} | {key.name for key in manifest.also_changed}
+    assert changed <= named
+    assert result.parity.comparison.top1_candidate > 0.97
+    assert verify(output).holds
+
+
+def test_the_same_seed_gives_the_same_refit(samples: Path, tmp_path: Path) -> None:
+    for name in ("a.onnx", "b.onnx"):
+        compress(samples / "digits_transformer.onnx", tmp_path / name, options(samples, seed=3))
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_a_budget_that_hurts_is_announced_with_a_gentler_one(samples: Path) -> None:
+    harsh = (Budget(measure="params", reduction=0.93),)
+    result = search(samples / "digits_transformer.onnx", options(samples, budgets=harsh))
+    assert result.prediction is not None
+    warned = [warning for warning in result.warnings if "is expected to change" in warning]
+    assert bool(warned) == (result.prediction.agreement < 0.9)
+    if warned:
+        assert "--sparsity 0." in warned[0]
+
+
+def test_measuring_without_data_is_refused(samples: Path) -> None:
+    with pytest.raises(DataError, match="--data"):
+        search(samples / "digits_resnet.onnx", CompressOptions(budgets=(BUDGET,), strategy="sensitivity"))
+
+
+def test_what_cannot_be_cut_up_is_pruned_by_magnitude_and_says_so(
+    make_model: Callable[..., Any], save: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A sequence is carried over the second weight."""
+    nodes = [
+        helper.make_node("SequenceConstruct", ["x", "x"], ["s"]),
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("MatMul", ["a", "v"], ["b"]),
+        helper.make_node("SequenceAt", ["s", "zero"], ["c"]),
+        helper.make_node("Add", ["b", "c"], ["y"]),
+    ]
+    weights = {name: np.random.default_rng(1).standard_normal((16, 16)).astype(np.float32) for name in ("w", "v")}
+    model = make_model(nodes, {"x": ["n", 16]}, {"y": None}, {**weights, "zero": np.array(0)})
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(2).standard_normal((64, 16)).astype(np.float32))
+    given = CompressOptions(budgets=(Budget(measure="params", reduction=0.5),), data=tmp_path / "data.npz")
+    result = compress(save(model), tmp_path / "out.onnx", given)
+    assert (result.plan.strategy, result.solver) == ("domino", "magnitude")
+    assert any("piece by piece" in warning for warning in result.warnings)
+    assert verify(tmp_path / "out.onnx").holds
