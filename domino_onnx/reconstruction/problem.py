@@ -20,7 +20,7 @@ _Rows = NDArray[np.float32]
 _DAMPINGS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _DAMPING = 0.01
 """Of the hessian's mean diagonal, where nothing is held out to choose by (SparseGPT's and GPTQ's value)."""
-_JUDGED_ROWS = 64
+_JUDGED_ROWS = 32
 _JUDGED_BLOCKS = 8
 """Rows, and convolution groups, that stand for all where only a sum over them is wanted."""
 _CLIPPED_ROUNDS = 4

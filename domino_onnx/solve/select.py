@@ -20,7 +20,7 @@ _BLOCK = 128
 _ADMM_STEPS = 30
 _ADMM_START = 0.05
 _ADMM_GROWTH = 1.15
-_MAX_SWAP_WORK = 1e9
+_MAX_SWAP_WORK = 3e8
 """Rows times the cube of their support, above which swaps are left out: each round inverts every row's system."""
 _SWAP_SHARES = (0.3, 0.3, 0.3, 0.1, 0.1, 0.1, 0.03, 0.03, 0.03)
 """Which share of a row's groups may swap in one round: all promising ones at once would undo each other's gain."""
