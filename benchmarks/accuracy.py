@@ -1,36 +1,44 @@
-"""Accuracy of real networks at a budget: strategy by strategy, seed by seed, each file checked by independent code.
+"""Accuracy at a budget: strategy by strategy, solver by solver, each run a process of its own, each file checked.
 
-usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/accuracy.py MODEL --sparsity 0.875
-       [--strategy domino --strategy uniform] [--seeds 3] [--recover-steps 1000] [--count 10000] [--threads 1]
-       [-o results.json]
+usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/accuracy.py NETWORK... --cache CACHE
+       [--budget 0.5] [--measure params] [--strategy sensitivity] [--solver refit] [--quick] [--force]
 
 FOLDER holds models/, data/ and harness/score.py, which knows each network's preprocessing; without it nothing can be
-measured here. Prints a line a run and writes all of them as JSON.
+measured here. CACHE keeps what is prepared from it. Rows go to benchmarks/results/NETWORK.json as they are measured;
+what stands there already is left out, so a stopped benchmark goes on where it was.
 """
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-import onnx
+from checking import check
+from networks import NETWORKS, Prepared, forward_seconds, prepare, score
+from rows import RESULTS, Results, machine
 
-from domino_onnx import Budget, CompressOptions, compress
-
-CALIBRATION = {
-    "resnet20_cifar10jpg": ("cifar10_train10k", ["cifar10_test_half"]),
-    "pretrainedResnet": ("cifar10_train10k", ["cifar10_test_half"]),
-    "efficientnet-lite0": ("imagenet_calibration500", ["imagenet_sample_short256", "imagenette_ilsvrcval"]),
-    "squeezenet1.1": ("imagenet_calibration500", ["imagenet_sample_short256", "imagenette_ilsvrcval"]),
-    "mobilenet_v1_0.25_224_float": ("imagenet_calibration500", ["imagenet_sample_short256", "imagenette_ilsvrcval"]),
+STRATEGIES = {
+    "uniform": ["--strategy", "uniform"],
+    "erk": ["--strategy", "erk"],
+    "domino": ["--strategy", "domino", "--no-search-gradients"],
+    "domino-gradients": ["--strategy", "domino", "--search-gradients"],
+    "measured-domino": ["--strategy", "measured-domino"],
+    "sensitivity": ["--strategy", "sensitivity"],
 }
+SOLVERS = ("refit", "sparsegpt", "magnitude")
+BUDGETS = (0.5, 0.75, 0.875)
+OPTION = {"params": "--sparsity", "flops": "--flops-reduction"}
+
+Case = dict[str, Any]
 
 
 def shared_folder() -> Path:
@@ -40,128 +48,152 @@ def shared_folder() -> Path:
     return folder
 
 
-def run_harness(shared: Path, *arguments: str) -> str:
-    command = [sys.executable, str(shared / "harness" / "score.py"), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def arguments(case: Case, prepared: Prepared, output: Path) -> list[str]:
+    """The command line of one run."""
+    words = ["compress", str(prepared.model), "-o", str(output), "--force", "--json", "--quiet"]
+    words += [OPTION[case["measure"]], str(case["budget"]), *STRATEGIES[case["strategy"]]]
+    words += ["--solver", case["solver"], "--data", str(prepared.data), "--threads", str(case["threads"])]
+    words += ["--batch-size", str(prepared.network.batch_size), "--seed", str(case["seed"])]
+    words += ["--policy", case["policy"], "--permute" if case["permute"] else "--no-permute"]
+    if case["decay"] is not None:
+        words += ["--decay", str(case["decay"])]
+    steps = case["recover_steps"]
+    return [*words, *(["--recover-steps", str(steps)] if steps else ["--no-recover"])]
 
 
-def calibration_file(shared: Path, name: str, count: int, folder: Path) -> Path:
-    path = folder / f"{name}.npz"
-    run_harness(shared, "--calibration", name, "--set", CALIBRATION[name][0], "--count", str(count), str(path))
-    return path
+def execute(words: list[str], threads: int) -> subprocess.CompletedProcess[str]:
+    """Run the program in a process of its own.
+
+    A shell stands between, because a process that is started directly begins with its starter's peak of memory.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    program = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-m", "domino_onnx", *words]
+    return subprocess.run(program, capture_output=True, text=True, check=False, env=environment)
 
 
-def scores(shared: Path, model: Path, name: str) -> dict[str, float]:
-    """Top-1 by data set, as the harness prints them."""
-    lines = run_harness(shared, str(model), "--as", name).splitlines()
-    return {words[1]: float(words[3]) for words in map(str.split, lines)}
+def commit() -> str:
+    """The commit that the measured package stands at."""
+    import domino_onnx
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(Path(domino_onnx.__file__).parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    dirty = git("status", "--porcelain", "--untracked-files=no", ".")
+    return git("rev-parse", "--short", "HEAD") + ("-dirty" if dirty else "")
 
 
-def check(source: Path, written: Path, sites: list[dict[str, Any]]) -> dict[str, Any]:
-    """Count again, from the raw files alone: schemes kept, zeros, and what else differs from the source."""
-    dense, sparse = onnx.load(source), onnx.load(written)
-    onnx.checker.check_model(sparse, full_check=True)
-    planned = {site["weight"]: site for site in sites}
-    tensors = {tensor.name: tensor for tensor in sparse.graph.initializer}
-    broken = [name for name, site in planned.items() if not _obeys(tensors[name], site)]
-    weights = {node.input[1] for node in sparse.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")} & set(tensors)
-    values = [onnx.numpy_helper.to_array(tensors[name]) for name in sorted(weights)]
-    for model in (dense, sparse):
-        for tensor in model.graph.initializer:
-            if tensor.name in planned:
-                tensor.raw_data = b""
-        for holder in (model, *model.graph.node):
-            kept = [p for p in holder.metadata_props if not p.key.startswith("domino_onnx.")]
-            del holder.metadata_props[:]
-            holder.metadata_props.extend(kept)
-    return {
-        "broken_weights": broken,
-        "zeros": sum(int((v == 0).sum()) for v in values) / sum(v.size for v in values),
-        "rest_identical": dense.SerializeToString() == sparse.SerializeToString(),
+def measure(case: Case, prepared: Prepared) -> dict[str, Any]:
+    """One row: run, check, score. A run that fails is a row that says so."""
+    row: dict[str, Any] = {"case": case, "commit": commit()}
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "out.onnx"
+        start = time.perf_counter()
+        done = execute(arguments(case, prepared, output), case["threads"])
+        wall = time.perf_counter() - start
+        if done.returncode != 0:
+            return {**row, "failed": done.stderr.strip()[-500:] or f"exit code {done.returncode}"}
+        document = json.loads(done.stdout)
+        row |= {
+            "score": score(prepared, output, case["threads"]),
+            "check": check(prepared.model, output, document["sites"]),
+        }
+    row |= {
+        "sparsity": document["sparsity"],
+        "flops_reduction": document["flops_reduction"],
+        "divergence": document["divergence"],
+        "prediction": document["prediction"],
+        "parity": {key: document["parity"][key] for key in ("cosine", "agreement", "kl")},
+        "seconds": document["seconds"],
+        "wall_seconds": round(wall, 2),
+        "forward_seconds": round(forward_seconds(prepared, case["threads"]), 3),
+        "peak_rss_bytes": document["peak_rss_bytes"],
+        "solved_by": document["solver"],
+        "schemes": {site["weight"]: f"{site['n']}:{site['m']}" for site in document["sites"]},
+        "warnings": document["warnings"],
     }
+    return row
 
 
-def _obeys(tensor: onnx.TensorProto, site: dict[str, Any]) -> bool:
-    """Every N:M group of a Conv (along I) or a Gemm with transB (along K), counted one by one."""
-    array = onnx.numpy_helper.to_array(tensor)
-    rows = np.moveaxis(array, 1, -1).reshape(-1, array.shape[1])
-    n, m = site["n"], site["m"]
-    return all(np.count_nonzero(rows[:, start : start + m], axis=1).max() <= n for start in range(0, rows.shape[1], m))
+def cases(
+    measures: tuple[str, ...],
+    budgets: tuple[float, ...],
+    strategies: tuple[str, ...],
+    solvers: tuple[str, ...],
+    **rest: Any,
+) -> Iterator[Case]:
+    """Every combination, the budgets last, so that a stopped benchmark has whole rows of tables."""
+    for budget_measure, solver, strategy, budget in itertools.product(measures, solvers, strategies, budgets):
+        yield {"measure": budget_measure, "budget": budget, "strategy": strategy, "solver": solver, **rest}
 
 
 @click.command()
-@click.argument("name", type=click.Choice(sorted(CALIBRATION)))
-@click.option("--sparsity", type=float, default=0.875)
-@click.option("--strategy", "strategies", multiple=True, default=["domino", "uniform"])
-@click.option("--seeds", type=int, default=1)
-@click.option("--recover-steps", type=int, default=1000)
-@click.option("--batch-size", type=int, default=32)
-@click.option("--count", type=int, default=10_000, help="Calibration samples.")
-@click.option("--threads", type=int, default=1)
-@click.option("--search-gradients/--no-search-gradients", default=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path))
+@click.argument("names", type=click.Choice(list(NETWORKS)), nargs=-1, required=True)
+@click.option("--cache", type=click.Path(path_type=Path), required=True, help="Where prepared data are kept.")
+@click.option("--budget", "budgets", type=float, multiple=True, default=BUDGETS, show_default=True)
+@click.option("--measure", "measures", type=click.Choice(list(OPTION)), multiple=True, default=["params"])
+@click.option("--strategy", "strategies", type=click.Choice(list(STRATEGIES)), multiple=True, default=list(STRATEGIES))
+@click.option("--solver", "solvers", type=click.Choice(SOLVERS), multiple=True, default=list(SOLVERS))
+@click.option("--policy", type=click.Choice(["fixed-m", "fixed-n"]), default="fixed-m", show_default=True)
+@click.option("--decay", type=float, help="domino: strength of the penalty, if not the default.")
+@click.option("--permute", is_flag=True, help="Permute channels first.")
+@click.option("--recover-steps", type=int, default=0, show_default=True, help="Finetuning steps; 0 for none.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--threads", type=int, default=1, show_default=True)
+@click.option("--quick", is_flag=True, help="sensitivity and uniform with refit at 0.75 alone.")
+@click.option("--force", is_flag=True, help="Measure again what is in the results.")
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Folder of the results.")
 def main(
-    name: str,
-    sparsity: float,
+    names: tuple[str, ...],
+    cache: Path,
+    budgets: tuple[float, ...],
+    measures: tuple[str, ...],
     strategies: tuple[str, ...],
-    seeds: int,
-    recover_steps: int,
-    batch_size: int,
-    count: int,
-    threads: int,
-    search_gradients: bool,
-    output: Path | None,
+    solvers: tuple[str, ...],
+    quick: bool,
+    force: bool,
+    results: Path,
+    **rest: Any,
 ) -> None:
-    import torch
-
-    from domino_onnx.report.document import compress_document, dump
-
-    torch.set_num_threads(threads)
+    if quick:
+        budgets, strategies, solvers = (0.75,), ("uniform", "sensitivity"), ("refit",)
     shared = shared_folder()
-    model = shared / "models" / f"{name}.onnx"
-    runs: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        data = calibration_file(shared, name, count, Path(folder))
-        dense = scores(shared, model, name)
+    for name in names:
+        prepared = prepare(name, shared, cache)
+        dense = score(prepared, prepared.model, rest["threads"])
         print(f"{name} dense {dense}", flush=True)
-        for strategy in strategies:
-            for seed in range(seeds):
-                written = Path(folder) / "out.onnx"
-                options = CompressOptions(
-                    budgets=(Budget(measure="params", reduction=sparsity),),
-                    strategy=strategy,  # type: ignore[arg-type]
-                    data=data,
-                    recover_steps=recover_steps,
-                    batch_size=batch_size,
-                    threads=threads,
-                    seed=seed,
-                    search_with_data=search_gradients,
-                    force=True,
-                )
-                document = compress_document(compress(model, written, options))
-                top1 = scores(shared, written, name)
-                checked = check(model, written, document["sites"])
-                schemes = [f"{site['n']}:{site['m']}" for site in document["sites"]]
-                run = {"strategy": strategy, "seed": seed, "top1": top1, "check": checked, "schemes": schemes}
-                run |= {
-                    key: document[key] for key in ("sparsity", "flops_reduction", "recovery", "seconds", "warnings")
-                }
-                runs.append(run)
-                print(f"{strategy} seed {seed}: {top1} {checked} {document['seconds']}", flush=True)
-    result = {
-        "model": name,
-        "dense_top1": dense,
-        "sparsity_asked": sparsity,
-        "recover_steps": recover_steps,
-        "batch_size": batch_size,
-        "calibration": {"set": CALIBRATION[name][0], "samples": count, "labels": False},
-        "threads": threads,
-        "machine": platform.processor() or platform.machine(),
-        "runs": runs,
+        kept = Results(results / f"{name}.json", header(name, prepared, dense))
+        for case in cases(measures, budgets, strategies, solvers, **rest):
+            if force or not kept.has(case):
+                row = measure(case, prepared)
+                kept.put(row)
+                print(told(row), flush=True)
+
+
+def header(name: str, prepared: Prepared, dense: dict[str, float]) -> dict[str, Any]:
+    """What all rows of a network share."""
+    set_name, count = prepared.network.calibration
+    return {
+        "network": name,
+        "title": prepared.network.title,
+        "metric": prepared.network.metric,
+        "dense": dense,
+        "calibration": {"set": set_name, "samples": count, "labels": False},
+        "batch_size": prepared.network.batch_size,
+        "machine": machine(),
     }
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(dump(result) + "\n", encoding="utf-8")
+
+
+def told(row: dict[str, Any]) -> str:
+    """A row as one line of progress."""
+    case = row["case"]
+    what = f"{case['measure']} {case['budget']} {case['strategy']} {case['solver']}"
+    if "failed" in row:
+        return f"{what}: FAILED {row['failed']}"
+    held = row["check"]
+    wrong = held["broken_weights"] or held["unread_weights"] or not held["rest_identical"]
+    checked = f"CHECK {held}" if wrong else "checked"
+    return f"{what}: {row['score']} zeros {row['sparsity']:.4f} {checked} {row['wall_seconds']} s"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,303 @@
+"""Write docs/results.md from the rows in benchmarks/results.
+
+usage: python benchmarks/table.py
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from networks import NETWORKS
+from rows import RESULTS
+
+PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+STRATEGIES = ("uniform", "erk", "domino", "domino-gradients", "measured-domino", "sensitivity")
+SOLVERS = ("magnitude", "sparsegpt", "refit")
+TRIO = ("uniform", "domino", "sensitivity")
+PLAIN = {"policy": "fixed-m", "decay": None, "permute": False, "recover_steps": 0, "seed": 0, "threads": 1}
+
+Row = dict[str, Any]
+File = dict[str, Any]
+
+
+def files(ending: str = "") -> list[File]:
+    """The result files of the networks that were measured, in the benchmark's order."""
+    paths = [RESULTS / f"{name}{ending}.json" for name in NETWORKS]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+
+
+def find(file: File, **wanted: Any) -> Row | None:
+    """The measured row of a case; what isn't wanted otherwise is as by default."""
+    case = PLAIN | {"measure": "params"} | wanted
+    return next((row for row in file["rows"] if row["case"] == case and "failed" not in row), None)
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; lines without any figure are left out."""
+    kept = [line for line in lines if any(line[1:])]
+    rule = ["---"] + ["--:"] * (len(head) - 1)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rule, *kept))
+
+
+def percent(row: Row | None) -> str:
+    """The scores of a row, one for each set."""
+    return "" if row is None else " / ".join(f"{100 * value:.1f}" for value in row["score"].values())
+
+
+def kept(file: File, row: Row) -> float:
+    """The share of the dense score that is left, the mean over the network's sets."""
+    return float(statistics.mean(row["score"][name] / dense for name, dense in file["dense"].items()))
+
+
+def budgets(measured: list[File], measure: str = "params") -> list[float]:
+    cases = [row["case"] for file in measured for row in file["rows"]]
+    return sorted({case["budget"] for case in cases if case["measure"] == measure})
+
+
+def summary(measured: list[File]) -> str:
+    """The mean of what is kept, over the networks that have all strategies of the trio at a budget."""
+    wanted = budgets(measured)
+
+    def complete(budget: float) -> list[File]:
+        return [
+            file
+            for file in measured
+            if all(find(file, strategy=strategy, solver="refit", budget=budget) for strategy in TRIO)
+        ]
+
+    def cell(strategy: str, budget: float) -> str:
+        pairs = [(file, find(file, strategy=strategy, solver="refit", budget=budget)) for file in complete(budget)]
+        shares = [kept(file, row) for file, row in pairs if row is not None]
+        return f"{100 * statistics.mean(shares):.1f}" if shares and len(shares) == len(pairs) else ""
+
+    lines = [[f"`{strategy}`", *(cell(strategy, budget) for budget in wanted)] for strategy in STRATEGIES]
+    lines.append(["networks", *(str(len(complete(budget)) or "") for budget in wanted)])
+    return table(["", *(f"{budget:.1%}" for budget in wanted)], lines)
+
+
+def network_table(file: File, measure: str) -> str:
+    wanted = budgets([file], measure)
+    lines = [
+        [
+            f"`{strategy}`, {solver}",
+            *(percent(find(file, strategy=strategy, solver=solver, budget=b, measure=measure)) for b in wanted),
+        ]
+        for solver in SOLVERS
+        for strategy in STRATEGIES
+    ]
+    dense = " / ".join(f"{100 * value:.1f}" for value in file["dense"].values())
+    head = ["", *(f"{budget:.1%}" for budget in wanted)]
+    return table(head, [["dense", *([dense] * len(wanted))], *lines])
+
+
+def cost_table(measured: list[File]) -> str:
+    """Seconds of search and refit, also over ten forward passes, and the peak of memory: medians over the budgets."""
+
+    def cells(file: File, strategy: str) -> list[str]:
+        rows = [find(file, strategy=strategy, solver="refit", budget=budget) for budget in budgets([file])]
+        found = [row for row in rows if row is not None]
+        if not found:
+            return ["", "", ""]
+        seconds = [row["seconds"].get("search", 0.0) + row["seconds"].get("refit", 0.0) for row in found]
+        ratios = [spent / (10 * row["forward_seconds"]) for spent, row in zip(seconds, found, strict=True)]
+        peak = max(row["peak_rss_bytes"] for row in found) / 2**30
+        return [f"{statistics.median(seconds):.0f}", f"{statistics.median(ratios):.2f}", f"{peak:.1f}"]
+
+    return table(
+        ["", "seconds", "/ (10 forward passes)", "peak GiB"],
+        [[f"{file['title']}, `{name}`", *cells(file, name)] for file in measured for name in STRATEGIES],
+    )
+
+
+def peers_table() -> str:
+    lines = []
+    for file in files(".peers"):
+        dense = " / ".join(f"{100 * value:.1f}" for value in file["dense"].values())
+        for row in file["rows"]:
+            case = row["case"]
+            name = f"{file['title']} (dense {dense}), {case['scheme']}, {case['tool']} {case['method']}"
+            if "failed" in row:
+                lines.append([name, "failed", "", "", "", ""])
+                continue
+            size = f"{row['bytes'] / row['bytes_dense']:.2f}"
+            spent, peak = f"{row['seconds']:.0f}", f"{row['peak_rss_bytes'] / 2**30:.1f}"
+            broken = f"{row['groups_broken']:.0%}"
+            lines.append([name, percent(row), f"{row['sparsity']:.1%}", broken, size, f"{spent} s, {peak} GiB"])
+    return table(["", "score", "zeros", "groups with more than N", "file, of the dense one", "cost"], lines)
+
+
+def study(file: File, label: Callable[[Row], str], fits: Callable[[Row], bool]) -> str:
+    """Rows of one network that differ from the default in one option, by budget; nothing if there are none."""
+    rows = [row for row in file["rows"] if "failed" not in row and fits(row)]
+    if not rows:
+        return ""
+    wanted = sorted({row["case"]["budget"] for row in rows})
+    labels = list(dict.fromkeys(map(label, rows)))
+
+    def cell(name: str, budget: float) -> str:
+        return next((percent(row) for row in rows if label(row) == name and row["case"]["budget"] == budget), "")
+
+    return table(
+        ["", *(f"{budget:.1%}" for budget in wanted)], [[name, *(cell(name, b) for b in wanted)] for name in labels]
+    )
+
+
+def only(row: Row, *free: str, **wanted: Any) -> bool:
+    """Whether all but the `free` options are as by default, or as wanted."""
+    case = row["case"]
+    return all(case[key] == value for key, value in (PLAIN | {"measure": "params"} | wanted).items() if key not in free)
+
+
+def policies(file: File) -> str:
+    said = {"fixed-m": "M = 16, N of {1, 2, 4, 8}", "fixed-n": "N = 1, M of {2, 4, 8, 16}"}
+    return study(
+        file,
+        lambda row: f"{said[row['case']['policy']]}, `{row['case']['strategy']}`",
+        lambda row: only(row, "policy", solver="refit") and row["case"]["strategy"] in ("domino", "sensitivity"),
+    )
+
+
+def decays(file: File) -> str:
+    rows = sorted(file["rows"], key=lambda row: row["case"]["decay"] or 1.0)
+    return study(
+        {**file, "rows": rows},
+        lambda row: f"`--decay {row['case']['decay'] or 1.0:g}`",
+        lambda row: only(row, "decay", solver="refit", strategy="domino"),
+    )
+
+
+def others(file: File) -> str:
+    """Rows with finetuning, or permuted channels."""
+
+    def label(row: Row) -> str:
+        case = row["case"]
+        words = ["`--permute`"] if case["permute"] else []
+        words += [f"{case['recover_steps']} finetuning steps"] if case["recover_steps"] else []
+        return ", ".join([f"`{case['strategy']}`, {case['solver']}", *words])
+
+    return study(
+        file,
+        label,
+        lambda row: (
+            only(row, "permute", "recover_steps") and bool(row["case"]["permute"] or row["case"]["recover_steps"])
+        ),
+    )
+
+
+def failures(measured: list[File]) -> list[str]:
+    """What went wrong: runs that ended in an error, and files that didn't pass the check."""
+    lines = []
+    for file in measured:
+        for row in file["rows"]:
+            case = row["case"]
+            words = (
+                str(case[key]) for key in ("budget", "strategy", "solver", "tool", "method", "scheme") if key in case
+            )
+            what = f"- {file['title']}, {', '.join(words)}: "
+            held = row.get("check")
+            if "failed" in row:
+                lines.append(what + row["failed"].splitlines()[-1])
+            elif held and (held["broken_weights"] or held["unread_weights"] or not held["rest_identical"]):
+                lines.append(what + f"the check found {held}")
+    return lines
+
+
+INTRODUCTION = """
+What `domino-onnx compress` leaves of real networks' scores, without finetuning, on data that neither search nor refit
+has seen. All scores are times 100. [benchmarks/](../benchmarks/README.md) says how to measure again; its `results/`
+hold every row, with schemes and seconds. Empty cells weren't measured.
+"""
+
+MEASURED = """
+Measured on {machine}, one thread, with other work on the machine at the same time: seconds are rough, ratios less so.
+Commits: {commits}; each row names its own. {checked} written files were checked by code that shares nothing with the
+package: every group counted, zeros counted, `onnx.checker` with full checks, and all that isn't named as changed
+compared byte for byte.
+"""
+
+STRATEGIES_SAID = """
+Budgets are zeros over all Conv, Gemm and MatMul weights. `uniform` and `erk` choose by density, `domino` by the weights
+alone, `domino-gradients` by gradients too, `measured-domino` and `sensitivity` by
+[measured losses](method.md#sensitivity). `uniform` has to make up for weights that can't be pruned, so that one may get
+a sparser scheme than the others: on ResNet-20 at 50 % the classifier gets 2:16.
+"""
+
+SUMMARY = """
+The score over the dense score, in percent, with `--solver refit`; the mean over the networks that have `uniform`,
+`domino` and `sensitivity` at that budget (where a network is scored on two sets, the mean of both). A cell is empty if
+one of these networks lacks the strategy.
+"""
+
+COST = """
+Search and refit, the median over the budgets: seconds, and these over ten forward passes of ONNX Runtime over the same
+calibration data, measured right after, with the same thread. Memory is the whole process's peak.
+"""
+
+PEERS = """
+onnxsim prunes ONNX files as well, by one scheme everywhere (it has no budgets). Both have the same calibration data.
+"Groups with more than N" are counted along the input channels of Conv weights, as sparse tensor cores want them.
+Seconds are of onnxsim's call, which takes as many threads as it likes, and of our refit with one. NVIDIA's Model
+Optimizer prunes torch modules, not ONNX files, and isn't measured.
+"""
+
+
+def told(text: str, **values: object) -> str:
+    """A paragraph in lines as long as the other pages have them."""
+    return textwrap.fill(text.strip().format(**values), 140, break_long_words=False, break_on_hyphens=False)
+
+
+def page() -> str:
+    """The whole page."""
+    measured, peers = files(), files(".peers")
+    rows = [row for file in measured for row in file["rows"]]
+    facts = {
+        "machine": measured[0]["machine"],
+        "commits": ", ".join(sorted({row["commit"] for row in rows})),
+        "checked": sum("check" in row for row in rows),
+    }
+    parts = ["# Results", told(INTRODUCTION), told(MEASURED, **facts), told(STRATEGIES_SAID)]
+    parts += ["## What is kept, by strategy", told(SUMMARY), summary(measured), "## Network by network"]
+    for file in measured:
+        parts += network_part(file)
+    parts += ["## What it costs", told(COST), cost_table(measured), *studies(measured)]
+    if peers:
+        parts += ["## Beside another tool", told(PEERS), peers_table()]
+    wrong = failures([*measured, *peers])
+    if wrong:
+        parts += ["## What failed", "\n".join(wrong)]
+    return "\n\n".join(parts) + "\n"
+
+
+def network_part(file: File) -> list[str]:
+    """A network's heading, what its figures are, and its tables."""
+    seen, sets, metric = file["calibration"], " / ".join(file["dense"]), file["metric"]
+    calibrated = f"Calibrated on {seen['samples']} samples of {seen['set']}, unlabelled."
+    what = f"{metric[0].upper()}{metric[1:]}, on {sets}. {calibrated}"
+    parts = [f"### {file['title']}", told(what), network_table(file, "params")]
+    if budgets([file], "flops"):
+        parts += ["By MACs saved:", network_table(file, "flops")]
+    more = others(file)
+    return [*parts, "With other options:", more] if more else parts
+
+
+def studies(measured: list[File]) -> list[str]:
+    """The two questions that DominoSearch's authors ask as well, on ResNet-20."""
+    file = next((file for file in measured if file["network"] == "resnet20_cifar10jpg"), None)
+    if file is None:
+        return []
+    return [
+        "## N or M, and the strength of the penalty",
+        "ResNet-20, refit. The pools that the paper has: M fixed and N chosen, or N fixed and M chosen.",
+        policies(file),
+        "`domino` without data, its penalty over two decades (default 1):",
+        decays(file),
+    ]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
