@@ -77,7 +77,7 @@ def summary(measured: list[File]) -> str:
 
     lines = [[f"`{strategy}`", *(cell(strategy, budget) for budget in wanted)] for strategy in STRATEGIES]
     lines.append(["networks", *(str(len(complete(budget)) or "") for budget in wanted)])
-    return table(["", *(f"{budget:.1%}" for budget in wanted)], lines)
+    return table(["", *(f"{100 * budget:g} %" for budget in wanted)], lines)
 
 
 def network_table(file: File, measure: str) -> str:
@@ -91,7 +91,7 @@ def network_table(file: File, measure: str) -> str:
         for strategy in STRATEGIES
     ]
     dense = " / ".join(f"{100 * value:.1f}" for value in file["dense"].values())
-    head = ["", *(f"{budget:.1%}" for budget in wanted)]
+    head = ["", *(f"{100 * budget:g} %" for budget in wanted)]
     return table(head, [["dense", *([dense] * len(wanted))], *lines])
 
 
@@ -143,7 +143,8 @@ def study(file: File, label: Callable[[Row], str], fits: Callable[[Row], bool]) 
         return next((percent(row) for row in rows if label(row) == name and row["case"]["budget"] == budget), "")
 
     return table(
-        ["", *(f"{budget:.1%}" for budget in wanted)], [[name, *(cell(name, b) for b in wanted)] for name in labels]
+        ["", *(f"{100 * budget:g} %" for budget in wanted)],
+        [[name, *(cell(name, b) for b in wanted)] for name in labels],
     )
 
 
@@ -240,6 +241,8 @@ calibration data, measured right after, with the same thread. Memory is the whol
 
 PEERS = """
 onnxsim prunes ONNX files as well, by one scheme everywhere (it has no budgets). Both have the same calibration data.
+Its groups run over input channels and kernel positions together, so that first and depthwise convolutions are pruned
+too, which this package leaves dense; the zeros say how much that is.
 "Groups with more than N" are counted along the input channels of Conv weights, as sparse tensor cores want them.
 Seconds are of onnxsim's call, which takes as many threads as it likes, and of our refit with one. NVIDIA's Model
 Optimizer prunes torch modules, not ONNX files, and isn't measured.

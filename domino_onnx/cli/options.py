@@ -312,6 +312,8 @@ _SAME_NAME = (
         "scheme",
         "strategy",
         "solver",
+        "saliency",
+        "permute",
         "data",
         "eval_data",
         "plan",

@@ -12,13 +12,16 @@ __all__ = ["OutputDivergence"]
 
 _Kind = Literal["logits", "probabilities", "values"]
 _TINY = 1e-8
+_UNDECIDED = 0.98
+"""Share of the largest entropy above which scores tell no classes apart: an embedding, not logits."""
 _Outputs = Mapping[str, NDArray[Any]]
 
 
 class OutputDivergence:
     """Mean KL divergence of class distributions, in nats; the mean square error over the variance for other outputs.
 
-    (batch, classes) floats are probabilities if every row adds up to 1, else logits. The last axis of longer tensors
+    (batch, classes) floats are probabilities if every row adds up to 1, else logits if their softmax prefers any class
+    (embeddings don't). The last axis of longer tensors
     counts as classes only if it adds up to 1. Several outputs are added up.
 
     Parameters
@@ -93,7 +96,11 @@ def _kind(output: NDArray[Any]) -> _Kind:
         return "values"
     if float(output.min()) >= 0 and np.allclose(output.sum(axis=-1, dtype=np.float64), 1, atol=1e-3):
         return "probabilities"
-    return "logits" if output.ndim == 2 else "values"
+    if output.ndim != 2:
+        return "values"
+    log_p = _log_probabilities(output, "logits")
+    entropy = -float(np.mean(np.sum(np.exp(log_p) * np.maximum(log_p, -1e3), axis=-1)))
+    return "logits" if entropy < _UNDECIDED * np.log(output.shape[-1]) else "values"
 
 
 def _variance(parts: Sequence[NDArray[Any]]) -> float:

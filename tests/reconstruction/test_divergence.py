@@ -143,3 +143,13 @@ def test_answers_that_change() -> None:
     got = [{"y": np.eye(4, dtype=np.float32)}, {"y": np.eye(4, dtype=np.float32)[[0, 1, 3, 2]]}]
     assert OutputDivergence(expected).changed_answers(got) == 0.25
     assert OutputDivergence(batches(5, 1)).changed_answers(batches(5, 1)) is None
+
+
+def test_embeddings_are_no_class_scores() -> None:
+    generator = np.random.default_rng(0)
+    vectors = generator.standard_normal((32, 384)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    divergence = OutputDivergence([{"embedding": vectors}])
+    assert not divergence.is_kl
+    assert divergence.changed_answers([{"embedding": vectors}]) is None
+    assert OutputDivergence([{"scores": 20 * vectors}]).is_kl
