@@ -93,9 +93,10 @@ class Recovery:
 def finetune(
     distillation: Distillation,
     weights: Mapping[WeightKey, NDArray[np.generic]],
-    biases: Mapping[WeightKey, NDArray[np.generic]] | None = None,
     options: RecoveryOptions | None = None,
     progress: Callable[[RecoveryStep], None] | None = None,
+    *,
+    biases: Mapping[WeightKey, NDArray[np.generic]] | None = None,
 ) -> Recovery:
     """Train the non-zero entries of `weights`, and `biases`, towards the dense model's outputs.
 
@@ -103,10 +104,10 @@ def finetune(
     ----------
     weights
         The pruned weights in their stored dtype and shape; zeros are pruned and stay zero.
-    biases
-        Tensors that are trained as a whole, the same way.
     progress
         Called after each step.
+    biases
+        Tensors that are trained as a whole, the same way.
 
     Returns
     -------

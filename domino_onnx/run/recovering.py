@@ -44,7 +44,7 @@ def finetune(run: Run, solved: Solved, teacher: Path) -> Recovery:
         if np.array_equal(np.sort(distillation.train), np.sort(distillation.held_out)):
             run.warn("too few samples to hold any out: recovery is judged by the samples that it learns from")
         settings = RecoveryOptions(steps=steps, batch_size=options.batch_size, lr=options.recover_lr, seed=options.seed)
-        recovery = finetune(distillation, solved.weights, solved.biases, settings, tell)
+        recovery = finetune(distillation, solved.weights, settings, tell, biases=solved.biases)
     if recovery.diverged:
         run.warn(f"finetuning diverged; the best state before that, of step {recovery.best_step}, is used")
     return recovery

@@ -29,10 +29,10 @@ def test_sample_models_learn_and_their_zeros_stay(name: str, bench: Any, samples
     assert recovery.steps == 24
     assert 0 < recovery.best_step <= 24
     assert not recovery.diverged
-    assert set(recovery.weights) == set(given.weights)
+    assert set(recovery.values) == set(given.weights)
     changed = 0
     for key, before in given.weights.items():
-        after = recovery.weights[key]
+        after = recovery.values[key]
         assert (after.dtype, after.shape) == (before.dtype, before.shape)
         assert not after[before == 0].any()
         assert not np.signbit(after[before == 0]).any()
@@ -49,9 +49,9 @@ def test_the_same_seed_gives_the_same_weights(bench: Any, samples: Path, few: Pa
             finetune(given.distillation, given.weights, RecoveryOptions(steps=4, batch_size=16, lr=3e-3, seed=seed))
         )
     first, second, other = runs
-    assert all(first.weights[key].tobytes() == second.weights[key].tobytes() for key in first.weights)
+    assert all(first.values[key].tobytes() == second.values[key].tobytes() for key in first.values)
     assert first.history == second.history
-    assert any(first.weights[key].tobytes() != other.weights[key].tobytes() for key in first.weights)
+    assert any(first.values[key].tobytes() != other.values[key].tobytes() for key in first.values)
 
 
 @pytest.mark.parametrize("lr", [1e6, 1e30])
@@ -62,14 +62,14 @@ def test_an_absurd_learning_rate_falls_back_to_the_best_state(lr: float, bench: 
     assert math.isfinite(recovery.after)
     if recovery.best_step == 0:
         for key, before in given.weights.items():
-            np.testing.assert_array_equal(recovery.weights[key], before)
+            np.testing.assert_array_equal(recovery.values[key], before)
 
 
 def test_the_loss_reported_is_that_of_the_weights_returned(bench: Any, samples: Path, few: Path) -> None:
     given = bench(samples / "digits_resnet.onnx", few)
     recovery = finetune(given.distillation, given.weights, RecoveryOptions(steps=6, batch_size=16, lr=3e-3))
     again = bench(samples / "digits_resnet.onnx", few)
-    proof = finetune(again.distillation, recovery.weights, RecoveryOptions(steps=1, batch_size=16, lr=1e-12))
+    proof = finetune(again.distillation, recovery.values, RecoveryOptions(steps=1, batch_size=16, lr=1e-12))
     assert proof.before == pytest.approx(recovery.after, rel=1e-5)
 
 
@@ -79,7 +79,7 @@ def test_probing_the_learning_rate_leaves_no_trace(bench: Any, samples: Path, fe
     again = bench(samples / "digits_resnet.onnx", few)
     told = finetune(again.distillation, again.weights, RecoveryOptions(steps=20, batch_size=16, lr=probed.lr))
     assert probed.history == told.history
-    assert all(probed.weights[key].tobytes() == told.weights[key].tobytes() for key in told.weights)
+    assert all(probed.values[key].tobytes() == told.values[key].tobytes() for key in told.values)
     assert probed.before == told.before
 
 
@@ -95,7 +95,7 @@ def test_a_search_with_gradients_leaves_no_trace_in_the_student(bench: Any, samp
                 assert set(slopes) == set(given.weights)
         runs.append(finetune(given.distillation, given.weights, RecoveryOptions(steps=3, batch_size=16, lr=3e-3)))
     assert runs[0].history == runs[1].history
-    assert all(runs[0].weights[key].tobytes() == runs[1].weights[key].tobytes() for key in runs[0].weights)
+    assert all(runs[0].values[key].tobytes() == runs[1].values[key].tobytes() for key in runs[0].values)
 
 
 def test_dense_weights_have_nothing_to_learn(bench: Any, samples: Path, few: Path) -> None:
@@ -149,8 +149,8 @@ def test_half_and_double_precision_and_fixed_batches_are_finetuned(
     recovery = finetune(given.distillation, given.weights, RecoveryOptions(steps=40, batch_size=8, lr=3e-3))
     assert recovery.after < recovery.before
     for key, before in given.weights.items():
-        assert recovery.weights[key].dtype == dtype
-        assert not recovery.weights[key][before == 0].any()
+        assert recovery.values[key].dtype == dtype
+        assert not recovery.values[key][before == 0].any()
 
 
 def test_bfloat16_weights_come_back_as_bfloat16(make_model: Any, save: Any, bench: Any, tmp_path: Path) -> None:
@@ -161,10 +161,10 @@ def test_bfloat16_weights_come_back_as_bfloat16(make_model: Any, save: Any, benc
     np.savez(tmp_path / "data.npz", x=np.random.default_rng(1).standard_normal((40, 16)).astype(np.float32))
     given = bench(path, tmp_path / "data.npz")
     recovery = finetune(given.distillation, given.weights, RecoveryOptions(steps=20, batch_size=8, lr=3e-2))
-    (key,) = recovery.weights
-    assert recovery.weights[key].dtype == ml_dtypes.bfloat16
+    (key,) = recovery.values
+    assert recovery.values[key].dtype == ml_dtypes.bfloat16
     assert recovery.after < recovery.before
-    assert np.count_nonzero(recovery.weights[key]) <= 16
+    assert np.count_nonzero(recovery.values[key]) <= 16
 
 
 def test_operators_without_a_torch_counterpart_are_all_named(
@@ -194,3 +194,15 @@ def test_a_model_of_integer_outputs_has_nothing_to_learn_from(
     np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).standard_normal((8, 16)).astype(np.float32))
     with pytest.raises(RecoveryError, match="no floating-point output"):
         bench(save(model), tmp_path / "data.npz")
+
+
+def test_biases_are_trained_whole_zeros_and_all(bench: Any, samples: Path, few: Path) -> None:
+    given = bench(samples / "digits_resnet.onnx", few)
+    parameters = given.distillation.module.weights
+    key = next(key for key in parameters if parameters[key].ndim == 1)
+    zeros = np.zeros(parameters[key].shape, np.float32)
+    settings = RecoveryOptions(steps=24, batch_size=16, lr=3e-3)
+    recovery = finetune(given.distillation, given.weights, settings, biases={key: zeros})
+    assert set(recovery.values) == {*given.weights, key}
+    assert recovery.best_step > 0
+    assert np.count_nonzero(recovery.values[key]) > zeros.size // 2
