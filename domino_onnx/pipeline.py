@@ -10,9 +10,9 @@ from domino_onnx.errors import PlanError
 from domino_onnx.graph import Selection, check_output, infer_shapes, read_manifest, read_model, take_inventory
 from domino_onnx.report.results import CompressResult, InspectResult, SearchResult
 from domino_onnx.run import (
-    Choice,
     CompressOptions,
     Observer,
+    Planned,
     Run,
     Solved,
     Solver,
@@ -78,12 +78,12 @@ def search(model: Path, options: CompressOptions, observer: Observer | None = No
     """
     run = Run(model, options, observer)
     run.read()
-    choice = choose_plan(run)
+    planned = choose_plan(run)
     return SearchResult(
-        plan=choice.plan,
+        plan=planned.plan,
         inventory=run.inventory,
-        decisions=choice.decisions,
-        prediction=choice.prediction,
+        decisions=planned.decisions,
+        prediction=planned.prediction,
         seconds=dict(run.seconds),
         peaks=dict(run.peaks),
         warnings=tuple(run.warnings),
@@ -109,10 +109,10 @@ def compress(model: Path, output: Path, options: CompressOptions, observer: Obse
     run.read()
     if options.permute:
         permute(run)
-    choice = choose_plan(run)
-    solved = solve(run, choice.plan)
+    planned = choose_plan(run)
+    solved = solve(run, planned.plan)
     recovery = recover_if_possible(run, solved) if options.recover else None
-    return finish(run, output, choice, solved, recovery)
+    return finish(run, output, planned, solved, recovery)
 
 
 def apply(
@@ -130,8 +130,8 @@ def apply(
     run.read()
     if options.permute:
         permute(run)
-    choice = Choice(plan=fitted(run, plan))
-    return finish(run, output, choice, solve(run, choice.plan))
+    planned = Planned(plan=fitted(run, plan))
+    return finish(run, output, planned, solve(run, planned.plan))
 
 
 def recover(
@@ -166,7 +166,7 @@ def recover(
         raise PlanError(f"{model} has no pruned weight, so there is nothing to recover")
     weights = {key: run.load(key) for key, scheme in plan.schemes.items() if not scheme.is_dense}
     solved = Solved(weights=weights, biases={key: run.load(key) for key in manifest.also_changed})
-    return finish(run, output, Choice(plan=plan), solved, finetune(run, solved, teacher), reference=teacher)
+    return finish(run, output, Planned(plan=plan), solved, finetune(run, solved, teacher), reference=teacher)
 
 
 def evaluate(

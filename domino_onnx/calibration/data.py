@@ -80,11 +80,17 @@ class Dataset:
 
     def batches(self, size: int) -> Iterator[dict[str, NDArray[Any]]]:
         """Runs over the samples in order; with a fixed batch the remainder is left out."""
-        order = np.arange(self.count)
+        return (self.batch_at(place, size) for place in range(self.batch_count(size)))
+
+    def batch_count(self, size: int) -> int:
+        """How many runs `batches` gives."""
         step = self.batch_size(size)
-        last = len(order) - step + 1 if self.batch or self.stacked else len(order)
-        for start in range(0, last, step):
-            yield self.take(order[start : start + step])
+        return self.count // step if self.batch or self.stacked else -(-self.count // step)
+
+    def batch_at(self, place: int, size: int) -> dict[str, NDArray[Any]]:
+        """The inputs of one of the runs that `batches` gives."""
+        step = self.batch_size(size)
+        return self.take(np.arange(place * step, min((place + 1) * step, self.count)))
 
     def whole(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """`indices` without the remainder that `batches` leaves out."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from domino_onnx.calibration import Live, Moments
 from domino_onnx.reconstruction.dense import dense_moments
 from domino_onnx.reconstruction.divergence import OutputDivergence
-from domino_onnx.reconstruction.network import Layer, Network, Stop
+from domino_onnx.reconstruction.network import HOLD_OUT_FROM, Layer, Network, Stop
 from domino_onnx.reconstruction.problem import Gathered, Sample, Solution, dense_problems, prune_dense, prune_wanted
 from domino_onnx.scheme import NMScheme, WeightKey
 from domino_onnx.solve import Criterion, one_blas_thread
@@ -25,7 +25,6 @@ from domino_onnx.solve import Criterion, one_blas_thread
 __all__ = ["Reconstruction", "reconstruct"]
 
 _HELD_OUT_EVERY = 4
-_MIN_BATCHES = 4
 _SAMPLE_POSITIONS = 16_384
 
 
@@ -141,7 +140,7 @@ class _SideBySide:
         if stop.layer.bias is not None and not stop.layer.adds_inside:
             behind = stop.layer.bias[:, None].astype(np.float32)
         for batch, (features, wanted, joined) in enumerate(self._positions(stop)):
-            holds_out = batches >= _MIN_BATCHES and batch % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
+            holds_out = batches >= HOLD_OUT_FROM and batch % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
             (held_out if holds_out else fitted).add(features, wanted)
             if stop.use.clipped is not None and joined is not None:
                 some = self._network.some_of(features.shape[1], -(-_SAMPLE_POSITIONS // batches), stop, batch)

@@ -12,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.calibration import Dataset, Device, LinearView, Live, Values, Walk
-from domino_onnx.graph import LinearUse, OnnxFile, linear_uses, stored_tensors
+from domino_onnx.graph import Bias, LinearUse, OnnxFile, linear_uses, stored_tensors
 from domino_onnx.scheme import Inventory, Site, WeightKey
 
-__all__ = ["Layer", "Network", "Stop"]
+__all__ = ["HOLD_OUT_FROM", "Layer", "Network", "Stop"]
+
+HOLD_OUT_FROM = 4
+"""Batches from which on some are held out to judge by; fewer are all learned from."""
 
 _POSITIONS_PER_FEATURE = 32
 _MIN_POSITIONS = 16_384
@@ -94,31 +97,19 @@ class Network:
         threads: int = 0,
         seed: int = 0,
     ) -> None:
-        tensors = stored_tensors(file.proto)
         self.left_out: dict[WeightKey, str] = {}
         self.layers: list[Layer] = []
         self.dense: dict[str, NDArray[Any]] = {}
-        uses = linear_uses(file, inventory)
+        tensors, uses = stored_tensors(file.proto), linear_uses(file, inventory)
         for site in inventory.sites:
-            if site.key not in uses:
-                self.left_out[site.key] = "it is read inside a subgraph or a local function, or no input reaches it"
-                continue
-            if site.dtype == "bfloat16":
-                self.left_out[site.key] = "its values are bfloat16, and ONNX Runtime hands out no such activations"
-                continue
-            try:
-                views = tuple(LinearView(use) for use in uses[site.key])
-            except ValueError as error:
-                self.left_out[site.key] = f"its use as {error} can't be unfolded"
-                continue
-            if len({(view.blocks, view.outputs, view.features) for view in views}) > 1:
-                self.left_out[site.key] = "the nodes that read it use it as different matrices"
+            views = _views(site, uses.get(site.key, ()))
+            if isinstance(views, str):
+                self.left_out[site.key] = views
                 continue
             bias = uses[site.key][0].bias if len(views) == 1 else None
-            self.dense[site.key.name] = file.array(tensors[site.key])
-            if bias is not None:
-                self.dense[bias.key.name] = file.array(tensors[bias.key])
-            self.layers.append(_layer(site, uses[site.key], views, self.dense))
+            for key in (site.key, *(() if bias is None else (bias.key,))):
+                self.dense[key.name] = file.array(tensors[key])
+            self.layers.append(_layer(site, uses[site.key], views, bias, self.dense))
         self.layers.sort(key=lambda layer: layer.uses[0].index)
         places = sorted(
             ((use, view, layer) for layer in self.layers for use, view in zip(layer.uses, layer.views, strict=True)),
@@ -143,14 +134,12 @@ class Network:
 
     def begin(self) -> list[Live]:
         """Live activations ahead of the first stop: of as many batches, all over the data, as memory allows."""
-        chosen = {place * self.batches // self.affordable for place in range(self.affordable)}
-        batches = (batch for place, batch in enumerate(self._data.batches(self._batch_size)) if place in chosen)
-        return [self._walk.release(0, self._walk.run(0, batch, {}, self.dense)) for batch in batches]
+        return [self._begin(place * self.batches // self.affordable) for place in range(self.affordable)]
 
-    @functools.cached_property
+    @property
     def batches(self) -> int:
         """How many batches the data have."""
-        return sum(1 for _ in self._data.batches(self._batch_size))
+        return self._data.batch_count(self._batch_size)
 
     @functools.cached_property
     def affordable(self) -> int:
@@ -161,13 +150,16 @@ class Network:
         memory = _physical_memory()
         if memory is None:
             return self.batches
-        first = next(self._data.batches(self._batch_size))
-        live = self._walk.release(0, self._walk.run(0, first, {}, self.dense))
+        live = self._begin(0)
         most = _size(live)
         for stop in self.stops:
             live, _ = self.pass_stop(stop, live)
             most = max(most, _size(live))
         return max(1, min(self.batches, int(_MEMORY_SHARE * memory / (2 * most + 1))))
+
+    def _begin(self, place: int) -> Live:
+        batch = self._data.batch_at(place, self._batch_size)
+        return self._walk.release(0, self._walk.run(0, batch, {}, self.dense))
 
     def pass_stop(self, stop: Stop, live: Live, changed: Values | None = None) -> tuple[Live, Live]:
         """Run from one stop to the next: what is live then, and all that was made, the stop's own output with it."""
@@ -210,11 +202,28 @@ def _physical_memory() -> int | None:
         return None
 
 
-def _layer(site: Site, uses: Sequence[LinearUse], views: tuple[LinearView, ...], dense: Values) -> Layer:
-    view, bias = views[0], uses[0].bias if len(uses) == 1 else None
+def _views(site: Site, uses: Sequence[LinearUse]) -> tuple[LinearView, ...] | str:
+    """A site's uses as matrix products, or the reason why data can't be gathered for it."""
+    if not uses:
+        return "it is read inside a subgraph or a local function, or no input reaches it"
+    if site.dtype == "bfloat16":
+        return "its values are bfloat16, and ONNX Runtime hands out no such activations"
+    try:
+        views = tuple(LinearView(use) for use in uses)
+    except ValueError as error:
+        return f"its use as {error} can't be unfolded"
+    if len({(view.blocks, view.outputs, view.features) for view in views}) > 1:
+        return "the nodes that read it use it as different matrices"
+    return views
+
+
+def _layer(
+    site: Site, uses: tuple[LinearUse, ...], views: tuple[LinearView, ...], bias: Bias | None, dense: Values
+) -> Layer:
+    view = views[0]
     vector = None if bias is None else dense[bias.key.name].astype(np.float64).reshape(view.blocks, view.outputs)
     matrix = view.to_matrix(dense[site.key.name]).astype(np.float64)
-    return Layer(site=site, uses=tuple(uses), views=views, matrix=matrix, bias=vector)
+    return Layer(site=site, uses=uses, views=views, matrix=matrix, bias=vector)
 
 
 def _narrow(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:

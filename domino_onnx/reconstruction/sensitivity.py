@@ -19,7 +19,7 @@ from domino_onnx.calibration import Live, Moments
 from domino_onnx.errors import ModelError
 from domino_onnx.reconstruction.dense import dense_moments
 from domino_onnx.reconstruction.divergence import OutputDivergence
-from domino_onnx.reconstruction.network import Network, Stop
+from domino_onnx.reconstruction.network import HOLD_OUT_FROM, Network, Stop
 from domino_onnx.reconstruction.problem import Solution, dense_problems, estimate_error, prune_dense
 from domino_onnx.scheme import Inventory, NMScheme, Site, WeightKey
 from domino_onnx.search import LossTable
@@ -29,7 +29,6 @@ __all__ = ["SensitivityOptions", "measure_sensitivity"]
 
 _FLOOR = 1e-9
 _EXPONENTS = (0.5, 2.0)
-_MIN_BATCHES = 4
 _MOST_JUDGES = 3
 """A loss is measured on data that the refit doesn't see, at most a third of all, where there are four batches."""
 _FORWARD_PASSES = 6.0
@@ -120,7 +119,7 @@ class _Sensitivity:
         points = sum(len(self._points(layer.site.schemes)) for layer in self._network.layers)
         count = len(self._batches)
         wanted = math.ceil(self._options.passes / max(0.5 * points, 1) * count)
-        most = count // _MOST_JUDGES if count >= _MIN_BATCHES else count
+        most = count // _MOST_JUDGES if count >= HOLD_OUT_FROM else count
         every = count / max(min(wanted, most), 1)
         return tuple(int(every * (place + 0.5)) for place in range(max(min(wanted, most), 1)))
 
@@ -163,7 +162,7 @@ class _Sensitivity:
     def _gather(self, stop: Stop) -> tuple[Moments, Moments]:
         """Pass the stop: moments to refit by, and to judge by, which are the same where batches are few."""
         fitted, judged = (Moments.empty(stop.view.blocks, stop.view.outputs, stop.view.features) for _ in range(2))
-        apart = len(self._batches) >= _MIN_BATCHES
+        apart = len(self._batches) >= HOLD_OUT_FROM
         for batch, live in enumerate(self._batches):
             self._batches[batch], made = self._network.pass_stop(stop, live)
             if stop.layer.site.key not in self._losses and not stop.layer.shared:

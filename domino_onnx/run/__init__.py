@@ -3,15 +3,15 @@
 from domino_onnx.run.context import Run
 from domino_onnx.run.options import CompressOptions, Observer, Solver, Strategy
 from domino_onnx.run.permuting import permute
-from domino_onnx.run.planning import Choice, choose_plan, fitted
+from domino_onnx.run.planning import Planned, choose_plan, fitted
 from domino_onnx.run.recovering import finetune, recover_if_possible
-from domino_onnx.run.solving import Solved, masked_by_magnitude, solve
+from domino_onnx.run.solving import Solved, solve
 from domino_onnx.run.writing import finish
 
 __all__ = [
-    "Choice",
     "CompressOptions",
     "Observer",
+    "Planned",
     "Run",
     "Solved",
     "Solver",
@@ -20,7 +20,6 @@ __all__ = [
     "finetune",
     "finish",
     "fitted",
-    "masked_by_magnitude",
     "permute",
     "recover_if_possible",
     "solve",

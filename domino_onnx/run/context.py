@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -191,11 +191,6 @@ class Run:
         """Tell the observer how far the stage is."""
         if self._observer is not None:
             self._observer.progress(done, total, text)
-
-    @property
-    def layer_progress(self) -> Callable[[int, int, str], None]:
-        """`progress` as what walks from layer to layer calls it."""
-        return self.progress
 
     def warn(self, message: str) -> None:
         """Something the user should know; each message once."""

@@ -11,7 +11,7 @@ from domino_onnx.errors import DependencyError, DominoError, ModelError
 from domino_onnx.graph import ChannelGroup, channel_groups, permuted_values, replaced
 from domino_onnx.run.context import Run
 from domino_onnx.scheme import NMScheme, Site, WeightKey
-from domino_onnx.solve import PermutationConsumer, find_permutation, kept_saliency
+from domino_onnx.solve import PermutationConsumer, find_permutation
 
 __all__ = ["permute"]
 
@@ -56,9 +56,7 @@ def _permuted(run: Run) -> dict[WeightKey, NDArray[np.generic]]:
         consumers = _consumers(run, group, sites, load)
         if consumers:
             permutation = find_permutation(consumers, group.size, seed=run.options.seed)
-            gained = sum(kept_saliency(c, permutation) for c in consumers) > sum(map(kept_saliency, consumers))
-            if gained:
-                values.update(permuted_values(load, [(group, permutation)]))
+            values.update(permuted_values(load, [(group, permutation)]))  # of nothing, where nothing better was found
         run.progress(done, len(groups), f"{group.size} channels")
     return values
 

@@ -25,7 +25,7 @@ from domino_onnx.search import (
 if TYPE_CHECKING:
     from domino_onnx.reconstruction import Network
 
-__all__ = ["Choice", "choose_plan", "fitted"]
+__all__ = ["Planned", "choose_plan", "fitted"]
 
 _MEASURED = ("sensitivity", "measured-domino")
 _BAD_AGREEMENT = 0.9
@@ -35,7 +35,7 @@ _BISECTIONS = 6
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Planned:
     """A plan, the way to it, and what it is expected to cost where that was measured."""
 
     plan: Plan
@@ -43,7 +43,7 @@ class Choice:
     prediction: Prediction | None = None
 
 
-def choose_plan(run: Run) -> Choice:
+def choose_plan(run: Run) -> Planned:
     """The plan that the options ask for.
 
     Raises
@@ -53,12 +53,12 @@ def choose_plan(run: Run) -> Choice:
     """
     options = run.options
     if options.plan is not None:
-        return Choice(plan=fitted(run, Plan.load(options.plan)))
+        return Planned(plan=fitted(run, Plan.load(options.plan)))
     if options.scheme is not None:
         everywhere = {site.key: site.schemes[-1] for site in run.inventory.sites}
         if not everywhere:
             raise PlanError(f"no weight of the model can have {options.scheme}; domino-onnx inspect says why")
-        return Choice(plan=_plan(run, "uniform", everywhere, ()))
+        return Planned(plan=_plan(run, "uniform", everywhere, ()))
     if not options.budgets:
         raise PlanError(
             "nothing says how sparse the model shall be: give --sparsity, --flops-reduction, --scheme or --plan"
@@ -87,7 +87,7 @@ def _plan(run: Run, strategy: str, schemes: Mapping[WeightKey, NMScheme], budget
     )
 
 
-def _search(run: Run, budgets: tuple[Budget, ...]) -> Choice:
+def _search(run: Run, budgets: tuple[Budget, ...]) -> Planned:
     strategy = _strategy(run)
     if strategy in _MEASURED:
         table = _measured(run)
@@ -95,9 +95,9 @@ def _search(run: Run, budgets: tuple[Budget, ...]) -> Choice:
             return _by_losses(run, strategy, budgets, table)
         strategy = "domino"
     if strategy == "uniform":
-        return Choice(plan=_plan(run, strategy, search_uniform(run.inventory, budgets), budgets))
+        return Planned(plan=_plan(run, strategy, search_uniform(run.inventory, budgets), budgets))
     if strategy == "erk":
-        return Choice(plan=_plan(run, strategy, search_erk(run.inventory, budgets), budgets))
+        return Planned(plan=_plan(run, strategy, search_erk(run.inventory, budgets), budgets))
     result = search_domino(
         run.inventory,
         budgets,
@@ -106,7 +106,7 @@ def _search(run: Run, budgets: tuple[Budget, ...]) -> Choice:
         gradients=_gradients(run) if run.options.search_with_data and run.inventory.sites else None,
         progress=lambda budget, done: run.progress(done, budget.reduction, f"{done:.1%} of {budget.measure}"),
     )
-    return Choice(plan=_plan(run, "domino", result.schemes, budgets), decisions=result.decisions)
+    return Planned(plan=_plan(run, "domino", result.schemes, budgets), decisions=result.decisions)
 
 
 def _strategy(run: Run) -> Strategy:
@@ -129,13 +129,13 @@ def _measured(run: Run) -> LossTable | None:
         return None
     try:
         options = SensitivityOptions(criterion=run.options.saliency)
-        return measure_sensitivity(network, run.inventory, run.load, options, run.layer_progress)
+        return measure_sensitivity(network, run.inventory, run.load, options, run.progress)
     except ModelError as error:
         run.give_up_network(consequence, error)
         return None
 
 
-def _by_losses(run: Run, strategy: Strategy, budgets: tuple[Budget, ...], table: LossTable) -> Choice:
+def _by_losses(run: Run, strategy: Strategy, budgets: tuple[Budget, ...], table: LossTable) -> Planned:
     decisions: tuple[Decision, ...] = ()
     if strategy == "measured-domino":
         result = search_measured_domino(run.inventory, budgets, table)
@@ -145,7 +145,7 @@ def _by_losses(run: Run, strategy: Strategy, budgets: tuple[Budget, ...], table:
     prediction = table.predict(run.inventory, schemes)
     if _is_bad(prediction):
         _warn_of_loss(run, budgets, table, prediction)
-    return Choice(plan=_plan(run, strategy, schemes, budgets), decisions=decisions, prediction=prediction)
+    return Planned(plan=_plan(run, strategy, schemes, budgets), decisions=decisions, prediction=prediction)
 
 
 def _warn_of_loss(run: Run, budgets: tuple[Budget, ...], table: LossTable, prediction: Prediction) -> None:

@@ -17,7 +17,7 @@ from domino_onnx.solve import PrunedWeights
 if TYPE_CHECKING:
     from domino_onnx.reconstruction import Network
 
-__all__ = ["Overlaid", "Solved", "masked_by_magnitude", "solve"]
+__all__ = ["Overlaid", "Solved", "solve"]
 
 Weights = Mapping[WeightKey, NDArray[np.generic]]
 
@@ -47,7 +47,7 @@ class Solved:
     divergence: float | None = None
 
 
-def masked_by_magnitude(run: Run, plan: Plan) -> Solved:
+def _masked_by_magnitude(run: Run, plan: Plan) -> Solved:
     """The weights of the plan's sites, masked by magnitude, each when it is asked for."""
     layouts = {site.key: site.layout for site in run.inventory.sites}
     return Solved(weights=PrunedWeights(plan.schemes, layouts, run.load))
@@ -55,7 +55,7 @@ def masked_by_magnitude(run: Run, plan: Plan) -> Solved:
 
 def solve(run: Run, plan: Plan) -> Solved:
     """Masks and weights as the options ask for them; by magnitude with a warning where data can't be run."""
-    plain = masked_by_magnitude(run, plan)
+    plain = _masked_by_magnitude(run, plan)
     if run.data is None or run.options.solver == "magnitude" or not plain.weights:
         return plain
 
@@ -75,9 +75,9 @@ def _on_data(run: Run, network: Network, plan: Plan, plain: Solved) -> Solved:
     from domino_onnx.reconstruction import prune_like_sparsegpt, reconstruct
 
     if run.options.solver == "sparsegpt":
-        updated = prune_like_sparsegpt(network, plan.schemes, run.layer_progress)
+        updated = prune_like_sparsegpt(network, plan.schemes, run.progress)
         return Solved(weights=Overlaid(plain.weights, updated), solver="sparsegpt")
-    found = reconstruct(network, plan.schemes, run.options.saliency, run.layer_progress)
+    found = reconstruct(network, plan.schemes, run.options.saliency, run.progress)
     refitted = {key: value for key, value in found.values.items() if key in plain.weights}
     return Solved(
         weights=Overlaid(plain.weights, refitted),

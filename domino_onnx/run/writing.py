@@ -14,7 +14,7 @@ from domino_onnx.errors import DependencyError, DominoError, ModelError
 from domino_onnx.graph import write_model
 from domino_onnx.report.results import CompressResult, WeightRecord
 from domino_onnx.run.context import Run, peak_rss_bytes
-from domino_onnx.run.planning import Choice
+from domino_onnx.run.planning import Planned
 from domino_onnx.run.solving import Overlaid, Solved
 from domino_onnx.scheme import (
     Budget,
@@ -38,7 +38,7 @@ __all__ = ["finish"]
 def finish(
     run: Run,
     output: Path,
-    choice: Choice,
+    planned: Planned,
     solved: Solved,
     recovery: Recovery | None = None,
     reference: Path | None = None,
@@ -53,7 +53,7 @@ def finish(
     values = dict(recovery.values) if recovery is not None else None
     weights = solved.weights if values is None else {key: values[key] for key in solved.weights}
     biases = solved.biases if values is None else {key: values[key] for key in solved.biases}
-    records = _write(run, output, choice.plan, weights, biases, solved)
+    records = _write(run, output, planned.plan, weights, biases, solved)
     parity = _compare(run, reference or run.model, output)
     skipped = [skip for skip in run.inventory.skips if skip.counted]
     site_zeros, site_params = sum(r.zeros for r in records), sum(r.params for r in records)
@@ -61,16 +61,16 @@ def finish(
     return CompressResult(
         model=run.model,
         output=output,
-        plan=choice.plan,
+        plan=planned.plan,
         inventory=run.inventory,
         weights=records,
         sparsity=zeros / run.inventory.params if run.inventory.params else 0.0,
         sparsity_sites=site_zeros / site_params if site_params else 0.0,
-        flops_reduction=_flops_reduction(run.inventory, choice.plan),
+        flops_reduction=_flops_reduction(run.inventory, planned.plan),
         solver=solved.solver,
         divergence=solved.divergence,
-        prediction=choice.prediction,
-        decisions=choice.decisions,
+        prediction=planned.prediction,
+        decisions=planned.decisions,
         recovery=recovery,
         parity=parity,
         seconds=dict(run.seconds),

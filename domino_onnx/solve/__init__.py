@@ -2,7 +2,7 @@
 
 from domino_onnx.solve.blas import one_blas_thread
 from domino_onnx.solve.mask import keep_largest, magnitude_mask, obeys
-from domino_onnx.solve.permute import PermutationConsumer, find_permutation, kept_saliency
+from domino_onnx.solve.permute import PermutationConsumer, find_permutation
 from domino_onnx.solve.prune import PrunedWeights
 from domino_onnx.solve.quadratic import Quadratic
 from domino_onnx.solve.select import Criterion, choose_mask, sparsegpt, swap
@@ -15,7 +15,6 @@ __all__ = [
     "choose_mask",
     "find_permutation",
     "keep_largest",
-    "kept_saliency",
     "magnitude_mask",
     "obeys",
     "one_blas_thread",

@@ -31,17 +31,12 @@ def largest_of_groups(scores: NDArray[np.floating], scheme: NMScheme) -> _Mask:
     return keep_largest(scores.reshape(-1, scheme.m), scheme.n).reshape(scores.shape)
 
 
-def saliency(problem: Quadratic, weights: _Matrix, criterion: Criterion) -> _Matrix:
+def saliency(problem: Quadratic, weights: _Matrix, criterion: Literal["magnitude", "activation"]) -> _Matrix:
     """(rows, features): each weight's importance when the others stay as they are.
 
-    ``magnitude``: w^2. ``activation``: w^2 times the feature's mean square (Wanda, Sun et al. 2023, squared). Others:
-    w^2 / [H^-1]_ii, what Optimal Brain Surgeon says that its removal costs.
+    ``magnitude``: w^2. ``activation``: w^2 times the feature's mean square (Wanda, Sun et al. 2023, squared).
     """
-    if criterion == "magnitude":
-        return weights**2
-    if criterion == "activation":
-        return weights**2 * np.diagonal(problem.hessian)
-    return weights**2 / np.diagonal(np.linalg.inv(problem.damped))
+    return weights**2 if criterion == "magnitude" else weights**2 * np.diagonal(problem.hessian)
 
 
 def choose_mask(problem: Quadratic, scheme: NMScheme, criterion: Criterion) -> _Mask:

@@ -119,8 +119,6 @@ def test_the_saliencies() -> None:
     weights = problem.anchor
     np.testing.assert_allclose(saliency(problem, weights, "magnitude"), weights**2)
     np.testing.assert_allclose(saliency(problem, weights, "activation"), weights**2 * np.diag(problem.hessian))
-    every = np.ones((3, 8), np.bool_)
-    np.testing.assert_allclose(saliency(problem, weights, "obs"), problem.removal_costs(every, weights))
 
 
 def obs_by_loops(problem: Quadratic, scheme: NMScheme) -> Array:
