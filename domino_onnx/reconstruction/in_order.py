@@ -8,6 +8,7 @@ is wanted, so that errors are mended instead of handed on.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from domino_onnx.reconstruction.divergence import OutputDivergence
 from domino_onnx.reconstruction.network import HOLD_OUT_FROM, Layer, Network, Stop
 from domino_onnx.reconstruction.problem import Gathered, Sample, Solution, dense_problems, prune_dense, prune_wanted
 from domino_onnx.scheme import NMScheme, WeightKey
-from domino_onnx.solve import Criterion, one_blas_thread
+from domino_onnx.solve import Criterion, choose_mask, one_blas_thread
 
 __all__ = ["Reconstruction", "reconstruct"]
 
@@ -124,7 +125,8 @@ class _SideBySide:
         for layer in shared:
             gathered, scheme = moments[layer.site.key], self._schemes[layer.site.key]
             problems = dense_problems(layer, gathered)
-            self._keep(layer, prune_dense(layer, problems, gathered, scheme, self._criterion))
+            choose = functools.partial(choose_mask, criterion=self._criterion)
+            self._keep(layer, prune_dense(layer, problems, gathered, scheme, choose))
 
     def _keep(self, layer: Layer, solution: Solution) -> None:
         self._values.update(layer.stored(solution.matrix, solution.bias))

@@ -49,7 +49,7 @@ class Layer:
         """Whether the node itself adds the bias, so that its output has it already."""
         return self.uses[0].bias is not None and self.uses[0].bias.inside
 
-    def stored(self, matrix: NDArray[np.float64], bias: NDArray[np.float64] | None) -> dict[WeightKey, NDArray[Any]]:
+    def stored(self, matrix: NDArray[np.floating], bias: NDArray[np.floating] | None) -> dict[WeightKey, NDArray[Any]]:
         """New values in the stored dtypes and shapes, the bias with them where there is one."""
         values = {self.site.key: self.views[0].from_matrix(_narrow(matrix, self.site.dtype))}
         where = self.uses[0].bias
@@ -226,7 +226,8 @@ def _layer(
     return Layer(site=site, uses=uses, views=views, matrix=matrix, bias=vector)
 
 
-def _narrow(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:
+def _narrow(values: NDArray[np.floating], dtype: str) -> NDArray[Any]:
     """`values` in a stored dtype; what is beyond its range becomes its largest number."""
     largest = float(np.finfo(dtype).max)
-    return np.clip(values, -largest, largest).astype(dtype)
+    narrowed: NDArray[Any] = np.clip(values, -largest, largest).astype(dtype)
+    return narrowed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,23 @@ from numpy.typing import NDArray
 from domino_onnx.calibration import Moments
 from domino_onnx.reconstruction.network import Layer
 from domino_onnx.scheme import NMScheme
-from domino_onnx.solve import Criterion, Quadratic, choose_mask, swap
+from domino_onnx.solve import Criterion, Inputs, Quadratic, choose_mask, swap
 
-__all__ = ["Gathered", "Sample", "Solution", "dense_problems", "estimate_error", "prune_dense", "prune_wanted"]
+__all__ = [
+    "Chooser",
+    "Gathered",
+    "Sample",
+    "Solution",
+    "dense_problems",
+    "estimate_error",
+    "prune_dense",
+    "prune_wanted",
+]
 
-_Matrix = NDArray[np.float64]
+Chooser = Callable[[Quadratic, NMScheme], NDArray[np.bool_]]
+"""Which weights stay: (rows, features), True = kept."""
+
+_Matrix = NDArray[np.floating]
 _Rows = NDArray[np.float32]
 _DAMPINGS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _DAMPING = 0.01
@@ -72,13 +84,18 @@ class Solution:
     error: float
 
 
-def dense_problems(layer: Layer, moments: Moments, *, centred: bool = True) -> list[Quadratic]:
+def dense_problems(
+    layer: Layer, moments: Moments, *, centred: bool = True, dtype: type[np.floating] = np.float64
+) -> list[Quadratic]:
     """One a block: the dense layer's own outputs are wanted, on its inputs in the dense network.
 
     `centred` leaves the means to the bias, where the layer has one.
     """
-    problems = _problems(layer, moments, _DAMPING, centred=centred)
-    return [problem.retargeted(problem.anchor @ problem.hessian, problem.anchor) for problem in problems]
+    problems = []
+    for hessian, _, anchor in _centred(layer, moments, centred=centred):
+        inputs, weights = Inputs(hessian.astype(dtype), _DAMPING), anchor.astype(dtype)
+        problems.append(Quadratic(inputs, weights @ inputs.hessian, weights))
+    return problems
 
 
 def prune_dense(
@@ -86,7 +103,7 @@ def prune_dense(
     problems: Sequence[Quadratic],
     moments: Moments,
     scheme: NMScheme,
-    criterion: Criterion,
+    choose: Chooser,
     judges: Sequence[Quadratic] | None = None,
 ) -> Solution:
     """Prune and refit a layer alone in the dense network.
@@ -99,7 +116,7 @@ def prune_dense(
     matrix = np.empty_like(layer.matrix)
     lost = energy = 0.0
     for block, (problem, judge) in enumerate(zip(problems, judges or problems, strict=True)):
-        matrix[block] = problem.refit(choose_mask(problem, scheme, criterion))
+        matrix[block] = problem.refit(choose(problem, scheme))
         change = matrix[block] - judge.anchor
         lost += float(np.sum(change * (change @ judge.hessian)))
         energy += float(np.sum(judge.anchor * judge.target))
@@ -110,13 +127,13 @@ def prune_dense(
 
 
 def estimate_error(
-    problems: Sequence[Quadratic], scheme: NMScheme, criterion: Criterion, judges: Sequence[Quadratic]
+    problems: Sequence[Quadratic], scheme: NMScheme, choose: Chooser, judges: Sequence[Quadratic]
 ) -> float:
     """The `Solution.error` of `prune_dense`, from some of the rows."""
     lost = energy = 0.0
     for problem, judge in zip(problems[:_JUDGED_BLOCKS], judges, strict=False):
         part = problem.rows(_some_rows(len(problem.anchor)))
-        change = part.refit(choose_mask(part, scheme, criterion)) - part.anchor
+        change = part.refit(choose(part, scheme)) - part.anchor
         lost += float(np.sum(change * (change @ judge.hessian)))
         energy += float(np.sum(part.anchor * (part.anchor @ judge.hessian)))
     return lost / energy if energy > 0 else 0.0
@@ -151,16 +168,22 @@ def prune_wanted(
     return Solution(matrix=matrix, bias=bias, error=max(lost, 0.0) / energy if energy > 0 else 0.0)
 
 
-def _problems(layer: Layer, moments: Moments, damping: float, *, centred: bool = True) -> list[Quadratic]:
+def _problems(layer: Layer, moments: Moments, damping: float) -> list[Quadratic]:
     """One a block; centred where the layer has a bias that takes up the means."""
-    problems = []
+    return [
+        Quadratic(Inputs(hessian, damping), target, anchor)
+        for hessian, target, anchor in _centred(layer, moments, centred=True)
+    ]
+
+
+def _centred(layer: Layer, moments: Moments, *, centred: bool) -> Iterator[tuple[_Matrix, _Matrix, _Matrix]]:
+    """Hessian, target and anchor of each block."""
     for block, anchor in enumerate(layer.matrix):
         hessian, target = moments.xx[block] / moments.count, moments.yx[block] / moments.count
         if centred and layer.bias is not None:
             x, y = moments.x[block] / moments.count, moments.y[block] / moments.count
             hessian, target = hessian - np.outer(x, x), target - np.outer(y, x)
-        problems.append(Quadratic(hessian, target, anchor, damping))
-    return problems
+        yield hessian, target, anchor
 
 
 def _chosen_damping(layer: Layer, gathered: Gathered, scheme: NMScheme) -> float:
@@ -175,7 +198,7 @@ def _chosen_damping(layer: Layer, gathered: Gathered, scheme: NMScheme) -> float
         part, judge = whole.rows(rows), whole_judge.rows(rows)
         mask = choose_mask(part, scheme, "obs")
         for place, damping in enumerate(_DAMPINGS):
-            weights = dataclasses.replace(part, damping=damping).refit(mask)
+            weights = part.dampened(damping).refit(mask)
             errors[place] += judge.loss(weights).sum()
     return _DAMPINGS[int(np.argmin(errors))]
 

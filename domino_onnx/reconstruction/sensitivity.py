@@ -8,6 +8,7 @@ scheme comes from second moments alone.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,7 +24,7 @@ from domino_onnx.reconstruction.network import HOLD_OUT_FROM, Network, Stop
 from domino_onnx.reconstruction.problem import Solution, dense_problems, estimate_error, prune_dense
 from domino_onnx.scheme import Inventory, NMScheme, Site, WeightKey
 from domino_onnx.search import LossTable
-from domino_onnx.solve import Criterion, magnitude_mask, one_blas_thread
+from domino_onnx.solve import Criterion, choose_mask, magnitude_mask, one_blas_thread
 
 __all__ = ["SensitivityOptions", "measure_sensitivity"]
 
@@ -46,11 +47,14 @@ class SensitivityOptions:
         What measuring may take, in forward passes over all calibration data: it decides on how many batches it is done.
     criterion
         How the masks are chosen.
+    admm_steps
+        Of that criterion: enough to compare by, fewer than choosing the masks that stay deserves.
     """
 
     points: int = 2
     passes: float = _FORWARD_PASSES
     criterion: Criterion = "admm"
+    admm_steps: int = 10
 
 
 @one_blas_thread
@@ -91,6 +95,9 @@ class _Sensitivity:
             raise ModelError("the model has no floating-point output that a loss could be measured at")
         shared = {layer.site.key for layer in network.layers if layer.shared}
         self._shared = dense_moments(network, lambda layer: layer.site.key in shared) if shared else {}
+        self._choose = functools.partial(
+            choose_mask, criterion=self._options.criterion, admm_steps=self._options.admm_steps
+        )
         self._losses: dict[WeightKey, tuple[float, ...]] = {}
         self._energies: dict[WeightKey, tuple[float, ...]] = {}
         self._observed: list[tuple[float, float]] = []
@@ -145,17 +152,17 @@ class _Sensitivity:
             return
         if key in self._shared:
             fitted = judged = self._shared[key]
-        problems = dense_problems(stop.layer, fitted)
-        judges = dense_problems(stop.layer, judged)
+        problems = dense_problems(stop.layer, fitted, dtype=np.float32)
+        judges = problems if judged is fitted else dense_problems(stop.layer, judged, dtype=np.float32)
         energies: dict[NMScheme, float] = {}
         measured: dict[NMScheme, float] = {}
         points = self._points(stop.layer.site.schemes)
         for scheme in stop.layer.site.schemes:
             if scheme in points:
-                solution = prune_dense(stop.layer, problems, fitted, scheme, self._options.criterion, judges)
+                solution = prune_dense(stop.layer, problems, fitted, scheme, self._choose, judges)
                 energies[scheme], measured[scheme] = solution.error, self._at_outputs(stop, before, solution)
             elif not scheme.is_dense:
-                energies[scheme] = estimate_error(problems, scheme, self._options.criterion, judges)
+                energies[scheme] = estimate_error(problems, scheme, self._choose, judges)
         self._energies[key] = tuple(energies.get(scheme, 0.0) for scheme in stop.layer.site.schemes)
         self._losses[key] = _interpolated(stop.layer.site.schemes, energies, measured)
 

@@ -8,9 +8,9 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Quadratic"]
+__all__ = ["Inputs", "Quadratic"]
 
-_Matrix = NDArray[np.float64]
+_Matrix = NDArray[np.floating]
 _Mask = NDArray[np.bool_]
 _CHUNK = 1 << 24  # elements of the stacked systems that are solved in one go
 _MAX_CG_STEPS = 200
@@ -22,24 +22,19 @@ _DIRECT_PRICE = 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Quadratic:
-    """``mean |y - W x|^2 + damping |W - anchor|^2``, row by row; every row of W is a problem of its own.
+class Inputs:
+    """What a layer's inputs alone say, for all problems that share them; computed once, when it is first asked for.
 
     Attributes
     ----------
     hessian
-        (features, features) float64: the mean of ``x x^T``, centred where an intercept is free.
-    target
-        (rows, features): the mean of ``y x^T``, centred alike.
-    anchor
-        (rows, features): the weights that damping holds on to, usually the dense ones.
+        (features, features): the mean of ``x x^T``, centred where an intercept is free. Its dtype is the precision of
+        all that follows: float64 to solve, float32 is enough to judge by.
     damping
         In units of the hessian's mean diagonal.
     """
 
     hessian: _Matrix
-    target: _Matrix
-    anchor: _Matrix
     damping: float
 
     @functools.cached_property
@@ -51,18 +46,47 @@ class Quadratic:
     @functools.cached_property
     def damped(self) -> _Matrix:
         """(features, features): the hessian with the ridge."""
-        return self.hessian + self.ridge * np.eye(len(self.hessian))
-
-    @functools.cached_property
-    def pull(self) -> _Matrix:
-        """(rows, features): the right-hand side of the normal equations."""
-        return self.target + self.ridge * self.anchor
+        return self.hessian + self.ridge * np.eye(len(self.hessian), dtype=self.hessian.dtype)
 
     @functools.cached_property
     def spectrum(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Eigenvalues and eigenvectors of `damped`, in the precision that choosing a mask needs."""
         values, vectors = np.linalg.eigh(self.damped.astype(np.float32))
         return np.maximum(values, np.float32(self.ridge)), vectors
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Quadratic:
+    """``mean |y - W x|^2 + ridge |W - anchor|^2``, row by row; every row of W is a problem of its own.
+
+    Attributes
+    ----------
+    inputs
+        The second moments of `x`, and the ridge.
+    target
+        (rows, features): the mean of ``y x^T``, centred as the inputs are.
+    anchor
+        (rows, features): the weights that damping holds on to, usually the dense ones.
+    """
+
+    inputs: Inputs
+    target: _Matrix
+    anchor: _Matrix
+
+    @property
+    def hessian(self) -> _Matrix:
+        """(features, features), as in `inputs`."""
+        return self.inputs.hessian
+
+    @property
+    def damped(self) -> _Matrix:
+        """(features, features), as in `inputs`."""
+        return self.inputs.damped
+
+    @functools.cached_property
+    def pull(self) -> _Matrix:
+        """(rows, features): the right-hand side of the normal equations."""
+        return self.target + self.inputs.ridge * self.anchor
 
     @functools.cached_property
     def dense(self) -> _Matrix:
@@ -71,16 +95,16 @@ class Quadratic:
         return weights
 
     def rows(self, chosen: NDArray[np.intp]) -> Quadratic:
-        """The problem of some of the rows; what was computed of the inputs alone is shared."""
-        return self.retargeted(self.target[chosen], self.anchor[chosen])
+        """The problem of some of the rows."""
+        return Quadratic(self.inputs, self.target[chosen], self.anchor[chosen])
 
     def retargeted(self, target: _Matrix, anchor: _Matrix) -> Quadratic:
-        """The same inputs with other outputs wanted; what was computed of the inputs alone is shared."""
-        part = Quadratic(self.hessian, target, anchor, self.damping)
-        part.__dict__.update(
-            {name: self.__dict__[name] for name in ("ridge", "damped", "spectrum") if name in self.__dict__}
-        )
-        return part
+        """The same inputs with other outputs wanted."""
+        return Quadratic(self.inputs, target, anchor)
+
+    def dampened(self, damping: float) -> Quadratic:
+        """The same problem with another damping."""
+        return Quadratic(Inputs(self.hessian, damping), self.target, self.anchor)
 
     def loss(self, weights: _Matrix) -> _Matrix:
         """(rows,) The objective, but for a constant of each row."""
@@ -114,14 +138,15 @@ class Quadratic:
         ``w_i^2 / [(H_SS)^-1]_ii`` (Hassibi & Stork 1993, Optimal Brain Surgeon); infinite where nothing is kept.
         """
         costs = np.full(mask.shape, np.inf)
+        damped = self.damped.astype(np.float32)  # enough to choose by
         for rows, support in _supports(mask):
-            inverse = np.linalg.inv(self.damped[support[:, :, None], support[:, None, :]])
+            inverse = np.linalg.inv(damped[support[:, :, None], support[:, None, :]])
             kept = np.take_along_axis(weights[rows], support, 1)
             np.put_along_axis(costs[rows], support, kept**2 / np.diagonal(inverse, axis1=1, axis2=2), 1)
         return costs
 
     def _direct(self, mask: _Mask) -> _Matrix:
-        weights = np.zeros(mask.shape)
+        weights = np.zeros(mask.shape, self.damped.dtype)
         for rows, support in _supports(mask):
             systems = self.damped[support[:, :, None], support[:, None, :]]
             sides = np.take_along_axis(self.pull[rows], support, 1)
@@ -130,9 +155,9 @@ class Quadratic:
 
     def _conjugate_gradients(self, mask: _Mask, near: _Matrix) -> _Matrix:
         """Preconditioned with the diagonal; all rows step together, each with its own length."""
-        inverse = mask / np.diagonal(self.damped)
-        weights = np.where(mask, near, 0.0)
-        residual = np.where(mask, self.pull - weights @ self.damped, 0.0)
+        inverse = np.where(mask, 1 / np.diagonal(self.damped), 0)
+        weights = np.where(mask, near, 0)
+        residual = np.where(mask, self.pull - weights @ self.damped, 0)
         scaled = residual * inverse
         direction = scaled
         power = np.einsum("rk,rk->r", residual, scaled)
@@ -140,7 +165,7 @@ class Quadratic:
         for _ in range(_MAX_CG_STEPS):
             if (power <= enough).all():
                 break
-            image = np.where(mask, direction @ self.damped, 0.0)
+            image = np.where(mask, direction @ self.damped, 0)
             curvature = np.einsum("rk,rk->r", direction, image)
             step = np.divide(power, curvature, out=np.zeros_like(power), where=curvature > 0)[:, None]
             weights = weights + step * direction

@@ -14,12 +14,12 @@ from domino_onnx.solve.quadratic import Quadratic
 __all__ = ["Criterion", "admm_mask", "choose_mask", "largest_of_groups", "obs_mask", "saliency", "sparsegpt", "swap"]
 
 Criterion = Literal["magnitude", "activation", "obs", "admm"]
-_Matrix = NDArray[np.float64]
+_Matrix = NDArray[np.floating]
 _Mask = NDArray[np.bool_]
 _BLOCK = 128
 _ADMM_STEPS = 30
-_ADMM_START = 0.05
-_ADMM_GROWTH = 1.15
+_ADMM_START, _ADMM_END = 0.05, 3.3
+"""The penalty of the first and behind the last step, in units of the hessian's mean diagonal."""
 _MAX_SWAP_WORK = 3e8
 """Rows times the cube of their support, above which swaps are left out: each round inverts every row's system."""
 _SWAP_SHARES = (0.3, 0.3, 0.3, 0.1, 0.1, 0.1, 0.03, 0.03, 0.03)
@@ -39,7 +39,7 @@ def saliency(problem: Quadratic, weights: _Matrix, criterion: Literal["magnitude
     return weights**2 if criterion == "magnitude" else weights**2 * np.diagonal(problem.hessian)
 
 
-def choose_mask(problem: Quadratic, scheme: NMScheme, criterion: Criterion) -> _Mask:
+def choose_mask(problem: Quadratic, scheme: NMScheme, criterion: Criterion, admm_steps: int = _ADMM_STEPS) -> _Mask:
     """(rows, features): exactly N True in each group.
 
     ``magnitude`` and ``activation`` judge each weight by itself; ``obs`` makes up for each choice before the next;
@@ -48,7 +48,7 @@ def choose_mask(problem: Quadratic, scheme: NMScheme, criterion: Criterion) -> _
     if criterion == "obs":
         return obs_mask(problem, scheme)
     if criterion == "admm":
-        return admm_mask(problem, scheme)
+        return admm_mask(problem, scheme, admm_steps)
     return largest_of_groups(saliency(problem, problem.anchor, criterion), scheme)
 
 
@@ -90,20 +90,21 @@ def _column_by_column(problem: Quadratic, scheme: NMScheme) -> tuple[_Mask, _Mat
     return mask, weights
 
 
-def admm_mask(problem: Quadratic, scheme: NMScheme) -> _Mask:
+def admm_mask(problem: Quadratic, scheme: NMScheme, steps: int = _ADMM_STEPS) -> _Mask:
     """Selection by the alternating direction method of multipliers (as ALPS, Meng et al. 2024, does for its supports).
 
     A dense copy follows the quadratic, a sparse one the scheme; a growing penalty brings them together, and the groups
     of a row settle against each other instead of from left to right.
     """
-    eigenvalues, vectors = problem.spectrum
+    eigenvalues, vectors = problem.inputs.spectrum
     pull = problem.pull.astype(np.float32) @ vectors
     penalty = _ADMM_START * float(np.mean(np.diagonal(problem.damped)))
     dense = problem.dense.astype(np.float32)
     mask = largest_of_groups(np.abs(dense), scheme)
     sparse = np.where(mask, dense, np.float32(0))
     dual = np.zeros_like(sparse)
-    for _ in range(_ADMM_STEPS):
+    growth = (_ADMM_END / _ADMM_START) ** (1 / steps)
+    for _ in range(steps):
         dense = (
             (pull + np.float32(penalty) * ((sparse - dual) @ vectors)) / (eigenvalues + np.float32(penalty))
         ) @ vectors.T
@@ -111,7 +112,7 @@ def admm_mask(problem: Quadratic, scheme: NMScheme) -> _Mask:
         mask = largest_of_groups(np.abs(together), scheme)
         sparse = np.where(mask, together, np.float32(0))
         dual = together - sparse
-        penalty *= _ADMM_GROWTH
+        penalty *= growth
     return mask
 
 

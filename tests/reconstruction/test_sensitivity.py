@@ -94,7 +94,7 @@ def test_whatever_is_measured_losses_never_fall(measured: tuple[float, float]) -
 def test_a_loss_is_that_of_the_model_with_the_site_pruned_alone(setup: Setup, parsed: Parsed) -> None:
     """Few batches, so that all are judged; pruned by another route, its weight is about as good."""
     made = setup(parsed(CHAIN, **SHAPES), inputs(96), pool=POOL)
-    options = SensitivityOptions(points=0, passes=1000)
+    options = SensitivityOptions(points=0, passes=1000, admm_steps=30)
     table = measure_sensitivity(made.network, made.inventory, made.load, options)
     for site in made.inventory.sites:
         for scheme, loss in list(zip(site.schemes, table.losses[site.key], strict=True))[2:]:
@@ -106,7 +106,7 @@ def test_a_shared_weight_is_measured_in_all_places(setup: Setup, parsed: Parsed)
     graph = """g (float[n, 16] x) => (float[n, 5] y)
         { a = Gemm (x, w, b) r = Relu (a) d = Gemm (r, w, c) y = Gemm (d, u) }"""
     made = setup(parsed(graph, w=(16, 16), b=(16,), c=(16,), u=(16, 5)), inputs(96), pool=POOL)
-    options = SensitivityOptions(points=0, passes=1000)
+    options = SensitivityOptions(points=0, passes=1000, admm_steps=30)
     table = measure_sensitivity(made.network, made.inventory, made.load, options)
     never_falling(made, table)
     sparsest = NMScheme(1, 8)

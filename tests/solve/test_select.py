@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domino_onnx.scheme import NMScheme
-from domino_onnx.solve import Criterion, Quadratic, choose_mask, swap
+from domino_onnx.solve import Criterion, Inputs, Quadratic, choose_mask, swap
 from domino_onnx.solve.select import admm_mask, largest_of_groups, obs_mask, saliency
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -25,7 +25,7 @@ def drawn(rows: int, features: int, seed: int = 0, *, mixing: float = 1.0, dampi
     x = rng.standard_normal((8 * features, features)) @ mixed
     anchor = rng.standard_normal((rows, features))
     hessian = x.T @ x / len(x)
-    return Quadratic(hessian, anchor @ hessian, anchor, damping)
+    return Quadratic(Inputs(hessian, damping), anchor @ hessian, anchor)
 
 
 def error(problem: Quadratic, mask: Array) -> Array:
@@ -60,10 +60,10 @@ def test_groups_wider_than_a_block_and_features_that_fill_no_block(criterion: Cr
 
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_weights_and_inputs_of_zero(criterion: Criterion) -> None:
-    nothing = Quadratic(np.zeros((8, 8)), np.zeros((2, 8)), np.zeros((2, 8)), 0.01)
+    nothing = Quadratic(Inputs(np.zeros((8, 8)), 0.01), np.zeros((2, 8)), np.zeros((2, 8)))
     dead = drawn(2, 8)
     dead.hessian[3], dead.hessian[:, 3] = 0, 0
-    for problem in (nothing, Quadratic(dead.hessian, dead.anchor @ dead.hessian, dead.anchor, 0.01)):
+    for problem in (nothing, dead.retargeted(dead.anchor @ dead.hessian, dead.anchor)):
         mask = choose_mask(problem, NMScheme(2, 4), criterion)
         assert kept(mask, 4) == {2}
         assert np.isfinite(swap(problem, mask, NMScheme(2, 4))[1]).all()
@@ -104,7 +104,7 @@ def test_the_second_order_is_better_than_magnitudes(scheme: NMScheme) -> None:
 def test_without_correlations_all_criteria_are_magnitude() -> None:
     """But for admm, which may stop between two weights that are nearly the same."""
     anchor = np.random.default_rng(3).standard_normal((6, 256))
-    problem = Quadratic(np.eye(256), anchor.copy(), anchor, 0.01)
+    problem = Quadratic(Inputs(np.eye(256), 0.01), anchor.copy(), anchor)
     for scheme in (NMScheme(2, 4), NMScheme(1, 16)):
         expected = largest_of_groups(np.abs(anchor), scheme)
         for criterion in CRITERIA[:3]:
