@@ -232,7 +232,7 @@ def _sentences(place: Place, count: int) -> Made:
     calibrate, evaluate = _halves(len(pairs))
     evaluate = evaluate[np.argsort([max(map(len, pairs[i])) for i in evaluate], kind="stable")]
     tokens = bert.Tokenizer(place.folder)
-    seen = [pairs[i][0] for i in calibrate][:count]
+    seen = [sentence for i in calibrate for sentence in pairs[i]][:count]
     scored = tokens.encode([pairs[i][side] for side in (0, 1) for i in evaluate])
     return tokens.encode(seen, longest=32), {"stsb-en-dev": {**scored, "similarity": similarities[evaluate]}}
 
@@ -271,7 +271,7 @@ NETWORKS = {
     "all-MiniLM-L6-v2": Network(
         title="MiniLM-L6 (BERT), sentences",
         metric="Spearman correlation on STS-B",
-        calibration=("sentences of one half of stsb-en-dev, up to 32 tokens", 256),
+        calibration=("sentences of one half of stsb-en-dev, up to 32 tokens", 1024),
         build=lambda place: bert.build(place.folder / f"{place.name}.onnx"),
         prepare=_sentences,
         judge=_spearman,
