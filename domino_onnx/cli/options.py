@@ -239,11 +239,11 @@ solver_options = _stacked(
     ),
     click.option(
         "--saliency",
-        type=click.Choice(["admm", "obs", "activation", "magnitude"]),
+        type=click.Choice(["admm", "obs", "fisher", "activation", "magnitude"]),
         default="admm",
         show_default=True,
         help="What decides which weights of a group stay when they are refitted: all groups settled together, one "
-        "after another, each weight by its input's size, or by itself.",
+        "after another, each weight by its Fisher information (needs torch), by its input's size, or by itself.",
     ),
     click.option(
         "--permute/--no-permute",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ _MEMORY_SHARE = 0.4
 class Layer:
     """A site that data reach: its weight as a matrix, and the intercept that a refit may set.
 
-    `matrix` is (blocks, outputs, features) float64; `bias` (blocks, outputs) or None.
+    `matrix` is (blocks, outputs, features) float64; `bias` (blocks, outputs) or None; `fisher` as `matrix` or None.
     """
 
     site: Site
@@ -38,6 +38,11 @@ class Layer:
     views: tuple[LinearView, ...]
     matrix: NDArray[np.float64]
     bias: NDArray[np.float64] | None
+    fisher: NDArray[np.float32] | None = None
+
+    def fisher_of(self, block: int) -> NDArray[np.float32] | None:
+        """(outputs, features): each weight's Fisher information, where it is known."""
+        return None if self.fisher is None else self.fisher[block]
 
     @property
     def shared(self) -> bool:
@@ -71,6 +76,11 @@ class Stop:
 class Network:
     """What reconstruction and sensitivity walk through.
 
+    Parameters
+    ----------
+    fisher
+        The weights' Fisher information in their stored shapes, where masks are to go by it.
+
     Attributes
     ----------
     stops
@@ -96,6 +106,7 @@ class Network:
         device: Device = "cpu",
         threads: int = 0,
         seed: int = 0,
+        fisher: Mapping[WeightKey, NDArray[np.float32]] | None = None,
     ) -> None:
         self.left_out: dict[WeightKey, str] = {}
         self.layers: list[Layer] = []
@@ -109,7 +120,7 @@ class Network:
             bias = uses[site.key][0].bias if len(views) == 1 else None
             for key in (site.key, *(() if bias is None else (bias.key,))):
                 self.dense[key.name] = file.array(tensors[key])
-            self.layers.append(_layer(site, uses[site.key], views, bias, self.dense))
+            self.layers.append(_layer(site, uses[site.key], views, bias, self.dense, (fisher or {}).get(site.key)))
         self.layers.sort(key=lambda layer: layer.uses[0].index)
         places = sorted(
             ((use, view, layer) for layer in self.layers for use, view in zip(layer.uses, layer.views, strict=True)),
@@ -218,12 +229,18 @@ def _views(site: Site, uses: Sequence[LinearUse]) -> tuple[LinearView, ...] | st
 
 
 def _layer(
-    site: Site, uses: tuple[LinearUse, ...], views: tuple[LinearView, ...], bias: Bias | None, dense: Values
+    site: Site,
+    uses: tuple[LinearUse, ...],
+    views: tuple[LinearView, ...],
+    bias: Bias | None,
+    dense: Values,
+    fisher: NDArray[np.float32] | None,
 ) -> Layer:
     view = views[0]
     vector = None if bias is None else dense[bias.key.name].astype(np.float64).reshape(view.blocks, view.outputs)
     matrix = view.to_matrix(dense[site.key.name]).astype(np.float64)
-    return Layer(site=site, uses=uses, views=views, matrix=matrix, bias=vector)
+    spread = None if fisher is None else view.to_matrix(fisher)
+    return Layer(site=site, uses=uses, views=views, matrix=matrix, bias=vector, fisher=spread)
 
 
 def _narrow(values: NDArray[np.floating], dtype: str) -> NDArray[Any]:

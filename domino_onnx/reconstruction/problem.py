@@ -92,9 +92,9 @@ def dense_problems(
     `centred` leaves the means to the bias, where the layer has one.
     """
     problems = []
-    for hessian, _, anchor in _centred(layer, moments, centred=centred):
+    for block, (hessian, _, anchor) in enumerate(_centred(layer, moments, centred=centred)):
         inputs, weights = Inputs(hessian.astype(dtype), _DAMPING), anchor.astype(dtype)
-        problems.append(Quadratic(inputs, weights @ inputs.hessian, weights))
+        problems.append(Quadratic(inputs, weights @ inputs.hessian, weights, layer.fisher_of(block)))
     return problems
 
 
@@ -171,8 +171,8 @@ def prune_wanted(
 def _problems(layer: Layer, moments: Moments, damping: float) -> list[Quadratic]:
     """One a block; centred where the layer has a bias that takes up the means."""
     return [
-        Quadratic(Inputs(hessian, damping), target, anchor)
-        for hessian, target, anchor in _centred(layer, moments, centred=True)
+        Quadratic(Inputs(hessian, damping), target, anchor, layer.fisher_of(block))
+        for block, (hessian, target, anchor) in enumerate(_centred(layer, moments, centred=True))
     ]
 
 

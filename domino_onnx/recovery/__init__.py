@@ -2,6 +2,7 @@
 
 from domino_onnx.recovery.distill import Distillation, open_distillation
 from domino_onnx.recovery.finetune import Recovery, RecoveryOptions, RecoveryStep, finetune
+from domino_onnx.recovery.fisher import fisher_information
 from domino_onnx.recovery.gradients import DistillationGradients
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "RecoveryOptions",
     "RecoveryStep",
     "finetune",
+    "fisher_information",
     "open_distillation",
 ]

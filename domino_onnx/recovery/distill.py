@@ -124,6 +124,12 @@ class Distillation:
         student = {name: output.to(self._device) for name, output in self.module(self._to_torch(inputs)).items()}
         return self._loss(student, teacher, labels)
 
+    def drawn_loss(self, indices: NDArray[np.int64], generator: torch.Generator) -> Tensor:
+        """Minus the log-likelihood of answers that the student itself might give, summed over the samples."""
+        inputs = self._to_torch(self._data.take(indices))
+        student = {name: output.to(self._device) for name, output in self.module(inputs).items()}
+        return self._loss.drawn(student, generator)
+
     def backward(self, batch: NDArray[np.int64], batch_size: int) -> float:
         """Gradients of the mean loss over the batch, which a model with a fixed batch size takes in several runs."""
         total = 0.0

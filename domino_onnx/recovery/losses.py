@@ -67,6 +67,24 @@ class DistillationLoss:
         cross_entropy = functional.nll_loss(log_probabilities, labels)
         return (1 - self._label_weight) * loss + self._label_weight * cross_entropy
 
+    def drawn(self, student: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+        """A scalar, the sum over the batch: minus the log-likelihood of answers drawn from the student itself.
+
+        Class scores are a categorical distribution; other outputs the mean of a normal one, with the variance that the
+        output has over samples.
+        """
+        parts = []
+        for name, kind in self._kinds.items():
+            output = student[name].float()
+            if kind == "values":
+                noise = torch.randn(output.shape, generator=generator).to(output.device)
+                parts.append((output * noise).sum() / self._scales[name] ** 0.5)
+            else:
+                scores = _log_probabilities(output, kind, 1.0).flatten(0, -2)
+                answers = torch.multinomial(scores.detach().exp().cpu(), 1, generator=generator).to(output.device)
+                parts.append(-scores.gather(1, answers).sum())
+        return torch.stack(parts).sum()
+
     def _distance(self, name: str, student: Tensor, teacher: Tensor) -> Tensor:
         if student.shape != teacher.shape:
             raise RecoveryError(

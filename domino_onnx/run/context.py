@@ -110,6 +110,7 @@ class Run:
                 device=options.device,
                 threads=options.threads,
                 seed=options.seed,
+                fisher=self._fisher(),
             )
             self._warn_of_limits(network)
         except (DependencyError, ModelError) as error:
@@ -117,6 +118,19 @@ class Run:
         else:
             self._network = network
         return self._network
+
+    def _fisher(self) -> Mapping[WeightKey, NDArray[np.float32]] | None:
+        """What `--saliency fisher` goes by; None with a warning where the model has no torch counterpart."""
+        if self.options.saliency != "fisher":
+            return None
+        distillation = self.distillation(self.model, "masks go by activations, for want of gradients")
+        if distillation is None:
+            return None
+        from domino_onnx.recovery import fisher_information
+
+        keys = [site.key for site in self.inventory.sites]
+        with self.stage("fisher"):
+            return fisher_information(distillation, keys, batch_size=self.options.batch_size, seed=self.options.seed)
 
     def _warn_of_limits(self, network: Network) -> None:
         """What a network can't do; ModelError if it can't even be run."""

@@ -13,7 +13,7 @@ from domino_onnx.solve.quadratic import Quadratic
 
 __all__ = ["Criterion", "admm_mask", "choose_mask", "largest_of_groups", "obs_mask", "saliency", "sparsegpt", "swap"]
 
-Criterion = Literal["magnitude", "activation", "obs", "admm"]
+Criterion = Literal["magnitude", "activation", "fisher", "obs", "admm"]
 _Matrix = NDArray[np.floating]
 _Mask = NDArray[np.bool_]
 _BLOCK = 128
@@ -31,25 +31,31 @@ def largest_of_groups(scores: NDArray[np.floating], scheme: NMScheme) -> _Mask:
     return keep_largest(scores.reshape(-1, scheme.m), scheme.n).reshape(scores.shape)
 
 
-def saliency(problem: Quadratic, weights: _Matrix, criterion: Literal["magnitude", "activation"]) -> _Matrix:
-    """(rows, features): each weight's importance when the others stay as they are.
+def saliency(problem: Quadratic, criterion: Literal["magnitude", "activation", "fisher"]) -> _Matrix:
+    """(rows, features): the importance of each weight of the anchor when the others stay as they are.
 
     ``magnitude``: w^2. ``activation``: w^2 times the feature's mean square (Wanda, Sun et al. 2023, squared).
+    ``fisher``: w^2 times the weight's Fisher information (Theis et al. 2018); as ``activation`` where that isn't known.
     """
-    return weights**2 if criterion == "magnitude" else weights**2 * np.diagonal(problem.hessian)
+    squares = problem.anchor**2
+    if criterion == "magnitude":
+        return squares
+    if criterion == "fisher" and problem.fisher is not None:
+        return squares * problem.fisher
+    return squares * np.diagonal(problem.hessian)
 
 
 def choose_mask(problem: Quadratic, scheme: NMScheme, criterion: Criterion, admm_steps: int = _ADMM_STEPS) -> _Mask:
     """(rows, features): exactly N True in each group.
 
-    ``magnitude`` and ``activation`` judge each weight by itself; ``obs`` makes up for each choice before the next;
-    ``admm`` settles all choices of a row together, and costs the most.
+    ``magnitude``, ``activation`` and ``fisher`` judge each weight by itself; ``obs`` makes up for each choice before
+    the next; ``admm`` settles all choices of a row together, and costs the most.
     """
     if criterion == "obs":
         return obs_mask(problem, scheme)
     if criterion == "admm":
         return admm_mask(problem, scheme, admm_steps)
-    return largest_of_groups(saliency(problem, problem.anchor, criterion), scheme)
+    return largest_of_groups(saliency(problem, criterion), scheme)
 
 
 def obs_mask(problem: Quadratic, scheme: NMScheme) -> _Mask:

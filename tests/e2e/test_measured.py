@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 
 from domino_onnx import Budget, CompressOptions, apply, compress, search, verify
 from domino_onnx.errors import DataError
+from domino_onnx.scheme import NMScheme
 
 BUDGET = Budget(measure="params", reduction=0.875)
 
@@ -79,6 +80,16 @@ def test_apply_refits_a_plan_where_there_are_data(solver: Any, refitted: Any, sa
     else:
         assert kl > refitted.parity.comparison.kl
     assert verify(tmp_path / "out.onnx").holds
+
+
+def test_masks_may_go_by_the_fisher_information(samples: Path, tmp_path: Path) -> None:
+    for saliency in ("fisher", "activation"):
+        given = options(samples, saliency=saliency, scheme=NMScheme(2, 4))
+        result = compress(samples / "digits_transformer.onnx", tmp_path / f"{saliency}.onnx", given)
+        assert verify(result.output).holds
+        assert not result.warnings
+    by_fisher, by_input = (stored(tmp_path / f"{saliency}.onnx") for saliency in ("fisher", "activation"))
+    assert any((by_fisher[name] != 0).tolist() != (by_input[name] != 0).tolist() for name in by_fisher)
 
 
 def test_permuted_channels_compute_the_same_until_they_are_pruned(samples: Path, tmp_path: Path) -> None:

@@ -116,9 +116,14 @@ def test_without_correlations_all_criteria_are_magnitude() -> None:
 
 def test_the_saliencies() -> None:
     problem = drawn(3, 8)
-    weights = problem.anchor
-    np.testing.assert_allclose(saliency(problem, weights, "magnitude"), weights**2)
-    np.testing.assert_allclose(saliency(problem, weights, "activation"), weights**2 * np.diag(problem.hessian))
+    np.testing.assert_allclose(saliency(problem, "magnitude"), problem.anchor**2)
+    by_input = problem.anchor**2 * np.diag(problem.hessian)
+    np.testing.assert_allclose(saliency(problem, "activation"), by_input)
+    np.testing.assert_allclose(saliency(problem, "fisher"), by_input, err_msg="it isn't known")
+    information = np.random.default_rng(2).random((3, 8))
+    known = Quadratic(problem.inputs, problem.target, problem.anchor, information)
+    np.testing.assert_allclose(saliency(known, "fisher"), problem.anchor**2 * information)
+    np.testing.assert_allclose(saliency(known.rows(np.array([2])), "fisher"), (problem.anchor**2 * information)[2:])
 
 
 def obs_by_loops(problem: Quadratic, scheme: NMScheme) -> Array:
