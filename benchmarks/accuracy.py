@@ -62,12 +62,9 @@ def arguments(case: Case, prepared: Prepared, output: Path) -> list[str]:
 
 
 def execute(words: list[str], threads: int) -> subprocess.CompletedProcess[str]:
-    """Run the program in a process of its own.
-
-    A shell stands between, because a process that is started directly begins with its starter's peak of memory.
-    """
+    """Run the program in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    program = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-m", "domino_onnx", *words]
+    program = [sys.executable, "-m", "domino_onnx", *words]
     return subprocess.run(program, capture_output=True, text=True, check=False, env=environment)
 
 

@@ -93,7 +93,7 @@ def test_one_scheme_for_all_falls_back_to_its_density_or_says_why_not(
         (["--pool", "2:4,1:4,2:16"], {"2:4", "1:4", "2:16"}),
         (["--pool", "3:12,6:12,1:5,1:16"], {"2:8", "4:8", "1:4", "2:4", "1:16"}),
     ],
-    ids=" ".join,
+    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
 )
 def test_every_strategy_keeps_to_the_pool_and_the_budget(
     options: list[str], allowed: set[str], strategy: str, domino: Run, samples: Path, tmp_path: Path, groups_of: Groups
