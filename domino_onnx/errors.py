@@ -10,6 +10,7 @@
     ├── PlanError                      a plan that is malformed or made for another model
     │   └── BudgetError                a budget that can't be met; says what can
     ├── RecoveryError                  finetuning diverged
+    ├── CheckpointError                a checkpoint that can't be kept, read, or is of another run
     ├── OutputError                    the output can't or mustn't be written
     └── CheckFailed                    exit code 3: the file was written, a gate was not met
 
@@ -26,6 +27,7 @@ from collections.abc import Iterable
 __all__ = [
     "BudgetError",
     "CheckFailed",
+    "CheckpointError",
     "DataError",
     "DependencyError",
     "DominoError",
@@ -75,6 +77,10 @@ class BudgetError(PlanError):
 
 class RecoveryError(DominoError):
     """Finetuning diverged and could not be brought back."""
+
+
+class CheckpointError(DominoError):
+    """A checkpoint that can't be written or read, or that another run has left."""
 
 
 class OutputError(DominoError):

@@ -21,9 +21,11 @@ from domino_onnx.run import (
     finetune,
     finish,
     fitted,
+    open_checkpoint,
     permute,
     recover_if_possible,
     solve,
+    solved_once,
 )
 from domino_onnx.scheme import Plan, SchemePool
 
@@ -103,15 +105,22 @@ def compress(model: Path, output: Path, options: CompressOptions, observer: Obse
         If the plan doesn't fit it, or the budget is out of reach.
     OutputError
         If the output exists (without `force`), is the input, or can't be written.
+    CheckpointError
+        If the checkpoint's folder can't be used, or is another run's.
     """
     check_output(model, output, force=options.force)
     run = Run(model, options, observer)
     run.read()
+    checkpoint = open_checkpoint(run)
     if options.permute:
         permute(run)
-    planned = choose_plan(run)
-    solved = solve(run, planned.plan)
-    recovery = recover_if_possible(run, solved) if options.recover else None
+
+    def make() -> tuple[Planned, Solved]:
+        planned = choose_plan(run)
+        return planned, solve(run, planned.plan)
+
+    planned, solved = solved_once(run, checkpoint, make)
+    recovery = recover_if_possible(run, planned.plan, solved, checkpoint) if options.recover else None
     return finish(run, output, planned, solved, recovery)
 
 
@@ -166,7 +175,9 @@ def recover(
         raise PlanError(f"{model} has no pruned weight, so there is nothing to recover")
     weights = {key: run.load(key) for key, scheme in plan.schemes.items() if not scheme.is_dense}
     solved = Solved(weights=weights, biases={key: run.load(key) for key in manifest.also_changed})
-    return finish(run, output, Planned(plan=plan), solved, finetune(run, solved, teacher), reference=teacher)
+    checkpoint = open_checkpoint(run, teacher_sha256=read_model(teacher).sha256)
+    recovery = finetune(run, plan, solved, teacher, checkpoint)
+    return finish(run, output, Planned(plan=plan), solved, recovery, reference=teacher)
 
 
 def evaluate(

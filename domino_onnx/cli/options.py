@@ -206,8 +206,63 @@ recovery_options = _stacked(
     click.option(
         "--recover-lr",
         type=click.FloatRange(0, min_open=True),
-        help="Peak learning rate of the finetuning (AdamW); without, a few are tried.",
+        help="Peak learning rate of the finetuning; without, a few are tried.",
     ),
+    click.option(
+        "--recover-method",
+        type=click.Choice(["fixed", "sr-ste"]),
+        default="fixed",
+        show_default=True,
+        help="fixed: what is zero stays zero; sr-ste: masks may move, each weight's scheme stays.",
+    ),
+    click.option(
+        "--recover-optimizer",
+        type=click.Choice(["auto", "adamw", "sgd"]),
+        default="auto",
+        show_default=True,
+        help="auto: AdamW, but SGD with momentum for sr-ste.",
+    ),
+    click.option(
+        "--recover-ema",
+        type=click.FloatRange(0, 1, max_open=True),
+        default=0.0,
+        show_default=True,
+        help="Decay of a running mean of the weights, which is written then; 0 for none.",
+    ),
+    click.option(
+        "--recover-loss",
+        type=click.Choice(["auto", "kl", "mse", "cosine"]),
+        default="auto",
+        show_default=True,
+        help="How outputs are compared with the dense model's; auto: by what they look like.",
+    ),
+    click.option(
+        "--recover-temperature",
+        type=click.FloatRange(0, min_open=True),
+        default=2.0,
+        show_default=True,
+        help="Softens class scores before they are compared.",
+    ),
+    click.option(
+        "--recover-label-weight",
+        type=click.FloatRange(0, 1),
+        default=0.5,
+        show_default=True,
+        help="What labels count beside the dense model's answers, where the data have labels.",
+    ),
+    click.option(
+        "--checkpoint",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="A folder to keep what an interrupted run needs to go on.",
+    ),
+    click.option(
+        "--checkpoint-every",
+        type=click.IntRange(1),
+        default=100,
+        show_default=True,
+        help="Finetuning steps between two checkpoints; SIGINT and SIGTERM make one as well.",
+    ),
+    click.option("--resume", is_flag=True, help="Go on from --checkpoint; from the beginning if nothing is there."),
     click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Samples a step."),
 )
 
@@ -320,6 +375,15 @@ _SAME_NAME = (
         "recover",
         "recover_steps",
         "recover_lr",
+        "recover_method",
+        "recover_optimizer",
+        "recover_ema",
+        "recover_loss",
+        "recover_temperature",
+        "recover_label_weight",
+        "checkpoint",
+        "checkpoint_every",
+        "resume",
         "batch_size",
     ),
     *("device", "threads", "seed", "force"),
@@ -338,6 +402,8 @@ _EXCLUSIVE = (
 def _refuse_contradictions() -> None:
     """Raise click's usage error for two answers to one question; a default is no answer."""
     context = click.get_current_context()
+    if context.params.get("resume") and context.params.get("checkpoint") is None:
+        raise click.UsageError("--resume goes on from a --checkpoint: give its folder")
     for options in _EXCLUSIVE:
         given = [
             f"--{name.replace('_', '-')}"

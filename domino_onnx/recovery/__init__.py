@@ -1,16 +1,23 @@
 """Finetuning in torch under the masks, taught by the dense model."""
 
 from domino_onnx.recovery.distill import Distillation, open_distillation
-from domino_onnx.recovery.finetune import Recovery, RecoveryOptions, RecoveryStep, finetune
+from domino_onnx.recovery.finetune import Store, finetune
 from domino_onnx.recovery.fisher import fisher_information
 from domino_onnx.recovery.gradients import DistillationGradients
+from domino_onnx.recovery.masks import Grouping
+from domino_onnx.recovery.options import LossOptions, Method, OptimizerName, Recovery, RecoveryOptions, RecoveryStep
 
 __all__ = [
     "Distillation",
     "DistillationGradients",
+    "Grouping",
+    "LossOptions",
+    "Method",
+    "OptimizerName",
     "Recovery",
     "RecoveryOptions",
     "RecoveryStep",
+    "Store",
     "finetune",
     "fisher_information",
     "open_distillation",

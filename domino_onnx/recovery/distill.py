@@ -17,11 +17,14 @@ from domino_onnx.calibration import Dataset, Device, Session
 from domino_onnx.errors import DataError, DependencyError, ModelError, RecoveryError
 from domino_onnx.graph import OnnxFile
 from domino_onnx.recovery.losses import DistillationLoss
+from domino_onnx.recovery.options import LossOptions
+from domino_onnx.recovery.world import World
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["Distillation", "Teacher", "open_distillation", "torch_device"]
 
 _MAX_CACHED_BYTES = 2 << 30
+_ALONE = World()
 
 
 def torch_device(device: Device) -> torch.device:
@@ -66,6 +69,8 @@ class Distillation:
     ----------
     module
         The student; its site weights are trainable parameters, everything else is fixed.
+    device
+        Where the student runs.
     train, held_out
         Sample indices to learn from, and to judge by; the same ones where there are too few for both.
     """
@@ -79,15 +84,16 @@ class Distillation:
         device: torch.device,
         held_out: float,
         seed: int,
+        loss: LossOptions | None = None,
     ) -> None:
         self.module = module.to(device)
         self._originals: dict[WeightKey, Tensor] = {}
         self._teacher = teacher
         self._data = data
-        self._device = device
+        self.device = device
         self.train, self.held_out = _split(data, held_out, seed)
         first = self.train[: data.batch_size(32)]
-        self._loss = DistillationLoss(self._to_torch(teacher.outputs(first, data.take(first))))
+        self._loss = DistillationLoss(self._to_torch(teacher.outputs(first, data.take(first))), loss)
         if not self._loss.trainable:
             raise RecoveryError("the model has no floating-point output, so there is nothing to learn from")
         classes = self._loss.class_count
@@ -119,36 +125,40 @@ class Distillation:
         teacher = self._to_torch(self._teacher.outputs(indices, inputs))
         labels = None
         if self._data.labels is not None:
-            labels = torch.from_numpy(self._data.labels[indices]).to(self._device)
+            labels = torch.from_numpy(self._data.labels[indices]).to(self.device)
         # What a graph computes from shapes alone stays on the host.
-        student = {name: output.to(self._device) for name, output in self.module(self._to_torch(inputs)).items()}
+        student = {name: output.to(self.device) for name, output in self.module(self._to_torch(inputs)).items()}
         return self._loss(student, teacher, labels)
 
     def drawn_loss(self, indices: NDArray[np.int64], generator: torch.Generator) -> Tensor:
         """Minus the log-likelihood of answers that the student itself might give, summed over the samples."""
         inputs = self._to_torch(self._data.take(indices))
-        student = {name: output.to(self._device) for name, output in self.module(inputs).items()}
+        student = {name: output.to(self.device) for name, output in self.module(inputs).items()}
         return self._loss.drawn(student, generator)
 
-    def backward(self, batch: NDArray[np.int64], batch_size: int) -> float:
-        """Gradients of the mean loss over the batch, which a model with a fixed batch size takes in several runs."""
+    def backward(self, batch: NDArray[np.int64], batch_size: int, world: World = _ALONE) -> float:
+        """Gradients of the mean loss over the batch, of which each process adds its share; the mean loss itself.
+
+        A model with a fixed batch size takes its share in several runs.
+        """
         total = 0.0
-        for chunk in self.chunks(batch, batch_size):
+        for chunk in self.chunks(world.share(batch, self._data.batch or 1), batch_size):
             loss = self.loss(chunk) * (len(chunk) / len(batch))
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
-        return total
+        return world.sums([total], self.device)[0]
 
-    def held_out_loss(self, batch_size: int, samples: int | None = None) -> float:
+    def held_out_loss(self, batch_size: int, samples: int | None = None, world: World = _ALONE) -> float:
         """Mean loss over the held-out samples, or over the first `samples` of them."""
         total, count = 0.0, 0
         with torch.no_grad():
             if samples is not None:
                 samples = max(samples, self._data.batch or 1)
-            for chunk in self.chunks(self.held_out[:samples], batch_size):
+            for chunk in self.chunks(world.share(self.held_out[:samples], self._data.batch or 1), batch_size):
                 total += float(self.loss(chunk)) * len(chunk)
                 count += len(chunk)
-        return total / count
+        total, counted = world.sums([total, count], self.device)
+        return total / counted
 
     def chunks(self, indices: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
         """`indices` in runs of the size that the model takes."""
@@ -169,7 +179,7 @@ class Distillation:
                 yield order[start : start + size]
 
     def _to_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-        return {name: to_tensor(array).to(self._device) for name, array in arrays.items()}
+        return {name: to_tensor(array).to(self.device) for name, array in arrays.items()}
 
 
 def open_distillation(
@@ -181,6 +191,7 @@ def open_distillation(
     threads: int = 0,
     held_out: float = 0.15,
     seed: int = 0,
+    loss: LossOptions | None = None,
 ) -> Distillation:
     """Build the student from `file`, and prove it equal to ONNX Runtime before it is used.
 
@@ -213,6 +224,7 @@ def open_distillation(
         device=torch_device(device),
         held_out=held_out,
         seed=seed,
+        loss=loss,
     )
 
 

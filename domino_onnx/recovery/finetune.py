@@ -1,93 +1,67 @@
-"""Finetuning under fixed masks: the kept weights learn from the dense model, the pruned ones stay zero."""
+"""Finetuning from the pruned weights to the best state on the way, whatever happens on it."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domino_onnx.errors import RecoveryError
+from domino_onnx.errors import CheckpointError, RecoveryError
 from domino_onnx.recovery.distill import Distillation
+from domino_onnx.recovery.masks import Grouping
+from domino_onnx.recovery.options import PROBED_RATES, Recovery, RecoveryOptions, RecoveryStep
+from domino_onnx.recovery.trainer import State, Trainer
 from domino_onnx.scheme import WeightKey
 
-__all__ = ["PROBED_RATES", "Recovery", "RecoveryOptions", "RecoveryStep", "finetune"]
+__all__ = ["Store", "finetune"]
 
 _log = logging.getLogger(__name__)
-PROBED_RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 _PROBE_SHARE = 25  # a probe takes a 25th of the steps
 _PROBE_HELD_OUT = 256
+_MOST_HALVINGS = 2
+_BLOWN_UP = 10.0
+"""A held-out loss that many times the given weights' counts as divergence."""
+
+Arrays = Mapping[str, NDArray[np.generic]]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveryOptions:
-    """How to finetune.
+class Store(Protocol):
+    """Where a finetuning that may be interrupted keeps what it needs to go on."""
 
-    Attributes
-    ----------
-    steps
-        Optimizer steps.
-    batch_size
-        Samples a step.
-    lr
-        Peak learning rate of AdamW without weight decay; linear warm-up over a twentieth of the steps, then a cosine
-        to zero. None tries a few (`PROBED_RATES`) for a short while each and takes the one whose held-out loss is
-        lowest: networks differ by a factor of ten, and finetuning at a wrong rate loses accuracy.
-    clip
-        Largest gradient norm.
-    checks
-        How often the held-out part is looked at on the way.
-    """
+    def load(self) -> tuple[dict[str, Any], Arrays] | None:
+        """What was saved last; None if nothing was."""
 
-    steps: int = 500
-    batch_size: int = 32
-    lr: float | None = None
-    clip: float = 1.0
-    checks: int = 10
-    seed: int = 0
+    def save(self, document: Mapping[str, Any], arrays: Arrays) -> None:
+        """Keep this instead of what was saved before, wholly or not at all."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveryStep:
-    """Loss on the training batch after `step` steps; `held_out` where the held-out part was looked at."""
+@dataclasses.dataclass(slots=True, kw_only=True)
+class _Course:
+    """How far it has come; with the trainer's arrays and the best state, all that going on depends on."""
 
-    step: int
-    loss: float
-    lr: float
-    held_out: float | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Recovery:
-    """What finetuning gave: the best state by the held-out part, which may be the one it was given.
-
-    Attributes
-    ----------
-    values
-        Of all weights and biases that were given.
-    before, after
-        Held-out loss of the given weights, and of these.
-    lr
-        The peak learning rate that was used.
-    best_step
-        The step these weights are from; 0 if finetuning never improved on what it was given.
-    diverged
-        Whether the loss stopped being a number, which ended it.
-    """
-
-    values: Mapping[WeightKey, NDArray[np.generic]]
     before: float
-    after: float
-    lr: float
-    steps: int
-    best_step: int
-    history: tuple[RecoveryStep, ...]
+    best: float
+    best_step: int = 0
+    probed: dict[str, float] = dataclasses.field(default_factory=dict)
+    peak: float | None = None
+    step: int = 0
+    batches: int = 0
+    halvings: int = 0
     diverged: bool = False
+    history: list[RecoveryStep] = dataclasses.field(default_factory=list)
+
+    @property
+    def lr(self) -> float:
+        """The peak rate as it is now."""
+        return (self.peak or 0.0) * 0.5**self.halvings
 
 
 def finetune(
@@ -97,6 +71,9 @@ def finetune(
     progress: Callable[[RecoveryStep], None] | None = None,
     *,
     biases: Mapping[WeightKey, NDArray[np.generic]] | None = None,
+    groupings: Mapping[WeightKey, Grouping] | None = None,
+    store: Store | None = None,
+    stopped: Callable[[], bool] | None = None,
 ) -> Recovery:
     """Train the non-zero entries of `weights`, and `biases`, towards the dense model's outputs.
 
@@ -108,116 +85,178 @@ def finetune(
         Called after each step.
     biases
         Tensors that are trained as a whole, the same way.
+    groupings
+        Of the weights, for `sr-ste`; other methods don't look at it.
+    store
+        Where to go on from, and to save to every `checkpoint_every` steps.
+    stopped
+        Asked after each step; if it says yes, the state is saved and KeyboardInterrupt raised.
 
     Returns
     -------
-    The best weights by the held-out loss, never worse than those given.
+    The best weights by the held-out loss, never worse than those given. If the loss stops being a number, or blows up,
+    it goes back to the best state and on from there at half the rate, twice at most. Stopped and gone on with, it gives
+    the same bits on a CPU as if nothing had happened.
 
     Raises
     ------
     RecoveryError
         If the given weights themselves have no finite loss.
+    CheckpointError
+        If what `store` has is of another finetuning.
+    KeyboardInterrupt
+        If `stopped` said so.
     """
-    return _Finetuning(distillation, weights, biases or {}, options or RecoveryOptions()).run(progress)
+    settings = options or RecoveryOptions()
+    moving = (groupings or {}) if settings.method == "sr-ste" else {}
+    trainer = Trainer(distillation, weights, biases or {}, moving, settings)
+    dtypes = {key: values[key].dtype for values in (weights, biases or {}) for key in values}
+    return _Finetuning(distillation, trainer, settings, dtypes, store, stopped or (lambda: False)).run(progress)
 
 
 class _Finetuning:
     def __init__(
         self,
         distillation: Distillation,
-        weights: Mapping[WeightKey, NDArray[np.generic]],
-        biases: Mapping[WeightKey, NDArray[np.generic]],
+        trainer: Trainer,
         options: RecoveryOptions,
+        dtypes: Mapping[WeightKey, np.dtype[np.generic]],
+        store: Store | None,
+        stopped: Callable[[], bool],
     ) -> None:
         self._distillation = distillation
+        self._trainer = trainer
         self._options = options
-        self._dtypes = {key: values[key].dtype for values in (weights, biases) for key in values}
-        self._parameters = distillation.trainable(self._dtypes)
-        self._masks = {key: _load(self._parameters[key], weights[key]) for key in weights}
-        for key in biases:
-            self._masks[key] = torch.ones_like(_load(self._parameters[key], biases[key]))
-        self._given = self._state()
-        self._restart()
+        self._dtypes = dtypes
+        self._store = store
+        self._stopped = stopped
+        self._best_state: State = trainer.given
 
     def run(self, progress: Callable[[RecoveryStep], None] | None) -> Recovery:
-        before = best = self._held_out()
-        if not math.isfinite(before):
-            raise RecoveryError("the pruned model gives outputs that aren't finite, so there is nothing to start from")
-        peak = self._options.lr if self._options.lr is not None else self._probe(progress)
-        best_state, best_step, diverged = self._given, 0, False
-        history: list[RecoveryStep] = []
-        check_every = max(self._options.steps // self._options.checks, 1)
-        for step in range(1, self._options.steps + 1):
-            lr = peak * _schedule(step, self._options.steps)
-            loss = self._step(lr)
-            due = step % check_every == 0 or step == self._options.steps
-            held_out = self._held_out() if due and math.isfinite(loss) else None
-            history.append(RecoveryStep(step=step, loss=loss, lr=lr, held_out=held_out))
-            if progress is not None:
-                progress(history[-1])
-            if not math.isfinite(loss) or (held_out is not None and not math.isfinite(held_out)):
-                _log.warning("the loss is not finite at step %d: going back to step %d", step, best_step)
-                diverged = True
-                break
-            if held_out is not None and held_out < best:
-                best, best_state, best_step = held_out, self._state(), step
+        tell = progress or _nobody
+        self._course = course = self._resumed() or self._begun()
+        if course.peak is None:
+            course.peak = self._probe(tell)
+            self._save()
+        batches = self._batches(course.batches)
+        while course.step < self._options.steps and not course.diverged:
+            self._step(batches, tell)
+            if self._stopped():
+                self._save()
+                raise KeyboardInterrupt
+            if course.step % self._options.checkpoint_every == 0:
+                self._save()
+        self._save()
         return Recovery(
-            values={key: _to_numpy(state, self._dtypes[key]) for key, state in best_state.items()},
-            before=before,
-            after=best,
-            lr=peak,
-            steps=len(history),
-            best_step=best_step,
-            history=tuple(history),
-            diverged=diverged,
+            values={key: _to_numpy(state, self._dtypes[key]) for key, state in self._best_state.items()},
+            before=course.before,
+            after=course.best,
+            lr=course.peak,
+            steps=len(course.history),
+            best_step=course.best_step,
+            history=tuple(course.history),
+            halvings=course.halvings,
+            diverged=course.diverged,
         )
 
-    def _probe(self, progress: Callable[[RecoveryStep], None] | None) -> float:
+    def _begun(self) -> _Course:
+        before = self._trainer.held_out_loss()
+        if not math.isfinite(before):
+            raise RecoveryError("the pruned model gives outputs that aren't finite, so there is nothing to start from")
+        return _Course(before=before, best=before, peak=self._options.lr)
+
+    def _step(self, batches: Iterator[NDArray[np.int64]], tell: Callable[[RecoveryStep], None]) -> None:
+        course, steps = self._course, self._options.steps
+        course.step += 1
+        course.batches += 1
+        lr = course.lr * _schedule(course.step, steps)
+        loss = self._trainer.step(lr, next(batches))
+        due = course.step % max(steps // self._options.checks, 1) == 0 or course.step == steps
+        held_out = self._trainer.held_out_loss() if due and math.isfinite(loss) else None
+        course.history.append(RecoveryStep(step=course.step, loss=loss, lr=lr, held_out=held_out))
+        tell(course.history[-1])
+        if not math.isfinite(loss) or (held_out is not None and not held_out <= _BLOWN_UP * course.before):
+            self._step_back()
+        elif held_out is not None and held_out < course.best:
+            course.best, course.best_step = held_out, course.step
+            self._best_state = self._trainer.state()
+
+    def _step_back(self) -> None:
+        """To the best state, to go on at half the rate; or to stop, where that was tried often enough."""
+        course = self._course
+        _log.warning("finetuning diverged at step %d: going back to step %d", course.step, course.best_step)
+        if course.halvings == _MOST_HALVINGS:
+            course.diverged = True
+            return
+        course.halvings += 1
+        course.step = course.best_step
+        del course.history[course.best_step :]
+        self._trainer.restart(self._best_state)
+
+    def _probe(self, tell: Callable[[RecoveryStep], None]) -> float:
         """The rate that brings the held-out loss down furthest in a few steps from the given weights."""
-        losses: dict[float, float] = {}
-        for lr in PROBED_RATES:
+        course = self._course
+        for lr in PROBED_RATES[self._options.optimizer_name]:
+            if str(lr) in course.probed:
+                continue
+            batches = self._batches(0)
             for _ in range(max(self._options.steps // _PROBE_SHARE, 1)):
-                loss = self._step(lr)
-                if progress is not None:
-                    progress(RecoveryStep(step=0, loss=loss, lr=lr))
+                loss = self._trainer.step(lr, next(batches))
+                tell(RecoveryStep(step=0, loss=loss, lr=lr))
+                if self._stopped():
+                    raise KeyboardInterrupt
                 if not math.isfinite(loss):
                     break
-            held_out = self._held_out(_PROBE_HELD_OUT)
-            losses[lr] = held_out if math.isfinite(held_out) else math.inf
-            _log.info("learning rate %g: held-out loss %.5g", lr, losses[lr])
-            self._restart()
-        return min(losses, key=lambda lr: losses[lr])
+            held_out = self._trainer.held_out_loss(_PROBE_HELD_OUT)
+            course.probed[str(lr)] = held_out if math.isfinite(held_out) else math.inf
+            _log.info("learning rate %g: held-out loss %.5g", lr, course.probed[str(lr)])
+            self._trainer.restart(self._trainer.given)
+            self._save()
+        return float(min(course.probed, key=lambda lr: course.probed[lr]))
 
-    def _restart(self) -> None:
-        """The given weights, a fresh optimizer, and the batches from the start."""
-        with torch.no_grad():
-            for key, state in self._given.items():
-                self._parameters[key].copy_(state)
-        # Half-precision weights take steps too small for their type: the optimizer works on float32 copies of all.
-        self._masters = {key: p.detach().float().clone() for key, p in self._parameters.items()}
-        self._optimizer = torch.optim.AdamW(self._masters.values(), weight_decay=0.0)
-        self._batches = self._distillation.shuffled(self._options.batch_size, self._options.seed)
+    def _batches(self, taken: int) -> Iterator[NDArray[np.int64]]:
+        batches = self._distillation.shuffled(self._options.batch_size, self._options.seed)
+        return itertools.islice(batches, taken, None)
 
-    def _step(self, lr: float) -> float:
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
-        loss = self._distillation.backward(next(self._batches), self._options.batch_size)
-        for key, master in self._masters.items():
-            gradient = self._parameters[key].grad
-            master.grad = None if gradient is None else gradient.float() * self._masks[key]
-            self._parameters[key].grad = None
-        torch.nn.utils.clip_grad_norm_(self._masters.values(), self._options.clip)
-        self._optimizer.step()
-        with torch.no_grad():
-            for key, master in self._masters.items():
-                self._parameters[key].copy_(master * self._masks[key])
-        return loss
+    def _save(self) -> None:
+        if self._store is None:
+            return
+        best = {f"best.{i}": _exact(state) for i, state in enumerate(self._best_state.values())}
+        self._store.save(self._document(), {**self._trainer.arrays(), **best})
 
-    def _held_out(self, samples: int | None = None) -> float:
-        return self._distillation.held_out_loss(self._options.batch_size, samples)
+    def _resumed(self) -> _Course | None:
+        """The course that was saved, with the trainer and the best state brought to it; None if none was."""
+        saved = self._store.load() if self._store is not None else None
+        if saved is None:
+            return None
+        document, arrays = saved
+        if document["weights"] != self._document_of_weights() or document["options"] != self._document_of_options():
+            raise CheckpointError("the checkpoint is of another finetuning: other weights, or other options")
+        course = _Course(**document["course"])
+        course.history = [RecoveryStep(**step) for step in document["course"]["history"]]
+        self._best_state = {
+            key: torch.from_numpy(arrays[f"best.{i}"].copy()).to(given.dtype)
+            for i, (key, given) in enumerate(self._trainer.given.items())
+        }
+        self._trainer.load(arrays)
+        return course
 
-    def _state(self) -> dict[WeightKey, Tensor]:
-        return {key: parameter.detach().cpu().clone() for key, parameter in self._parameters.items()}
+    def _document(self) -> dict[str, Any]:
+        return {
+            "course": dataclasses.asdict(self._course),
+            "weights": self._document_of_weights(),
+            "options": self._document_of_options(),
+        }
+
+    def _document_of_weights(self) -> list[list[Any]]:
+        return [[str(key), str(self._dtypes[key]), list(state.shape)] for key, state in self._trainer.given.items()]
+
+    def _document_of_options(self) -> dict[str, Any]:
+        return {k: v for k, v in dataclasses.asdict(self._options).items() if k != "checkpoint_every"}
+
+
+def _nobody(_: RecoveryStep) -> None:
+    """Who listens where nobody was named."""
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -228,11 +267,9 @@ def _schedule(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(steps - warm_up, 1)))
 
 
-def _load(parameter: torch.nn.Parameter, weight: NDArray[np.generic]) -> Tensor:
-    """Put a pruned weight into the student; its mask as a tensor beside it."""
-    with torch.no_grad():
-        parameter.copy_(torch.from_numpy(weight.astype(np.float64)).to(parameter.dtype))
-    return torch.from_numpy(weight != 0).to(parameter.device)
+def _exact(state: Tensor) -> NDArray[np.generic]:
+    """In a dtype that numpy has and nothing is lost in."""
+    return (state.float() if state.dtype == torch.bfloat16 else state).numpy()
 
 
 def _to_numpy(state: Tensor, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from domino_onnx.errors import RecoveryError
+from domino_onnx.recovery.options import LossKind, LossOptions
 
 __all__ = ["DistillationLoss"]
 
-_Kind = Literal["logits", "probabilities", "values"]
+_Kind = Literal["logits", "probabilities", "values", "directions"]
 _TINY = 1e-8
 
 
@@ -28,20 +29,22 @@ class DistillationLoss:
     ----------
     teacher
         The teacher's outputs for one batch.
-    temperature
-        Of the softmax on logits; probabilities are compared as they are.
-    label_weight
-        Share of the cross-entropy with labels where there are any, 0 to 1.
+    options
+        Another choice than that, the temperature, and what labels count.
     """
 
-    def __init__(self, teacher: Mapping[str, Tensor], *, temperature: float = 2.0, label_weight: float = 0.5) -> None:
+    def __init__(self, teacher: Mapping[str, Tensor], options: LossOptions | None = None) -> None:
+        settings = options or LossOptions()
         self._kinds: dict[str, _Kind] = {
-            name: _kind(output) for name, output in teacher.items() if output.is_floating_point() and output.numel()
+            name: _kind(output, settings.kind)
+            for name, output in teacher.items()
+            if output.is_floating_point() and output.numel()
         }
         self._scales = {name: float(teacher[name].float().var(unbiased=False)) + _TINY for name in self._kinds}
-        self._temperature = temperature
-        self._label_weight = label_weight
-        self._classes = next((name for name, kind in self._kinds.items() if kind != "values"), None)
+        self._temperature = settings.temperature
+        self._label_weight = settings.label_weight
+        scored = (name for name, kind in self._kinds.items() if kind in ("logits", "probabilities"))
+        self._classes = next(scored, None)
         scores = teacher[self._classes] if self._classes is not None else None
         self._class_count = scores.shape[1] if scores is not None and scores.ndim == 2 else None
 
@@ -76,7 +79,7 @@ class DistillationLoss:
         parts = []
         for name, kind in self._kinds.items():
             output = student[name].float()
-            if kind == "values":
+            if kind in ("values", "directions"):
                 noise = torch.randn(output.shape, generator=generator).to(output.device)
                 parts.append((output * noise).sum() / self._scales[name] ** 0.5)
             else:
@@ -93,19 +96,23 @@ class DistillationLoss:
         kind = self._kinds[name]
         if kind == "values":
             return functional.mse_loss(student, teacher) / self._scales[name]
+        if kind == "directions":
+            return 1 - functional.cosine_similarity(student, teacher, dim=-1, eps=_TINY).mean()
         log_student = _log_probabilities(student, kind, self._temperature).flatten(0, -2)
         log_teacher = _log_probabilities(teacher, kind, self._temperature).flatten(0, -2)
         divergence = functional.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
         return divergence * (self._temperature**2 if kind == "logits" else 1.0)
 
 
-def _kind(output: Tensor) -> _Kind:
-    if output.ndim < 2 or output.shape[-1] < 2:
+def _kind(output: Tensor, wanted: LossKind) -> _Kind:
+    if wanted == "mse" or output.ndim < 2 or output.shape[-1] < 2:
         return "values"
+    if wanted == "cosine":
+        return "directions"
     sums = output.float().sum(dim=-1)
     if float(output.min()) >= 0 and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
         return "probabilities"
-    return "logits" if output.ndim == 2 else "values"
+    return "logits" if output.ndim == 2 or wanted == "kl" else "values"
 
 
 def _log_probabilities(scores: Tensor, kind: _Kind, temperature: float) -> Tensor:

@@ -198,6 +198,7 @@ def _recovery(result: CompressResult) -> Document | None:
         "steps": recovery.steps,
         "lr": recovery.lr,
         "best_step": recovery.best_step,
+        "halvings": recovery.halvings,
         "diverged": recovery.diverged,
         "history": [
             {"step": step.step, "loss": step.loss, "held_out": step.held_out}

@@ -5,6 +5,7 @@ from domino_onnx.run.options import CompressOptions, Observer, Solver, Strategy
 from domino_onnx.run.permuting import permute
 from domino_onnx.run.planning import Planned, choose_plan, fitted
 from domino_onnx.run.recovering import finetune, recover_if_possible
+from domino_onnx.run.resuming import open_checkpoint, solved_once
 from domino_onnx.run.solving import Solved, solve
 from domino_onnx.run.writing import finish
 
@@ -20,7 +21,9 @@ __all__ = [
     "finetune",
     "finish",
     "fitted",
+    "open_checkpoint",
     "permute",
     "recover_if_possible",
     "solve",
+    "solved_once",
 ]

@@ -167,12 +167,22 @@ class Run:
         if self.data is None:
             raise RecoveryError("finetuning needs data: give --data")
         try:
-            from domino_onnx.recovery import open_distillation
+            from domino_onnx.recovery import LossOptions, open_distillation
         except ImportError as error:
             raise DependencyError(f"torch is missing ({error}): pip install 'domino-onnx[recover]'") from None
         options = self.options
         self._distillation = open_distillation(
-            self.file, teacher, self.data, device=options.device, threads=options.threads, seed=options.seed
+            self.file,
+            teacher,
+            self.data,
+            device=options.device,
+            threads=options.threads,
+            seed=options.seed,
+            loss=LossOptions(
+                kind=options.recover_loss,
+                temperature=options.recover_temperature,
+                label_weight=options.recover_label_weight,
+            ),
         )
         return self._distillation
 

@@ -59,7 +59,13 @@ class CompressOptions:
     search_with_data
         Whether `domino` uses gradients where there are data.
     recover
-        Finetune after pruning, where there are data and torch.
+        Finetune after pruning, where there are data and torch; the options that begin with `recover_` are
+        `domino_onnx.recovery.RecoveryOptions` and `LossOptions`.
+    checkpoint
+        A folder to keep what an interrupted run needs to go on, every `checkpoint_every` steps of the finetuning and
+        when SIGINT or SIGTERM comes; without, an interrupted run leaves nothing.
+    resume
+        Go on from what is in `checkpoint`; from the beginning if nothing is.
     """
 
     budgets: tuple[Budget, ...] = ()
@@ -79,6 +85,15 @@ class CompressOptions:
     recover: bool = True
     recover_steps: int = 500
     recover_lr: float | None = None
+    recover_method: Literal["fixed", "sr-ste"] = "fixed"
+    recover_optimizer: Literal["auto", "adamw", "sgd"] = "auto"
+    recover_ema: float = 0.0
+    recover_loss: Literal["auto", "kl", "mse", "cosine"] = "auto"
+    recover_temperature: float = 2.0
+    recover_label_weight: float = 0.5
+    checkpoint: Path | None = None
+    checkpoint_every: int = 100
+    resume: bool = False
     batch_size: int = 32
     device: Device = "auto"
     threads: int = 0

@@ -1,0 +1,38 @@
+"""Masks that stay as they are, and masks that follow the weights under their scheme."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from domino_onnx.scheme import NMScheme, WeightLayout
+
+__all__ = ["Grouping", "MovingMask"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Grouping:
+    """How a weight falls into groups, and how many of each are kept."""
+
+    layout: WeightLayout
+    scheme: NMScheme
+
+
+class MovingMask:
+    """The N largest magnitudes of each group of a weight, whatever its values are at the moment."""
+
+    def __init__(self, grouping: Grouping, device: torch.device) -> None:
+        layout, self._n = grouping.layout, grouping.scheme.n
+        places = layout.to_groups(np.arange(layout.size).reshape(layout.shape), grouping.scheme.m)
+        self._places = torch.from_numpy(np.ascontiguousarray(places)).to(device)
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        """1 where `weight` is kept, 0 elsewhere, in its shape and dtype; exactly N in each group."""
+        flat = weight.detach().abs().flatten()
+        best = flat[self._places].topk(self._n, dim=1).indices
+        kept = torch.zeros_like(flat)
+        kept[self._places.gather(1, best)] = 1
+        return kept.reshape(weight.shape)

@@ -1,0 +1,78 @@
+"""The command line killed, terminated and resumed: the same bytes as undisturbed, and nothing half written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no such signals")
+
+STEPS = 60
+
+
+def command(samples: Path, output: Path, *more: str) -> list[str]:
+    words = ["compress", str(samples / "digits_transformer.onnx"), "--sparsity", "0.75", "-o", str(output), "--quiet"]
+    words += ["--data", str(samples / "digits_calibration.npz"), "--recover-steps", str(STEPS), "--threads", "1"]
+    return [sys.executable, "-m", "domino_onnx", *words, *more]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    output = tmp_path_factory.mktemp("whole") / "out.onnx"
+    subprocess.run(command(samples, output), check=True)
+    return output.read_bytes()
+
+
+def run_until(words: list[str], seconds: float, blow: signal.Signals) -> int:
+    """Start, send the signal after `seconds`, and wait for the end."""
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(blow)
+        return process.wait(60)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_random_moments(seed: int, samples: Path, undisturbed: bytes, tmp_path: Path) -> None:
+    output, folder = tmp_path / "out.onnx", tmp_path / "checkpoint"
+    words = command(samples, output, "--checkpoint", str(folder), "--checkpoint-every", "5", "--resume")
+    for wait in np.random.default_rng(seed).uniform(0.5, 6, 2):
+        if run_until(words, wait, signal.SIGKILL) == 0:
+            break
+        assert not output.exists()
+    if not output.exists():
+        subprocess.run(words, check=True)
+    assert output.read_bytes() == undisturbed
+
+
+def test_terminated_while_finetuning(samples: Path, undisturbed: bytes, tmp_path: Path) -> None:
+    """SIGTERM makes a checkpoint at once, however far the next one is."""
+    output, folder = tmp_path / "out.onnx", tmp_path / "checkpoint"
+    words = command(samples, output, "--checkpoint", str(folder), "--checkpoint-every", "1000")
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        while not (folder / "recovery.npz").exists():  # written when the rate has been probed
+            assert process.poll() is None
+            time.sleep(0.02)
+        first = (folder / "recovery.npz").stat().st_mtime_ns
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        said, code = process.stderr.read(), process.wait(60)
+    assert (code, output.exists(), "interrupted" in said) == (130, False, True)
+    assert (folder / "recovery.npz").stat().st_mtime_ns > first
+    refused = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert (refused.returncode, "give --resume" in refused.stderr) == (1, True)
+    subprocess.run([*words, "--resume"], check=True)
+    assert output.read_bytes() == undisturbed
+    other = subprocess.run([*words, "--resume", "--force", "--seed", "7"], check=False, capture_output=True, text=True)
+    assert (other.returncode, "seed was '0', is '7'" in other.stderr) == (1, True)
+    assert output.read_bytes() == undisturbed
