@@ -21,12 +21,14 @@ from domino_onnx.run import (
     finetune,
     finish,
     fitted,
+    is_assistant,
     open_checkpoint,
     permute,
     recover_if_possible,
     solve,
     solved_once,
 )
+from domino_onnx.run import assist as help_finetuning
 from domino_onnx.scheme import Plan, SchemePool
 
 if TYPE_CHECKING:
@@ -39,9 +41,11 @@ __all__ = [
     "Solver",
     "Strategy",
     "apply",
+    "assist",
     "compress",
     "evaluate",
     "inspect",
+    "is_assistant",
     "recover",
     "search",
     "verify",
@@ -178,6 +182,23 @@ def recover(
     checkpoint = open_checkpoint(run, teacher_sha256=read_model(teacher).sha256)
     recovery = finetune(run, plan, solved, teacher, checkpoint)
     return finish(run, output, Planned(plan=plan), solved, recovery, reference=teacher)
+
+
+def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None) -> None:
+    """What a further process of torch's launcher does while the first one compresses or recovers `model`.
+
+    It takes its share of the finetuning, and writes nothing.
+
+    Raises
+    ------
+    ModelError, DataError, RecoveryError
+        As `recover`.
+    """
+    run = Run(model, options, None)
+    run.read()
+    if options.permute:
+        permute(run)
+    help_finetuning(run, teacher or model)
 
 
 def evaluate(

@@ -58,7 +58,7 @@ def command(
     domino-onnx compress model.onnx --scheme 2:4 --data calibration.npz
     domino-onnx compress model.onnx --flops-reduction 0.5 --data calibration.npz -o small.onnx --report small.html
     """
-    from domino_onnx.pipeline import compress
+    from domino_onnx.pipeline import assist, compress, is_assistant
     from domino_onnx.report.document import compress_document
     from domino_onnx.report.terminal import compress_view
 
@@ -69,6 +69,10 @@ def command(
         raise click.UsageError(
             "nothing says how sparse the model shall be: give --sparsity, --flops-reduction, --scheme or --plan"
         )
+    if is_assistant():
+        if options.recover and options.data is not None:
+            assist(model, options)
+        return
     with observing(quiet) as observer:
         result = compress(model, output or default_output(model), options, observer)
     if report is not None:

@@ -47,15 +47,19 @@ def command(
     \b
     domino-onnx recover model.sparse.onnx --teacher model.onnx --data calibration.npz -o model.recovered.onnx
     """
-    from domino_onnx.pipeline import recover
+    from domino_onnx.pipeline import assist, is_assistant, recover
     from domino_onnx.report.document import compress_document
     from domino_onnx.report.terminal import compress_view
 
     set_up_logging(verbose, quiet)
     check_report(report, force=given["force"])
     written = output or model.parent / f"{model.stem}.recovered{model.suffix}"
+    options = compress_options(**given)
+    if is_assistant():
+        assist(model, options, teacher=teacher)
+        return
     with observing(quiet) as observer:
-        result = recover(model, teacher, written, compress_options(**given), observer)
+        result = recover(model, teacher, written, options, observer)
     if report is not None:
         write_report(report, result)
     present_or_json(compress_view(result, report), compress_document(result), as_json=as_json, quiet=quiet)

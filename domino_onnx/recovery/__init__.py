@@ -1,11 +1,12 @@
 """Finetuning in torch under the masks, taught by the dense model."""
 
-from domino_onnx.recovery.distill import Distillation, open_distillation
+from domino_onnx.recovery.distill import Distillation, open_distillation, torch_device
 from domino_onnx.recovery.finetune import Store, finetune
 from domino_onnx.recovery.fisher import fisher_information
 from domino_onnx.recovery.gradients import DistillationGradients
 from domino_onnx.recovery.masks import Grouping
 from domino_onnx.recovery.options import LossOptions, Method, OptimizerName, Recovery, RecoveryOptions, RecoveryStep
+from domino_onnx.recovery.world import World
 
 __all__ = [
     "Distillation",
@@ -18,7 +19,9 @@ __all__ = [
     "RecoveryOptions",
     "RecoveryStep",
     "Store",
+    "World",
     "finetune",
     "fisher_information",
     "open_distillation",
+    "torch_device",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ def torch_device(device: Device) -> torch.device:
     """The torch device for `--device`; DependencyError if CUDA is asked for and isn't there."""
     if device == "cuda" and not torch.cuda.is_available():
         raise DependencyError("--device cuda: torch sees no CUDA device; check the driver, or install torch with CUDA")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    if device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # which GPU, if torchrun started several
 
 
 class Teacher:

@@ -141,7 +141,7 @@ class _Finetuning:
         batches = self._batches(course.batches)
         while course.step < self._options.steps and not course.diverged:
             self._step(batches, tell)
-            if self._stopped():
+            if self._is_to_stop():
                 self._save()
                 raise KeyboardInterrupt
             if course.step % self._options.checkpoint_every == 0:
@@ -203,7 +203,7 @@ class _Finetuning:
             for _ in range(max(self._options.steps // _PROBE_SHARE, 1)):
                 loss = self._trainer.step(lr, next(batches))
                 tell(RecoveryStep(step=0, loss=loss, lr=lr))
-                if self._stopped():
+                if self._is_to_stop():
                     raise KeyboardInterrupt
                 if not math.isfinite(loss):
                     break
@@ -218,15 +218,20 @@ class _Finetuning:
         batches = self._distillation.shuffled(self._options.batch_size, self._options.seed)
         return itertools.islice(batches, taken, None)
 
+    def _is_to_stop(self) -> bool:
+        """Whether any process was asked to stop: all of them do, at the same step."""
+        return self._trainer.world.sums([float(self._stopped())], self._distillation.device)[0] > 0
+
     def _save(self) -> None:
-        if self._store is None:
+        if self._store is None or self._trainer.world.rank > 0:
             return
         best = {f"best.{i}": _exact(state) for i, state in enumerate(self._best_state.values())}
         self._store.save(self._document(), {**self._trainer.arrays(), **best})
 
     def _resumed(self) -> _Course | None:
         """The course that was saved, with the trainer and the best state brought to it; None if none was."""
-        saved = self._store.load() if self._store is not None else None
+        world = self._trainer.world
+        saved = world.from_first(self._store.load() if self._store is not None and world.rank == 0 else None)
         if saved is None:
             return None
         document, arrays = saved

@@ -38,6 +38,13 @@ class Trainer:
         Trained whole.
     groupings
         Weights whose masks move; those of the others stay.
+
+    Attributes
+    ----------
+    given
+        The state that it began with.
+    world
+        The processes that train together.
     """
 
     def __init__(
@@ -59,7 +66,7 @@ class Trainer:
             for key, grouping in groupings.items()
             if key in weights
         }
-        self._world = World.current(distillation.device)
+        self.world = World.current(distillation.device)
         self._averages: dict[WeightKey, Tensor] = {}
         self.given = self.state()
         self.restart(self.given)
@@ -77,12 +84,12 @@ class Trainer:
         """Train on a batch; its mean loss."""
         for group in self._optimizer.param_groups:
             group["lr"] = lr
-        loss = self._distillation.backward(batch, self._options.batch_size, self._world)
+        loss = self._distillation.backward(batch, self._options.batch_size, self.world)
         masks = self._masks(self._masters)
         for key, master in self._masters.items():
             master.grad = self._gradient(key, master, masks[key])
             self._parameters[key].grad = None
-        self._world.add([master.grad for master in self._masters.values() if master.grad is not None])
+        self.world.add([master.grad for master in self._masters.values() if master.grad is not None])
         for key in self._moving:
             self._pull(self._masters[key], masks[key])
         torch.nn.utils.clip_grad_norm_(self._masters.values(), self._options.clip)
@@ -95,7 +102,7 @@ class Trainer:
     def held_out_loss(self, samples: int | None = None) -> float:
         """Of what `state` gives."""
         with self._averaged():
-            return self._distillation.held_out_loss(self._options.batch_size, samples, self._world)
+            return self._distillation.held_out_loss(self._options.batch_size, samples, self.world)
 
     def state(self) -> State:
         """What would be written now: the weights, or their running mean."""
@@ -137,7 +144,7 @@ class Trainer:
         """The student's gradient: of kept weights alone, or straight through where masks move."""
         gradient = self._parameters[key].grad
         if gradient is None:
-            return torch.zeros_like(master) if self._world.size > 1 else None
+            return torch.zeros_like(master) if self.world.size > 1 else None
         return gradient.float() if key in self._moving else gradient.float() * mask
 
     def _pull(self, master: Tensor, mask: Tensor) -> None:

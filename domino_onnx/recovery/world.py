@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,12 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
+from domino_onnx.errors import RecoveryError
+
 __all__ = ["World"]
+
+_PATIENCE = dt.timedelta(days=1)
+"""Process 0 searches and refits while the others wait."""
 
 
 class World:
@@ -34,12 +41,11 @@ class World:
     @classmethod
     def current(cls, device: torch.device | None = None) -> World:
         """The world that `torchrun` tells of in the environment; joined on the first call."""
-        size = int(os.environ.get("WORLD_SIZE", "1"))
-        if size == 1 or not dist.is_available():
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not dist.is_available():
             return cls()
         if not dist.is_initialized():
-            cuda = device is not None and device.type == "cuda"
-            dist.init_process_group("nccl" if cuda else "gloo")
+            backend = "nccl" if device is not None and device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, timeout=_PATIENCE)
         return cls(dist.get_rank(), dist.get_world_size())
 
     def share(self, samples: NDArray[np.int64], unit: int = 1) -> NDArray[np.int64]:
@@ -53,7 +59,8 @@ class World:
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.flatten() for tensor in tensors])
-        dist.all_reduce(flat)
+        with _touch():
+            dist.all_reduce(flat)
         start = 0
         for tensor in tensors:
             tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
@@ -64,7 +71,8 @@ class World:
         if self.size == 1:
             return list(values)
         together = torch.tensor(values, dtype=torch.float64, device=device)
-        dist.all_reduce(together)
+        with _touch():
+            dist.all_reduce(together)
         return [float(value) for value in together]
 
     def from_first(self, thing: Any) -> Any:
@@ -72,5 +80,14 @@ class World:
         if self.size == 1:
             return thing
         held = [thing]
-        dist.broadcast_object_list(held, src=0)
+        with _touch():
+            dist.broadcast_object_list(held, src=0)
         return held[0]
+
+
+@contextlib.contextmanager
+def _touch() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise RecoveryError(f"lost touch with the other processes; what they say is the cause ({error})") from None

@@ -4,7 +4,7 @@ from domino_onnx.run.context import Run
 from domino_onnx.run.options import CompressOptions, Observer, Solver, Strategy
 from domino_onnx.run.permuting import permute
 from domino_onnx.run.planning import Planned, choose_plan, fitted
-from domino_onnx.run.recovering import finetune, recover_if_possible
+from domino_onnx.run.recovering import assist, finetune, is_assistant, recover_if_possible
 from domino_onnx.run.resuming import open_checkpoint, solved_once
 from domino_onnx.run.solving import Solved, solve
 from domino_onnx.run.writing import finish
@@ -17,10 +17,12 @@ __all__ = [
     "Solved",
     "Solver",
     "Strategy",
+    "assist",
     "choose_plan",
     "finetune",
     "finish",
     "fitted",
+    "is_assistant",
     "open_checkpoint",
     "permute",
     "recover_if_possible",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,18 +13,22 @@ from domino_onnx.errors import ModelError, RecoveryError
 from domino_onnx.run.checkpoint import Checkpoint
 from domino_onnx.run.context import Run
 from domino_onnx.run.resuming import stopping
-from domino_onnx.run.solving import Solved
+from domino_onnx.run.solving import Solved, Weights
 from domino_onnx.scheme import Plan
 
 if TYPE_CHECKING:
     from domino_onnx.recovery import Recovery, RecoveryOptions
 
-__all__ = ["finetune", "recover_if_possible"]
+Job = tuple[str, Weights, Weights]
+"""A plan as JSON, and the weights and biases that it came to."""
+
+__all__ = ["assist", "finetune", "is_assistant", "recover_if_possible"]
 
 
 def recover_if_possible(run: Run, plan: Plan, solved: Solved, checkpoint: Checkpoint | None) -> Recovery | None:
     """Finetune if that is possible; a warning that says why, if not."""
     if not solved.weights or run.distillation(run.model, "recovery is skipped") is None:
+        _told_to_others(run, None)
         return None
     try:
         return finetune(run, plan, solved, run.model, checkpoint)
@@ -33,7 +38,40 @@ def recover_if_possible(run: Run, plan: Plan, solved: Solved, checkpoint: Checkp
 
 
 def finetune(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None = None) -> Recovery:
-    """Finetune weights and the biases that were refitted with them; errors are the caller's."""
+    """Finetune weights and the biases that were refitted with them; errors are the caller's.
+
+    Other processes that torch's launcher started, and that `assist`, take their share.
+    """
+    _told_to_others(run, (plan.to_json(), dict(solved.weights), dict(solved.biases)))
+    return _finetune(run, plan, solved, teacher, checkpoint)
+
+
+def assist(run: Run, teacher: Path) -> None:
+    """Take a share of the finetuning that process 0 is going to do; nothing is written here."""
+    job = _told_to_others(run, None)
+    if job is not None:
+        text, weights, biases = job
+        plan = Plan.from_json(text)
+        run.admit(plan.schemes)
+        _finetune(run, plan, Solved(weights=weights, biases=biases), teacher, None)
+
+
+def is_assistant() -> bool:
+    """Whether torch's launcher started this process to help another."""
+    return int(os.environ.get("RANK", "0")) > 0
+
+
+def _told_to_others(run: Run, job: Job | None) -> Job | None:
+    """What process 0 has to do, in all processes; torch is only asked where there are several."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return job
+    from domino_onnx.recovery import World, torch_device
+
+    told: Job | None = World.current(torch_device(run.options.device)).from_first(job)
+    return told
+
+
+def _finetune(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None) -> Recovery:
     from domino_onnx.recovery import Grouping, RecoveryStep, finetune
 
     settings = _settings(run)
@@ -43,7 +81,8 @@ def finetune(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Ch
         held_out = "" if step.held_out is None else f", held-out {step.held_out:.4f}"
         run.progress(step.step, settings.steps, f"loss {step.loss:.4f}{held_out}")
 
-    with run.stage("recover"), stopping() if checkpoint is not None else contextlib.nullcontext() as stopped:
+    kept = run.options.checkpoint is not None
+    with run.stage("recover"), stopping() if kept else contextlib.nullcontext() as stopped:
         distillation = run.open_distillation(teacher)
         if np.array_equal(np.sort(distillation.train), np.sort(distillation.held_out)):
             run.warn("too few samples to hold any out: recovery is judged by the samples that it learns from")

@@ -17,7 +17,7 @@ from domino_onnx.solve import PrunedWeights
 if TYPE_CHECKING:
     from domino_onnx.reconstruction import Network
 
-__all__ = ["Overlaid", "Solved", "solve"]
+__all__ = ["Overlaid", "Solved", "Weights", "solve"]
 
 Weights = Mapping[WeightKey, NDArray[np.generic]]
 

@@ -1,0 +1,47 @@
+"""Two processes of torch's launcher against one: the same course of the loss, one file, and one result told."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+
+
+def finetuned(samples: Path, output: Path, processes: int, *more: str) -> dict[str, Any]:
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    words += ["-m", "domino_onnx", "compress", str(samples / "digits_transformer.onnx"), "--sparsity", "0.75"]
+    words += ["--data", str(samples / "digits_calibration.npz"), "-o", str(output), "--threads", "1", "--json"]
+    words += ["--strategy", "uniform", "--solver", "magnitude", "--recover-steps", "20", *more]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_the_same_loss_curve(samples: Path, tmp_path: Path) -> None:
+    one = finetuned(samples, tmp_path / "one.onnx", 1)
+    two = finetuned(samples, tmp_path / "two.onnx", 2, "--checkpoint", str(tmp_path / "kept"))
+    alone, together = one["recovery"], two["recovery"]
+    assert (alone["lr"], alone["steps"], alone["best_step"]) == (
+        together["lr"],
+        together["steps"],
+        together["best_step"],
+    )
+    assert alone["after"] < alone["before"]
+    for mine, theirs in zip(alone["history"], together["history"], strict=True):
+        np.testing.assert_allclose([mine["loss"], mine["held_out"]], [theirs["loss"], theirs["held_out"]], rtol=1e-3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "one.onnx", "two.onnx"]
+
+
+def test_without_finetuning_the_others_have_nothing_to_do(samples: Path, tmp_path: Path) -> None:
+    assert finetuned(samples, tmp_path / "out.onnx", 2, "--no-recover")["recovery"] is None
