@@ -251,6 +251,13 @@ recovery_options = _stacked(
         help="What labels count beside the dense model's answers, where the data have labels.",
     ),
     click.option(
+        "--recover-precision",
+        type=click.Choice(["float32", "bfloat16"]),
+        default="float32",
+        show_default=True,
+        help="What finetuning computes in; bfloat16 is up to twice as fast where the processor has it.",
+    ),
+    click.option(
         "--checkpoint",
         type=click.Path(path_type=Path, file_okay=False),
         help="A folder to keep what an interrupted run needs to go on.",
@@ -381,6 +388,7 @@ _SAME_NAME = (
         "recover_loss",
         "recover_temperature",
         "recover_label_weight",
+        "recover_precision",
         "checkpoint",
         "checkpoint_every",
         "resume",

@@ -11,10 +11,21 @@ from numpy.typing import NDArray
 
 from domino_onnx.scheme import WeightKey
 
-__all__ = ["LossKind", "LossOptions", "Method", "OptimizerName", "Recovery", "RecoveryOptions", "RecoveryStep"]
+__all__ = [
+    "LossKind",
+    "LossOptions",
+    "Method",
+    "OptimizerName",
+    "Precision",
+    "Recovery",
+    "RecoveryOptions",
+    "RecoveryStep",
+]
 
 Method = Literal["fixed", "sr-ste"]
 OptimizerName = Literal["auto", "adamw", "sgd"]
+Precision = Literal["float32", "bfloat16"]
+"""What the student computes in; `bfloat16` where torch's autocast holds it safe. Weights and steps stay float32."""
 LossKind = Literal["auto", "kl", "mse", "cosine"]
 PROBED_RATES: Mapping[str, tuple[float, ...]] = {
     "adamw": (1e-4, 3e-4, 1e-3, 3e-3),

@@ -173,4 +173,4 @@ def _load(parameter: torch.nn.Parameter, weight: NDArray[np.generic]) -> Tensor:
     """Put a pruned weight into the student; its mask as a tensor beside it."""
     with torch.no_grad():
         parameter.copy_(torch.from_numpy(weight.astype(np.float64)).to(parameter.dtype))
-    return torch.from_numpy(weight != 0).to(parameter.device)
+    return torch.empty_like(parameter, dtype=torch.bool).copy_(torch.from_numpy(weight != 0))

@@ -183,6 +183,7 @@ class Run:
                 temperature=options.recover_temperature,
                 label_weight=options.recover_label_weight,
             ),
+            precision=options.recover_precision,
         )
         return self._distillation
 

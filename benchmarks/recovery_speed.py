@@ -1,0 +1,152 @@
+"""Samples a second of the finetuning, beside a loop that someone would write by hand for the same network in torch.
+
+usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/recovery_speed.py --cache CACHE [--steps 60] [--rounds 5]
+
+ResNet-20 as a torch class with the file's weights, masks, AdamW, clipping and the same distillation loss; both from the
+same batches, by turns, several rounds, so that a shared machine slows both. Printed: the median of the rounds, and the
+median of the ratios.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import onnx
+import torch
+from networks import prepare
+from torch import Tensor, nn
+from torch.nn import functional
+
+from domino_onnx.calibration import load_data
+from domino_onnx.graph import read_model, stored_tensors, take_inventory
+from domino_onnx.recovery import Distillation, RecoveryOptions, open_distillation
+from domino_onnx.recovery.trainer import Trainer
+from domino_onnx.scheme import NMScheme, SchemePool
+from domino_onnx.solve import PrunedWeights
+
+NAME = "resnet20_cifar10jpg"
+TEMPERATURE = 2.0
+
+
+class Block(nn.Module):
+    """Two convolutions and a shortcut that drops every second pixel and adds channels of zeros (He et al. 2015)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, outputs // inputs, 1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1)
+        self.more = (outputs - inputs) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs, h, w) to (n, outputs, h', w')."""
+        shortcut = x if not self.more else functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.more, self.more))
+        return functional.relu(self.conv2(functional.relu(self.conv1(x))) + shortcut)
+
+
+class ResNet20(nn.Module):
+    """With normalisation folded into the convolutions, as the file has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1)
+        for stage, width in enumerate((16, 32, 64), start=1):
+            narrow = width if stage == 1 else width // 2
+            blocks = [Block(narrow, width), Block(width, width), Block(width, width)]
+            setattr(self, f"layer{stage}", nn.Sequential(*blocks))
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, 3, 32, 32) to (n, 10) scores."""
+        x = functional.relu(self.conv1(x))
+        return self.linear(self.layer3(self.layer2(self.layer1(x))).mean((2, 3)))
+
+
+def by_hand(model: Path) -> ResNet20:
+    """The class with the file's weights, found by their names."""
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(model).graph.initializer}
+    network = ResNet20()
+    state = {}
+    for name in network.state_dict():
+        stored = name if name in arrays else name.replace(".bias", ".weight_bias")
+        state[name] = torch.from_numpy(arrays[stored].copy())
+    network.load_state_dict(state)
+    return network
+
+
+def steps_by_hand(network: ResNet20, images: Tensor, teacher: Tensor, batches: Iterator[Any]) -> Iterator[float]:
+    """Masked finetuning as a script would do it."""
+    masks = {name: (p != 0).float() for name, p in network.named_parameters() if p.ndim > 1}
+    trained = [p for p in network.parameters() if p.ndim > 1]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0)
+    network.requires_grad_(False)
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    for batch in batches:
+        chosen = torch.from_numpy(batch)
+        student = functional.log_softmax(network(images[chosen]) / TEMPERATURE, dim=-1)
+        wanted = functional.log_softmax(teacher[chosen] / TEMPERATURE, dim=-1)
+        loss = functional.kl_div(student, wanted, reduction="batchmean", log_target=True) * TEMPERATURE**2
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                if name in masks:
+                    parameter.mul_(masks[name])
+        yield float(loss.detach())
+
+
+def seconds(steps: int, step: Any) -> float:
+    start = time.perf_counter()
+    for _ in range(steps):
+        step()
+    return time.perf_counter() - start
+
+
+def opened(model: Path, data: Path, threads: int) -> tuple[Distillation, Trainer]:
+    file = read_model(model)
+    tensors = stored_tensors(file.proto)
+    inventory = take_inventory(file, SchemePool.fixed_m(), {})
+    schemes = {site.key: NMScheme(2, 16) for site in inventory.sites}
+    layouts = {site.key: site.layout for site in inventory.sites}
+    weights = PrunedWeights(schemes, layouts, lambda key: file.array(tensors[key]))
+    distillation = open_distillation(file, model, load_data(data, file.proto), device="cpu", threads=threads)
+    return distillation, Trainer(distillation, dict(weights), {}, {}, RecoveryOptions())
+
+
+@click.command()
+@click.option("--cache", type=click.Path(path_type=Path), required=True)
+@click.option("--steps", type=int, default=60, show_default=True)
+@click.option("--rounds", type=int, default=5, show_default=True)
+@click.option("--threads", type=int, default=1, show_default=True)
+def main(cache: Path, steps: int, rounds: int, threads: int) -> None:
+    prepared = prepare(NAME, Path(os.environ["DOMINO_ONNX_SHARED"]), cache)
+    torch.set_num_threads(threads)
+    distillation, trainer = opened(prepared.model, prepared.data, threads)
+    with np.load(prepared.data) as archive:
+        images = torch.from_numpy(archive["input"])
+    network = by_hand(prepared.model)
+    with torch.no_grad():
+        teacher = torch.cat([network(part) for part in images.split(128)])
+    mine = distillation.shuffled(32, 0)
+    manual = steps_by_hand(network, images, teacher, distillation.shuffled(32, 0))
+    ours, theirs = [], []
+    for number in range(rounds + 1):
+        one, other = seconds(steps, lambda: trainer.step(1e-4, next(mine))), seconds(steps, lambda: next(manual))
+        if number:  # the first warms up
+            ours.append(32 * steps / one)
+            theirs.append(32 * steps / other)
+    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+    print(f"{statistics.median(ours):.0f} samples/s, by hand {statistics.median(theirs):.0f}, ratio {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()
