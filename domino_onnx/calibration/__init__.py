@@ -1,6 +1,7 @@
 """Data for a model, and ONNX Runtime to run it whole or piece by piece and to gather statistics."""
 
 from domino_onnx.calibration.data import Dataset, InputSpec, input_specs, load_data
+from domino_onnx.calibration.memory import affordable
 from domino_onnx.calibration.moments import Moments
 from domino_onnx.calibration.runtime import Device, Session, require_cuda, require_onnxruntime
 from domino_onnx.calibration.shapes import observe_shapes
@@ -17,6 +18,7 @@ __all__ = [
     "Session",
     "Values",
     "Walk",
+    "affordable",
     "input_specs",
     "load_data",
     "observe_shapes",

@@ -209,6 +209,14 @@ recovery_options = _stacked(
         help="Peak learning rate of the finetuning; without, a few are tried.",
     ),
     click.option(
+        "--recover-scope",
+        type=click.Choice(["model", "blocks", "both"]),
+        default="model",
+        show_default=True,
+        help="Train the model as a whole, in blocks of a few weights towards the dense activations (for models that "
+        "don't fit, and whatever operators torch has no counterpart for), or in blocks first.",
+    ),
+    click.option(
         "--recover-method",
         type=click.Choice(["fixed", "sr-ste"]),
         default="fixed",
@@ -382,6 +390,7 @@ _SAME_NAME = (
         "recover",
         "recover_steps",
         "recover_lr",
+        "recover_scope",
         "recover_method",
         "recover_optimizer",
         "recover_ema",

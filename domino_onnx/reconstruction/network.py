@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.calibration import Dataset, Device, LinearView, Live, Values, Walk
+from domino_onnx.calibration import Dataset, Device, LinearView, Live, Values, Walk, affordable
 from domino_onnx.graph import Bias, LinearUse, OnnxFile, linear_uses, stored_tensors
 from domino_onnx.scheme import Inventory, Site, WeightKey
 
@@ -23,7 +22,6 @@ HOLD_OUT_FROM = 4
 _POSITIONS_PER_FEATURE = 32
 _MIN_POSITIONS = 16_384
 _MAX_POSITIONS = 65_536
-_MEMORY_SHARE = 0.4
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,15 +156,12 @@ class Network:
 
         Two copies of what is live at the fullest stop, of each batch, may take 40 % of the machine's memory.
         """
-        memory = _physical_memory()
-        if memory is None:
-            return self.batches
         live = self._begin(0)
         most = _size(live)
         for stop in self.stops:
             live, _ = self.pass_stop(stop, live)
             most = max(most, _size(live))
-        return max(1, min(self.batches, int(_MEMORY_SHARE * memory / (2 * most + 1))))
+        return affordable(self.batches, 2 * most)
 
     def _begin(self, place: int) -> Live:
         batch = self._data.batch_at(place, self._batch_size)
@@ -203,14 +198,6 @@ class Network:
 
 def _size(live: Live) -> int:
     return sum(value.nbytes for value in live.values())
-
-
-def _physical_memory() -> int | None:
-    """Bytes; None on systems that don't say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
 
 
 def _views(site: Site, uses: Sequence[LinearUse]) -> tuple[LinearView, ...] | str:

@@ -1,5 +1,6 @@
 """Finetuning in torch under the masks, taught by the dense model."""
 
+from domino_onnx.recovery.blocks import BlockOptions, recover_blocks
 from domino_onnx.recovery.distill import Distillation, open_distillation, torch_device
 from domino_onnx.recovery.finetune import Store, finetune
 from domino_onnx.recovery.fisher import fisher_information
@@ -9,6 +10,7 @@ from domino_onnx.recovery.options import LossOptions, Method, OptimizerName, Rec
 from domino_onnx.recovery.world import World
 
 __all__ = [
+    "BlockOptions",
     "Distillation",
     "DistillationGradients",
     "Grouping",
@@ -23,5 +25,6 @@ __all__ = [
     "finetune",
     "fisher_information",
     "open_distillation",
+    "recover_blocks",
     "torch_device",
 ]

@@ -15,16 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domino_onnx.errors import CheckpointError, RecoveryError
-from domino_onnx.recovery.distill import Distillation
 from domino_onnx.recovery.masks import Grouping
 from domino_onnx.recovery.options import PROBED_RATES, Recovery, RecoveryOptions, RecoveryStep
-from domino_onnx.recovery.trainer import State, Trainer
+from domino_onnx.recovery.trainer import State, Student, Trainer
+from domino_onnx.recovery.world import World
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["Store", "finetune"]
 
 _log = logging.getLogger(__name__)
-_PROBE_SHARE = 25  # a probe takes a 25th of the steps
+_PROBE_SHARE, _PROBE_STEPS = 25, 20
+"""A probe takes a 25th of the steps, but no fewer than 20."""
+_PROBE_TOLERANCE = 0.15
 _PROBE_HELD_OUT = 256
 _MOST_HALVINGS = 2
 _BLOWN_UP = 10.0
@@ -65,7 +67,7 @@ class _Course:
 
 
 def finetune(
-    distillation: Distillation,
+    student: Student,
     weights: Mapping[WeightKey, NDArray[np.generic]],
     options: RecoveryOptions | None = None,
     progress: Callable[[RecoveryStep], None] | None = None,
@@ -74,6 +76,7 @@ def finetune(
     groupings: Mapping[WeightKey, Grouping] | None = None,
     store: Store | None = None,
     stopped: Callable[[], bool] | None = None,
+    world: World | None = None,
 ) -> Recovery:
     """Train the non-zero entries of `weights`, and `biases`, towards the dense model's outputs.
 
@@ -91,6 +94,8 @@ def finetune(
         Where to go on from, and to save to every `checkpoint_every` steps.
     stopped
         Asked after each step; if it says yes, the state is saved and KeyboardInterrupt raised.
+    world
+        The processes that do this together, each with the same arguments; by default this one alone.
 
     Returns
     -------
@@ -109,22 +114,22 @@ def finetune(
     """
     settings = options or RecoveryOptions()
     moving = (groupings or {}) if settings.method == "sr-ste" else {}
-    trainer = Trainer(distillation, weights, biases or {}, moving, settings)
+    trainer = Trainer(student, weights, biases or {}, moving, settings, world)
     dtypes = {key: values[key].dtype for values in (weights, biases or {}) for key in values}
-    return _Finetuning(distillation, trainer, settings, dtypes, store, stopped or (lambda: False)).run(progress)
+    return _Finetuning(student, trainer, settings, dtypes, store, stopped or (lambda: False)).run(progress)
 
 
 class _Finetuning:
     def __init__(
         self,
-        distillation: Distillation,
+        student: Student,
         trainer: Trainer,
         options: RecoveryOptions,
         dtypes: Mapping[WeightKey, np.dtype[np.generic]],
         store: Store | None,
         stopped: Callable[[], bool],
     ) -> None:
-        self._distillation = distillation
+        self._student = student
         self._trainer = trainer
         self._options = options
         self._dtypes = dtypes
@@ -194,14 +199,19 @@ class _Finetuning:
         self._trainer.restart(self._best_state)
 
     def _probe(self, tell: Callable[[RecoveryStep], None]) -> float:
-        """The rate that brings the held-out loss down furthest in a few steps from the given weights."""
+        """The largest rate with which a short course from the given weights ends almost as well as with the best.
+
+        Refitted weights lie where any step leads up at first: the best after a few steps is always the smallest rate,
+        while in the long run a larger one leads further.
+        """
         course = self._course
+        steps = min(max(self._options.steps // _PROBE_SHARE, _PROBE_STEPS), self._options.steps)
         for lr in PROBED_RATES[self._options.optimizer_name]:
             if str(lr) in course.probed:
                 continue
             batches = self._batches(0)
-            for _ in range(max(self._options.steps // _PROBE_SHARE, 1)):
-                loss = self._trainer.step(lr, next(batches))
+            for step in range(1, steps + 1):
+                loss = self._trainer.step(lr * _schedule(step, steps), next(batches))
                 tell(RecoveryStep(step=0, loss=loss, lr=lr))
                 if self._is_to_stop():
                     raise KeyboardInterrupt
@@ -212,15 +222,16 @@ class _Finetuning:
             _log.info("learning rate %g: held-out loss %.5g", lr, course.probed[str(lr)])
             self._trainer.restart(self._trainer.given)
             self._save()
-        return float(min(course.probed, key=lambda lr: course.probed[lr]))
+        enough = min(course.probed.values()) * (1 + _PROBE_TOLERANCE)
+        return max(float(lr) for lr, loss in course.probed.items() if loss <= enough)
 
     def _batches(self, taken: int) -> Iterator[NDArray[np.int64]]:
-        batches = self._distillation.shuffled(self._options.batch_size, self._options.seed)
+        batches = self._student.shuffled(self._options.batch_size, self._options.seed)
         return itertools.islice(batches, taken, None)
 
     def _is_to_stop(self) -> bool:
         """Whether any process was asked to stop: all of them do, at the same step."""
-        return self._trainer.world.sums([float(self._stopped())], self._distillation.device)[0] > 0
+        return self._trainer.world.sums([float(self._stopped())], self._student.device)[0] > 0
 
     def _save(self) -> None:
         if self._store is None or self._trainer.world.rank > 0:

@@ -28,7 +28,7 @@ Precision = Literal["float32", "bfloat16"]
 """What the student computes in; `bfloat16` where torch's autocast holds it safe. Weights and steps stay float32."""
 LossKind = Literal["auto", "kl", "mse", "cosine"]
 PROBED_RATES: Mapping[str, tuple[float, ...]] = {
-    "adamw": (1e-4, 3e-4, 1e-3, 3e-3),
+    "adamw": (3e-5, 1e-4, 3e-4, 1e-3, 3e-3),
     "sgd": (1e-3, 3e-3, 1e-2, 3e-2),
 }
 
@@ -45,8 +45,8 @@ class RecoveryOptions:
         Samples a step.
     lr
         Peak learning rate; linear warm-up over a twentieth of the steps, then a cosine to zero. None tries a few
-        (`PROBED_RATES`) for a short while each and takes the one whose held-out loss is lowest: networks differ by a
-        factor of ten, and finetuning at a wrong rate loses accuracy.
+        (`PROBED_RATES`), a short course each, and takes the largest whose held-out loss is near the lowest: networks
+        differ by a factor of ten, and finetuning at a wrong rate loses accuracy.
     method
         ``fixed``: what is zero stays zero. ``sr-ste``: masks may move under their scheme, by magnitude; gradients reach
         pruned weights too, which are pulled to zero (Zhou et al., ICLR 2021).
@@ -136,6 +136,10 @@ class Recovery:
         How often it diverged, stepped back to the best state and went on at half the rate.
     diverged
         Whether it diverged once more after that, which ended it.
+    blocks
+        How many parts of the model were trained one by one; 0 if the model was trained as a whole.
+    frozen
+        Weights that were left as they were given, because none of these parts could train them.
     """
 
     values: Mapping[WeightKey, NDArray[np.generic]]
@@ -147,3 +151,5 @@ class Recovery:
     history: tuple[RecoveryStep, ...]
     halvings: int = 0
     diverged: bool = False
+    blocks: int = 0
+    frozen: tuple[WeightKey, ...] = ()

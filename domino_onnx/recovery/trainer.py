@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domino_onnx.recovery.distill import Distillation
 from domino_onnx.recovery.masks import Grouping, MovingMask
 from domino_onnx.recovery.options import RecoveryOptions
 from domino_onnx.recovery.world import World
 from domino_onnx.scheme import WeightKey
 
-__all__ = ["State", "Trainer"]
+__all__ = ["State", "Student", "Trainer"]
 
 State = dict[WeightKey, Tensor]
 """Values as the student has them, masked, in its dtypes, on the CPU."""
 
 _MOMENTUM = 0.9
+
+
+class Student(Protocol):
+    """What is taught: a model, or a part of one, with the data to learn from."""
+
+    device: torch.device
+
+    def trainable(self, keys: Iterable[WeightKey]) -> dict[WeightKey, torch.nn.Parameter]:
+        """Switch gradients on for these weights, and on for no others."""
+
+    def backward(self, batch: NDArray[np.int64], batch_size: int, world: World, /) -> float:
+        """Gradients of the mean loss over the batch, of which each process adds its share; the mean loss itself."""
+
+    def held_out_loss(self, batch_size: int, samples: int | None, world: World, /) -> float:
+        """Mean loss over the held-out samples, or over the first `samples` of them."""
+
+    def shuffled(self, batch_size: int, seed: int, /) -> Iterator[NDArray[np.int64]]:
+        """Batches of training samples without end; each epoch in a new order that the seed decides."""
 
 
 class Trainer:
@@ -38,26 +56,27 @@ class Trainer:
         Trained whole.
     groupings
         Weights whose masks move; those of the others stay.
+    world
+        The processes that train together.
 
     Attributes
     ----------
     given
         The state that it began with.
-    world
-        The processes that train together.
     """
 
     def __init__(
         self,
-        distillation: Distillation,
+        student: Student,
         weights: Mapping[WeightKey, NDArray[np.generic]],
         biases: Mapping[WeightKey, NDArray[np.generic]],
         groupings: Mapping[WeightKey, Grouping],
         options: RecoveryOptions,
+        world: World | None = None,
     ) -> None:
-        self._distillation = distillation
+        self._student = student
         self._options = options
-        self._parameters = distillation.trainable([*weights, *biases])
+        self._parameters = student.trainable([*weights, *biases])
         self._fixed = {key: _load(self._parameters[key], weights[key]) for key in weights}
         for key in biases:
             self._fixed[key] = torch.ones_like(_load(self._parameters[key], biases[key]))
@@ -66,7 +85,7 @@ class Trainer:
             for key, grouping in groupings.items()
             if key in weights
         }
-        self.world = World.current(distillation.device)
+        self.world = world or World()
         self._averages: dict[WeightKey, Tensor] = {}
         self.given = self.state()
         self.restart(self.given)
@@ -84,7 +103,7 @@ class Trainer:
         """Train on a batch; its mean loss."""
         for group in self._optimizer.param_groups:
             group["lr"] = lr
-        loss = self._distillation.backward(batch, self._options.batch_size, self.world)
+        loss = self._student.backward(batch, self._options.batch_size, self.world)
         masks = self._masks(self._masters)
         for key, master in self._masters.items():
             master.grad = self._gradient(key, master, masks[key])
@@ -102,7 +121,7 @@ class Trainer:
     def held_out_loss(self, samples: int | None = None) -> float:
         """Of what `state` gives."""
         with self._averaged():
-            return self._distillation.held_out_loss(self._options.batch_size, samples, self.world)
+            return self._student.held_out_loss(self._options.batch_size, samples, self.world)
 
     def state(self) -> State:
         """What would be written now: the weights, or their running mean."""

@@ -200,6 +200,8 @@ def _recovery(result: CompressResult) -> Document | None:
         "best_step": recovery.best_step,
         "halvings": recovery.halvings,
         "diverged": recovery.diverged,
+        "blocks": recovery.blocks,
+        "frozen": [str(key) for key in recovery.frozen],
         "history": [
             {"step": step.step, "loss": step.loss, "held_out": step.held_out}
             for step in recovery.history

@@ -85,6 +85,7 @@ class CompressOptions:
     recover: bool = True
     recover_steps: int = 500
     recover_lr: float | None = None
+    recover_scope: Literal["model", "blocks", "both"] = "model"
     recover_method: Literal["fixed", "sr-ste"] = "fixed"
     recover_optimizer: Literal["auto", "adamw", "sgd"] = "auto"
     recover_ema: float = 0.0

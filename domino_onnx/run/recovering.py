@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +15,10 @@ from domino_onnx.run.checkpoint import Checkpoint
 from domino_onnx.run.context import Run
 from domino_onnx.run.resuming import stopping
 from domino_onnx.run.solving import Solved, Weights
-from domino_onnx.scheme import Plan
+from domino_onnx.scheme import Plan, WeightKey
 
 if TYPE_CHECKING:
-    from domino_onnx.recovery import Recovery, RecoveryOptions
+    from domino_onnx.recovery import Grouping, Recovery, RecoveryOptions
 
 Job = tuple[str, Weights, Weights]
 """A plan as JSON, and the weights and biases that it came to."""
@@ -26,15 +27,67 @@ __all__ = ["assist", "finetune", "is_assistant", "recover_if_possible"]
 
 
 def recover_if_possible(run: Run, plan: Plan, solved: Solved, checkpoint: Checkpoint | None) -> Recovery | None:
-    """Finetune if that is possible; a warning that says why, if not."""
-    if not solved.weights or run.distillation(run.model, "recovery is skipped") is None:
+    """Finetune as a whole or in blocks, as the options and the model's operators allow; a warning that says why not."""
+    recovery = None
+    if solved.weights and (run.options.recover_scope != "model" or _needs_blocks(run)):
+        recovery = _in_blocks(run, plan, solved)
+    whole = run.options.recover_scope != "blocks" and not _needs_blocks(run)
+    if not solved.weights or not whole or run.distillation(run.model, "recovery is skipped") is None:
         _told_to_others(run, None)
-        return None
+        return recovery
+    if recovery is not None:
+        weights = {key: recovery.values[key] for key in solved.weights}
+        solved = dataclasses.replace(solved, weights=weights, biases={k: recovery.values[k] for k in solved.biases})
     try:
         return finetune(run, plan, solved, run.model, checkpoint)
     except (ModelError, RecoveryError) as error:
         run.warn(f"recovery is skipped: {error}")
+        return recovery
+
+
+def _needs_blocks(run: Run) -> bool:
+    """Whether an operator stands in the way of training the model as a whole, but not of training parts of it."""
+    if run.data is None:
+        return False
+    try:
+        from domino_onnx.bridge import missing_operators
+    except ImportError:
+        return False
+    return bool(missing_operators(run.file.proto))
+
+
+def _in_blocks(run: Run, plan: Plan, solved: Solved) -> Recovery | None:
+    """Finetune what can be, part by part; None with a warning where nothing can."""
+    if run.data is None:
+        run.warn("no --data: recovery is skipped")
         return None
+    from domino_onnx.bridge import missing_operators
+    from domino_onnx.recovery import BlockOptions, recover_blocks
+
+    missing = missing_operators(run.file.proto)
+    why = f"no torch counterpart for {', '.join(missing)}: " if missing else ""
+    settings = _settings(run)
+    with run.stage("recover"):
+        try:
+            recovery = recover_blocks(
+                run.file,
+                run.data,
+                solved.weights,
+                settings,
+                lambda step: run.progress(step.step, step.step, f"loss {step.loss:.4f}"),
+                biases=solved.biases,
+                groupings=_groupings(run, plan, solved),
+                blocks=BlockOptions(device=run.options.device, threads=run.options.threads),
+            )
+        except (ModelError, RecoveryError) as error:
+            run.warn(f"recovery is skipped: {why}{error}")
+            return None
+    if recovery.frozen or missing:
+        named = ", ".join(map(str, recovery.frozen)) or "none"
+        count = f"{len(solved.weights) - len(recovery.frozen)} of {len(solved.weights)} weights"
+        run.warn(f"{why}finetuned part by part: {count}; left as they were refitted: {named}")
+    _warn_of_divergence(run, recovery)
+    return recovery
 
 
 def finetune(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None = None) -> Recovery:
@@ -72,10 +125,9 @@ def _told_to_others(run: Run, job: Job | None) -> Job | None:
 
 
 def _finetune(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None) -> Recovery:
-    from domino_onnx.recovery import Grouping, RecoveryStep, finetune
+    from domino_onnx.recovery import RecoveryStep, World, finetune, torch_device
 
     settings = _settings(run)
-    layouts = {site.key: site.layout for site in run.inventory.sites}
 
     def tell(step: RecoveryStep) -> None:
         held_out = "" if step.held_out is None else f", held-out {step.held_out:.4f}"
@@ -92,12 +144,20 @@ def _finetune(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: C
             settings,
             tell,
             biases=solved.biases,
-            groupings={key: Grouping(layout=layouts[key], scheme=plan.schemes[key]) for key in solved.weights},
+            groupings=_groupings(run, plan, solved),
             store=checkpoint.part("recovery") if checkpoint is not None else None,
             stopped=stopped,
+            world=World.current(torch_device(run.options.device)),
         )
     _warn_of_divergence(run, recovery)
     return recovery
+
+
+def _groupings(run: Run, plan: Plan, solved: Solved) -> dict[WeightKey, Grouping]:
+    from domino_onnx.recovery import Grouping
+
+    layouts = {site.key: site.layout for site in run.inventory.sites}
+    return {key: Grouping(layout=layouts[key], scheme=plan.schemes[key]) for key in solved.weights}
 
 
 def _settings(run: Run) -> RecoveryOptions:
