@@ -129,10 +129,10 @@ def prune_dense(
 def estimate_error(
     problems: Sequence[Quadratic], scheme: NMScheme, choose: Chooser, judges: Sequence[Quadratic]
 ) -> float:
-    """The `Solution.error` of `prune_dense`, from some of the rows."""
+    """About the `Solution.error` of `prune_dense`, from some of the rows: to compare schemes with each other."""
     lost = energy = 0.0
     for problem, judge in zip(problems[:_JUDGED_BLOCKS], judges, strict=False):
-        part = problem.rows(_some_rows(len(problem.anchor)))
+        part = problem.rows(_telling_rows(problem))
         change = part.refit(choose(part, scheme)) - part.anchor
         lost += float(np.sum(change * (change @ judge.hessian)))
         energy += float(np.sum(part.anchor * (part.anchor @ judge.hessian)))
@@ -194,7 +194,7 @@ def _chosen_damping(layer: Layer, gathered: Gathered, scheme: NMScheme) -> float
     held_out = _problems(layer, gathered.held_out, 0.0)
     fitted = _problems(layer, gathered.fitted, _DAMPING)
     for whole_judge, whole in zip(held_out[:_JUDGED_BLOCKS], fitted, strict=False):
-        rows = _some_rows(len(whole.anchor))
+        rows = _telling_rows(whole)
         part, judge = whole.rows(rows), whole_judge.rows(rows)
         mask = choose_mask(part, scheme, "obs")
         for place, damping in enumerate(_DAMPINGS):
@@ -203,8 +203,13 @@ def _chosen_damping(layer: Layer, gathered: Gathered, scheme: NMScheme) -> float
     return _DAMPINGS[int(np.argmin(errors))]
 
 
-def _some_rows(count: int) -> NDArray[np.intp]:
-    return np.unique(np.linspace(0, count - 1, _JUDGED_ROWS).astype(np.intp))
+def _telling_rows(problem: Quadratic) -> NDArray[np.intp]:
+    """Half of them those whose outputs have the most energy, which may be nearly all of it; half all over the rest."""
+    energies = np.einsum("rk,rk->r", problem.anchor, problem.target)
+    order = np.argsort(-energies, kind="stable")
+    heaviest, rest = np.split(order, [_JUDGED_ROWS // 2])
+    places = np.unique(np.linspace(0, max(len(rest) - 1, 0), _JUDGED_ROWS // 2).astype(np.intp))
+    return np.sort(np.concatenate([heaviest, rest[places] if len(rest) else rest]))
 
 
 def _clipped(

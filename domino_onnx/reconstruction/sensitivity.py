@@ -158,11 +158,11 @@ class _Sensitivity:
         measured: dict[NMScheme, float] = {}
         points = self._points(stop.layer.site.schemes)
         for scheme in stop.layer.site.schemes:
+            if not scheme.is_dense:  # estimated where it is measured too: from the same rows, so that they compare
+                energies[scheme] = estimate_error(problems, scheme, self._choose, judges)
             if scheme in points:
                 solution = prune_dense(stop.layer, problems, fitted, scheme, self._choose, judges)
-                energies[scheme], measured[scheme] = solution.error, self._at_outputs(stop, before, solution)
-            elif not scheme.is_dense:
-                energies[scheme] = estimate_error(problems, scheme, self._choose, judges)
+                measured[scheme] = self._at_outputs(stop, before, solution)
         self._energies[key] = tuple(energies.get(scheme, 0.0) for scheme in stop.layer.site.schemes)
         self._losses[key] = _interpolated(stop.layer.site.schemes, energies, measured)
 
