@@ -14,13 +14,16 @@ close the module comes to ONNX Runtime, and :func:`first_difference` where it go
 from domino_onnx.bridge.missing import missing_operators
 from domino_onnx.bridge.module import GraphModule, build
 from domino_onnx.bridge.parity import BridgeParity, FirstDifference, check_parity, first_difference, mismatch
+from domino_onnx.bridge.readiness import Readiness, check_readiness
 
 __all__ = [
     "BridgeParity",
     "FirstDifference",
     "GraphModule",
+    "Readiness",
     "build",
     "check_parity",
+    "check_readiness",
     "first_difference",
     "mismatch",
     "missing_operators",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from domino_onnx.reconstruction import Network
     from domino_onnx.recovery import Distillation
 
-__all__ = ["Run", "peak_rss_bytes"]
+__all__ = ["Run", "peak_rss_bytes", "torch_missing"]
 
 _log = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ class Run:
         try:
             from domino_onnx.recovery import open_distillation
         except ImportError as error:
-            raise DependencyError(f"torch is missing ({error}): pip install 'domino-onnx[recover]'") from None
+            raise torch_missing(error) from None
         options = self.options
         self._distillation = open_distillation(
             self.file, teacher, self.data, device=options.device, threads=options.threads, seed=options.seed
@@ -221,6 +221,11 @@ class Run:
         from domino_onnx.calibration import load_data
 
         return load_data(path, self.file.proto)
+
+
+def torch_missing(error: ImportError) -> DependencyError:
+    """What to tell whoever asks for finetuning without torch."""
+    return DependencyError(f"torch is missing ({error}): pip install 'domino-onnx[recover]'")
 
 
 def peak_rss_bytes() -> int | None:
