@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -36,6 +37,17 @@ def test_small_differences_pass_and_great_ones_name_their_output(module) -> None
     assert result.worst_output == "y"
     assert result.max_abs == pytest.approx(0.5)
     assert result.max_rel == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_floats_may_differ_by_a_few_roundings(dtype: str) -> None:
+    text = f"g ({dtype}[n] x) => ({dtype}[n] y) {{ y = Identity(x) }}"
+    narrow = build(onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {text}'))
+    kind = getattr(ml_dtypes, dtype, np.float16)
+    eps = float(ml_dtypes.finfo(kind).eps)
+    given = {"x": np.ones(1, kind)}
+    assert check_parity(narrow, given, {"y": np.full(1, 1 + 8 * eps, kind)}).ok
+    assert not check_parity(narrow, given, {"y": np.full(1, 1 + 24 * eps, kind)}).ok
 
 
 def test_integers_must_be_equal(module) -> None:
