@@ -13,7 +13,7 @@ from domino_onnx.bridge import build, check_parity, first_difference, mismatch
 from domino_onnx.calibration import InputSpec, Session, input_specs
 from domino_onnx.errors import DataError, ModelError, UnsupportedOperatorError
 from domino_onnx.evaluate import random_inputs
-from domino_onnx.graph import OnnxFile, infer_shapes, read_model, take_inventory
+from domino_onnx.graph import OnnxFile, read_model, take_inventory
 from domino_onnx.scheme import SchemePool
 
 __all__ = ["Conversion", "convert"]
@@ -47,7 +47,7 @@ def convert(path: Path) -> Conversion:
     """Read a model, run it in ONNX Runtime, build it in torch, and compare."""
     try:
         file = read_model(path)
-        if not take_inventory(file, SchemePool.fixed_m(), infer_shapes(file.proto)).params:
+        if not take_inventory(file, SchemePool.fixed_m(), {}).params:
             return Conversion(outcome="no weights")
         session = Session(path, threads=1)
         inputs, expected = _answered(session, path.stem, input_specs(file.proto))
