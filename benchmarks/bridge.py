@@ -60,7 +60,7 @@ def stops(found: list[Conversion]) -> dict[str, int]:
     reasons: Counter[str] = Counter()
     for conversion in found:
         if conversion.outcome == "missing":
-            reasons.update({re.sub(r"-\d+", "", operator) for operator in conversion.why})
+            reasons.update(sorted({re.sub(r"-\d+", "", operator) for operator in conversion.why}))
         elif conversion.outcome in ("failed", "different"):
             reasons[conversion.outcome] += 1
     return dict(reasons.most_common())
