@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from domino_onnx.bridge import Readiness, check_readiness
+from domino_onnx.bridge import Readiness, check_readiness, readiness
 from domino_onnx.calibration import load_data, runtime
 from domino_onnx.errors import DependencyError
 from domino_onnx.graph import read_model, take_inventory
@@ -111,14 +111,23 @@ def test_an_unknown_rank_leaves_it_open(ready) -> None:
     assert ready(text, shapes={"x": (2, 16)}).parity_ok
 
 
-def test_without_onnx_runtime_gradients_are_still_tried(ready, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnx_runtime_it_says_so(ready, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise DependencyError("ONNX Runtime is missing")
 
     monkeypatch.setattr(runtime, "require_onnxruntime", missing)
     found = ready(f"g (float[2, 16] x, {W}) => (float[2, 16] y) {{ y = MatMul(x, w) }}")
-    assert (found.supported, found.parity_ok, len(found.trainable)) == (True, None, 1)
+    assert (found.supported, found.parity_ok, len(found.trainable)) == (True, None, 0)
     assert found.reason == "ONNX Runtime is missing"
+
+
+def test_a_loop_that_never_ends_is_not_begun_in_torch(ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "_SECONDS", 0.2)
+    body = "b (int64 i, bool c, float[2, 16] v) => (bool d, float[2, 16] u) { d = Identity(c) u = Neg(v) }"
+    found = ready(f"""g (float[2, 16] x, {W}) => (float[2, 16] y)
+        {{ h = MatMul(x, w) n = Constant<value = int64 {{9000000000000000000}}>()
+           t = Constant<value = bool {{1}}>() y = Loop<body = {body}>(n, t, h) }}""")
+    assert (found.supported, found.parity_ok, len(found.trainable)) == (True, None, 0)
 
 
 def test_the_module_is_left_as_it_was(ready) -> None:
