@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.errors import PlanError
-from domino_onnx.graph import Selection, check_output, infer_shapes, read_manifest, read_model, take_inventory
+from domino_onnx.graph import OnnxFile, Selection, check_output, infer_shapes, read_manifest, read_model, take_inventory
 from domino_onnx.report.results import CompressResult, InspectResult, SearchResult
 from domino_onnx.run import (
     CompressOptions,
@@ -27,12 +27,14 @@ from domino_onnx.run import (
     recover_if_possible,
     solve,
     solved_once,
+    torch_missing,
 )
 from domino_onnx.run import assist as help_finetuning
-from domino_onnx.scheme import Plan, SchemePool
+from domino_onnx.scheme import Plan, SchemePool, WeightKey
 
 if TYPE_CHECKING:
-    from domino_onnx.calibration import Device
+    from domino_onnx.bridge import Readiness
+    from domino_onnx.calibration import Dataset, Device
     from domino_onnx.evaluate import Evaluation, Verdict
 
 __all__ = [
@@ -58,20 +60,39 @@ def inspect(
     pool: SchemePool | None = None,
     selection: Selection | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    data: Path | None = None,
+    bridge: bool = False,
+    seed: int = 0,
+    threads: int = 0,
 ) -> InspectResult:
     """List the sites and skips of a model.
+
+    Parameters
+    ----------
+    data
+        Samples that tell the shapes of dynamic inputs.
+    bridge
+        Also find out whether the model can be finetuned: on the first of the data or, without, on random inputs that
+        `seed` decides. This alone imports torch and ONNX Runtime.
 
     Raises
     ------
     ModelError
         If the model can't be read.
     DataError
-        If `input_shapes` don't fit it.
+        If `input_shapes` or the data don't fit it.
+    DependencyError
+        If `bridge` is wanted and torch is missing.
     """
     file = read_model(model)
-    shapes = infer_shapes(file.proto, input_shapes)
-    inventory = take_inventory(file, pool or SchemePool.fixed_m(), shapes, selection)
-    return InspectResult(file=file, inventory=inventory, manifest=read_manifest(file.proto))
+    samples = None if data is None else _samples(data, file)
+    known = {**({} if samples is None else samples.shapes()), **(input_shapes or {})}
+    inventory = take_inventory(file, pool or SchemePool.fixed_m(), infer_shapes(file.proto, known), selection)
+    readiness = None
+    if bridge:
+        keys = [site.key for site in inventory.sites]
+        readiness = _readiness(file, keys, samples, shapes=known, seed=seed, threads=threads)
+    return InspectResult(file=file, inventory=inventory, manifest=read_manifest(file.proto), bridge=readiness)
 
 
 def search(model: Path, options: CompressOptions, observer: Observer | None = None) -> SearchResult:
@@ -261,3 +282,25 @@ def verify(model: Path) -> Verdict:
     from domino_onnx.evaluate import verify_file
 
     return verify_file(read_model(model))
+
+
+def _samples(data: Path, file: OnnxFile) -> Dataset:
+    from domino_onnx.calibration import load_data
+
+    return load_data(data, file.proto)
+
+
+def _readiness(
+    file: OnnxFile,
+    keys: Sequence[WeightKey],
+    samples: Dataset | None,
+    *,
+    shapes: Mapping[str, tuple[int, ...]],
+    seed: int,
+    threads: int,
+) -> Readiness:
+    try:
+        from domino_onnx.bridge import check_readiness
+    except ImportError as error:
+        raise torch_missing(error) from None
+    return check_readiness(file, keys, samples, shapes=shapes, seed=seed, threads=threads)

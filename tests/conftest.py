@@ -149,6 +149,24 @@ def domino(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return run
 
 
+@pytest.fixture
+def wrong_operator(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let the bridge's counterparts of these standard operators give one more than they should."""
+
+    def replace(*names: str) -> None:
+        from domino_onnx.bridge import compile as compiler
+        from domino_onnx.bridge.registry import Operator
+
+        def wrong(operator: Operator) -> Operator:
+            return dataclasses.replace(operator, function=lambda *x, **given: operator.function(*x, **given) + 1)
+
+        table = dict(compiler.OPERATORS)
+        table.update({("", name): tuple(map(wrong, table["", name])) for name in names})
+        monkeypatch.setattr(compiler, "OPERATORS", table)
+
+    return replace
+
+
 @pytest.fixture(scope="session")
 def groups_of() -> Callable[..., list[list[int]]]:
     """Flat indices of every group of a stored tensor, by plain loops: the project's layout code is not asked."""

@@ -8,7 +8,11 @@ from collections.abc import Iterable, Iterator
 from domino_onnx.bridge.ops.quantize import FAKE_QUANTIZE
 from domino_onnx.bridge.program import ABSENT, Step
 
-__all__ = ["with_straight_through"]
+__all__ = ["STRAIGHT_THROUGH", "with_straight_through"]
+
+#: The operators that are evaluated in one step with a gradient, where the second reads the first.
+STRAIGHT_THROUGH = ("QuantizeLinear", "DequantizeLinear")
+_FIRST, _SECOND = STRAIGHT_THROUGH
 
 
 def with_straight_through(steps: Iterable[Step]) -> Iterator[Step]:
@@ -18,10 +22,10 @@ def with_straight_through(steps: Iterable[Step]) -> Iterator[Step]:
     """
     quantizers: dict[int, Step] = {}
     for step in steps:
-        if step.operator.name == "QuantizeLinear":
+        if step.operator.name == _FIRST:
             quantizers[step.outputs[0]] = step
         source = quantizers.get(step.inputs[0]) if step.inputs else None
-        yield step if source is None or step.operator.name != "DequantizeLinear" else _joined(source, step)
+        yield step if source is None or step.operator.name != _SECOND else _joined(source, step)
 
 
 def _joined(quantizer: Step, dequantizer: Step) -> Step:

@@ -31,6 +31,7 @@ __all__ = [
     "search_options",
     "selection_options",
     "set_up_logging",
+    "threads_option",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -281,6 +282,13 @@ recovery_options = _stacked(
     click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Samples a step."),
 )
 
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Threads of torch and ONNX Runtime; 0 lets them choose.",
+)
 run_options = _stacked(
     click.option(
         "--device",
@@ -289,13 +297,7 @@ run_options = _stacked(
         show_default=True,
         help="Where torch and ONNX Runtime run; auto takes a GPU where they see one.",
     ),
-    click.option(
-        "--threads",
-        type=click.IntRange(0),
-        default=0,
-        show_default=True,
-        help="Threads of torch and ONNX Runtime; 0 lets them choose.",
-    ),
+    threads_option,
 )
 
 solver_options = _stacked(

@@ -74,8 +74,10 @@ def evaluate_models(
     return Evaluation(comparison=tally.result(), provider=sessions[1].provider, inputs="data")
 
 
-def random_inputs(specs: list[InputSpec], shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, NDArray[Any]]:
-    """Normal values (zeros for integers and booleans) of one sample; free axes are 1.
+def random_inputs(
+    specs: list[InputSpec], shapes: dict[str, tuple[int, ...]], seed: int, *, integers: int = 1, free: int = 1
+) -> dict[str, NDArray[Any]]:
+    """Normal values; integers and booleans are drawn from 0 to below `integers`, free axes have the size `free`.
 
     Raises
     ------
@@ -87,13 +89,13 @@ def random_inputs(specs: list[InputSpec], shapes: dict[str, tuple[int, ...]], se
     for spec in specs:
         if spec.shape is None and spec.name not in shapes:
             raise DataError(f"the shape of input {spec.name!r} is unknown: give --input-shape {spec.name}:1,3,224,224")
-        shape = shapes.get(spec.name) or tuple(size or 1 for size in spec.shape or ())
+        shape = shapes.get(spec.name) or tuple(size or free for size in spec.shape or ())
         if np.prod(shape, dtype=np.float64) > _MAX_RANDOM_ELEMENTS:
             raise DataError(f"input {spec.name!r} of shape {shape} is too large to make up; give --data")
         if spec.dtype.kind == "f" or spec.dtype.name == "bfloat16":
             inputs[spec.name] = generator.standard_normal(shape).astype(spec.dtype)
         else:
-            inputs[spec.name] = np.zeros(shape, spec.dtype)
+            inputs[spec.name] = generator.integers(0, integers, shape).astype(spec.dtype)
     return inputs
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domino_onnx.bridge import GraphModule, build, check_parity
+from domino_onnx.bridge import GraphModule, build, check_parity, first_difference, mismatch
 from domino_onnx.bridge.values import to_tensor
 from domino_onnx.calibration import Dataset, Device, Session
 from domino_onnx.errors import DataError, DependencyError, ModelError, RecoveryError
@@ -230,10 +230,7 @@ def open_distillation(
         raise ModelError(f"the teacher {teacher} has the outputs {list(taught)}, {file.path} has {list(expected)}")
     parity = check_parity(module, inputs, expected)
     if not parity.ok:
-        raise ModelError(
-            f"the torch bridge doesn't reproduce ONNX Runtime on this model: output {parity.worst_output!r} differs by "
-            f"{parity.max_abs:.3g} (relative {parity.max_rel:.3g})"
-        )
+        raise ModelError(mismatch(parity, first_difference(file, module, inputs, threads=threads)))
     return Distillation(
         module,
         Teacher(teacher, data, device=device, threads=threads),

@@ -6,12 +6,15 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from domino_onnx.evaluate import Evaluation, Verdict
 from domino_onnx.report.results import CompressResult, InspectResult, SearchResult
 from domino_onnx.scheme import Inventory, Plan, Site, Skip
 from domino_onnx.search import Decision, Prediction
+
+if TYPE_CHECKING:
+    from domino_onnx.bridge import Readiness
 
 __all__ = [
     "compress_document",
@@ -91,7 +94,7 @@ def search_document(result: SearchResult) -> Document:
 def inspect_document(result: InspectResult) -> Document:
     """What `inspect` says with ``--json``."""
     inventory = result.inventory
-    return {
+    document: Document = {
         "model": str(result.file.path),
         "sha256": result.file.sha256,
         "ir_version": result.file.proto.ir_version,
@@ -104,6 +107,7 @@ def inspect_document(result: InspectResult) -> Document:
         "notes": list(inventory.notes),
         "compressed_by": result.manifest.tool if result.manifest else None,
     }
+    return document if result.bridge is None else {**document, "bridge": _bridge(result.bridge)}
 
 
 def evaluation_document(evaluation: Evaluation) -> Document:
@@ -142,6 +146,21 @@ def _site(site: Site) -> Document:
         "holds": str(site.holds) if site.holds else None,
         "schemes": [str(scheme) for scheme in site.schemes],
         "consumers": list(site.consumers),
+    }
+
+
+def _bridge(readiness: Readiness) -> Document:
+    return {
+        "supported": readiness.supported,
+        "missing": list(readiness.missing),
+        "inputs": readiness.inputs,
+        "parity_ok": readiness.parity_ok,
+        "max_abs": readiness.max_abs,
+        "max_rel": readiness.max_rel,
+        "worst": readiness.worst,
+        "trainable_sites": len(readiness.trainable),
+        "sites": readiness.sites,
+        "reason": readiness.reason,
     }
 
 

@@ -13,7 +13,8 @@ from domino_onnx.scheme import Inventory, Manifest, NMScheme, Plan
 from domino_onnx.search import Decision, Prediction
 
 if TYPE_CHECKING:
-    from domino_onnx.recovery import Recovery  # which needs torch; a report doesn't
+    from domino_onnx.bridge import Readiness
+    from domino_onnx.recovery import Recovery  # which, as the bridge, needs torch; a report doesn't
 
 __all__ = ["CompressResult", "InspectResult", "SearchResult", "WeightRecord"]
 
@@ -36,11 +37,12 @@ class WeightRecord:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class InspectResult:
-    """A model's inventory, and the file it was taken of."""
+    """A model's inventory, the file it was taken of, and whether it can be finetuned where that was asked."""
 
     file: OnnxFile
     inventory: Inventory
     manifest: Manifest | None
+    bridge: Readiness | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

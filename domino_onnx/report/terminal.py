@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -14,6 +15,9 @@ from domino_onnx.evaluate import Evaluation, Verdict
 from domino_onnx.report.results import CompressResult, InspectResult, SearchResult
 from domino_onnx.report.text import millions, percent, printable, shape
 from domino_onnx.scheme import Budget, NMScheme, Skip
+
+if TYPE_CHECKING:
+    from domino_onnx.bridge import Readiness
 
 __all__ = ["compress_view", "evaluation_view", "inspect_view", "search_view", "verify_view"]
 
@@ -44,7 +48,8 @@ def inspect_view(result: InspectResult) -> RenderableType:
     )
     notes = [Text(f"note: {printable(note, 400)}") for note in inventory.notes]
     made = [Text(f"compressed by {printable(result.manifest.tool)}")] if result.manifest else []
-    return Group(head, *made, table, *_skips(inventory.skips), *notes)
+    bridge = [] if result.bridge is None else [_readiness(result.bridge)]
+    return Group(head, *made, table, *_skips(inventory.skips), *notes, *bridge)
 
 
 def search_view(result: SearchResult) -> RenderableType:
@@ -135,6 +140,41 @@ def _skips(skips: Iterable[Skip]) -> list[RenderableType]:
         shown = ", ".join(printable(name, 30) for name in names[reason][:3]) + (", ..." if count > 3 else "")
         lines.append(Text(f"left dense: {count} ({shown}): {printable(reason, 160)}", style="dim"))
     return list(lines)
+
+
+def _readiness(readiness: Readiness) -> RenderableType:
+    """Whether the model can be finetuned, question by question."""
+    table = Table.grid(padding=(0, 2))
+    on = "your data" if readiness.inputs == "data" else "random inputs (--data FILE takes yours)"
+
+    def row(name: str, value: str, good: bool | None) -> None:
+        table.add_row(name, Text(printable(value, 600), style={True: "green", False: "red", None: "yellow"}[good]))
+
+    row("torch", "has all operators" if readiness.supported else "can't build the model", readiness.supported)
+    if readiness.supported:
+        row("parity", _parity(readiness, on), readiness.parity_ok)
+        reached = len(readiness.trainable)
+        row("gradients", f"reach {reached} of {readiness.sites} sites on {on}", reached == readiness.sites)
+    answer, good = _answer(readiness)
+    row("finetuning", answer if readiness.reason is None else f"{answer}: {readiness.reason}", good)
+    return table
+
+
+def _parity(readiness: Readiness, on: str) -> str:
+    if readiness.parity_ok is None:
+        return "with ONNX Runtime not tried"
+    if readiness.max_abs is None:
+        return "torch fails where ONNX Runtime doesn't"
+    verb = "reproduces" if readiness.parity_ok else "doesn't reproduce"
+    return f"torch {verb} ONNX Runtime on {on}: differs by at most {readiness.max_abs:.2g}"
+
+
+def _answer(readiness: Readiness) -> tuple[str, bool | None]:
+    if not readiness.supported or readiness.parity_ok is False:
+        return "not possible", False
+    if readiness.parity_ok is None:
+        return "unknown", None
+    return ("possible", True) if readiness.trainable else ("nothing to train", False)
 
 
 def _summary(result: CompressResult, report: Path | None) -> RenderableType:

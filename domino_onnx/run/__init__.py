@@ -1,6 +1,6 @@
 """One pass over a model: what is wanted, what every stage shares, and the stages, one a module."""
 
-from domino_onnx.run.context import Run
+from domino_onnx.run.context import Run, torch_missing
 from domino_onnx.run.options import CompressOptions, Observer, Solver, Strategy
 from domino_onnx.run.permuting import permute
 from domino_onnx.run.planning import Planned, choose_plan, fitted
@@ -28,4 +28,5 @@ __all__ = [
     "recover_if_possible",
     "solve",
     "solved_once",
+    "torch_missing",
 ]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from domino_onnx.reconstruction import Network
     from domino_onnx.recovery import Distillation
 
-__all__ = ["Run", "peak_rss_bytes"]
+__all__ = ["Run", "peak_rss_bytes", "torch_missing"]
 
 _log = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ class Run:
         try:
             from domino_onnx.recovery import LossOptions, open_distillation
         except ImportError as error:
-            raise DependencyError(f"torch is missing ({error}): pip install 'domino-onnx[recover]'") from None
+            raise torch_missing(error) from None
         options = self.options
         self._distillation = open_distillation(
             self.file,
@@ -247,6 +247,11 @@ class Run:
         from domino_onnx.calibration import load_data
 
         return load_data(path, self.file.proto)
+
+
+def torch_missing(error: ImportError) -> DependencyError:
+    """What to tell whoever asks for finetuning without torch."""
+    return DependencyError(f"torch is missing ({error}): pip install 'domino-onnx[recover]'")
 
 
 def peak_rss_bytes() -> int | None:

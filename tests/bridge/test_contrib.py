@@ -46,3 +46,14 @@ def test_agrees(parity, call: str, inputs: list[np.ndarray]) -> None:
     model = parse(f"g ({', '.join(declared)}) => (float y) {{ y = com.microsoft.{call} }}")
     model.graph.output[0].type.tensor_type.ClearField("shape")
     assert parity(model, dict(zip("abcd", inputs, strict=False))).ok
+
+
+@pytest.mark.parametrize("epsilon", ["epsilon", "epsion"])
+def test_layer_normalization_before_the_standard_had_it(parity, epsilon: str) -> None:
+    """ONNX Runtime takes no notice of the misspelt attribute."""
+    text = (
+        f"g (float[2, 3, 8] a) => (float[2, 3, 8] y) {{ y = LayerNormalization<axis = -1, {epsilon} = 0.5>(a, s, b) }}"
+    )
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 13]> {text}')
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(f(8) + shift, "sb"[shift]) for shift in (0, 1))
+    assert parity(model, {"a": f(2, 3, 8)}).ok

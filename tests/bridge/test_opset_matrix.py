@@ -278,10 +278,51 @@ RECURRENT = [
     ),
     case("RNN", f(5, 2, 3), f(1, 4, 3), f(1, 4, 4), f(1, 8), hidden_size=4, outputs=2, activations=["Relu"]),
 ]
-ALL = [*CONVOLUTIONS, *POOLINGS, *REDUCTIONS, *SHAPES, *RESIZES, *ACTIVATIONS, *ARITHMETIC, *RECURRENT]
+ELEMENTWISE = [
+    *(case(name, f(2, 3), f(3)) for name in ("Add", "Sub", "Mul", "Greater", "Less")),
+    *(case(name, f(2, 3), f(3), first=12) for name in ("GreaterOrEqual", "LessOrEqual")),
+    *(case(name, f(2, 3), f(3), f(1), first=8) for name in ("Sum", "Min")),
+    *(case(name, np.tanh(f(3))) for name in ("Acos", "Asin", "Atan", "Cos", "Sin", "Tan")),
+    *(case(name, np.tanh(f(3)), first=9) for name in ("Asinh", "Atanh", "Cosh", "Sinh")),
+    *(case(name, np.abs(f(3))) for name in ("Abs", "Ceil", "Exp", "Floor", "Log", "Neg", "Reciprocal", "Sqrt")),
+    case("Acosh", np.abs(f(3)) + 1, first=9),
+    case("Equal", i(1, 2, 3), i(1, 3, 3)),
+    case("Where", np.array([[True], [False]]), f(2, 3), f(3), first=9),
+    case("IsInf", np.array([np.inf, -np.inf, 1], np.float32), detect_negative=0, first=10),
+    case("BitShift", i(1, 5).astype(np.uint8), i(2, 3).astype(np.uint8), direction="LEFT", first=11),
+    case("CastLike", f(3) * 9, i(0), first=15),
+    case("Identity", f(3)),
+]
+INDICES = [
+    case("Size", f(2, 3)),
+    case("NonZero", i(0, 2, 0, 3), first=9),
+    case("EyeLike", f(3, 4), k=1, first=9),
+    case("MeanVarianceNormalization", f(2, 3, 4, 5), first=9),
+    case("ConstantOfShape", i(2, 3), first=9),
+    case("Compress", f(3, 4), np.array([True, False, True]), axis=0, first=9),
+    case("Det", f(2, 3, 3), first=11),
+    case("ReverseSequence", f(4, 3), i(2, 4, 1), first=10),
+    case("TopK", f(3, 5), i(3), outputs=2, first=10),
+    case("Range", np.float32(1), np.float32(7), np.float32(1.5), first=11),
+    case("GatherElements", f(3, 4), np.array([[0, -1], [2, 1]]), axis=0, first=11),
+    case("GatherND", f(3, 4), np.array([[0, -1], [2, 1]]), first=11),
+    case("Scatter", f(3, 4), np.array([[0, 1], [2, 1]]), f(2, 2), axis=0, first=9, last=10),
+    case("ScatterElements", f(3, 4), np.array([[0, 1], [2, 0]]), f(2, 2), axis=1, first=11),
+    case("ScatterND", f(3, 4), np.array([[0], [2]]), f(2, 4), first=11),
+    case("GridSample", f(1, 2, 4, 5), np.tanh(f(1, 3, 3, 2)), first=16),
+    case("GroupNormalization", f(2, 4, 3), f(2), f(2), first=18, last=20, num_groups=2),
+    case("Upsample", f(1, 2, 3, 4), np.array([1, 1, 2, 1.5], np.float32), first=9, last=9),
+    case("Dropout", f(2, 3), ratio=0.5, last=11),
+    case("Dropout", f(2, 3), first=12),
+]
+ALL = [
+    *(*CONVOLUTIONS, *POOLINGS, *REDUCTIONS, *SHAPES, *RESIZES, *ACTIVATIONS, *ARITHMETIC, *RECURRENT),
+    *(*ELEMENTWISE, *INDICES),
+]
 
 
-def _versions(one: Case) -> Iterator[int]:
+def versions(one: Case) -> Iterator[int]:
+    """Return the opsets of a case in which the operator's definition changed, and its first."""
     history = onnx.defs.get_all_schemas_with_history()
     changed = {schema.since_version for schema in history if schema.domain == "" and schema.name == one.name}
     yield from sorted({v for v in changed if one.first < v <= one.last} | {one.first})
@@ -305,6 +346,6 @@ def _model(one: Case, opset: int) -> onnx.ModelProto:
 @pytest.mark.parametrize("number", range(len(ALL)), ids=lambda n: f"{ALL[n].name}-{n}")
 def test_every_version(number: int, parity) -> None:
     one = ALL[number]
-    for opset in _versions(one):
+    for opset in versions(one):
         result = parity(_model(one, opset), {"i0": np.asarray(one.inputs[0])})
         assert result.ok, (opset, result)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
 
-from domino_onnx.bridge import GraphModule, build, check_parity
+from domino_onnx.bridge import GraphModule, build, check_parity, first_difference, mismatch
 from domino_onnx.errors import DataError
+from domino_onnx.graph import OnnxFile, read_model
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +37,17 @@ def test_small_differences_pass_and_great_ones_name_their_output(module) -> None
     assert result.worst_output == "y"
     assert result.max_abs == pytest.approx(0.5)
     assert result.max_rel == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_floats_may_differ_by_a_few_roundings(dtype: str) -> None:
+    text = f"g ({dtype}[n] x) => ({dtype}[n] y) {{ y = Identity(x) }}"
+    narrow = build(onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {text}'))
+    kind = getattr(ml_dtypes, dtype, np.float16)
+    eps = float(ml_dtypes.finfo(kind).eps)
+    given = {"x": np.ones(1, kind)}
+    assert check_parity(narrow, given, {"y": np.full(1, 1 + 8 * eps, kind)}).ok
+    assert not check_parity(narrow, given, {"y": np.full(1, 1 + 24 * eps, kind)}).ok
 
 
 def test_integers_must_be_equal(module) -> None:
@@ -62,3 +78,36 @@ def test_shape_and_type_count(module) -> None:
 def test_expected_outputs_must_exist(module, expected) -> None:
     with pytest.raises(DataError):
         check_parity(module, x(1), expected)
+
+
+CHAIN = """<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] z, float[2] y)
+    { z = Identity(x)  e = Exp(x)  big = Abs(e)  t = Tanh(big)  y = Neg(t) }"""
+
+
+@pytest.fixture
+def chain(save: Callable[..., Path]) -> OnnxFile:
+    """x -> Exp -> Abs -> Tanh -> Neg."""
+    return read_model(save(onnx.parser.parse_model(CHAIN)))
+
+
+def test_the_first_tensor_that_differs_is_named(chain, wrong_operator, reference) -> None:
+    wrong_operator("Abs", "Neg")
+    module, inputs = build(chain.proto), x(1, 2)
+    parity = check_parity(module, inputs, reference(chain.proto, inputs))
+    assert (parity.ok, parity.worst_output) == (False, "y")
+    first = first_difference(chain, module, inputs, threads=1)
+    assert first is not None
+    assert (first.tensor, first.node) == ("big", "node 'big' (Abs)")
+    assert first.max_abs == pytest.approx(1)
+    words = mismatch(parity, first)
+    assert "output 'y'" in words
+    assert "the first tensor that differs is 'big' of node 'big' (Abs)" in words
+
+
+def test_nothing_is_named_where_nothing_differs(chain) -> None:
+    assert first_difference(chain, build(chain.proto), x(1, 2), threads=1) is None
+
+
+def test_nothing_is_named_where_onnx_runtime_refuses(chain, wrong_operator) -> None:
+    wrong_operator("Abs")
+    assert first_difference(chain, build(chain.proto), {"x": np.ones(3)}, threads=1) is None

@@ -108,6 +108,9 @@ def test_random_inputs_are_repeatable_and_of_the_right_kind() -> None:
     np.testing.assert_array_equal(first["f"], second["f"])
     assert (first["f"] != other["f"]).any()
     assert random_inputs(specs, {"f": (4, 3)}, 0)["f"].shape == (4, 3)
+    wider = random_inputs([*specs, InputSpec(name="m", dtype=np.dtype(bool), shape=(99,))], {}, 0, integers=2, free=5)
+    assert wider["f"].shape == (5, 3)
+    assert set(wider["m"].tolist()) == {False, True}
 
 
 def test_random_inputs_without_a_rank_or_of_absurd_size_ask_for_help() -> None:

@@ -206,3 +206,12 @@ def test_biases_are_trained_whole_zeros_and_all(bench: Any, samples: Path, few: 
     assert set(recovery.values) == {*given.weights, key}
     assert recovery.best_step > 0
     assert np.count_nonzero(recovery.values[key]) > zeros.size // 2
+
+
+def test_a_student_that_differs_is_refused_with_the_tensor_where_it_begins(
+    bench: Any, samples: Path, few: Path, wrong_operator: Callable[..., None]
+) -> None:
+    wrong_operator("Relu")
+    first = next(node for node in onnx.load(samples / "digits_resnet.onnx").graph.node if node.op_type == "Relu")
+    with pytest.raises(ModelError, match=rf"first tensor that differs is {first.output[0]!r} of node .*\(Relu\)"):
+        bench(samples / "digits_resnet.onnx", few)

@@ -40,7 +40,8 @@ def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: f
     return _standardised(x, axes, epsilon) * scale.reshape(shape) + bias.reshape(shape)
 
 
-@op("LayerNormalization", since=1, outputs=3)
+# Files in circulation misspell epsilon; ONNX Runtime passes over what it doesn't know and takes the default.
+@op("LayerNormalization", since=1, outputs=3, ignored=("epsion",))
 def layer_normalization(
     x: Tensor,
     scale: Tensor,

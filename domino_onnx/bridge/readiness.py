@@ -1,0 +1,228 @@
+"""Can a model be finetuned? Asked of its operators, of ONNX Runtime and of its gradients, before any long work."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from domino_onnx.bridge.module import GraphModule, build
+from domino_onnx.bridge.parity import check_parity, first_difference, mismatch
+from domino_onnx.bridge.values import to_tensor
+from domino_onnx.calibration import Dataset, Session, input_specs
+from domino_onnx.errors import DataError, DependencyError, ModelError, UnsupportedOperatorError
+from domino_onnx.evaluate import random_inputs
+from domino_onnx.graph import OnnxFile
+from domino_onnx.scheme import WeightKey
+
+__all__ = ["Readiness", "check_readiness"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Inputs = Mapping[str, Array]
+
+_SECONDS = 20.0
+_FEW = 4
+_MADE_UP = "; sizes of 1 were made up for open axes: give --data or --input-shape"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """Whether a model can be finetuned, and what is in the way.
+
+    Attributes
+    ----------
+    supported
+        Whether it can be built in torch.
+    missing
+        Operators without a torch counterpart.
+    inputs
+        What parity and gradients were tried on: the user's data, or random values.
+    parity_ok
+        Whether the torch module reproduces ONNX Runtime; None if that couldn't be tried.
+    max_abs, max_rel
+        As in :class:`BridgeParity`; None if parity couldn't be tried.
+    worst
+        Where parity fails, the first tensor in graph order that differs (an output, if that can't be told).
+    trainable
+        Sites whose weight was seen to get a gradient that is finite and not zero.
+    sites
+        How many sites there are.
+    reason
+        What is in the way, or couldn't be tried, in words; None if nothing.
+    """
+
+    supported: bool
+    missing: tuple[str, ...] = ()
+    inputs: Literal["data", "random"]
+    parity_ok: bool | None = None
+    max_abs: float | None = None
+    max_rel: float | None = None
+    worst: str | None = None
+    trainable: frozenset[WeightKey] = frozenset()
+    sites: int
+    reason: str | None = None
+
+
+def check_readiness(
+    file: OnnxFile,
+    keys: Collection[WeightKey],
+    data: Dataset | None = None,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    seed: int = 0,
+    threads: int = 0,
+) -> Readiness:
+    """Build the model in torch, compare it with ONNX Runtime once, and see which weights get a gradient.
+
+    Parameters
+    ----------
+    keys
+        The weights of the sites.
+    data
+        Without, random inputs of the declared shapes are made up; open axes are 1 or as `shapes` say.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    so_far = Readiness(supported=False, inputs="random" if data is None else "data", sites=len(keys))
+    try:
+        module = build(file.proto, load=file.array)
+    except ModelError as error:
+        missing = error.operators if isinstance(error, UnsupportedOperatorError) else ()
+        return dataclasses.replace(so_far, missing=missing, reason=str(error))
+    so_far = dataclasses.replace(so_far, supported=True)
+    hint = ""
+    try:
+        hint = _MADE_UP if data is None and _has_open_axes(file, shapes or {}) else ""
+        trials = _from_data(data) if data is not None else _made_up(file, shapes or {}, seed)
+        session = Session(file.path, threads=threads)
+        inputs, expected = _answered(session, trials[:2])
+    except (DataError, DependencyError) as error:
+        return dataclasses.replace(so_far, reason=str(error))
+    except ModelError as error:
+        return dataclasses.replace(so_far, reason=f"{error}{hint}")
+    so_far = _with_parity(so_far, file, module, inputs, expected, threads)
+    if so_far.max_abs is None and hint:
+        so_far = dataclasses.replace(so_far, parity_ok=None, reason=f"{so_far.reason}{hint}")
+    further = (more for more in trials[2:] if not isinstance(_answer(session, more), ModelError))
+    return _with_gradients(so_far, module, keys, itertools.chain([inputs], further), seed)
+
+
+def _has_open_axes(file: OnnxFile, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    return any(None in (spec.shape or ()) for spec in input_specs(file.proto) if spec.name not in shapes)
+
+
+def _from_data(data: Dataset) -> list[Inputs]:
+    return [data.take(np.arange(data.batch_size(_FEW)))]
+
+
+def _made_up(file: OnnxFile, shapes: Mapping[str, tuple[int, ...]], seed: int) -> list[Inputs]:
+    """Integers of 0, which is always an index; of 0 and 1, for models that refuse it as a length; then more of all.
+
+    The last has open axes of a few: attention over one position gives its queries and keys a gradient of zero.
+    """
+    specs = input_specs(file.proto)
+    return [
+        random_inputs(specs, dict(shapes), seed),
+        random_inputs(specs, dict(shapes), seed, integers=2),
+        random_inputs(specs, dict(shapes), seed, integers=2, free=_FEW),
+    ]
+
+
+def _with_parity(
+    so_far: Readiness, file: OnnxFile, module: GraphModule, inputs: Inputs, expected: Inputs, threads: int
+) -> Readiness:
+    try:
+        parity = check_parity(module, inputs, expected)
+    except ModelError as error:
+        return dataclasses.replace(so_far, parity_ok=False, reason=str(error))
+    so_far = dataclasses.replace(so_far, parity_ok=parity.ok, max_abs=parity.max_abs, max_rel=parity.max_rel)
+    if parity.ok:
+        return so_far
+    first = first_difference(file, module, inputs, threads=threads)
+    worst = parity.worst_output if first is None else first.tensor
+    return dataclasses.replace(so_far, worst=worst, reason=mismatch(parity, first))
+
+
+def _answered(session: Session, trials: Iterable[Inputs]) -> tuple[Inputs, Inputs]:
+    """The first inputs that ONNX Runtime accepts, with its outputs; its first objection if it accepts none."""
+    objection: ModelError | None = None
+    for inputs in trials:
+        answer = _answer(session, inputs)
+        if not isinstance(answer, ModelError):
+            return inputs, answer
+        objection = objection or answer
+    raise objection or ModelError("there is nothing to run the model on")
+
+
+def _answer(session: Session, inputs: Inputs) -> Inputs | ModelError:
+    """Its outputs in good time: torch has no way out of a loop that never ends, so it is let at nothing else."""
+    try:
+        outputs = session.run(inputs, seconds=_SECONDS)
+    except ModelError as error:
+        return error
+    if any(_tells(output) for output in outputs.values()):
+        return outputs
+    return ModelError("all outputs of ONNX Runtime are empty or NaN")
+
+
+def _tells(output: Array) -> bool:
+    """Whether there is anything to compare: an image that is pooled away leaves nothing, or NaN."""
+    output = np.asarray(output)
+    return output.size > 0 and not (output.dtype.kind == "f" and bool(np.isnan(output).all()))
+
+
+def _with_gradients(
+    so_far: Readiness, module: GraphModule, keys: Collection[WeightKey], trials: Iterable[Inputs], seed: int
+) -> Readiness:
+    trainable = frozenset().union(*_reached(module, keys, trials, seed))
+    left = [key for key in keys if key not in trainable]
+    if not left or so_far.reason is not None:
+        return dataclasses.replace(so_far, trainable=trainable)
+    names = ", ".join(repr(str(key)) for key in left[:3]) + (", ..." if len(left) > 3 else "")
+    reason = f"no gradient reaches {len(left)} of {len(keys)} sites: {names}"
+    return dataclasses.replace(so_far, trainable=trainable, reason=reason)
+
+
+def _reached(
+    module: GraphModule, keys: Collection[WeightKey], trials: Iterable[Inputs], seed: int
+) -> Iterator[frozenset[WeightKey]]:
+    """The weights that get a gradient on each of the inputs, until all have one."""
+    left = set(keys)
+    for inputs in trials:
+        if not left:
+            return
+        try:
+            found = _trained(module, left, inputs, seed)
+        except (ModelError, RuntimeError):  # these inputs don't fit, or torch has no derivative
+            continue
+        left -= found
+        yield found
+
+
+def _trained(module: GraphModule, keys: Collection[WeightKey], inputs: Inputs, seed: int) -> frozenset[WeightKey]:
+    """The weights with a gradient, finite and not zero, of a random projection of the float outputs."""
+    weights = {key: module.weights[key] for key in keys if key in module.weights}
+    for weight in weights.values():
+        weight.requires_grad_(True)
+    try:
+        outputs = module({name: to_tensor(array) for name, array in inputs.items()})
+        generator = torch.Generator().manual_seed(seed)
+        losses = [
+            (output * torch.randn(output.shape, generator=generator).to(output.dtype)).sum()
+            for output in outputs.values()
+            if output.requires_grad
+        ]
+        if losses:
+            torch.autograd.backward(losses)
+        return frozenset(key for key, weight in weights.items() if _is_useful(weight.grad))
+    finally:
+        module.requires_grad_(False)
+        module.zero_grad(set_to_none=True)
+
+
+def _is_useful(gradient: torch.Tensor | None) -> bool:
+    return gradient is not None and bool(gradient.isfinite().all()) and bool(gradient.any())
