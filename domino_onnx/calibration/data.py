@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from domino_onnx.calibration.arrays import read_arrays
+from domino_onnx.calibration.augment import Augmentation
+from domino_onnx.calibration.images import open_images
 from domino_onnx.calibration.inputs import InputSpec, input_specs
+from domino_onnx.calibration.preprocessing import find_preprocessing, read_preprocessing
 from domino_onnx.calibration.samples import CheckedSamples, Samples, Subset, cast
 from domino_onnx.errors import DataError
 
@@ -37,6 +40,8 @@ class Dataset:
         The batch size the model insists on, None if it takes any.
     stacked
         The arrays have one axis more than the model's inputs: each sample is one whole set of inputs.
+    augment
+        How inputs are varied where a caller of `take` asks for it.
     """
 
     arrays: Mapping[str, Samples]
@@ -44,6 +49,7 @@ class Dataset:
     labels: NDArray[np.int64] | None
     batch: int | None
     stacked: bool
+    augment: Mapping[str, Augmentation] = dataclasses.field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -54,9 +60,11 @@ class Dataset:
         """The batch size to use where any up to `wanted` would do."""
         return 1 if self.stacked else self.batch or min(wanted, self.count)
 
-    def take(self, indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """The inputs of one run for these samples."""
+    def take(self, indices: NDArray[np.int64], *, draw: int | None = None) -> dict[str, NDArray[Any]]:
+        """The inputs of one run for these samples: as they are, or in their random variation number `draw`."""
         chosen = {name: samples[indices] for name, samples in self.arrays.items()}
+        if draw is not None:
+            chosen |= {name: augment(chosen[name], indices, draw) for name, augment in self.augment.items()}
         if self.stacked:
             chosen = {name: array[0] for name, array in chosen.items()}
         return {**chosen, **self.constant}
@@ -91,17 +99,33 @@ class Dataset:
 
 
 def load_data(path: Path, model: ModelProto) -> Dataset:
-    """Read an .npz with one array per input (and optionally `labels`), or a folder of them.
+    """Read an .npz with one array per input (and optionally `labels`), a folder of them, or images.
 
     A folder holds .npz files, which are joined in the order of their names, or one .npy file per input, which are
     memory-mapped: their values are checked batch by batch, when they are taken. Nothing is unpickled.
+    Images are described by a preprocessing.yaml, which `path` is or holds.
 
     Raises
     ------
     DataError
         For a missing, unknown or misshapen input, values that aren't finite, no samples, or an unreadable file.
+    DependencyError
+        For images, if Pillow or PyYAML isn't installed.
     """
     specs = input_specs(model)
+    description = find_preprocessing(path)
+    return _load_arrays(path, specs) if description is None else _load_images(description, specs)
+
+
+def _load_images(description: Path, specs: Sequence[InputSpec]) -> Dataset:
+    preprocessing = read_preprocessing(description, specs)
+    samples, labels = open_images(preprocessing)
+    name = preprocessing.spec.name
+    data = _dataset(preprocessing.images, {name: samples}, labels, specs)
+    return data if preprocessing.augment is None else dataclasses.replace(data, augment={name: preprocessing.augment})
+
+
+def _load_arrays(path: Path, specs: Sequence[InputSpec]) -> Dataset:
     found: dict[str, Samples] = dict(read_arrays(path))
     labels = found.pop(LABELS, None) if LABELS not in {spec.name for spec in specs} else None
     return _dataset(path, found, None if labels is None else np.asarray(labels), specs)

@@ -82,7 +82,7 @@ class CheckedSamples:
         return len(self.source)
 
     def __getitem__(self, indices: NDArray[np.int64], /) -> NDArray[Any]:
-        where = f"{self.where}, among samples {indices.min()} to {indices.max()},"
+        where = f"{self.where}, among samples {min(indices, default=0)} to {max(indices, default=0)},"
         return cast(where, self.source[indices], self.spec)
 
 

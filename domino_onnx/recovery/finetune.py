@@ -196,12 +196,13 @@ class _Finetuning:
         # Half-precision weights take steps too small for their type: the optimizer works on float32 copies of all.
         self._masters = {key: p.detach().float().clone() for key, p in self._parameters.items()}
         self._optimizer = torch.optim.AdamW(self._masters.values(), weight_decay=0.0)
-        self._batches = self._distillation.shuffled(self._options.batch_size, self._options.seed)
+        self._batches = enumerate(self._distillation.shuffled(self._options.batch_size, self._options.seed))
 
     def _step(self, lr: float) -> float:
         for group in self._optimizer.param_groups:
             group["lr"] = lr
-        loss = self._distillation.backward(next(self._batches), self._options.batch_size)
+        draw, batch = next(self._batches)  # no sample is twice in a batch, so each time it comes it is varied anew
+        loss = self._distillation.backward(batch, self._options.batch_size, draw=draw)
         for key, master in self._masters.items():
             gradient = self._parameters[key].grad
             master.grad = None if gradient is None else gradient.float() * self._masks[key]
