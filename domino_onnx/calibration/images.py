@@ -20,9 +20,10 @@ from domino_onnx.errors import DataError
 
 __all__ = ["ImageSamples", "open_images"]
 
-# What photographs and drawings come in. Pillow also reads formats that are programs, such as PostScript.
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
-_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"))
+# What photographs and drawings come in. Pillow also reads formats that are programs, such as PostScript, and TIFF,
+# whose decoder writes of its troubles to stderr by itself.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "PPM")
+_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm"))
 _MODES = frozenset(("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"))
 _MAX_PIXELS = 1 << 27  # the largest cameras have 100 million
 _CACHED_BYTES = 512 << 20

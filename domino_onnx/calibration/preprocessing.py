@@ -16,8 +16,12 @@ from domino_onnx.calibration.fields import Fields, count, number, read_fields
 from domino_onnx.calibration.inputs import InputSpec
 from domino_onnx.errors import DataError
 
-__all__ = ["FOLDERS", "Preprocessing", "find_preprocessing", "read_preprocessing"]
+__all__ = ["FOLDERS", "KEYS", "Preprocessing", "find_preprocessing", "read_preprocessing"]
 
+KEYS = (
+    "images", "input", "resize", "crop", "interpolation", "color", "scale", "mean", "std", "layout", "dtype", "labels",
+    "augment", "limit",
+)  # fmt: skip
 FOLDERS: Final = "folders"
 _NAMES = ("preprocessing.yaml", "preprocessing.yml")
 _SUFFIXES = (".yaml", ".yml")
@@ -97,7 +101,7 @@ def read_preprocessing(file: Path, specs: Sequence[InputSpec]) -> Preprocessing:
     DependencyError
         If PyYAML isn't installed.
     """
-    fields = read_fields(file, _KEYS)
+    fields = read_fields(file, KEYS)
     spec = _input(fields, specs)
     dtype = fields.choice("dtype", _DTYPES) or np.dtype(np.uint8 if spec.dtype.kind in "iu" else np.float32)
     color = fields.choice("color", _COLORS) or "RGB"
@@ -120,12 +124,6 @@ def read_preprocessing(file: Path, specs: Sequence[InputSpec]) -> Preprocessing:
         augment=_augmentation(fields, height=1 if layout == "NCHW" else 0),
         limit=fields.value("limit", count, "a whole number above 0"),
     )
-
-
-_KEYS = (
-    "images", "input", "resize", "crop", "interpolation", "color", "scale", "mean", "std", "layout", "dtype", "labels",
-    "augment", "limit",
-)  # fmt: skip
 
 
 def _input(fields: Fields, specs: Sequence[InputSpec]) -> InputSpec:

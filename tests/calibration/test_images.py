@@ -89,7 +89,7 @@ class TestPreprocessing:
         assert only(load("layout: NHWC\ndtype: uint8", ["b", 8, 6, 3])).dtype == np.float32
         assert only(load("scale: 255", ["b", 3, 8, 6], kind=TensorProto.FLOAT16)).dtype == np.float16
 
-    @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
+    @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
     def test_any_kind_of_pixels_becomes_three_colours(
         self, mode: str, folder: Path, pixels: Pixels, load: Load
     ) -> None:
@@ -97,7 +97,7 @@ class TestPreprocessing:
         want = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
         if mode == "P":
             image.info["transparency"] = b"\x00\x80"
-        image.save(folder / ("a.tif" if mode == "CMYK" else "a.png"))
+        image.save(folder / "a.png")
         np.testing.assert_array_equal(only(load("scale: 1", ["b", 3, 8, 6]))[0], want)
 
     def test_an_input_without_a_batch_axis_takes_an_image_a_run(self, folder: Path, pixels: Pixels, load: Load) -> None:
@@ -246,6 +246,7 @@ class TestRefused:
             (b"", "not a readable image"),
             (b"just text", "not a readable image"),
             (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a readable image"),
+            (b"II*\x00\x08\x00\x00\x00", "not a readable image"),
             (png(8, 8, b"short"), "not a readable image"),
             (png(20000, 8000, b""), "20000 x 8000.*refused"),
             (png(50000, 50000, bytes(1000)), "refused"),
@@ -258,7 +259,7 @@ class TestRefused:
             load("scale: 1\nresize: [2, 2]")
         assert "a.png" in str(refused.value)
 
-    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF", "PPM"])
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP", "GIF", "PPM"])
     def test_damaged_files_are_read_or_refused(self, kind: str, folder: Path, pixels: Pixels, load: Load) -> None:
         buffer = io.BytesIO()
         Image.fromarray(pixels(24, 24)).save(buffer, kind)
