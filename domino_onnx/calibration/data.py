@@ -14,7 +14,7 @@ from onnx import ModelProto
 from domino_onnx.calibration.arrays import read_arrays
 from domino_onnx.calibration.augment import Augmentation
 from domino_onnx.calibration.images import open_images
-from domino_onnx.calibration.inputs import InputSpec, input_specs
+from domino_onnx.calibration.inputs import InputSpec, class_count, input_specs
 from domino_onnx.calibration.preprocessing import find_preprocessing, read_preprocessing
 from domino_onnx.calibration.samples import CheckedSamples, Samples, Subset, cast
 from domino_onnx.errors import DataError
@@ -114,7 +114,10 @@ def load_data(path: Path, model: ModelProto) -> Dataset:
     """
     specs = input_specs(model)
     description = find_preprocessing(path)
-    return _load_arrays(path, specs) if description is None else _load_images(description, specs)
+    data = _load_arrays(path, specs) if description is None else _load_images(description, specs)
+    if data.labels is not None:
+        _require_classes(path, data.labels, class_count(model))
+    return data
 
 
 def _load_images(description: Path, specs: Sequence[InputSpec]) -> Dataset:
@@ -216,6 +219,13 @@ def _checked_labels(path: Path, labels: NDArray[Any], count: int) -> NDArray[np.
     if int(labels.min()) < 0:
         raise DataError(f"{path}: {LABELS!r} holds {int(labels.min())}; classes count from 0")
     return labels.astype(np.int64)
+
+
+def _require_classes(path: Path, labels: NDArray[np.int64], classes: int | None) -> None:
+    if classes is not None and int(labels.max()) >= classes:
+        raise DataError(
+            f"{path}: a label is {int(labels.max())}, but the model tells {classes} classes apart, counted from 0"
+        )
 
 
 def _fixed_batch(path: Path, specs: Sequence[InputSpec], count: int) -> int | None:

@@ -1,4 +1,4 @@
-"""What a model wants to be given."""
+"""What a model wants to be given, and how many classes it tells apart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from onnx import ModelProto, TensorProto, helper
 from domino_onnx.errors import DataError
 from domino_onnx.graph import model_inputs
 
-__all__ = ["InputSpec", "input_specs"]
+__all__ = ["InputSpec", "class_count", "input_specs"]
+
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +45,17 @@ def input_specs(model: ModelProto) -> list[InputSpec]:
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
         specs.append(InputSpec(name=value.name, dtype=dtype, shape=shape))
     return specs
+
+
+def class_count(model: ModelProto) -> int | None:
+    """How many classes the first output of (batch, classes) tells apart; None if its declared shape doesn't say."""
+    for value in model.graph.output:
+        tensor = value.type.tensor_type
+        if tensor.elem_type not in _FLOATS:
+            continue
+        if not tensor.HasField("shape"):
+            return None
+        axes = tensor.shape.dim
+        if len(axes) == 2 and axes[1].dim_value != 1:
+            return axes[1].dim_value or None
+    return None

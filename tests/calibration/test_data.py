@@ -336,3 +336,30 @@ class TestShapesOfInputs:
         assert part.labels.tolist() == [40, 10]
         assert part.take(np.arange(2))["x"].tolist() == [[4], [1]]
         assert part.subset(np.array([1])).take(np.arange(1))["x"].tolist() == [[1]]
+
+
+class TestLabels:
+    def classifier(self, *outputs: tuple[int, list[Any] | None]) -> onnx.ModelProto:
+        model = model_of(x=(F, ["b", 2]))
+        values = [helper.make_tensor_value_info(f"y{n}", *output) for n, output in enumerate(outputs)]
+        model.graph.output.extend(values)
+        return model
+
+    @pytest.mark.parametrize(
+        ("outputs", "refused"),
+        [
+            ([(F, ["b", 3])], True),
+            ([(F, ["b", 4])], False),
+            ([(I64, ["b", 3]), (F, ["b", 1]), (F, ["b", 3, 3]), (TensorProto.FLOAT16, ["b", 3])], True),
+            ([(F, ["b", 5]), (F, ["b", 3])], False),
+            ([(F, ["b", "classes"]), (F, ["b", 3])], False),
+            ([(F, None), (F, ["b", 3])], False),
+            ([], False),
+        ],
+    )
+    def test_classes_that_the_model_does_not_know(
+        self, outputs: list[Any], refused: bool, npz: Callable[..., Path]
+    ) -> None:
+        path = npz(x=np.zeros((2, 2), np.float32), labels=np.array([0, 3]))
+        with pytest.raises(DataError, match=r"label is 3.*3 classes.*from 0") if refused else contextlib.nullcontext():
+            load_data(path, self.classifier(*outputs))

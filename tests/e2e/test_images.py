@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,3 +86,18 @@ def test_a_mistake_is_one_message(digits: Path, samples: Path, tmp_path: Path, d
     assert ran.code == 1
     assert "becomes (3, 8, 8), the input is image (float32: ?,1,8,8)" in ran.err.replace("\n", " ")
     assert "Traceback" not in ran.err
+
+
+def test_a_damaged_image_among_many_ends_the_run_without_an_output(
+    digits: Path, samples: Path, tmp_path: Path, domino: Callable[..., Any]
+) -> None:
+    shutil.copytree(digits / "calibration", tmp_path / "data")
+    victim = tmp_path / "data" / "77.png"
+    victim.write_bytes(victim.read_bytes()[:-30])
+    output = tmp_path / "out.onnx"
+    ran = domino(
+        "compress", samples / "digits_resnet.onnx", "--scheme", "2:4", "--data", tmp_path / "data", "-o", output
+    )
+    assert ran.code == 1
+    assert "77.png" in ran.err
+    assert not output.exists()
