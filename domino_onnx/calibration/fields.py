@@ -30,7 +30,7 @@ def image_package(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise DependencyError(
-            f"data of images need a package more ({error}): pip install 'domino-onnx[images]'"
+            f"reading images needs Pillow and PyYAML ({error}): pip install 'domino-onnx[images]'"
         ) from None
 
 

@@ -30,6 +30,7 @@ _INTERPOLATIONS = {name: name for name in ("nearest", "bilinear", "bicubic", "la
 _LAYOUTS = {"nchw": "NCHW", "nhwc": "NHWC"}
 _DTYPES = {name: np.dtype(name) for name in ("uint8", "float16", "float32", "float64")}
 _MAX_SIDE = 1 << 14
+_MAX_PADDING = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +167,13 @@ def _augmentation(fields: Fields, *, height: int) -> Augmentation | None:
     if content is None:
         return None
     inner = Fields(fields.file, content, ("flip", "crop_padding"))
-    padding = inner.value("crop_padding", _side, "a whole number of pixels above 0")
+    padding = inner.value("crop_padding", _padding, f"a whole number of pixels from 1 to {_MAX_PADDING}")
     return Augmentation(flip=inner.flag("flip"), crop_padding=padding or 0, height=height)
+
+
+def _padding(value: Any) -> int | None:
+    padding = count(value)
+    return None if padding is None or padding > _MAX_PADDING else padding
 
 
 def _side(value: Any) -> int | None:

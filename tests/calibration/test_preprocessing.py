@@ -82,6 +82,7 @@ def test_variations(read: Read) -> None:
         ("scale: 1\naugment: {flop: true}", "unknown key 'flop'.*'flip'"),
         ("scale: 1\naugment: {flip: 1}", "'flip' is 1.*true or false"),
         ("scale: 1\naugment: {crop_padding: -1}", "'crop_padding' is -1"),
+        ("scale: 1\naugment: {crop_padding: 5000}", "'crop_padding' is 5000.*to 64"),
         ("dtype: uint8\nmean: 3", "'mean' makes no sense with uint8"),
         ("- scale", "holds list"),
         ("scale", "holds str"),
