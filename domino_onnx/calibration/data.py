@@ -1,51 +1,37 @@
-"""Calibration and evaluation data: arrays by input name, checked against the model before any work."""
+"""Calibration and evaluation data: samples by input name, checked against the model before any work."""
 
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto
 
+from domino_onnx.calibration.arrays import read_arrays
+from domino_onnx.calibration.augment import Augmentation
+from domino_onnx.calibration.images import open_images
+from domino_onnx.calibration.inputs import InputSpec, class_count, input_specs
+from domino_onnx.calibration.preprocessing import find_preprocessing, read_preprocessing
+from domino_onnx.calibration.samples import CheckedSamples, Samples, Subset, cast
 from domino_onnx.errors import DataError
-from domino_onnx.graph import model_inputs
 
-__all__ = ["Dataset", "InputSpec", "input_specs", "load_data"]
+__all__ = ["Dataset", "load_data"]
 
 LABELS = "labels"
-_MAX_BYTES = 64 << 30
-_MAX_RATIO = 400  # an .npz of zeros packs 1000 : 1; real data do not
-_SMALL = 256 << 20
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class InputSpec:
-    """What a model input wants: `shape` has None for axes that are free."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int | None, ...] | None
-
-    def __str__(self) -> str:
-        shape = (
-            "any shape" if self.shape is None else ",".join("?" if size is None else str(size) for size in self.shape)
-        )
-        return f"{self.name} ({self.dtype}: {shape})"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """Samples for a model, one array per input.
+    """Samples for a model, by input.
 
     Attributes
     ----------
     arrays
-        The first axis counts samples. An input without a sample axis in `constant` instead.
+        The first axis counts samples. An input without a sample axis is in `constant`.
     constant
         Inputs that are the same for every sample (a scalar such as a sampling rate).
     labels
@@ -54,13 +40,16 @@ class Dataset:
         The batch size the model insists on, None if it takes any.
     stacked
         The arrays have one axis more than the model's inputs: each sample is one whole set of inputs.
+    augment
+        How inputs are varied where a caller of `take` asks for it.
     """
 
-    arrays: Mapping[str, NDArray[Any]]
+    arrays: Mapping[str, Samples]
     constant: Mapping[str, NDArray[Any]]
     labels: NDArray[np.int64] | None
     batch: int | None
     stacked: bool
+    augment: Mapping[str, Augmentation] = dataclasses.field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -71,9 +60,11 @@ class Dataset:
         """The batch size to use where any up to `wanted` would do."""
         return 1 if self.stacked else self.batch or min(wanted, self.count)
 
-    def take(self, indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """The inputs of one run for these samples."""
-        chosen = {name: array[indices] for name, array in self.arrays.items()}
+    def take(self, indices: NDArray[np.int64], *, draw: int | None = None) -> dict[str, NDArray[Any]]:
+        """The inputs of one run for these samples: as they are, or in their random variation number `draw`."""
+        chosen = {name: samples[indices] for name, samples in self.arrays.items()}
+        if draw is not None:
+            chosen |= {name: augment(chosen[name], indices, draw) for name, augment in self.augment.items()}
         if self.stacked:
             chosen = {name: array[0] for name, array in chosen.items()}
         return {**chosen, **self.constant}
@@ -97,9 +88,9 @@ class Dataset:
         return indices[: len(indices) // self.batch * self.batch] if self.batch else indices
 
     def subset(self, indices: NDArray[np.int64]) -> Dataset:
-        """A dataset of these samples."""
+        """A dataset of these samples, which are not copied."""
         labels = None if self.labels is None else self.labels[indices]
-        arrays = {name: array[indices] for name, array in self.arrays.items()}
+        arrays = {name: Subset(source=samples, indices=indices) for name, samples in self.arrays.items()}
         return dataclasses.replace(self, arrays=arrays, labels=labels)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -107,43 +98,55 @@ class Dataset:
         return {name: tuple(array.shape) for name, array in self.take(np.arange(self.batch_size(1))).items()}
 
 
-def input_specs(model: ModelProto) -> list[InputSpec]:
-    """The inputs a caller must give. Raises DataError for inputs that aren't tensors."""
-    specs = []
-    for value in model_inputs(model):
-        if not value.type.HasField("tensor_type"):
-            raise DataError(f"input {value.name!r} is not a tensor; data can't be given for it")
-        tensor = value.type.tensor_type
-        axes = tensor.shape.dim if tensor.HasField("shape") else None
-        shape = None if axes is None else tuple(axis.dim_value if axis.dim_value > 0 else None for axis in axes)
-        if tensor.elem_type in (TensorProto.UNDEFINED, TensorProto.STRING):
-            raise DataError(f"input {value.name!r} doesn't hold numbers; data can't be given for it")
-        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-        specs.append(InputSpec(name=value.name, dtype=dtype, shape=shape))
-    return specs
-
-
 def load_data(path: Path, model: ModelProto) -> Dataset:
-    """Read an .npz with one array per input (and optionally `labels`), or a folder of them.
+    """Read an .npz with one array per input (and optionally `labels`), a folder of them, or images.
 
     A folder holds .npz files, which are joined in the order of their names, or one .npy file per input, which are
-    memory-mapped. Nothing is unpickled.
+    memory-mapped: their values are checked batch by batch, when they are taken. Nothing is unpickled.
+    Images are described by a preprocessing.yaml, which `path` is or holds.
 
     Raises
     ------
     DataError
         For a missing, unknown or misshapen input, values that aren't finite, no samples, or an unreadable file.
+    DependencyError
+        For images, if Pillow or PyYAML isn't installed.
     """
     specs = input_specs(model)
-    found = _read(path)
+    description = find_preprocessing(path)
+    data = _load_arrays(path, specs) if description is None else _load_images(description, specs)
+    if data.labels is not None:
+        _require_classes(path, data.labels, class_count(model))
+    return data
+
+
+def _load_images(description: Path, specs: Sequence[InputSpec]) -> Dataset:
+    preprocessing = read_preprocessing(description, specs)
+    samples, labels = open_images(preprocessing)
+    name = preprocessing.spec.name
+    data = _dataset(preprocessing.images, {name: samples}, labels, specs)
+    return data if preprocessing.augment is None else dataclasses.replace(data, augment={name: preprocessing.augment})
+
+
+def _load_arrays(path: Path, specs: Sequence[InputSpec]) -> Dataset:
+    found: dict[str, Samples] = dict(read_arrays(path))
     labels = found.pop(LABELS, None) if LABELS not in {spec.name for spec in specs} else None
+    return _dataset(path, found, None if labels is None else np.asarray(labels), specs)
+
+
+def _dataset(
+    path: Path, found: Mapping[str, Samples], labels: NDArray[Any] | None, specs: Sequence[InputSpec]
+) -> Dataset:
     _check_names(path, found, specs)
-    stacked = any(spec.shape is not None and found[spec.name].ndim == len(spec.shape) + 1 for spec in specs)
-    arrays: dict[str, NDArray[Any]] = {}
+    stacked = any(spec.shape is not None and len(found[spec.name].shape) == len(spec.shape) + 1 for spec in specs)
+    arrays: dict[str, Samples] = {}
     constant: dict[str, NDArray[Any]] = {}
     for spec in specs:
-        array = _checked(path, found[spec.name], spec, stacked=stacked)
-        (constant if array.ndim == 0 else arrays)[spec.name] = array
+        samples = _checked(path, found[spec.name], spec, stacked=stacked)
+        if isinstance(samples, np.ndarray) and samples.ndim == 0:
+            constant[spec.name] = samples
+        else:
+            arrays[spec.name] = samples
     count = _count(path, arrays)
     return Dataset(
         arrays=arrays,
@@ -154,59 +157,7 @@ def load_data(path: Path, model: ModelProto) -> Dataset:
     )
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    if path.is_file():
-        return _read_npz(path)
-    if not path.is_dir():
-        raise DataError(
-            f"there is no file or folder {path}; --data takes an .npz file or a folder of .npz or .npy files"
-        )
-    archives = sorted(path.glob("*.npz"))
-    if archives:
-        parts = [_read_npz(archive) for archive in archives]
-        for archive, part in zip(archives, parts, strict=True):
-            if part.keys() != parts[0].keys():
-                raise DataError(f"{archive} holds {sorted(part)}, {archives[0].name} holds {sorted(parts[0])}")
-        try:
-            return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        except ValueError as error:
-            raise DataError(f"the files in {path} don't fit together: {error}") from None
-    arrays = {file.stem: _read_npy(file) for file in sorted(path.glob("*.npy"))}
-    if not arrays:
-        raise DataError(f"the folder {path} holds no .npz and no .npy file")
-    return arrays
-
-
-def _read_npy(path: Path) -> NDArray[Any]:
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise DataError(f"{path} is not a readable .npy file: {error}") from None
-
-
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _refuse_bomb(path, archive)
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise DataError(f"{path} is not a readable .npz file (one array per input, no pickles): {error}") from None
-    if not arrays:
-        raise DataError(f"{path} holds no arrays")
-    return arrays
-
-
-def _refuse_bomb(path: Path, archive: zipfile.ZipFile) -> None:
-    unpacked = sum(member.file_size for member in archive.infolist())
-    packed = sum(member.compress_size for member in archive.infolist())
-    if unpacked > _MAX_BYTES or (unpacked > _SMALL and unpacked > _MAX_RATIO * max(packed, 1)):
-        raise DataError(
-            f"{path} unpacks {packed} bytes to {unpacked}: not real data, or too much; use a folder of .npy"
-        )
-
-
-def _check_names(path: Path, found: Mapping[str, NDArray[Any]], specs: Sequence[InputSpec]) -> None:
+def _check_names(path: Path, found: Mapping[str, Samples], specs: Sequence[InputSpec]) -> None:
     wanted = {spec.name for spec in specs}
     missing, unknown = sorted(wanted - found.keys()), sorted(found.keys() - wanted)
     if missing or unknown:
@@ -216,38 +167,39 @@ def _check_names(path: Path, found: Mapping[str, NDArray[Any]], specs: Sequence[
         )
 
 
-def _checked(path: Path, array: NDArray[Any], spec: InputSpec, *, stacked: bool) -> NDArray[Any]:
-    where = f"{path}: array {spec.name!r} of shape {array.shape}"
-    if spec.shape == () and array.ndim == 0:
-        return _cast(where, array, spec)
-    sample_shape = array.shape[1:] if stacked else array.shape
+def _checked(path: Path, samples: Samples, spec: InputSpec, *, stacked: bool) -> Samples:
+    """The samples in the input's type: checked now if they lie in memory, else whenever some are taken."""
+    where = f"{path}: array {spec.name!r} of shape {samples.shape}"
+    _require_fit(where, samples.shape, spec, stacked=stacked)
+    _require_numbers(where, samples.dtype, spec)
+    if isinstance(samples, np.ndarray) and (samples.ndim == 0 or not isinstance(samples, np.memmap)):
+        return cast(where, samples, spec)
+    return CheckedSamples(where=where, source=samples, spec=spec)
+
+
+def _require_fit(where: str, shape: tuple[int, ...], spec: InputSpec, *, stacked: bool) -> None:
+    if spec.shape == () and not shape:
+        return
+    sample_shape = shape[1:] if stacked else shape
     if spec.shape is not None:
         free = sample_shape if stacked else (None, *sample_shape[1:])
         fits = len(sample_shape) == len(spec.shape) and all(
             want is None or have is None or want == have for want, have in zip(spec.shape, free, strict=True)
         )
-        if not fits or array.ndim == 0:
+        if not fits or not shape:
             raise DataError(f"{where} doesn't fit the input {spec}; the first axis counts samples")
-    elif array.ndim == 0:
+    elif not shape:
         raise DataError(f"{where} has no axis that counts samples")
-    return _cast(where, array, spec)
 
 
-def _cast(where: str, array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
-    if array.dtype.kind not in "fiub":
-        raise DataError(f"{where} holds {array.dtype}, not numbers")
-    if array.dtype.kind == "f" and spec.dtype.kind in "iub":
-        raise DataError(f"{where} holds {array.dtype}, the input {spec} wants integers")
-    cast = array if array.dtype == spec.dtype else array.astype(spec.dtype)
-    if spec.dtype.kind in "iu" and not np.array_equal(cast, array):
-        raise DataError(f"{where} holds values that don't fit {spec.dtype}")
-    if (cast.dtype.kind == "f" or cast.dtype.name == "bfloat16") and not np.isfinite(cast).all():
-        bad = cast.size - int(np.count_nonzero(np.isfinite(cast)))
-        raise DataError(f"{where} holds {bad} NaN or infinite value(s)")
-    return cast
+def _require_numbers(where: str, dtype: np.dtype[Any], spec: InputSpec) -> None:
+    if dtype.kind not in "fiub":
+        raise DataError(f"{where} holds {dtype}, not numbers")
+    if dtype.kind == "f" and spec.dtype.kind in "iub":
+        raise DataError(f"{where} holds {dtype}, the input {spec} wants integers")
 
 
-def _count(path: Path, arrays: Mapping[str, NDArray[Any]]) -> int:
+def _count(path: Path, arrays: Mapping[str, Samples]) -> int:
     counts = {name: len(array) for name, array in arrays.items()}
     if not counts:
         raise DataError(f"{path}: the model has no input with a sample axis, so data are of no use")
@@ -267,6 +219,13 @@ def _checked_labels(path: Path, labels: NDArray[Any], count: int) -> NDArray[np.
     if int(labels.min()) < 0:
         raise DataError(f"{path}: {LABELS!r} holds {int(labels.min())}; classes count from 0")
     return labels.astype(np.int64)
+
+
+def _require_classes(path: Path, labels: NDArray[np.int64], classes: int | None) -> None:
+    if classes is not None and int(labels.max()) >= classes:
+        raise DataError(
+            f"{path}: a label is {int(labels.max())}, but the model tells {classes} classes apart, counted from 0"
+        )
 
 
 def _fixed_batch(path: Path, specs: Sequence[InputSpec], count: int) -> int | None:

@@ -17,7 +17,7 @@ _PATH = click.Path(path_type=Path)
 @click.command("evaluate")
 @click.argument("reference", type=_PATH)
 @click.argument("candidate", type=_PATH)
-@click.option("--data", type=_PATH, required=True, help="Samples, with `labels` for top-1: .npz or a folder.")
+@click.option("--data", type=_PATH, required=True, help="Samples, with `labels` for top-1: .npz, a folder, or images.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Samples a run.")
 @run_options
 @common_options

@@ -325,7 +325,10 @@ solver_options = _stacked(
     ),
 )
 data_option = click.option(
-    "--data", type=_PATH, help="Calibration samples: an .npz with one array per input, or a folder."
+    "--data",
+    type=_PATH,
+    help="Calibration samples: an .npz with one array per input, a folder of .npz or .npy, or images: a folder with a "
+    "preprocessing.yaml, or such a .yaml.",
 )
 eval_data_option = click.option(
     "--eval-data",

@@ -26,7 +26,9 @@ __all__ = ["command"]
 @click.command("recover")
 @model_argument
 @click.option("--teacher", type=click.Path(path_type=Path), required=True, help="The dense model that MODEL came from.")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Samples to learn from: .npz or a folder.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), required=True, help="Samples to learn from: .npz, a folder, or images."
+)
 @eval_data_option
 @output_options
 @recovery_options

@@ -256,7 +256,7 @@ class _BlockStudent:
             parameter.requires_grad_(True)
         return chosen
 
-    def backward(self, batch: NDArray[np.int64], _batch_size: int, world: World, /) -> float:
+    def backward(self, batch: NDArray[np.int64], _batch_size: int, world: World, _draw: int, /) -> float:
         """Gradients of the mean loss over these batches; the mean loss."""
         total = 0.0
         for place in world.share(batch):

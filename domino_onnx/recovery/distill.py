@@ -46,9 +46,11 @@ class Teacher:
         self._batch_size = batch_size
         self._cache = self._all_outputs()
 
-    def outputs(self, indices: NDArray[np.int64], inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """What the dense model gives for the samples `indices`, whose inputs are `inputs`."""
-        if self._cache is None:
+    def outputs(
+        self, indices: NDArray[np.int64], inputs: Mapping[str, NDArray[Any]], *, varied: bool = False
+    ) -> dict[str, NDArray[Any]]:
+        """What the dense model gives for `inputs`, which are those of the samples `indices`, varied or as they are."""
+        if self._cache is None or varied:
             return self._session.run(inputs)
         return {name: output[indices] for name, output in self._cache.items()}
 
@@ -127,10 +129,14 @@ class Distillation:
             parameter.requires_grad_(True)
         return chosen
 
-    def loss(self, indices: NDArray[np.int64]) -> Tensor:
-        """Mean loss over the samples, with a graph for `backward`; the samples are one run of the model."""
-        inputs = self._data.take(indices)
-        teacher = self._to_torch(self._teacher.outputs(indices, inputs))
+    def loss(self, indices: NDArray[np.int64], *, draw: int | None = None) -> Tensor:
+        """Mean loss over the samples, with a graph for `backward`; the samples are one run of the model.
+
+        With `draw` it is that of a random variation of each sample, where the data say how to vary them.
+        """
+        varied = draw is not None and bool(self._data.augment)
+        inputs = self._data.take(indices, draw=draw)
+        teacher = self._to_torch(self._teacher.outputs(indices, inputs, varied=varied))
         labels = None
         if self._data.labels is not None:
             labels = torch.from_numpy(self._data.labels[indices]).to(self.device)
@@ -140,14 +146,14 @@ class Distillation:
         """Minus the log-likelihood of answers that the student itself might give, summed over the samples."""
         return self._loss.drawn(self._answers(self._data.take(indices)), generator)
 
-    def backward(self, batch: NDArray[np.int64], batch_size: int, world: World = _ALONE) -> float:
+    def backward(self, batch: NDArray[np.int64], batch_size: int, world: World = _ALONE, draw: int = 0) -> float:
         """Gradients of the mean loss over the batch, of which each process adds its share; the mean loss itself.
 
-        A model with a fixed batch size takes its share in several runs.
+        A model with a fixed batch size takes its share in several runs. `draw` tells the variations of a sample apart.
         """
         total = 0.0
         for chunk in self.chunks(world.share(batch, self._data.batch or 1), batch_size):
-            loss = self.loss(chunk) * (len(chunk) / len(batch))
+            loss = self.loss(chunk, draw=draw) * (len(chunk) / len(batch))
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         return world.sums([total], self.device)[0]

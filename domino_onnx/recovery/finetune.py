@@ -175,7 +175,7 @@ class _Finetuning:
         course.step += 1
         course.batches += 1
         lr = course.lr * _schedule(course.step, steps)
-        loss = self._trainer.step(lr, next(batches))
+        loss = self._trainer.step(lr, next(batches), course.batches)
         due = course.step % max(steps // self._options.checks, 1) == 0 or course.step == steps
         held_out = self._trainer.held_out_loss() if due and math.isfinite(loss) else None
         course.history.append(RecoveryStep(step=course.step, loss=loss, lr=lr, held_out=held_out))
@@ -211,7 +211,7 @@ class _Finetuning:
                 continue
             batches = self._batches(0)
             for step in range(1, steps + 1):
-                loss = self._trainer.step(lr * _schedule(step, steps), next(batches))
+                loss = self._trainer.step(lr * _schedule(step, steps), next(batches), step)
                 tell(RecoveryStep(step=0, loss=loss, lr=lr))
                 if self._is_to_stop():
                     raise KeyboardInterrupt

@@ -32,8 +32,11 @@ class Student(Protocol):
     def trainable(self, keys: Iterable[WeightKey]) -> dict[WeightKey, torch.nn.Parameter]:
         """Switch gradients on for these weights, and on for no others."""
 
-    def backward(self, batch: NDArray[np.int64], batch_size: int, world: World, /) -> float:
-        """Gradients of the mean loss over the batch, of which each process adds its share; the mean loss itself."""
+    def backward(self, batch: NDArray[np.int64], batch_size: int, world: World, draw: int, /) -> float:
+        """Gradients of the mean loss over the batch, of which each process adds its share; the mean loss itself.
+
+        `draw` tells the variations of a sample apart, where there are such.
+        """
 
     def held_out_loss(self, batch_size: int, samples: int | None, world: World, /) -> float:
         """Mean loss over the held-out samples, or over the first `samples` of them."""
@@ -99,11 +102,11 @@ class Trainer:
         self._averages = {key: master.clone() for key, master in self._masters.items()} if self._options.ema else {}
         self._optimizer = self._new_optimizer()
 
-    def step(self, lr: float, batch: NDArray[np.int64]) -> float:
-        """Train on a batch; its mean loss."""
+    def step(self, lr: float, batch: NDArray[np.int64], draw: int = 0) -> float:
+        """Train on a batch, varied as `draw` says where data may be; its mean loss."""
         for group in self._optimizer.param_groups:
             group["lr"] = lr
-        loss = self._student.backward(batch, self._options.batch_size, self.world)
+        loss = self._student.backward(batch, self._options.batch_size, self.world, draw)
         masks = self._masks(self._masters)
         for key, master in self._masters.items():
             master.grad = self._gradient(key, master, masks[key])

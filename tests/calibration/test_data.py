@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -110,7 +112,9 @@ def test_values_are_cast_where_nothing_is_lost(kind: int, array: Any, fits: bool
     if fits:
         data = load_data(path, model)
         assert data.arrays["x"].dtype == helper.tensor_dtype_to_np_dtype(kind)
-        np.testing.assert_array_equal(data.arrays["x"].astype(np.float64), array.astype(np.float64))
+        values = data.take(np.arange(2))["x"]
+        assert values.dtype == data.arrays["x"].dtype
+        np.testing.assert_array_equal(values.astype(np.float64), array.astype(np.float64))
     else:
         with pytest.raises(DataError, match="'x'"):
             load_data(path, model)
@@ -186,7 +190,7 @@ class TestFiles:
         for name, value in (("b", 2), ("a", 1), ("c", 3)):
             np.savez(tmp_path / f"{name}.npz", x=np.full((2, 3, 4), value, np.float32), labels=np.full(2, value))
         data = load_data(tmp_path, model_of(**IMAGE))
-        assert data.arrays["x"][:, 0, 0].tolist() == [1, 1, 2, 2, 3, 3]
+        assert data.take(np.arange(6))["x"][:, 0, 0].tolist() == [1, 1, 2, 2, 3, 3]
         assert data.labels is not None
         assert data.labels.tolist() == [1, 1, 2, 2, 3, 3]
 
@@ -208,6 +212,71 @@ class TestFiles:
 
     def test_an_empty_folder_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="holds no"):
+            load_data(tmp_path, model_of(**IMAGE))
+
+
+_LARGE = """
+import sys
+import numpy as np
+import onnx
+from pathlib import Path
+from domino_onnx.calibration import load_data
+from domino_onnx.run.context import peak_rss_bytes
+
+model = onnx.load(sys.argv[1])
+before = peak_rss_bytes()
+data = load_data(Path(sys.argv[2]), model)
+part = data.subset(np.arange(1, data.count, 2)).subset(np.arange(10))
+taken = [data.take(np.array([0, data.count // 2, data.count - 1])), *part.batches(4)]
+assert [len(batch["x"]) for batch in taken] == [3, 4, 4, 2]
+assert all(batch["x"].dtype == np.float32 for batch in taken)
+assert taken[0]["x"][:, 0].tolist() == [7, 0, 9]
+print(data.count, peak_rss_bytes() - before)
+"""
+
+
+class TestMappedFiles:
+    @pytest.mark.skipif(sys.platform == "win32", reason="files have no holes there, and no peak of memory is told")
+    def test_data_larger_than_memory_are_read_batch_by_batch(self, tmp_path: Path) -> None:
+        """8 GiB, which lie on disk as a hole: of them only what is taken comes into memory."""
+        model = tmp_path / "model.onnx"
+        model.write_bytes(model_of(x=(F, ["b", 1 << 16])).SerializeToString())
+        (tmp_path / "data").mkdir()
+        array = np.lib.format.open_memmap(tmp_path / "data" / "x.npy", "w+", np.float64, (1 << 14, 1 << 16))
+        array[0, 0], array[-1, 0] = 7, 9
+        array.flush()
+        del array
+        done = subprocess.run(
+            [sys.executable, "-c", _LARGE, model, tmp_path / "data"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        count, peak = map(int, done.stdout.split())
+        assert count == 1 << 14
+        assert peak < 256 << 20
+
+    @pytest.mark.parametrize(
+        ("kind", "array", "says"),
+        [
+            (F, np.array([[1.0], [np.nan], [3.0]]), "1 NaN"),
+            (TensorProto.UINT8, np.array([[1], [256], [3]]), "don't fit uint8"),
+        ],
+    )
+    def test_their_values_are_checked_when_they_are_taken(
+        self, kind: int, array: Any, says: str, tmp_path: Path
+    ) -> None:
+        np.save(tmp_path / "x.npy", array)
+        data = load_data(tmp_path, model_of(x=(kind, ["b", 1])))
+        assert data.take(np.array([0, 2]))["x"].tolist() == [[1], [3]]
+        with pytest.raises(DataError, match=f"samples 0 to 1.*{says}") as refused:
+            data.take(np.array([0, 1]))
+        assert str(tmp_path) in str(refused.value)
+
+    def test_their_types_are_checked_at_once(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "x.npy", np.zeros((2, 3, 4)))
+        with pytest.raises(DataError, match="wants integers"):
+            load_data(tmp_path, model_of(x=(I64, ["b", 3, 4])))
+        np.save(tmp_path / "x.npy", np.full((2, 3, 4), "a"))
+        with pytest.raises(DataError, match="not numbers"):
             load_data(tmp_path, model_of(**IMAGE))
 
 
@@ -266,4 +335,32 @@ class TestShapesOfInputs:
         part = data.subset(np.array([4, 1]))
         assert part.labels is not None
         assert part.labels.tolist() == [40, 10]
-        assert part.arrays["x"].tolist() == [[4], [1]]
+        assert part.take(np.arange(2))["x"].tolist() == [[4], [1]]
+        assert part.subset(np.array([1])).take(np.arange(1))["x"].tolist() == [[1]]
+
+
+class TestLabels:
+    def classifier(self, *outputs: tuple[int, list[Any] | None]) -> onnx.ModelProto:
+        model = model_of(x=(F, ["b", 2]))
+        values = [helper.make_tensor_value_info(f"y{n}", *output) for n, output in enumerate(outputs)]
+        model.graph.output.extend(values)
+        return model
+
+    @pytest.mark.parametrize(
+        ("outputs", "refused"),
+        [
+            ([(F, ["b", 3])], True),
+            ([(F, ["b", 4])], False),
+            ([(I64, ["b", 3]), (F, ["b", 1]), (F, ["b", 3, 3]), (TensorProto.FLOAT16, ["b", 3])], True),
+            ([(F, ["b", 5]), (F, ["b", 3])], False),
+            ([(F, ["b", "classes"]), (F, ["b", 3])], False),
+            ([(F, None), (F, ["b", 3])], False),
+            ([], False),
+        ],
+    )
+    def test_classes_that_the_model_does_not_know(
+        self, outputs: list[Any], refused: bool, npz: Callable[..., Path]
+    ) -> None:
+        path = npz(x=np.zeros((2, 2), np.float32), labels=np.array([0, 3]))
+        with pytest.raises(DataError, match=r"label is 3.*3 classes.*from 0") if refused else contextlib.nullcontext():
+            load_data(path, self.classifier(*outputs))

@@ -10,7 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from domino_onnx.calibration import InputSpec
+from domino_onnx.calibration.preprocessing import KEYS, read_preprocessing
+
+Image = pytest.importorskip("PIL.Image")
+pytest.importorskip("yaml")
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -34,8 +41,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(SAMPLES / "digits_resnet.onnx", path / "model.onnx")
     shutil.copy(SAMPLES / "digits_calibration.npz", path / "calibration.npz")
     shutil.copy(SAMPLES / "digits_evaluation.npz", path / "evaluation.npz")
+    _write_images(path / "images")
     _run("domino-onnx compress model.onnx --sparsity 0.75 --no-recover", path)
     return path
+
+
+def _write_images(folder: Path) -> None:
+    """Some of the evaluation images as files, a folder for each class."""
+    folder.mkdir()
+    (folder / "preprocessing.yaml").write_text("color: gray\nscale: 16\nlabels: {folders: true}")
+    with np.load(SAMPLES / "digits_evaluation.npz") as arrays:
+        images, labels = np.rint(arrays["image"][:64, 0] * 16).astype(np.uint8), arrays["labels"][:64]
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (folder / str(label)).mkdir(exist_ok=True)
+        Image.fromarray(image).save(folder / str(label) / f"{number}.png")
 
 
 def _run(command: str, folder: Path) -> None:
@@ -70,6 +89,20 @@ def test_python_runs(page: Path, folder: Path) -> None:
             [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, f"{page.name}:\n{code}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_preprocessing_is_understood(page: Path, tmp_path: Path) -> None:
+    spec = InputSpec(name="input", dtype=np.dtype(np.float32), shape=(None, 3, 224, 224))
+    for text in _blocks(page, "yaml"):
+        (tmp_path / "preprocessing.yaml").write_text(text, encoding="utf-8")
+        read_preprocessing(tmp_path / "preprocessing.yaml", [spec])
+
+
+def test_the_keys_of_preprocessing_are_described() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "data.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    described = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
+    assert described == set(KEYS)
 
 
 def test_every_command_stands_in_the_readme() -> None:

@@ -1,0 +1,87 @@
+"""Arrays from .npz files, and from folders of .npz or .npy files; nothing is unpickled."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.errors import DataError
+
+__all__ = ["read_arrays"]
+
+_MAX_BYTES = 64 << 30
+_MAX_RATIO = 400  # an .npz of zeros packs 1000 : 1; real data do not
+_SMALL = 256 << 20
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz by name, of a folder of .npz joined in the order of their names, or of one of .npy files.
+
+    Those of .npy files are memory-mapped: nothing of them is read yet.
+
+    Raises
+    ------
+    DataError
+        If there is no such file or folder, or it holds no arrays, or one can't be read.
+    """
+    if path.is_file():
+        return _read_npz(path)
+    if not path.is_dir():
+        raise DataError(
+            f"there is no file or folder {path}; --data takes an .npz file, a folder of .npz or .npy files, or images "
+            "with a preprocessing.yaml"
+        )
+    archives = sorted(path.glob("*.npz"))
+    if archives:
+        return _joined(path, archives)
+    arrays = {file.stem: _read_npy(file) for file in sorted(path.glob("*.npy"))}
+    if not arrays:
+        raise DataError(
+            f"the folder {path} holds no .npz and no .npy file; if it holds images, describe how they are prepared in "
+            "a preprocessing.yaml there (docs/data.md)"
+        )
+    return arrays
+
+
+def _joined(path: Path, archives: list[Path]) -> dict[str, NDArray[Any]]:
+    parts = [_read_npz(archive) for archive in archives]
+    for archive, part in zip(archives, parts, strict=True):
+        if part.keys() != parts[0].keys():
+            raise DataError(f"{archive} holds {sorted(part)}, {archives[0].name} holds {sorted(parts[0])}")
+    try:
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    except ValueError as error:
+        raise DataError(f"the files in {path} don't fit together: {error}") from None
+
+
+def _read_npy(path: Path) -> NDArray[Any]:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        raise DataError(f"{path} is not a readable .npy file: {error}") from None
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _refuse_bomb(path, archive)
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise DataError(f"{path} is not a readable .npz file (one array per input, no pickles): {error}") from None
+    if not arrays:
+        raise DataError(f"{path} holds no arrays")
+    return arrays
+
+
+def _refuse_bomb(path: Path, archive: zipfile.ZipFile) -> None:
+    unpacked = sum(member.file_size for member in archive.infolist())
+    packed = sum(member.compress_size for member in archive.infolist())
+    if unpacked > _MAX_BYTES or (unpacked > _SMALL and unpacked > _MAX_RATIO * max(packed, 1)):
+        raise DataError(
+            f"{path} unpacks {packed} bytes to {unpacked}: not real data, or too much; use a folder of .npy"
+        )

@@ -1,0 +1,76 @@
+"""Class numbers of image files: from a list, or from the folders that they lie in."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.errors import DataError
+
+__all__ = ["labels_from_file", "labels_from_folders"]
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+
+def labels_from_folders(root: Path, names: Sequence[PurePosixPath]) -> NDArray[np.int64]:
+    """The place of each image's topmost folder among all folders under `root`, sorted by name.
+
+    Raises
+    ------
+    DataError
+        If an image lies in no folder.
+    """
+    folders = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    classes = {folder: number for number, folder in enumerate(folders)}
+    for name in names:
+        if name.parts[0] not in classes:
+            raise DataError(f"{root / name} lies in no class folder, and `labels` says that each image does")
+    return np.array([classes[name.parts[0]] for name in names], np.int64)
+
+
+def labels_from_file(file: Path, names: Sequence[PurePosixPath]) -> NDArray[np.int64]:
+    """The labels of a list of files and class numbers, a line each: .csv, .tsv, or .txt with spaces between.
+
+    A first line whose label is no number is a heading. Files that aren't among `names` don't matter.
+
+    Raises
+    ------
+    DataError
+        If the list can't be read, a line isn't a file and a class number, or an image isn't in it.
+    """
+    labels: dict[PurePosixPath, int] = {}
+    for number, row in _rows(file):
+        if len(row) != 2 or not row[1].isdecimal() or len(row[1]) > 9:
+            if number == 1 and len(row) == 2 and not row[1].lstrip("-").isdecimal():
+                continue
+            raise DataError(f"{file}, line {number}: {row} is not a file and its class number (0, 1, ...)")
+        name = PurePosixPath(row[0].replace("\\", "/"))
+        if labels.setdefault(name, int(row[1])) != int(row[1]):
+            raise DataError(f"{file}, line {number}: {name} has the label {row[1]} here and {labels[name]} above")
+    missing = [name for name in names if name not in labels]
+    if missing:
+        raise DataError(
+            f"{file} has no label for {len(missing)} of {len(names)} images, among them {missing[0]}; names are "
+            "relative to the folder of images"
+        )
+    return np.array([labels[name] for name in names], np.int64)
+
+
+def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Lines that aren't empty, with their numbers, cut into their fields."""
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} is not a readable list of labels: {error}") from None
+    delimiter = _DELIMITERS.get(file.suffix.lower())
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                row = line.rsplit(maxsplit=1) if delimiter is None else next(csv.reader([line], delimiter=delimiter))
+            except csv.Error as error:
+                raise DataError(f"{file}, line {number}: {error}") from None
+            yield number, [field.strip() for field in row]
