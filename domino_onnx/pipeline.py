@@ -18,7 +18,6 @@ from domino_onnx.run import (
     Solver,
     Strategy,
     choose_plan,
-    finetune,
     finish,
     fitted,
     is_assistant,
@@ -30,6 +29,7 @@ from domino_onnx.run import (
     torch_missing,
 )
 from domino_onnx.run import assist as help_finetuning
+from domino_onnx.run import recover as finetune
 from domino_onnx.scheme import Plan, SchemePool, WeightKey
 
 if TYPE_CHECKING:

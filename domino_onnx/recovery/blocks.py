@@ -21,7 +21,7 @@ from domino_onnx.bridge import GraphModule, build, check_parity, missing_operato
 from domino_onnx.bridge.values import to_tensor
 from domino_onnx.calibration import Dataset, Device, Live, Walk, affordable
 from domino_onnx.errors import ModelError, RecoveryError
-from domino_onnx.graph import OnnxFile, Segment, cut
+from domino_onnx.graph import OnnxFile, cut
 from domino_onnx.graph.order import constant_nodes, execution_order, names_read, stored_names
 from domino_onnx.recovery.distill import torch_device
 from domino_onnx.recovery.finetune import finetune
@@ -157,11 +157,10 @@ class _Blocks:
     def _train(
         self, index: int, before: Sequence[Live], made: Sequence[Live], progress: Callable[[RecoveryStep], None]
     ) -> None:
-        segment, own = self._segments[index], self._own(index)
-        student = self._student(segment, before, made)
+        student = self._student(index, before, made)
         if student is None:
             return
-        own = [key for key in own if key in student.module.weights]
+        own = [key for key in self._own(index) if key in student.module.weights]
         weights = {key: self._weights[key] for key in own if key in self._weights}
         biases = {key: self._biases[key] for key in own if key in self._biases}
         if not weights or not student.learns:
@@ -177,8 +176,9 @@ class _Blocks:
         self._done.append(recovery)
         self._trained |= student.reached & weights.keys()
 
-    def _student(self, segment: Segment, before: Sequence[Live], made: Sequence[Live]) -> _BlockStudent | None:
+    def _student(self, index: int, before: Sequence[Live], made: Sequence[Live]) -> _BlockStudent | None:
         """The segment in torch, proved equal to ONNX Runtime; None where it can't be had."""
+        segment = self._segments[index]
         model = segment.model(self._file, {name: _type_of(before[0][name]) for name in segment.inputs})
         for value, array in zip(model.graph.output, made[0].values(), strict=False):
             value.type.CopyFrom(_type_of(array))
@@ -187,7 +187,7 @@ class _Blocks:
         inputs = [{name: live[name] for name in segment.inputs} for live in before]
         try:
             module = build(model)
-            given = self._walk.run(self._segments.index(segment), before[0], {}, self._file_values)
+            given = self._walk.run(index, before[0], {}, self._file_values)
             expected = {name: given[name] for name in made[0]}
             if not expected or not check_parity(module, inputs[0], expected).ok:
                 return None

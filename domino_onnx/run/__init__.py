@@ -4,7 +4,7 @@ from domino_onnx.run.context import Run, torch_missing
 from domino_onnx.run.options import CompressOptions, Observer, Solver, Strategy
 from domino_onnx.run.permuting import permute
 from domino_onnx.run.planning import Planned, choose_plan, fitted
-from domino_onnx.run.recovering import assist, finetune, is_assistant, recover_if_possible
+from domino_onnx.run.recovering import assist, is_assistant, recover, recover_if_possible
 from domino_onnx.run.resuming import open_checkpoint, solved_once
 from domino_onnx.run.solving import Solved, solve
 from domino_onnx.run.writing import finish
@@ -19,12 +19,12 @@ __all__ = [
     "Strategy",
     "assist",
     "choose_plan",
-    "finetune",
     "finish",
     "fitted",
     "is_assistant",
     "open_checkpoint",
     "permute",
+    "recover",
     "recover_if_possible",
     "solve",
     "solved_once",

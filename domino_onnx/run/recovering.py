@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from domino_onnx.errors import ModelError, RecoveryError
+from domino_onnx.errors import DependencyError, ModelError, RecoveryError
+from domino_onnx.graph import OnnxFile, read_model
 from domino_onnx.run.checkpoint import Checkpoint
-from domino_onnx.run.context import Run
+from domino_onnx.run.context import Run, torch_missing
 from domino_onnx.run.resuming import stopping
 from domino_onnx.run.solving import Solved, Weights
 from domino_onnx.scheme import Plan, WeightKey
@@ -23,21 +24,23 @@ if TYPE_CHECKING:
 Job = tuple[str, Weights, Weights]
 """A plan as JSON, and the weights and biases that it came to."""
 
-__all__ = ["assist", "finetune", "is_assistant", "recover_if_possible"]
+__all__ = ["assist", "is_assistant", "recover", "recover_if_possible"]
 
 
 def recover_if_possible(run: Run, plan: Plan, solved: Solved, checkpoint: Checkpoint | None) -> Recovery | None:
     """Finetune as a whole or in blocks, as the options and the model's operators allow; a warning that says why not."""
     recovery = None
-    if solved.weights and (run.options.recover_scope != "model" or _needs_blocks(run)):
-        recovery = _in_blocks(run, plan, solved)
-    whole = run.options.recover_scope != "blocks" and not _needs_blocks(run)
-    if not solved.weights or not whole or run.distillation(run.model, "recovery is skipped") is None:
-        _told_to_others(run, None)
-        return recovery
+    if solved.weights and _goes_by_blocks(run):
+        try:
+            recovery = in_blocks(run, plan, solved, run.file)
+        except (DependencyError, ModelError, RecoveryError) as error:
+            run.warn(f"recovery in blocks is skipped: {error}")
     if recovery is not None:
         weights = {key: recovery.values[key] for key in solved.weights}
         solved = dataclasses.replace(solved, weights=weights, biases={k: recovery.values[k] for k in solved.biases})
+    if not solved.weights or not _goes_as_a_whole(run) or run.distillation(run.model, "recovery is skipped") is None:
+        _told_to_others(run, None)
+        return recovery
     try:
         return finetune(run, plan, solved, run.model, checkpoint)
     except (ModelError, RecoveryError) as error:
@@ -45,49 +48,75 @@ def recover_if_possible(run: Run, plan: Plan, solved: Solved, checkpoint: Checkp
         return recovery
 
 
-def _needs_blocks(run: Run) -> bool:
-    """Whether an operator stands in the way of training the model as a whole, but not of training parts of it."""
+def recover(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None) -> Recovery:
+    """The same for whoever asked for nothing else: errors are the caller's."""
+    recovery = None
+    if _goes_by_blocks(run):
+        recovery = in_blocks(run, plan, solved, read_model(teacher))
+        solved = Solved(
+            weights={key: recovery.values[key] for key in solved.weights},
+            biases={key: recovery.values[key] for key in solved.biases},
+        )
+    if recovery is None or _goes_as_a_whole(run):
+        return finetune(run, plan, solved, teacher, checkpoint)
+    _told_to_others(run, None)
+    return recovery
+
+
+def in_blocks(run: Run, plan: Plan, solved: Solved, dense: OnnxFile) -> Recovery:
+    """Finetune what can be, part by part, and say what can't.
+
+    Raises
+    ------
+    DependencyError
+        If torch is missing.
+    RecoveryError, ModelError
+        If there are no data, or no part can be trained.
+    """
     if run.data is None:
-        return False
+        raise RecoveryError("finetuning needs data: give --data")
+    try:
+        from domino_onnx.recovery import BlockOptions, recover_blocks
+    except ImportError as error:
+        raise torch_missing(error) from None
+    with run.stage("recover"):
+        recovery = recover_blocks(
+            dense,
+            run.data,
+            solved.weights,
+            _settings(run),
+            lambda step: run.progress(step.step, step.step, f"loss {step.loss:.4f}"),
+            biases=solved.biases,
+            groupings=_groupings(run, plan, solved),
+            blocks=BlockOptions(device=run.options.device, threads=run.options.threads),
+        )
+    missing = _missing_operators(run)
+    if recovery.frozen or missing:
+        why = f"no torch counterpart for {', '.join(missing)}: " if missing else ""
+        named = ", ".join(map(str, recovery.frozen)) or "none"
+        count = f"{len(solved.weights) - len(recovery.frozen)} of {len(solved.weights)} weights"
+        run.warn(f"{why}finetuned part by part: {count}; left as they were: {named}")
+    _warn_of_divergence(run, recovery)
+    return recovery
+
+
+def _goes_by_blocks(run: Run) -> bool:
+    return run.options.recover_scope != "model" or bool(_missing_operators(run))
+
+
+def _goes_as_a_whole(run: Run) -> bool:
+    return run.options.recover_scope != "blocks" and not _missing_operators(run)
+
+
+def _missing_operators(run: Run) -> tuple[str, ...]:
+    """What stands in the way of training the model as a whole; nothing where there is no torch to ask or no data."""
+    if run.data is None:
+        return ()
     try:
         from domino_onnx.bridge import missing_operators
     except ImportError:
-        return False
-    return bool(missing_operators(run.file.proto))
-
-
-def _in_blocks(run: Run, plan: Plan, solved: Solved) -> Recovery | None:
-    """Finetune what can be, part by part; None with a warning where nothing can."""
-    if run.data is None:
-        run.warn("no --data: recovery is skipped")
-        return None
-    from domino_onnx.bridge import missing_operators
-    from domino_onnx.recovery import BlockOptions, recover_blocks
-
-    missing = missing_operators(run.file.proto)
-    why = f"no torch counterpart for {', '.join(missing)}: " if missing else ""
-    settings = _settings(run)
-    with run.stage("recover"):
-        try:
-            recovery = recover_blocks(
-                run.file,
-                run.data,
-                solved.weights,
-                settings,
-                lambda step: run.progress(step.step, step.step, f"loss {step.loss:.4f}"),
-                biases=solved.biases,
-                groupings=_groupings(run, plan, solved),
-                blocks=BlockOptions(device=run.options.device, threads=run.options.threads),
-            )
-        except (ModelError, RecoveryError) as error:
-            run.warn(f"recovery is skipped: {why}{error}")
-            return None
-    if recovery.frozen or missing:
-        named = ", ".join(map(str, recovery.frozen)) or "none"
-        count = f"{len(solved.weights) - len(recovery.frozen)} of {len(solved.weights)} weights"
-        run.warn(f"{why}finetuned part by part: {count}; left as they were refitted: {named}")
-    _warn_of_divergence(run, recovery)
-    return recovery
+        return ()
+    return missing_operators(run.file.proto)
 
 
 def finetune(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None = None) -> Recovery:

@@ -94,6 +94,18 @@ def test_the_same_from_the_command_line_says_what_was_left(domino: Any, obstruct
     assert verify(output).holds
 
 
+def test_a_file_that_was_pruned_before_is_recovered_alike(domino: Any, obstructed: Path, tmp_path: Path) -> None:
+    sparse, output, data = tmp_path / "sparse.onnx", tmp_path / "out.onnx", tmp_path / "data.npz"
+    assert domino("compress", obstructed, "--scheme", "2:4", "-o", sparse).code == 0
+    words = ["--teacher", obstructed, "--data", data, "-o", output, "--recover-steps", "40", "--recover-lr", "0.01"]
+    ran = domino("recover", sparse, *words, "--json")
+    assert ran.code == 0, ran.err
+    recovery = json.loads(ran.out)["recovery"]
+    assert recovery["frozen"] == ["both"]
+    assert recovery["after"] < recovery["before"]
+    assert verify(output).holds
+
+
 @pytest.mark.parametrize("scope", ["blocks", "both"])
 def test_a_model_may_be_cut_up_though_it_needs_not(scope: str, domino: Any, samples: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
