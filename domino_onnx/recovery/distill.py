@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domino_onnx.bridge import GraphModule, build, check_parity, first_difference, mismatch
+from domino_onnx.bridge import GraphModule, build, first_difference, mismatch, prove_parity
 from domino_onnx.bridge.values import to_tensor
 from domino_onnx.calibration import Dataset, Device, Session
 from domino_onnx.errors import DataError, DependencyError, ModelError, RecoveryError
@@ -234,7 +234,7 @@ def open_distillation(
     taught = Session(teacher, threads=threads).output_names
     if taught != tuple(expected):
         raise ModelError(f"the teacher {teacher} has the outputs {list(taught)}, {file.path} has {list(expected)}")
-    parity = check_parity(module, inputs, expected)
+    parity = prove_parity(file, module, inputs, expected, threads=threads)
     if not parity.ok:
         raise ModelError(mismatch(parity, first_difference(file, module, inputs, threads=threads)))
     return Distillation(
