@@ -1,4 +1,4 @@
-"""Mixed N:M sparsity for trained ONNX models: compress, inspect, search, apply, recover, evaluate, verify.
+"""Mixed N:M sparsity for trained ONNX models: compress, inspect, search, sweep, apply, recover, evaluate, verify.
 
 ::
 
@@ -21,6 +21,7 @@ from domino_onnx.pipeline import (
     inspect,
     recover,
     search,
+    sweep,
     verify,
 )
 from domino_onnx.scheme import Budget, NMScheme, Plan, SchemePool
@@ -43,5 +44,6 @@ __all__ = [
     "inspect",
     "recover",
     "search",
+    "sweep",
     "verify",
 ]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domino_onnx.errors import PlanError
+from domino_onnx.errors import BudgetError, PlanError
 from domino_onnx.graph import OnnxFile, Selection, check_output, infer_shapes, read_manifest, read_model, take_inventory
-from domino_onnx.report.results import CompressResult, InspectResult, SearchResult
+from domino_onnx.report.results import CompressResult, InspectResult, SearchResult, SweepResult, Trial
 from domino_onnx.run import (
     CompressOptions,
     Observer,
@@ -17,6 +18,7 @@ from domino_onnx.run import (
     Solved,
     Solver,
     Strategy,
+    Trials,
     choose,
     finish,
     fitted,
@@ -30,7 +32,7 @@ from domino_onnx.run import (
 )
 from domino_onnx.run import assist as help_finetuning
 from domino_onnx.run import recover as finetune
-from domino_onnx.scheme import Plan, SchemePool, WeightKey
+from domino_onnx.scheme import Budget, Plan, SchemePool, WeightKey
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
@@ -50,6 +52,7 @@ __all__ = [
     "is_assistant",
     "recover",
     "search",
+    "sweep",
     "verify",
 ]
 
@@ -136,17 +139,66 @@ def compress(model: Path, output: Path, options: CompressOptions, observer: Obse
     check_output(model, output, force=options.force)
     run = Run(model, options, observer)
     run.read()
+    trials = Trials(run) if options.max_drop is not None else None
+    tried: tuple[Trial, ...] = ()
     checkpoint = open_checkpoint(run)
     if options.permute:
         permute(run)
 
     def make() -> tuple[Planned, Solved]:
+        nonlocal tried
+        if trials is not None and options.max_drop is not None:
+            found, tried = trials.sparsest_within(options.max_drop)
+            return found.planned, found.solved
         planned, solved = choose(run)
         return planned, solved or solve(run, planned.plan)
 
     planned, solved = solved_once(run, checkpoint, make)
     recovery = recover_if_possible(run, planned.plan, solved, checkpoint) if options.recover else None
-    return finish(run, output, planned, solved, recovery)
+    if recovery is not None and trials is not None and options.max_drop is not None:
+        drop = trials.drop_after(solved, recovery)
+        if drop > options.max_drop:
+            run.warn(f"after finetuning {drop:.3g} of the metric is lost, so the weights of before are written")
+            recovery = None
+    return finish(run, output, planned, solved, recovery, trials=tried)
+
+
+def sweep(
+    model: Path, reductions: Sequence[float], options: CompressOptions, observer: Observer | None = None
+) -> SweepResult:
+    """Choose and refit a plan for each share of zeros, and say what it is worth on data set apart; nothing is written.
+
+    Parameters
+    ----------
+    reductions
+        Shares of zeros over all Conv/Gemm/MatMul weights, 0 to 1; what the model can't reach is left out, with a
+        warning.
+
+    Raises
+    ------
+    ModelError, DataError
+        As `compress`.
+    BudgetError
+        If none of them can be reached.
+    """
+    run = Run(model, dataclasses.replace(options, recover=False), observer)
+    run.read()
+    trials = Trials(run)
+    reachable = [reduction for reduction in sorted(set(reductions)) if reduction <= trials.most]
+    for reduction in sorted(set(reductions) - set(reachable)):
+        run.warn(f"--sparsity {reduction:g} can't be reached on this model: at most {trials.most:.4g} is possible")
+    if not reachable:
+        raise BudgetError(f"none of these shares of zeros can be reached: at most {trials.most:.4g} is possible")
+    size, zipped = trials.dense_bytes()
+    tried = tuple(trials.at(Budget(measure="params", reduction=reduction)).trial for reduction in reachable)
+    return SweepResult(
+        model=model,
+        dense_bytes=size,
+        dense_bytes_gzipped=zipped,
+        trials=tried,
+        seconds=dict(run.seconds),
+        warnings=tuple(run.warnings),
+    )
 
 
 def apply(
@@ -217,6 +269,8 @@ def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None
     """
     run = Run(model, options, None)
     run.read()
+    if options.max_drop is not None:
+        Trials(run)  # which sets data apart
     if options.permute:
         permute(run)
     help_finetuning(run, teacher or model)

@@ -32,6 +32,13 @@ __all__ = ["command"]
 @model_argument
 @output_options
 @budget_options
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 1),
+    metavar="D",
+    help="Instead of a budget: as many zeros as cost at most this much of top-1 (with labels), agreement or cosine, "
+    "0.01 for a point; judged by --eval-data or, without, by a quarter of --data.",
+)
 @click.option("--plan", type=click.Path(path_type=Path), help="Use this plan instead of searching.")
 @data_option
 @eval_data_option
@@ -55,6 +62,7 @@ def command(
 
     \b
     domino-onnx compress model.onnx --sparsity 0.75 --data calibration.npz
+    domino-onnx compress model.onnx --max-drop 0.01 --data calibration.npz --eval-data evaluation.npz
     domino-onnx compress model.onnx --scheme 2:4 --data calibration.npz
     domino-onnx compress model.onnx --flops-reduction 0.5 --data calibration.npz -o small.onnx --report small.html
     """
@@ -65,9 +73,10 @@ def command(
     set_up_logging(verbose, quiet)
     check_report(report, force=given["force"])
     options = compress_options(**given)
-    if not options.budgets and options.plan is None and options.scheme is None:
+    if not options.budgets and options.plan is None and options.scheme is None and options.max_drop is None:
         raise click.UsageError(
-            "nothing says how sparse the model shall be: give --sparsity, --flops-reduction, --scheme or --plan"
+            "nothing says how sparse the model shall be: give --sparsity, --flops-reduction, --max-drop, --scheme or "
+            "--plan"
         )
     if is_assistant():
         if options.recover and options.data is not None:

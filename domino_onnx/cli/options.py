@@ -397,6 +397,7 @@ def compress_options(**given: Any) -> CompressOptions:
 
 _SAME_NAME = (
     *(
+        "max_drop",
         "scheme",
         "strategy",
         "solver",
@@ -427,8 +428,8 @@ _SAME_NAME = (
 )
 
 _EXCLUSIVE = (
-    ("sparsity", "plan", "scheme"),
-    ("flops_reduction", "plan", "scheme"),
+    ("sparsity", "plan", "scheme", "max_drop"),
+    ("flops_reduction", "plan", "scheme", "max_drop"),
     ("scheme", "strategy"),
     ("scheme", "pool", "m"),
     ("scheme", "pool", "policy"),

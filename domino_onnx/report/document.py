@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from domino_onnx.evaluate import Evaluation, Verdict
-from domino_onnx.report.results import CompressResult, InspectResult, SearchResult
+from domino_onnx.report.results import CompressResult, InspectResult, SearchResult, SweepResult, Trial
 from domino_onnx.scheme import Inventory, Plan, Site, Skip
 from domino_onnx.search import Decision, Prediction
 
@@ -22,6 +22,7 @@ __all__ = [
     "evaluation_document",
     "inspect_document",
     "search_document",
+    "sweep_document",
     "verify_document",
 ]
 
@@ -47,6 +48,8 @@ def compress_document(result: CompressResult) -> Document:
         "solver": result.solver,
         "divergence": result.divergence,
         "prediction": _prediction(result.prediction),
+        "max_drop": result.max_drop,
+        "trials": [_trial(trial) for trial in result.trials],
         "sites": [
             {
                 "name": record.name,
@@ -87,6 +90,18 @@ def search_document(result: SearchResult) -> Document:
         "decisions": [_decision(decision) for decision in result.decisions],
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
         "peak_rss_bytes_by_stage": dict(result.peaks),
+        "warnings": list(result.warnings),
+    }
+
+
+def sweep_document(result: SweepResult) -> Document:
+    """What `sweep` says with ``--json``."""
+    return {
+        "model": str(result.model),
+        "dense_bytes": result.dense_bytes,
+        "dense_bytes_gzipped": result.dense_bytes_gzipped,
+        "trials": [_trial(trial) for trial in result.trials],
+        "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
         "warnings": list(result.warnings),
     }
 
@@ -175,6 +190,23 @@ def _planned(site: Site, plan: Plan) -> Document:
         "m": scheme.m,
         "params": site.params,
         "macs": site.macs,
+    }
+
+
+def _trial(trial: Trial) -> Document:
+    """A plan that was tried."""
+    return {
+        "budget": trial.budget.to_document(),
+        "sparsity": trial.sparsity,
+        "flops_reduction": trial.flops_reduction,
+        "metric": trial.comparison.metric,
+        "drop": trial.comparison.drop,
+        "comparison": dataclasses.asdict(trial.comparison),
+        "prediction": _prediction(trial.prediction),
+        "divergence": trial.divergence,
+        "bytes": trial.bytes,
+        "bytes_gzipped": trial.bytes_gzipped,
+        "sites": [{"weight": str(key), "scheme": str(scheme)} for key, scheme in trial.plan.schemes.items()],
     }
 
 

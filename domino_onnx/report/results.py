@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domino_onnx.evaluate import Evaluation
+from domino_onnx.evaluate import Comparison, Evaluation
 from domino_onnx.graph import OnnxFile
-from domino_onnx.scheme import Inventory, Manifest, NMScheme, Plan
+from domino_onnx.scheme import Budget, Inventory, Manifest, NMScheme, Plan
 from domino_onnx.search import Decision, Prediction
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
     from domino_onnx.recovery import Recovery  # which, as the bridge, needs torch; a report doesn't
 
-__all__ = ["CompressResult", "InspectResult", "SearchResult", "WeightRecord"]
+__all__ = ["CompressResult", "InspectResult", "SearchResult", "SweepResult", "Trial", "WeightRecord"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,53 @@ class SearchResult:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A budget that was tried, without finetuning.
+
+    Attributes
+    ----------
+    sparsity, flops_reduction
+        What its plan comes to, over all weights that count; MACs only where shapes are known.
+    prediction, divergence
+        What the plan was expected to cost, and how far apart the outputs were after the refit, on calibration data.
+    comparison
+        With the dense model, on data set apart.
+    bytes, bytes_gzipped
+        Of the model's files with zeros in place, and as `gzip` leaves them.
+    """
+
+    budget: Budget
+    plan: Plan
+    sparsity: float
+    flops_reduction: float | None
+    prediction: Prediction | None
+    divergence: float | None
+    comparison: Comparison
+    bytes: int
+    bytes_gzipped: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SweepResult:
+    """Plans from dense to sparse, and what each is worth.
+
+    Attributes
+    ----------
+    dense_bytes, dense_bytes_gzipped
+        Of the model's files as they are.
+    trials
+        In the order of their budgets.
+    """
+
+    model: Path
+    dense_bytes: int
+    dense_bytes_gzipped: int
+    trials: tuple[Trial, ...]
+    seconds: Mapping[str, float]
+    warnings: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CompressResult:
     """What was written and what it is worth.
 
@@ -80,6 +127,8 @@ class CompressResult:
         Of each stage: how long it took, and the most memory the process had had by its end, in bytes.
     parity
         The written file against the dense one in ONNX Runtime; None if it could not be run (see `warnings`).
+    max_drop, trials
+        What the plan may lose of the metric, and what was tried to find it; None and nothing if a budget was given.
     """
 
     model: Path
@@ -100,3 +149,5 @@ class CompressResult:
     peaks: Mapping[str, int]
     warnings: tuple[str, ...]
     peak_rss_bytes: int | None
+    max_drop: float | None = None
+    trials: tuple[Trial, ...] = ()

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from domino_onnx.evaluate import Evaluation, Verdict
 from domino_onnx.report.results import CompressResult, InspectResult, SearchResult
+from domino_onnx.report.sweep import trials_table
 from domino_onnx.report.text import millions, percent, printable, shape
 from domino_onnx.scheme import Budget, NMScheme, Skip
 
@@ -72,7 +73,10 @@ def compress_view(result: CompressResult, report: Path | None = None) -> Rendera
     table = _table("site", "op", "shape", "scheme", "kept", "params", "MACs")
     for record in result.weights:
         _row(table, record.name, record.op, record.shape, record.scheme, record.params, record.macs)
-    return Group(table, *_skips(result.inventory.skips), _summary(result, report))
+    tried: list[RenderableType] = []
+    if result.trials:
+        tried = [Text("tried, without finetuning:", style="bold"), trials_table(result.trials)]
+    return Group(table, *_skips(result.inventory.skips), *tried, _summary(result, report))
 
 
 def evaluation_view(evaluation: Evaluation) -> RenderableType:
@@ -186,6 +190,9 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
     row("zeros", f"{percent(result.sparsity, 2)} of all Conv/Gemm/MatMul weights")
     if result.flops_reduction is not None:
         row("MACs saved", f"{percent(result.flops_reduction, 2)} in theory; ONNX Runtime itself doesn't skip zeros")
+    if result.max_drop is not None and result.parity is not None:
+        comparison = result.parity.comparison
+        row("lost", f"{percent(comparison.drop, 2)} of {comparison.metric}; {percent(result.max_drop, 2)} were allowed")
     if result.prediction is not None:
         row("expected", result.prediction.in_words())
     if result.divergence is not None:

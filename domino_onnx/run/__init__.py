@@ -8,6 +8,7 @@ from domino_onnx.run.planning import Planned, fitted
 from domino_onnx.run.recovering import assist, is_assistant, recover, recover_if_possible
 from domino_onnx.run.resuming import open_checkpoint, solved_once
 from domino_onnx.run.solving import Solved, solve
+from domino_onnx.run.trials import Trials
 from domino_onnx.run.writing import finish
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Solved",
     "Solver",
     "Strategy",
+    "Trials",
     "assist",
     "choose",
     "finish",

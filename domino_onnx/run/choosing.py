@@ -7,21 +7,27 @@ import logging
 from domino_onnx.run.context import Run
 from domino_onnx.run.planning import Planned, choose_plan
 from domino_onnx.run.solving import Solved, solve
+from domino_onnx.scheme import Budget
 
 __all__ = ["choose"]
 
 _log = logging.getLogger(__name__)
 
 
-def choose(run: Run) -> tuple[Planned, Solved | None]:
+def choose(run: Run, budgets: tuple[Budget, ...] = ()) -> tuple[Planned, Solved | None]:
     """The plan that the options ask for, with what it came to where that had to be found out to choose it.
+
+    Parameters
+    ----------
+    budgets
+        Instead of those of the options.
 
     Raises
     ------
     PlanError, BudgetError
         As `choose_plan`.
     """
-    planned = choose_plan(run)
+    planned = choose_plan(run, budgets)
     if not planned.alternatives or run.options.solver != "refit":
         return planned, None
     solved = solve(run, planned.plan)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from domino_onnx.calibration import Dataset
     from domino_onnx.reconstruction import Network
     from domino_onnx.recovery import Distillation
+    from domino_onnx.search import LossTable
 
 __all__ = ["Run", "peak_rss_bytes", "torch_missing"]
 
@@ -39,6 +40,8 @@ class Run:
     ----------
     changed
         Stored tensors whose values in memory are no longer the file's: their channels were permuted.
+    losses
+        What each scheme of each site costs, once that was measured.
     seconds, peaks
         Of each stage: how long it took, and the most memory the process had had by its end, in bytes.
     """
@@ -56,6 +59,7 @@ class Run:
         self.peaks: dict[str, int] = {}
         self.warnings: list[str] = []
         self.changed: frozenset[WeightKey] = frozenset()
+        self.losses: LossTable | None = None
 
     def read(self) -> None:
         """Read the model and the data, and take the inventory."""

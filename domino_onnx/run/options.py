@@ -41,7 +41,10 @@ class CompressOptions:
     Attributes
     ----------
     budgets
-        What the model must come down to, at most one a measure. Empty with a `plan` or a `scheme`.
+        What the model must come down to, at most one a measure. Empty with a `plan`, a `scheme` or `max_drop`.
+    max_drop
+        Instead of budgets: as many zeros as cost no more than this of the metric (`Comparison.drop`), 0 to 1, on
+        `eval_data` or, without, on a quarter of `data` that nothing else learns from.
     strategy
         ``auto`` measures (`sensitivity`) where there are data, and is `domino` without.
     pool
@@ -69,6 +72,7 @@ class CompressOptions:
     """
 
     budgets: tuple[Budget, ...] = ()
+    max_drop: float | None = None
     strategy: Strategy = "auto"
     pool: SchemePool = dataclasses.field(default_factory=SchemePool.fixed_m)
     scheme: NMScheme | None = None

@@ -49,8 +49,8 @@ class Planned:
     alternatives: tuple[Planned, ...] = ()
 
 
-def choose_plan(run: Run) -> Planned:
-    """The plan that the options ask for.
+def choose_plan(run: Run, budgets: tuple[Budget, ...] = ()) -> Planned:
+    """The plan that the options ask for, or that `budgets` do instead of theirs.
 
     Raises
     ------
@@ -65,13 +65,14 @@ def choose_plan(run: Run) -> Planned:
         if not everywhere:
             raise PlanError(f"no weight of the model can have {options.scheme}; domino-onnx inspect says why")
         return Planned(plan=_plan(run, "uniform", everywhere, ()))
-    if not options.budgets:
+    wanted = budgets or options.budgets
+    if not wanted:
         raise PlanError(
             "nothing says how sparse the model shall be: give --sparsity, --flops-reduction, --scheme or --plan"
         )
-    require_reachable(options.budgets, run.inventory)
+    require_reachable(wanted, run.inventory)
     with run.stage("search"):
-        return _search(run, options.budgets)
+        return _search(run, wanted)
 
 
 def fitted(run: Run, plan: Plan) -> Plan:
@@ -126,7 +127,9 @@ def _strategy(run: Run) -> Strategy:
 
 
 def _measured(run: Run) -> LossTable | None:
-    """The loss of every scheme of every site; None with a warning where the model can't be run piece by piece."""
+    """The loss of every scheme of every site, measured once; None with a warning where the model can't be cut up."""
+    if run.losses is not None:
+        return run.losses
     from domino_onnx.reconstruction import SensitivityOptions, measure_sensitivity
 
     consequence = "losses can't be measured, so the schemes are chosen by domino"
@@ -135,10 +138,10 @@ def _measured(run: Run) -> LossTable | None:
         return None
     try:
         options = SensitivityOptions(criterion=run.options.saliency)
-        return measure_sensitivity(network, run.inventory, run.load, options, run.progress)
+        run.losses = measure_sensitivity(network, run.inventory, run.load, options, run.progress)
     except ModelError as error:
         run.give_up_network(consequence, error)
-        return None
+    return run.losses
 
 
 def _by_losses(run: Run, strategy: Strategy, budgets: tuple[Budget, ...], table: LossTable) -> Planned:
@@ -149,7 +152,8 @@ def _by_losses(run: Run, strategy: Strategy, budgets: tuple[Budget, ...], table:
     else:
         schemes = search_sensitivity(run.inventory, budgets, table)
     planned = _predicted(run, strategy, budgets, table, schemes)
-    if planned.prediction is not None and _is_bad(planned.prediction):
+    asked_for = budgets == run.options.budgets
+    if asked_for and planned.prediction is not None and _is_bad(planned.prediction):
         _warn_of_loss(run, budgets, table, planned.prediction)
     return dataclasses.replace(
         planned, decisions=decisions, alternatives=_alternatives(run, strategy, budgets, table, schemes)

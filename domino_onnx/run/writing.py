@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from domino_onnx._version import __version__
 from domino_onnx.errors import DominoError
 from domino_onnx.graph import write_model
-from domino_onnx.report.results import CompressResult, WeightRecord
+from domino_onnx.report.results import CompressResult, Trial, WeightRecord
 from domino_onnx.run.context import Run, peak_rss_bytes
 from domino_onnx.run.planning import Planned
 from domino_onnx.run.solving import Overlaid, Solved
@@ -42,8 +42,11 @@ def finish(
     solved: Solved,
     recovery: Recovery | None = None,
     reference: Path | None = None,
+    trials: tuple[Trial, ...] = (),
 ) -> CompressResult:
     """Write what recovery gave, or else what was solved; compare with `reference` (the model itself); and sum up.
+
+    `trials` are what was tried to find the plan.
 
     Raises
     ------
@@ -77,6 +80,8 @@ def finish(
         peaks=dict(run.peaks),
         warnings=tuple(run.warnings),
         peak_rss_bytes=peak_rss_bytes(),
+        max_drop=run.options.max_drop,
+        trials=trials,
     )
 
 
