@@ -7,7 +7,7 @@ from domino_onnx.run.planning import Planned, choose_plan, fitted
 from domino_onnx.run.recovering import assist, is_assistant, recover, recover_if_possible
 from domino_onnx.run.resuming import open_checkpoint, solved_once
 from domino_onnx.run.solving import Solved, solve
-from domino_onnx.run.writing import finish
+from domino_onnx.run.writing import finish, why_dense
 
 __all__ = [
     "CompressOptions",
@@ -29,4 +29,5 @@ __all__ = [
     "solve",
     "solved_once",
     "torch_missing",
+    "why_dense",
 ]
