@@ -1,12 +1,13 @@
 """The standard operators that make a weight of its packed parts, wherever ONNX runs.
 
-All they read is stored, so ONNX Runtime computes the weight once, while it loads the model. They exist since opset 9.
-docs/format.md draws them.
+All they read is stored, so ONNX Runtime computes the weight once, while it loads the model. They exist since opset 11.
+docs/format.md lists them. (NonZero would give a bitmask's places at once, but ONNX Runtime doesn't fold it.)
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +19,7 @@ from domino_onnx.storage import Grouping
 
 __all__ = ["ITEMSIZES", "Expansion", "Part", "expansion", "refusal"]
 
-_SINCE = 9
-_SCATTER_ELEMENTS_SINCE = 11
+_SINCE = 11
 _BFLOAT16_SINCE = 13
 _CONSTANT_OF_BFLOAT16_SINCE = 20
 ITEMSIZES: dict[int, int] = {
@@ -54,7 +54,7 @@ class Part:
     number
         Of the weight in the file.
     stored
-        Shape of its values: (groups, n) or (count,).
+        Shape of its values: (groups, n) or (1 + count,).
     data_type
         ONNX element type.
     """
@@ -77,7 +77,7 @@ def refusal(data_type: int, opset: int) -> str | None:
     if data_type not in ITEMSIZES:
         return f"{TensorProto.DataType.Name(data_type).lower()} values aren't packed"
     if opset < _SINCE:
-        return f"opset {opset} has no operator that scatters values; {_SINCE} is the first that has"
+        return f"opset {opset} lacks what expands it (CumSum, ScatterElements), which came with {_SINCE}"
     if data_type == TensorProto.BFLOAT16 and opset < _BFLOAT16_SINCE:
         return f"opset {opset} scatters no bfloat16; {_BFLOAT16_SINCE} is the first that does"
     return None
@@ -103,24 +103,33 @@ class _Builder:
         self.constants: dict[str, TensorProto] = {}
 
     def from_bitmask(self) -> None:
-        """The places of all bits that are set, scattered to."""
-        shape = self._part.shape
-        bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.bool_)
-        mask = self._reshaped(self._looked_up("bits", bits), (-1,))
-        places = self._reshaped(self._node("NonZero", mask), (-1,))
-        flat = self._scattered(places, (int(np.prod(shape)),), axis=0)
-        self._reshaped(flat, shape, last=True)
+        """For each value its number among those that have a bit, or 0, and the values looked up by that."""
+        shape, size = self._part.shape, math.prod(self._part.shape)
+        bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
+        codes = self._integers()
+        numbers = self._node("Gather", self._constant("numbers", np.cumsum(bits, axis=1, dtype=np.uint8) * bits), codes)
+        counts = self._node("Gather", self._constant("counts", bits.sum(axis=1, dtype=np.int32)), codes)
+        before = self._node("CumSum", counts, self._constant("axis", np.array(0, np.int32)), exclusive=1)
+        inside = self._node("Cast", numbers, to=TensorProto.INT32)
+        number = self._node("Add", inside, self._reshaped(before, (-1, 1)))
+        has_bit = self._node("Cast", self._node("Cast", numbers, to=TensorProto.BOOL), to=TensorProto.INT32)
+        places = self._node("Mul", number, has_bit)
+        if size % 8:
+            ends = (self._sizes((0,)), self._sizes((size,)))
+            places = self._node("Slice", self._reshaped(places, (-1,)), *ends)
+        values = self._node("Gather", self._part.part("values"), places)
+        self._reshaped(values, shape, last=True)
 
     def from_positions(self, grouping: Grouping) -> None:
         """The positions inside each group, scattered to; then the groups laid out along their axis."""
         shape, m, digits = self._part.shape, grouping.m, grouping.digits
+        positions = self._integers()
         if digits > 1:
             table = np.arange(m**digits)[:, None] // m ** np.arange(digits) % m
-            positions = self._looked_up(f"digits{digits}of{m}", table.astype(np.int32))
-        else:
-            positions = self._integers()
+            positions = self._node("Gather", self._constant(f"digits{digits}of{m}", table.astype(np.int32)), positions)
         places = self._reshaped(positions, self._part.stored)
-        groups = self._scattered(places, (self._part.stored[0], m), axis=1)
+        zeros = self._zeros((self._part.stored[0], m))
+        groups = self._node("ScatterElements", zeros, places, self._part.part("values"), axis=1)
         moved, axis, rank = grouping.moved(shape), grouping.axis, len(shape)
         if axis == rank - 1:
             self._reshaped(groups, moved, last=True)
@@ -129,15 +138,8 @@ class _Builder:
         self._node("Transpose", self._reshaped(groups, moved), last=True, perm=order)
 
     def _integers(self) -> str:
+        """The codes as Gather and ScatterElements take indices."""
         return self._node("Cast", self._part.part("codes"), to=TensorProto.INT32)
-
-    def _looked_up(self, name: str, table: NDArray[np.generic]) -> str:
-        """Each byte replaced by its row of a table; Gather takes no bytes as indices."""
-        return self._node("Gather", self._constant(name, table), self._integers(), axis=0)
-
-    def _scattered(self, places: str, shape: Sequence[int], axis: int) -> str:
-        operator = "ScatterElements" if self._opset >= _SCATTER_ELEMENTS_SINCE else "Scatter"
-        return self._node(operator, self._zeros(shape), places, self._part.part("values"), axis=axis)
 
     def _zeros(self, shape: Sequence[int]) -> str:
         wanted = self._part.data_type

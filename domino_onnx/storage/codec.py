@@ -27,7 +27,7 @@ MAX_M = 256
 MOST_ZEROS = 4096
 """How many values one stored coordinate may stand for at most: a short file must not ask for all memory."""
 _USUAL_M = (4, 8, 16, 32)
-_DENSEST_GROUPED = 0.3
+_DENSEST_GROUPED = 0.5
 """Above this share of non-zero values no grouping with an M of `_USUAL_M` is smaller than the bitmask."""
 _Array = NDArray[Any]
 
@@ -54,7 +54,8 @@ class Packed:
     shape
         Of the tensor.
     values
-        (groups, n) with a grouping, in the order of ascending positions; (count,) without, in C order.
+        (groups, n) with a grouping, in the order of ascending positions; (1 + count,) without: a zero, for whatever
+        has no bit, and the values in C order.
     codes
         (bytes,) uint8: positions, or bits with the first value in the highest bit and zeros at the end.
     grouping
@@ -82,21 +83,20 @@ def pack(tensor: _Array, groups: tuple[int, int] | None = None) -> Packed:
     """
     kept = _kept(tensor)
     count = int(np.count_nonzero(kept))
-    if not count:
-        kept.reshape(-1)[0], count = True, 1  # an operator that scatters nothing is no safe one
     itemsize = tensor.dtype.itemsize
-    best, bytes_of_best, most = None, count * itemsize + -(-kept.size // 8), 0
+    best, bytes_of_best, most = None, (1 + count) * itemsize + -(-kept.size // 8), 0
     for axis, m in _candidates(kept, count) if groups is None else [groups]:
         if m > MAX_M or tensor.shape[axis] % m:
             continue
-        n = _fullest_group(kept, axis, m)
+        n = max(_fullest_group(kept, axis, m), 1)
         positions = kept.size // m * n
         digits = _digits(m, positions)
         needed = positions * itemsize + positions // digits
         if needed < bytes_of_best:
             best, bytes_of_best, most = Grouping(axis, m, digits), needed, n
     if best is None:
-        return Packed(shape=tensor.shape, values=tensor[kept], codes=np.packbits(kept), grouping=None)
+        values = np.concatenate([np.zeros(1, tensor.dtype), tensor[kept]])
+        return Packed(shape=tensor.shape, values=values, codes=np.packbits(kept), grouping=None)
     return _grouped(tensor, kept, best, most)
 
 
@@ -222,11 +222,13 @@ def _positions(packed: Packed, grouping: Grouping) -> NDArray[np.intp]:
 
 def _from_bitmask(packed: Packed) -> _Array:
     size = math.prod(packed.shape)
-    if packed.values.ndim != 1 or packed.codes.shape != (-(-size // 8),):
+    if packed.values.ndim != 1 or not packed.values.size or _kept(packed.values[:1]).any():
+        raise ModelError("its values don't begin with a zero")
+    if packed.codes.shape != (-(-size // 8),):
         raise ModelError(f"{packed.codes.size} bytes are no bitmask of {packed.shape}")
     kept = np.unpackbits(packed.codes).view(np.bool_)
-    if kept[size:].any() or np.count_nonzero(kept) != packed.values.size:
+    if kept[size:].any() or np.count_nonzero(kept) != packed.values.size - 1:
         raise ModelError(f"its bitmask doesn't belong to {packed.values.size} values")
     tensor = np.zeros(size, packed.values.dtype)
-    tensor[kept[:size]] = packed.values
+    tensor[kept[:size]] = packed.values[1:]
     return tensor.reshape(packed.shape)
