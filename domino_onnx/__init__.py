@@ -1,4 +1,4 @@
-"""Mixed N:M sparsity for trained ONNX models: compress, inspect, search, sweep, apply, recover, evaluate, verify.
+"""Mixed N:M sparsity for trained ONNX models: each command of `domino-onnx` is a function here.
 
 ::
 
@@ -17,6 +17,7 @@ from domino_onnx.pipeline import (
     CompressOptions,
     apply,
     compress,
+    convert,
     evaluate,
     inspect,
     recover,
@@ -39,6 +40,7 @@ __all__ = [
     "__version__",
     "apply",
     "compress",
+    "convert",
     "errors",
     "evaluate",
     "inspect",

@@ -8,8 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.errors import BudgetError, PlanError
-from domino_onnx.graph import OnnxFile, Selection, check_output, infer_shapes, read_manifest, read_model, take_inventory
-from domino_onnx.report.results import CompressResult, InspectResult, SearchResult, SweepResult, Trial
+from domino_onnx.graph import (
+    OnnxFile,
+    Selection,
+    check_output,
+    infer_shapes,
+    read_manifest,
+    read_model,
+    take_inventory,
+    write_model,
+)
+from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult, SweepResult, Trial
 from domino_onnx.run import (
     CompressOptions,
     Observer,
@@ -29,10 +38,12 @@ from domino_onnx.run import (
     solve,
     solved_once,
     torch_missing,
+    why_dense,
 )
 from domino_onnx.run import assist as help_finetuning
 from domino_onnx.run import recover as finetune
 from domino_onnx.scheme import Budget, Plan, SchemePool, WeightKey
+from domino_onnx.storage import Form
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
@@ -47,6 +58,7 @@ __all__ = [
     "apply",
     "assist",
     "compress",
+    "convert",
     "evaluate",
     "inspect",
     "is_assistant",
@@ -255,6 +267,35 @@ def recover(
     checkpoint = open_checkpoint(run, teacher_sha256=read_model(teacher).sha256)
     recovery = finetune(run, plan, solved, teacher, checkpoint)
     return finish(run, output, Planned(plan=plan), solved, recovery, reference=teacher)
+
+
+def convert(model: Path, output: Path, form: Form, *, force: bool = False) -> ConvertResult:
+    """Write `model` with its weights in another form, bit for bit the same ones; all else stays as it is.
+
+    The model need not be one of domino-onnx: whatever has zeros can be packed, and sparse tensors made dense.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be read.
+    OutputError
+        If the output exists (without `force`), is the input, or can't be written.
+    """
+    check_output(model, output, force=force)
+    file = read_model(model, for_conversion=True)
+    before = sum(path.stat().st_size for path in (model, *file.data_files))
+    written = write_model(file, {}, None, output, form=form, force=force)
+    useless = form != "dense" and all(outcome.kind == "dense" for outcome in written.outcomes)
+    return ConvertResult(
+        model=model,
+        output=output,
+        before=file.form,
+        form=form,
+        bytes_before=before,
+        bytes_after=written.nbytes,
+        outcomes=written.outcomes,
+        warnings=(why_dense(form, written.outcomes),) if useless else (),
+    )
 
 
 def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None) -> None:

@@ -13,6 +13,7 @@ from domino_onnx.cli.options import (
     common_options,
     compress_options,
     data_option,
+    format_option,
     model_argument,
     output_options,
     run_options,
@@ -27,6 +28,7 @@ __all__ = ["command"]
 @model_argument
 @click.argument("plan", type=click.Path(path_type=Path))
 @output_options
+@format_option
 @data_option
 @solver_options
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Samples a run.")

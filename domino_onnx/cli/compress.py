@@ -15,6 +15,7 @@ from domino_onnx.cli.options import (
     compress_options,
     data_option,
     eval_data_option,
+    format_option,
     model_argument,
     output_options,
     recovery_options,
@@ -31,6 +32,7 @@ __all__ = ["command"]
 @click.command("compress")
 @model_argument
 @output_options
+@format_option
 @budget_options
 @click.option(
     "--max-drop",

@@ -24,9 +24,11 @@ __all__ = [
     "compress_options",
     "data_option",
     "eval_data_option",
+    "format_option",
     "model_argument",
     "output_options",
     "recovery_options",
+    "required_format_option",
     "run_options",
     "search_options",
     "selection_options",
@@ -361,6 +363,21 @@ output_options = _stacked(
 )
 
 
+def _format(**more: Any) -> Callable[[_F], _F]:
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(["dense", "packed", "sparse"]),
+        help="How weights are stored: zeros in place; packed, expanded by standard operators while the file is loaded; "
+        "or as ONNX's sparse tensors, which few tools know.",
+        **more,
+    )
+
+
+format_option = _format(default="dense", show_default=True)
+required_format_option = _format(required=True)
+
+
 def set_up_logging(verbose: int, quiet: bool) -> None:
     """Log to stderr: warnings alone, the decisions with -v, everything with -vv."""
     level = logging.ERROR if quiet else [logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)]
@@ -421,6 +438,7 @@ _SAME_NAME = (
         "recover_precision",
         "checkpoint",
         "checkpoint_every",
+        "form",
         "resume",
         "batch_size",
     ),

@@ -13,6 +13,7 @@ from domino_onnx.cli.options import (
     common_options,
     compress_options,
     eval_data_option,
+    format_option,
     model_argument,
     output_options,
     recovery_options,
@@ -31,6 +32,7 @@ __all__ = ["command"]
 )
 @eval_data_option
 @output_options
+@format_option
 @recovery_options
 @run_options
 @common_options

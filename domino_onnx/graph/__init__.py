@@ -1,6 +1,7 @@
 """ONNX files: read and checked, every weight found, written back with nothing else changed."""
 
 from domino_onnx.graph.channels import ChannelGroup, channel_groups
+from domino_onnx.graph.forms import Outcome
 from domino_onnx.graph.index import stored_tensors
 from domino_onnx.graph.inventory import Selection, take_inventory
 from domino_onnx.graph.linear import Bias, LinearUse, linear_uses
@@ -9,17 +10,19 @@ from domino_onnx.graph.probe import probe
 from domino_onnx.graph.read import OnnxFile, read_model
 from domino_onnx.graph.segments import Segment, cut
 from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes, model_inputs
-from domino_onnx.graph.write import check_output, read_manifest, write_model
+from domino_onnx.graph.write import Written, check_output, read_manifest, write_model
 
 __all__ = [
     "Bias",
     "ChannelGroup",
     "LinearUse",
     "OnnxFile",
+    "Outcome",
     "Segment",
     "Selection",
     "Shape",
     "ShapeTable",
+    "Written",
     "channel_groups",
     "check_output",
     "cut",

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from domino_onnx.errors import ModelError
 
-__all__ = ["ExternalRange", "is_external", "overlapping", "read_range", "resolve"]
+__all__ = ["ExternalRange", "is_external", "overlapping", "read_bytes", "read_range", "resolve"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,10 +73,16 @@ def read_range(tensor: TensorProto, where: ExternalRange) -> NDArray[np.generic]
     shape = tuple(tensor.dims)
     if not where.length:
         return np.zeros(shape, dtype)
+    return read_bytes(where).view(dtype).reshape(shape)
+
+
+def read_bytes(where: ExternalRange) -> NDArray[np.uint8]:
+    """The bytes of a range as a read-only memory map."""
+    if not where.length:
+        return np.zeros(0, np.uint8)
     descriptor = os.open(where.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     with os.fdopen(descriptor, "rb") as stream:
-        raw = np.memmap(stream, dtype=np.uint8, mode="r", offset=where.offset, shape=(where.length,))
-    return raw.view(dtype).reshape(shape)
+        return np.memmap(stream, dtype=np.uint8, mode="r", offset=where.offset, shape=(where.length,))
 
 
 def overlapping(tensors: Iterable[TensorProto], folder: Path) -> set[int]:

@@ -15,7 +15,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["escaped", "folder_lock", "sweep", "temporary_beside", "whole_file"]
+__all__ = ["current_umask", "escaped", "folder_lock", "sweep", "temporary_beside", "whole_file"]
 
 _SUFFIX = ".domino-onnx.tmp"
 _LONGEST = 100
@@ -30,7 +30,7 @@ def whole_file(output: Path) -> Iterator[IO[bytes]]:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        path.chmod(0o666 & ~_umask())
+        path.chmod(0o666 & ~current_umask())
         path.replace(output)
         _sync_folder(output.parent)
     finally:
@@ -73,7 +73,8 @@ def escaped(name: str) -> str:
     return re.sub(r"([\[\]*?])", r"[\1]", name)
 
 
-def _umask() -> int:
+def current_umask() -> int:
+    """What new files are not allowed, which can only be read by setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from domino_onnx.errors import ModelError
 from domino_onnx.graph.check import check_structure
 from domino_onnx.graph.external import is_external, resolve
 from domino_onnx.graph.tensors import read_tensor
-from domino_onnx.graph.walk import tensors
+from domino_onnx.graph.unpack import dense_view, read_storage
+from domino_onnx.graph.walk import normal_domain, tensors
+from domino_onnx.storage import Form, Storage
 
 __all__ = ["OnnxFile", "read_model"]
 
@@ -28,6 +31,7 @@ _NOT_ONNX = {
     b"ORTM": "an ORT-format model: use the .onnx file it was made from",
 }
 _MAX_PROTOBUF = 2**31 - 1
+_BYTES_OF_A_VALUE = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,18 +40,31 @@ class OnnxFile:
 
     Attributes
     ----------
+    proto
+        The model with dense weights, whatever form they have in the file.
     sha256
         Of the .onnx file's bytes, hexadecimal.
+    storage
+        The form of the weights in the file; None for a dense one.
+    data_files
+        Where its external data lie.
     """
 
     path: Path
     proto: ModelProto
     sha256: str
+    storage: Storage | None = None
+    data_files: frozenset[Path] = frozenset()
 
     @property
     def folder(self) -> Path:
         """Where external data may lie."""
         return self.path.parent
+
+    @property
+    def form(self) -> Form:
+        """How the weights are stored in the file."""
+        return "dense" if self.storage is None else self.storage.form
 
     @property
     def has_external_data(self) -> bool:
@@ -57,7 +74,7 @@ class OnnxFile:
     @property
     def opset(self) -> int:
         """Version of the standard operator set, 1 if none is imported."""
-        return max((opset.version for opset in self.proto.opset_import if opset.domain in ("", "ai.onnx")), default=1)
+        return _opset(self.proto)
 
     def array(self, tensor: TensorProto) -> NDArray[np.generic]:
         """A tensor's values; ModelError if they don't fit its shape."""
@@ -67,8 +84,14 @@ class OnnxFile:
             raise ModelError(f"{self.path}: {error}") from None
 
 
-def read_model(path: Path) -> OnnxFile:
-    """Read and check a model file.
+def read_model(path: Path, *, for_conversion: bool = False) -> OnnxFile:
+    """Read and check a model file; packed and sparse weights are seen as the dense ones that they stand for.
+
+    Parameters
+    ----------
+    for_conversion
+        To be written again, and nothing else: sparse tensors of other programs are seen as dense ones too, and what
+        the weights stand for may have more than the 2 GiB that a model in memory can be run with.
 
     Raises
     ------
@@ -84,14 +107,31 @@ def read_model(path: Path) -> OnnxFile:
         raise ModelError(f"{path} is not an ONNX model: {_guess(data)}") from None
     if not model.HasField("graph"):
         raise ModelError(f"{path} is not an ONNX model: {_guess(data)}")
-    file = OnnxFile(path=path, proto=model, sha256=hashlib.sha256(data).hexdigest())
     try:
         check_structure(model)
-        for tensor in filter(is_external, tensors(model)):
-            resolve(tensor, file.folder)
+        data_files = frozenset(resolve(tensor, path.parent).path for tensor in filter(is_external, tensors(model)))
+        storage = read_storage(model)
+        if not for_conversion:
+            _check_size(len(data), storage)
+        dense_view(model, storage, path.parent, _opset(model), foreign=for_conversion)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    return file
+    digest = hashlib.sha256(data).hexdigest()
+    return OnnxFile(path=path, proto=model, sha256=digest, storage=storage, data_files=data_files)
+
+
+def _opset(model: ModelProto) -> int:
+    return max((opset.version for opset in model.opset_import if not normal_domain(opset.domain)), default=1)
+
+
+def _check_size(size: int, storage: Storage | None) -> None:
+    """Packed and sparse weights are made dense in memory, in messages that must not pass protobuf's limit."""
+    dense = sum(math.prod(weight.shape) for weight in storage.weights) if storage is not None else 0
+    if size + _BYTES_OF_A_VALUE * dense > _MAX_PROTOBUF:
+        raise ModelError(
+            f"its packed weights stand for {dense} values, too many to work on in memory: make it dense first, with "
+            "`domino-onnx convert --format dense`"
+        )
 
 
 def _read_bytes(path: Path) -> bytes:

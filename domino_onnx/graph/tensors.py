@@ -63,5 +63,7 @@ def store_values(tensor: TensorProto, values: NDArray[np.generic]) -> None:
         tensor.double_data[:] = flat.tolist()
     elif flat.dtype in (np.float16, ml_dtypes.bfloat16):
         tensor.int32_data[:] = flat.view(np.uint16).tolist()
+    elif flat.dtype in (np.int8, np.uint8):
+        tensor.int32_data[:] = flat.tolist()
     else:
         raise ModelError(f"tensor {tensor.name!r}: {flat.dtype} values can't be written")

@@ -2,19 +2,16 @@
 
 Everything else stays byte for byte. A file appears under its name only when it is whole: it is written beside it under
 a temporary name, flushed to disk and renamed. External data stays external, in a new file whose name holds its hash,
-so that an output that is being replaced keeps its own data until the rename.
+so that an output that is being replaced keeps its own data until the rename. Weights may be stored in another form on
+the way (`domino_onnx.graph.forms`).
 """
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import functools
-import hashlib
-import mmap
 import os
-import re
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,19 +19,35 @@ from google.protobuf.message import EncodeError
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, StringStringEntryProto, TensorProto
 
-from domino_onnx.errors import ModelError, OutputError
-from domino_onnx.graph.external import ExternalRange, is_external, resolve
-from domino_onnx.graph.files import escaped, folder_lock, sweep, temporary_beside, whole_file
+from domino_onnx.errors import CheckFailed, ModelError, OutputError
+from domino_onnx.graph.data_files import copy_patched, drop_data, lay_out, new_data
+from domino_onnx.graph.external import is_external
+from domino_onnx.graph.files import folder_lock, sweep, whole_file
+from domino_onnx.graph.forms import Outcome, store_as
 from domino_onnx.graph.index import GraphIndex, Stored
 from domino_onnx.graph.read import OnnxFile
 from domino_onnx.graph.serialize import serialized
+from domino_onnx.graph.stored import is_outlined
 from domino_onnx.graph.tensors import store_values
-from domino_onnx.graph.walk import tensors
 from domino_onnx.scheme import MANIFEST_KEY, NODE_KEY, PREFIX, Manifest, WeightKey
+from domino_onnx.storage import STORAGE_KEY, Form
 
-__all__ = ["check_output", "read_manifest", "write_model"]
+__all__ = ["Written", "check_output", "read_manifest", "write_model"]
 
 _NODE_METADATA_SINCE_IR = 10
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A model that was written: all its files, and how each weight is stored, if not all were to be dense."""
+
+    files: tuple[Path, ...]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its files."""
+        return sum(path.stat().st_size for path in self.files)
 
 
 def check_output(source: Path, output: Path, *, force: bool) -> None:
@@ -54,17 +67,22 @@ def check_output(source: Path, output: Path, *, force: bool) -> None:
 def write_model(
     file: OnnxFile,
     weights: Mapping[WeightKey, NDArray[np.generic]],
-    manifest: Manifest,
+    manifest: Manifest | None,
     output: Path,
     *,
+    form: Form = "dense",
     force: bool = False,
-) -> None:
+) -> Written:
     """Write `file` with new values for `weights` and with `manifest`; `file.proto` is used up by it.
 
     Parameters
     ----------
     weights
         New values in the stored dtype and shape.
+    manifest
+        None leaves our metadata as they are.
+    form
+        How weights are stored in the output.
 
     Raises
     ------
@@ -72,23 +90,29 @@ def write_model(
         If the output exists (without `force`), is the input, or the disk refuses; what stood there before still does.
     """
     check_output(file.path, output, force=force)
-    sources = {resolve(tensor, file.folder).path for tensor in filter(is_external, tensors(file.proto))}
-    for source in sources:
+    for source in sorted(file.data_files):
         check_output(source, output, force=force)
     index = GraphIndex(file.proto)
     stored = _tensors_of(index, weights)
+    as_it_lies = form == "dense" and file.storage is None
     try:
         with folder_lock(output.parent):
             sweep(output)
-            with _new_data(output) as data_files:
-                _write_external(file, stored, weights, output, data_files)
+            with new_data(output) as data_files:
+                if as_it_lies:
+                    copy_patched(file, stored, weights, output, data_files)
                 streamed = _store_small(file.proto, stored, weights)
-                _set_metadata(file.proto, index, manifest)
+                if manifest is not None:
+                    _set_metadata(file.proto, index, manifest)
+                outcomes = _store_as(file, index, form, weights)
+                if not as_it_lies:
+                    lay_out(file, stored, weights, output, data_files)
                 with whole_file(output) as stream:
                     stream.writelines(serialized(file.proto, streamed))
-            _drop_data(output, keep=data_files)
+            drop_data(output, keep=data_files)
     except (OSError, EncodeError) as error:
         raise OutputError(f"can't write {output}: {error}; what stood there before is unchanged") from error
+    return Written(files=(output, *(output.parent / name for name in sorted(data_files))), outcomes=outcomes)
 
 
 def read_manifest(model: ModelProto) -> Manifest | None:
@@ -113,7 +137,7 @@ def _store_small(
     for key, tensor in stored.items():
         if is_external(tensor):
             continue
-        if not key.scope and key.name in main and tensor.HasField("raw_data"):
+        if not key.scope and key.name in main and tensor.HasField("raw_data") and not is_outlined(tensor):
             streamed[key.name] = functools.partial(weights.__getitem__, key)
         else:
             store_values(tensor, weights[key])
@@ -148,96 +172,30 @@ def _replace(entries: object, ours: Mapping[str, str]) -> None:
     field.extend(StringStringEntryProto(key=key, value=value) for key, value in ours.items())
 
 
-def _write_external(
-    file: OnnxFile,
-    stored: Mapping[WeightKey, TensorProto],
-    weights: Mapping[WeightKey, NDArray[np.generic]],
-    output: Path,
-    written: set[str],
-) -> None:
-    """Copy each external data file beside the output, with the new values patched in; point all tensors there."""
-    external = [(tensor, resolve(tensor, file.folder)) for tensor in filter(is_external, tensors(file.proto))]
-    patches: dict[Path, list[tuple[ExternalRange, NDArray[np.generic]]]] = {}
-    for key, tensor in stored.items():
-        if is_external(tensor):
-            where = resolve(tensor, file.folder)
-            patches.setdefault(where.path, []).append((where, weights[key]))
-    names: dict[Path, str] = {}
-    for path in sorted({where.path for _, where in external}):
-        names[path] = _write_data_file(path, patches.get(path, []), output)
-        written.add(names[path])
-    changed = {id(tensor) for tensor in stored.values()}
-    for tensor, where in external:
-        _point_to(tensor, names[where.path], where, output.parent if id(tensor) in changed else None)
+def _store_as(
+    file: OnnxFile, index: GraphIndex, form: Form, weights: Mapping[WeightKey, NDArray[np.generic]]
+) -> tuple[Outcome, ...]:
+    """Give the weights their form, and the model the record of it."""
+
+    def values(name: str, tensor: TensorProto) -> NDArray[np.generic]:
+        key = WeightKey(name)
+        return weights[key] if key in weights else file.array(tensor)
+
+    storage, outcomes = store_as(file.proto, form, file.opset, values, _known_schemes(file.proto, index))
+    if storage is not None:
+        file.proto.metadata_props.add(key=STORAGE_KEY, value=storage.to_json())
+    return outcomes
 
 
-def _write_data_file(source: Path, patches: list[tuple[ExternalRange, NDArray[np.generic]]], output: Path) -> str:
-    path = temporary_beside(output)
+def _known_schemes(model: ModelProto, index: GraphIndex) -> dict[str, tuple[int, int]]:
+    """Axis and M of the main graph's weights, as far as the manifest tells."""
     try:
-        shutil.copyfile(source, path)
-        with path.open("r+b") as stream:
-            for where, values in patches:
-                stream.seek(where.offset)
-                stream.write(np.ascontiguousarray(values).view(np.uint8).reshape(-1).data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        name = f"{output.name}.{_file_sha256(path)[:16]}.data"
-        shutil.copymode(source, path)
-        os.replace(path, output.parent / name)
-    finally:
-        path.unlink(missing_ok=True)
-    return name
-
-
-def _point_to(tensor: TensorProto, name: str, where: ExternalRange, changed_in: Path | None) -> None:
-    """Name the new data file; a checksum, which is of the tensor's own bytes, is renewed where they changed."""
-    for entry in tensor.external_data:
-        if entry.key == "location":
-            entry.value = name
-        elif entry.key == "checksum" and changed_in is not None:
-            with (changed_in / name).open("rb") as stream:
-                stream.seek(where.offset)
-                entry.value = hashlib.sha1(stream.read(where.length), usedforsecurity=False).hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-        return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _new_data(output: Path) -> Iterator[set[str]]:
-    """A set for the names of new data files, which go again if the model that they belong to isn't written."""
-    before = _data_files(output)
-    new: set[str] = set()
-    try:
-        yield new
-    except BaseException:
-        _drop_data(output, keep=before)
-        raise
-
-
-def _data_files(output: Path) -> set[str]:
-    """Names of the data files that this output, or an earlier one of its name, has or had."""
-    pattern = re.compile(re.escape(output.name) + r"\.[0-9a-f]{16}\.data")
-    return {path.name for path in output.parent.glob(f"{escaped(output.name)}.*.data") if pattern.fullmatch(path.name)}
-
-
-def _drop_data(output: Path, keep: set[str]) -> None:
-    """Remove the other data files of this output's name, but for those that a model beside it names as its own."""
-    for name in _data_files(output) - keep:
-        others = (path for path in output.parent.glob("*.onnx") if path.name != output.name)
-        if not any(_mentions(path, name) for path in others):
-            (output.parent / name).unlink(missing_ok=True)
-
-
-def _mentions(model: Path, name: str) -> bool:
-    """Whether a file holds this text anywhere; one that can't be read may."""
-    try:
-        with model.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return content.find(name.encode()) >= 0
-    except (OSError, ValueError):
-        return model.exists() and model.stat().st_size > 0
+        manifest = read_manifest(model)
+    except CheckFailed:
+        return {}
+    return {
+        entry.key.name: (entry.layout.axis, entry.scheme.m)
+        for entry in (manifest.entries if manifest is not None else ())
+        if not entry.key.scope
+        and tuple(getattr(index.main.stored.get(entry.key.name), "dims", ())) == entry.layout.shape
+    }

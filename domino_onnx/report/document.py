@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from domino_onnx.evaluate import Evaluation, Verdict
-from domino_onnx.report.results import CompressResult, InspectResult, SearchResult, SweepResult, Trial
+from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult, SweepResult, Trial
 from domino_onnx.scheme import Inventory, Plan, Site, Skip
 from domino_onnx.search import Decision, Prediction
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "compress_document",
+    "convert_document",
     "dump",
     "evaluation_document",
     "inspect_document",
@@ -114,6 +115,7 @@ def inspect_document(result: InspectResult) -> Document:
         "sha256": result.file.sha256,
         "ir_version": result.file.proto.ir_version,
         "opset": result.file.opset,
+        "format": result.file.form,
         "params": inventory.params,
         "macs": inventory.macs,
         "sparsity": _sparsity(inventory),
@@ -123,6 +125,20 @@ def inspect_document(result: InspectResult) -> Document:
         "compressed_by": result.manifest.tool if result.manifest else None,
     }
     return document if result.bridge is None else {**document, "bridge": _bridge(result.bridge)}
+
+
+def convert_document(result: ConvertResult) -> Document:
+    """What `convert` says with ``--json``."""
+    return {
+        "model": str(result.model),
+        "output": str(result.output),
+        "before": result.before,
+        "format": result.form,
+        "bytes_before": result.bytes_before,
+        "bytes_after": result.bytes_after,
+        "weights": [dataclasses.asdict(outcome) for outcome in result.outcomes],
+        "warnings": list(result.warnings),
+    }
 
 
 def evaluation_document(evaluation: Evaluation) -> Document:

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.evaluate import Comparison, Evaluation
-from domino_onnx.graph import OnnxFile
+from domino_onnx.graph import OnnxFile, Outcome
 from domino_onnx.scheme import Budget, Inventory, Manifest, NMScheme, Plan
 from domino_onnx.search import Decision, Prediction
+from domino_onnx.storage import Form
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
     from domino_onnx.recovery import Recovery  # which, as the bridge, needs torch; a report doesn't
 
-__all__ = ["CompressResult", "InspectResult", "SearchResult", "SweepResult", "Trial", "WeightRecord"]
+__all__ = ["CompressResult", "ConvertResult", "InspectResult", "SearchResult", "SweepResult", "Trial", "WeightRecord"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,23 @@ class InspectResult:
     inventory: Inventory
     manifest: Manifest | None
     bridge: Readiness | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertResult:
+    """A file that was written in another form; sizes are those of all files of a model, in bytes.
+
+    `outcomes` tells how each weight is stored now, and is empty for a dense file.
+    """
+
+    model: Path
+    output: Path
+    before: Form
+    form: Form
+    bytes_before: int
+    bytes_after: int
+    outcomes: tuple[Outcome, ...]
+    warnings: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

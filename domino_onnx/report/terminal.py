@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from domino_onnx.evaluate import Evaluation, Verdict
-from domino_onnx.report.results import CompressResult, InspectResult, SearchResult
+from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult
 from domino_onnx.report.sweep import trials_table
 from domino_onnx.report.text import millions, percent, printable, shape
 from domino_onnx.scheme import Budget, NMScheme, Skip
@@ -20,7 +20,7 @@ from domino_onnx.scheme import Budget, NMScheme, Skip
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
 
-__all__ = ["compress_view", "evaluation_view", "inspect_view", "search_view", "verify_view"]
+__all__ = ["compress_view", "convert_view", "evaluation_view", "inspect_view", "search_view", "verify_view"]
 
 _FULL_BAR = 16
 _WORTH_SAYING = 0.05
@@ -49,6 +49,8 @@ def inspect_view(result: InspectResult) -> RenderableType:
     )
     notes = [Text(f"note: {printable(note, 400)}") for note in inventory.notes]
     made = [Text(f"compressed by {printable(result.manifest.tool)}")] if result.manifest else []
+    if result.file.form != "dense":
+        made.append(Text(f"stored {result.file.form}"))
     bridge = [] if result.bridge is None else [_readiness(result.bridge)]
     return Group(head, *made, table, *_skips(inventory.skips), *notes, *bridge)
 
@@ -77,6 +79,18 @@ def compress_view(result: CompressResult, report: Path | None = None) -> Rendera
     if result.trials:
         tried = [Text("tried, without finetuning:", style="bold"), trials_table(result.trials)]
     return Group(table, *_skips(result.inventory.skips), *tried, _summary(result, report))
+
+
+def convert_view(result: ConvertResult) -> RenderableType:
+    """How each weight is stored now, and what that saves."""
+    table = _table("weight", "stored as", "dense bytes", "bytes", "why")
+    for outcome in result.outcomes:
+        sizes = f"{outcome.dense_bytes:,}", f"{outcome.stored_bytes:,}"
+        table.add_row(Text(printable(outcome.name)), outcome.kind, *sizes, Text(printable(outcome.reason or "", 100)))
+    before, after = result.bytes_before, result.bytes_after
+    saved = f"{before:,} → {after:,} bytes ({percent(after / before, 1)})"
+    written = f"{printable(str(result.output), 200)}: {result.before} → {result.form}, {saved}"
+    return Group(*([table] if result.outcomes else []), Text(written, style="bold"))
 
 
 def evaluation_view(evaluation: Evaluation) -> RenderableType:

@@ -9,7 +9,7 @@ from domino_onnx.run.recovering import assist, is_assistant, recover, recover_if
 from domino_onnx.run.resuming import open_checkpoint, solved_once
 from domino_onnx.run.solving import Solved, solve
 from domino_onnx.run.trials import Trials
-from domino_onnx.run.writing import finish
+from domino_onnx.run.writing import finish, why_dense
 
 __all__ = [
     "CompressOptions",
@@ -32,4 +32,5 @@ __all__ = [
     "solve",
     "solved_once",
     "torch_missing",
+    "why_dense",
 ]

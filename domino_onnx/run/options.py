@@ -11,6 +11,7 @@ from domino_onnx.graph import Selection
 from domino_onnx.scheme import Budget, NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
 from domino_onnx.solve import Criterion
+from domino_onnx.storage import Form
 
 if TYPE_CHECKING:
     from domino_onnx.calibration import Device
@@ -64,6 +65,8 @@ class CompressOptions:
     recover
         Finetune after pruning, where there are data and torch; the options that begin with `recover_` are
         `domino_onnx.recovery.RecoveryOptions` and `LossOptions`.
+    form
+        How weights are stored in the output: zeros in place, packed, or as sparse tensors (docs/format.md).
     checkpoint
         A folder to keep what an interrupted run needs to go on, every `checkpoint_every` steps of the finetuning and
         when SIGINT or SIGTERM comes; without, an interrupted run leaves nothing.
@@ -99,6 +102,7 @@ class CompressOptions:
     recover_feature_weight: float = 0.0
     recover_mix: bool = True
     recover_precision: Literal["float32", "bfloat16"] = "float32"
+    form: Form = "dense"
     checkpoint: Path | None = None
     checkpoint_every: int = 100
     resume: bool = False

@@ -23,7 +23,7 @@ from domino_onnx.search import Decision, Prediction
 __all__ = ["open_checkpoint", "solved_once", "stopping"]
 
 _NOT_THE_RUN = frozenset(
-    {"checkpoint", "checkpoint_every", "data", "device", "eval_data", "force", "plan", "resume", "threads"}
+    {"checkpoint", "checkpoint_every", "data", "device", "eval_data", "force", "form", "plan", "resume", "threads"}
 )
 """Options that another try at the same run may change."""
 _HASHED_SAMPLES = 32

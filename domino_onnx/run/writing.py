@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from domino_onnx._version import __version__
 from domino_onnx.errors import DominoError
-from domino_onnx.graph import write_model
+from domino_onnx.graph import Outcome, write_model
 from domino_onnx.report.results import CompressResult, Trial, WeightRecord
 from domino_onnx.run.context import Run, peak_rss_bytes
 from domino_onnx.run.planning import Planned
@@ -27,12 +28,13 @@ from domino_onnx.scheme import (
     WeightKey,
     mask_sha256,
 )
+from domino_onnx.storage import Form
 
 if TYPE_CHECKING:
     from domino_onnx.evaluate import Evaluation
     from domino_onnx.recovery import Recovery
 
-__all__ = ["finish"]
+__all__ = ["finish", "why_dense"]
 
 
 def finish(
@@ -114,8 +116,18 @@ def _write(
             entries=tuple(entries),
             also_changed=_also_changed(run, weights, biases),
         )
-        write_model(run.file, Overlaid(weights, biases), manifest, output, force=run.options.force)
+        form, force = run.options.form, run.options.force
+        written = write_model(run.file, Overlaid(weights, biases), manifest, output, form=form, force=force)
+        if form != "dense" and all(outcome.kind == "dense" for outcome in written.outcomes):
+            run.warn(why_dense(form, written.outcomes))
     return tuple(records)
+
+
+def why_dense(form: Form, outcomes: Sequence[Outcome]) -> str:
+    """What to tell whoever asked for another form and gets a file that is dense all through."""
+    reasons = Counter(outcome.reason for outcome in outcomes).most_common(1)
+    why = f"{reasons[0][1]} of {len(outcomes)}: {reasons[0][0]}" if reasons else "there is none of a fitting type"
+    return f"--format {form}: every weight stays dense; {why}"
 
 
 def _also_changed(

@@ -23,6 +23,7 @@ from domino_onnx.scheme import Plan
 
 Run = Callable[..., Any]
 node = helper.make_node
+_WRITING = ("search", "apply", "compress", "convert", "recover")
 
 
 @pytest.fixture
@@ -188,7 +189,9 @@ def test_compress_json_has_the_promised_keys(domino: Run, model: Path, data: Pat
     assert document["sparsity"] >= 0.75
 
 
-@pytest.mark.parametrize("command", ["inspect", "search", "apply", "compress", "evaluate", "verify", "recover"])
+@pytest.mark.parametrize(
+    "command", ["inspect", "search", "apply", "compress", "convert", "evaluate", "verify", "recover"]
+)
 def test_json_is_exactly_one_document_on_stdout(
     command: str, domino: Run, model: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -202,6 +205,7 @@ def test_json_is_exactly_one_document_on_stdout(
         "search": ["search", model, "--sparsity", "0.6", "-o", tmp_path / "other.json"],
         "apply": ["apply", model, plan, "-o", tmp_path / "o.onnx"],
         "compress": ["compress", model, "--sparsity", "0.5", "-o", tmp_path / "o.onnx", "--strategy", "erk"],
+        "convert": ["convert", sparse, "--format", "packed", "-o", tmp_path / "o.onnx"],
         "evaluate": ["evaluate", model, sparse, "--data", data],
         "verify": ["verify", sparse],
         "recover": [
@@ -220,11 +224,9 @@ def test_json_is_exactly_one_document_on_stdout(
     ran = domino(*arguments, "--json")
     assert ran.code == 0, ran.err
     assert isinstance(json.loads(ran.out), dict)
-    quiet = domino(*arguments, "-q", *(["--force"] if command in ("search", "apply", "compress", "recover") else []))
+    quiet = domino(*arguments, "-q", *(["--force"] if command in _WRITING else []))
     assert (quiet.code, quiet.out) == (0, "")
-    both = domino(
-        *arguments, "-q", "--json", *(["--force"] if command in ("search", "apply", "compress", "recover") else [])
-    )
+    both = domino(*arguments, "-q", "--json", *(["--force"] if command in _WRITING else []))
     assert isinstance(json.loads(both.out), dict)
 
 

@@ -43,6 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(SAMPLES / "digits_evaluation.npz", path / "evaluation.npz")
     _write_images(path / "images")
     _run("domino-onnx compress model.onnx --sparsity 0.75 --no-recover", path)
+    _run("domino-onnx convert model.sparse.onnx --format packed -o model.packed.onnx", path)
+    _run("domino-onnx convert model.sparse.onnx --format sparse -o model.coo.onnx", path)
     return path
 
 
@@ -59,7 +61,7 @@ def _write_images(folder: Path) -> None:
 
 def _run(command: str, folder: Path) -> None:
     words = shlex.split(command, comments=True)
-    if words[1] in ("compress", "search", "apply", "recover") and "--force" not in words:
+    if words[1] in ("compress", "search", "apply", "recover", "convert") and "--force" not in words:
         words.append("--force")
     if words[1] in ("compress", "recover") and "--recover-steps" not in words:
         words += ["--recover-steps", "5"]

@@ -1,0 +1,172 @@
+"""How large are pruned files in each form, and what does a packed one cost to load?
+
+usage: DOMINO_ONNX_SHARED=FOLDER OMP_NUM_THREADS=1 python benchmarks/size.py [MODEL ...]
+
+Each model is pruned by magnitude to one sparsity after the other, then written dense, packed and sparse. Packed outputs
+are compared with dense ones bit for bit on random inputs. Writes results/size.json and docs/size.md; without names,
+all models of FOLDER/models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import statistics
+import tempfile
+import textwrap
+import time
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from rows import RESULTS, Results, machine
+
+from domino_onnx import Budget, CompressOptions, compress, convert
+from domino_onnx.calibration import input_specs
+from domino_onnx.errors import DominoError
+from domino_onnx.evaluate import random_inputs
+from domino_onnx.report.text import percent
+
+SPARSITIES = (0.5, 0.75, 0.875)
+FORMS = ("dense", "packed", "sparse")
+LOADS = 9
+PAGE = Path(__file__).parents[1] / "docs" / "size.md"
+Row = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", help="names without .onnx")
+    folder = Path(os.environ.get("DOMINO_ONNX_SHARED", "")) / "models"
+    parser.add_argument("--page", action="store_true", help="only write the page again")
+    given = parser.parse_args()
+    chosen = given.models or sorted(path.stem for path in folder.glob("*.onnx"))
+    packages = {name: metadata.version(name) for name in ("onnx", "onnxruntime")}
+    results = Results(RESULTS / "size.json", {"machine": machine(), "packages": packages})
+    for name in chosen:
+        for sparsity in () if given.page else SPARSITIES:
+            row = measured(folder / f"{name}.onnx", sparsity)
+            print(json.dumps(row), flush=True)
+            results.put(row)
+    PAGE.write_text(page(results.rows, packages), encoding="utf-8")
+
+
+def measured(model: Path, sparsity: float) -> Row:
+    """One model at one sparsity; why not, if it can't be had."""
+    case = {"model": model.stem, "sparsity": sparsity}
+    options = CompressOptions(
+        budgets=(Budget(measure="params", reduction=sparsity),), strategy="uniform", recover=False, threads=1
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        files = {form: Path(folder) / f"{form}.onnx" for form in FORMS}
+        try:
+            compress(model, files["dense"], options)
+        except DominoError as error:
+            return {"case": case, "failed": str(error)}
+        start = time.perf_counter()
+        kinds = {form: convert(files["dense"], files[form], form).outcomes for form in ("packed", "sparse")}
+        seconds = time.perf_counter() - start
+        dense, packed = load_seconds(files["dense"], files["packed"])
+        return {
+            "case": case,
+            "bytes": {form: path.stat().st_size for form, path in files.items()},
+            "gzip": {form: len(gzip.compress(path.read_bytes(), 9)) for form, path in files.items()},
+            "kinds": {kind: sum(each.kind == kind for each in kinds["packed"]) for kind in ("positions", "bitmask")},
+            "convert_seconds": round(seconds, 3),
+            "load_seconds": {"dense": round(dense, 4), "packed": round(packed, 4)},
+            "identical": identical(files),
+        }
+
+
+def load_seconds(*files: Path) -> list[float]:
+    """What ONNX Runtime takes to make a session of each file: the median, the files in turns."""
+    seconds: dict[Path, list[float]] = {file: [] for file in files}
+    for _ in range(LOADS):
+        for file in files:
+            start = time.perf_counter()
+            session(file)
+            seconds[file].append(time.perf_counter() - start)
+    return [statistics.median(times) for times in seconds.values()]
+
+
+def session(file: Path) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def identical(files: dict[str, Path]) -> bool | None:
+    """Whether all forms give the same bits on the same random inputs; None where those can't be run."""
+    inputs = random_inputs(input_specs(onnx.load(files["dense"])), {}, 0)
+    try:
+        wanted = session(files["dense"]).run(None, inputs)
+    except Exception:  # noqa: BLE001  # whatever ONNX Runtime has against inputs without a meaning
+        return None
+    others = (session(files[form]).run(None, inputs) for form in ("packed", "sparse"))
+    return all(
+        np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f")
+        for outputs in others
+        for ours, theirs in zip(outputs, wanted, strict=True)
+    )
+
+
+def page(rows: Iterable[Row], packages: dict[str, str]) -> str:
+    """docs/size.md."""
+    done = sorted((row for row in rows if "bytes" in row), key=lambda row: tuple(row["case"].values()))
+    compared = [row["identical"] for row in done if row["identical"] is not None]
+    out = [f"{row['case']['model']} at {percent(row['case']['sparsity'])}" for row in rows if "failed" in row]
+    parts = [
+        "# How small files get",
+        "Whole files in each form (`--format`, [format.md](format.md)), in kB of 1,000 bytes; float32 throughout. "
+        "Pruned without data, to the same scheme everywhere as far as the budget allows: what such weights are worth "
+        "is another matter ([results.md](results.md)). Zeros are counted over all Conv, ConvTranspose, Gemm and MatMul "
+        "weights.",
+        "\n".join([*map(cells, (HEAD, ["---", *["--:"] * (len(HEAD) - 1)])), *map(line, done)]),
+        "On random inputs, where a model takes such, packed and sparse files gave the dense files' outputs bit for bit "
+        f"in {sum(compared)} of {len(compared)} cases. Load is what ONNX Runtime {packages['onnxruntime']} takes to "
+        f"make a session, in ms: the median of {LOADS}, both files in turns, one thread, on {machine()}, with other "
+        "work on it. Once loaded, a packed model is the dense one. Compared with a gzip of the dense file the packed "
+        "one gains little or nothing; its worth is that it is small as it lies there.",
+        f"Out of reach, since weights that can't be pruned leave too little: {', '.join(out) or 'none'}.",
+    ]
+    return "\n\n".join(textwrap.fill(part, 140) if "|" not in part else part for part in parts) + "\n"
+
+
+HEAD = (
+    *("model", "zeros", "dense", "packed", "dense / packed", "sparse tensors"),
+    *("dense, gzip", "packed, gzip", "sparse, gzip", "load dense", "load packed"),
+)
+
+
+def cells(texts: Iterable[str]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def line(row: Row) -> str:
+    sizes, zipped, load = row["bytes"], row["gzip"], row["load_seconds"]
+    texts = [
+        row["case"]["model"],
+        percent(row["case"]["sparsity"]),
+        kilobytes(sizes["dense"]),
+        kilobytes(sizes["packed"]),
+        f"{sizes['dense'] / sizes['packed']:.2f}",
+        *(kilobytes(size) for size in (sizes["sparse"], zipped["dense"], zipped["packed"], zipped["sparse"])),
+        *(f"{load[form] * 1000:.0f}" for form in ("dense", "packed")),
+    ]
+    return cells(texts)
+
+
+def kilobytes(size: int) -> str:
+    return f"{size / 1000:,.0f}"
+
+
+if __name__ == "__main__":
+    main()

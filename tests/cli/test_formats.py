@@ -1,0 +1,103 @@
+"""`--format` and `convert`: every command reads every form, and each form holds the same weights and manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+Run = Callable[..., Any]
+FORMS = ("dense", "packed", "sparse")
+
+
+@pytest.fixture(scope="module")
+def digits(samples: Path) -> Path:
+    return samples / "digits_resnet.onnx"
+
+
+def manifest(path: Path) -> str:
+    model = onnx.load(path)
+    return next(entry.value for entry in model.metadata_props if entry.key == "domino_onnx.manifest")
+
+
+def shown(path: Path) -> bytes:
+    image = np.random.default_rng(0).standard_normal((4, 1, 8, 8)).astype(np.float32)
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: image})[0].tobytes()
+
+
+def test_every_command_reads_every_form(domino: Run, digits: Path, samples: Path, tmp_path: Path) -> None:
+    files = {form: tmp_path / f"{form}.onnx" for form in FORMS}
+    pruned = ("compress", digits, "--sparsity", "0.85", "--strategy", "uniform", "--no-recover")
+    for form, path in files.items():
+        ran = domino(*pruned, "--format", form, "-o", path)
+        assert ran.code == 0, ran.err
+    sizes = [files[form].stat().st_size for form in ("packed", "sparse", "dense")]
+    assert sizes == sorted(sizes)
+    assert sizes[0] * 4 < sizes[2]
+    assert len({manifest(path) for path in files.values()}) == 1
+    assert len({shown(path) for path in files.values()}) == 1
+    told = {}
+    for form, path in files.items():
+        assert domino("verify", path).code == 0
+        inspected = json.loads(domino("inspect", path, "--json").out)
+        assert inspected.pop("format") == form
+        told[form] = {key: inspected[key] for key in ("sites", "skipped", "params", "sparsity", "macs")}
+        back = tmp_path / f"{form}.back.onnx"
+        assert domino("convert", path, "--format", "dense", "-o", back).code == 0
+        assert back.read_bytes() == files["dense"].read_bytes()
+        evaluated = domino("evaluate", files["dense"], path, "--data", samples / "digits_evaluation.npz", "--json")
+        assert json.loads(evaluated.out)["agreement"] == 1
+    assert told["dense"] == told["packed"] == told["sparse"]
+
+
+def test_a_packed_file_can_be_compressed_again_and_recovered(
+    domino: Run, digits: Path, samples: Path, tmp_path: Path
+) -> None:
+    packed, again, dense = (tmp_path / f"{name}.onnx" for name in ("packed", "again", "dense"))
+    once = ("--sparsity", "0.75", "--strategy", "uniform", "--no-recover")
+    assert domino("compress", digits, *once, "--format", "packed", "-o", packed).code == 0
+    assert domino("convert", packed, "--format", "dense", "-o", dense).code == 0
+    more = ("--sparsity", "0.85", "--strategy", "uniform", "--no-recover")
+    assert domino("compress", packed, *more, "--format", "packed", "-o", again).code == 0
+    assert domino("verify", again).code == 0
+    assert again.stat().st_size < packed.stat().st_size
+    pytest.importorskip("torch")
+    outputs = []
+    for source in (packed, dense):
+        output = tmp_path / f"recovered.{source.name}"
+        ran = domino(
+            *("recover", source, "--teacher", digits, "--data", samples / "digits_calibration.npz"),
+            *("--recover-steps", "3", "--recover-lr", "1e-3", "--format", "packed", "-o", output),
+        )
+        assert ran.code == 0, ran.err
+        assert domino("verify", output).code == 0
+        outputs.append(shown(output))
+    assert outputs[0] == outputs[1]
+
+
+def test_convert_says_what_it_did(domino: Run, digits: Path, tmp_path: Path) -> None:
+    ran = domino("convert", digits, "--format", "packed", "-o", tmp_path / "out.onnx", "--json")
+    assert ran.code == 0
+    told = json.loads(ran.out)
+    assert (told["before"], told["format"], told["bytes_before"]) == ("dense", "packed", digits.stat().st_size)
+    assert {weight["kind"] for weight in told["weights"]} == {"dense"}
+    assert "too few zeros" in told["warnings"][0]
+    assert "too few zeros" in ran.err
+    assert domino("convert", digits, "--format", "packed", "-o", tmp_path / "out.onnx").code == 1
+    assert domino("convert", digits, "-o", tmp_path / "other.onnx").code == 2
+    assert domino("convert", digits, "--format", "zip", "-o", tmp_path / "other.onnx").code == 2
+    assert domino("convert", tmp_path / "nothing.onnx", "--format", "dense").code == 1
+
+
+def test_the_default_output_names_the_form(domino: Run, digits: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(digits.read_bytes())
+    assert domino("convert", model, "--format", "sparse").code == 0
+    assert (tmp_path / "model.sparse.onnx").is_file()
