@@ -192,9 +192,10 @@ def recover(
         strategy=manifest.strategy,
         schemes={entry.key: entry.scheme for entry in manifest.entries},
         budgets=manifest.budgets,
+        target=manifest.target,
         seed=manifest.seed,
     )
-    run.admit(plan.schemes)
+    plan = run.admit(plan)
     plan.check_fits(run.inventory, manifest.source_sha256)
     if all(scheme.is_dense for scheme in plan.schemes.values()):
         raise PlanError(f"{model} has no pruned weight, so there is nothing to recover")

@@ -18,6 +18,7 @@ from domino_onnx.cli.options import (
     run_options,
     set_up_logging,
     solver_options,
+    target_options,
 )
 
 __all__ = ["command"]
@@ -29,6 +30,7 @@ __all__ = ["command"]
 @output_options
 @data_option
 @solver_options
+@target_options
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Samples a run.")
 @run_options
 @common_options

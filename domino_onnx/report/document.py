@@ -39,6 +39,7 @@ def compress_document(result: CompressResult) -> Document:
         "model": str(result.model),
         "output": str(result.output),
         "strategy": result.plan.strategy,
+        "target": result.plan.target,
         "budgets": [budget.to_document() for budget in result.plan.budgets],
         "seed": result.plan.seed,
         "sparsity": result.sparsity,
@@ -79,6 +80,7 @@ def search_document(result: SearchResult) -> Document:
     plan = result.plan
     return {
         "strategy": plan.strategy,
+        "target": plan.target,
         "budgets": [budget.to_document() for budget in plan.budgets],
         "achieved": [budget.achieved(result.inventory, plan.schemes) for budget in plan.budgets],
         "prediction": _prediction(result.prediction),
@@ -125,6 +127,7 @@ def verify_document(verdict: Verdict) -> Document:
         "holds": verdict.holds,
         "tool": verdict.manifest.tool if verdict.manifest else None,
         "strategy": verdict.manifest.strategy if verdict.manifest else None,
+        "target": verdict.manifest.target if verdict.manifest else None,
         "weights": [dataclasses.asdict(finding) for finding in verdict.findings],
         "problems": list(verdict.problems),
     }

@@ -97,7 +97,9 @@ def verify_view(verdict: Verdict) -> RenderableType:
         )
     good = sum(finding.problem is None for finding in verdict.findings)
     style = "bold green" if verdict.holds else "bold red"
-    return Group(table, Text(f"{good} of {len(verdict.findings)} weights hold what the manifest says", style=style))
+    suited = "" if verdict.manifest.target == "generic" else f", for the target {printable(verdict.manifest.target)}"
+    said = Text(f"{good} of {len(verdict.findings)} weights hold what the manifest says{suited}", style=style)
+    return Group(table, said)
 
 
 def _table(*columns: str) -> Table:

@@ -104,7 +104,7 @@ def _write(
             source_sha256=plan.source_sha256 or run.file.sha256,
             strategy=plan.strategy,
             budgets=plan.budgets,
-            target="generic",
+            target=run.target,
             seed=plan.seed,
             entries=tuple(entries),
             also_changed=_also_changed(run, weights, biases),

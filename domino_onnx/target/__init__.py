@@ -1,0 +1,21 @@
+"""What a runtime accepts and accelerates: the sites that it can speed up, and the masks that it wants there."""
+
+from domino_onnx.target.adapt import TARGETS, Target, adapt, adapted, known
+from domino_onnx.target.fours import Fours, legal_energy, obeys_flattened, obeys_on_axis, read_fours
+from domino_onnx.target.tensorrt import WIDE, legal_scheme, refusal
+
+__all__ = [
+    "TARGETS",
+    "WIDE",
+    "Fours",
+    "Target",
+    "adapt",
+    "adapted",
+    "known",
+    "legal_energy",
+    "legal_scheme",
+    "obeys_flattened",
+    "obeys_on_axis",
+    "read_fours",
+    "refusal",
+]
