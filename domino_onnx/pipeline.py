@@ -6,9 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domino_onnx.errors import PlanError
-from domino_onnx.graph import OnnxFile, Selection, check_output, infer_shapes, read_manifest, read_model, take_inventory
-from domino_onnx.report.results import CompressResult, InspectResult, SearchResult
+from domino_onnx.errors import DataError, PlanError
+from domino_onnx.graph import (
+    OnnxFile,
+    Selection,
+    check_output,
+    infer_shapes,
+    read_manifest,
+    read_model,
+    stored_tensors,
+    take_inventory,
+)
+from domino_onnx.report.results import CompressResult, DoctorResult, InspectResult, SearchResult
 from domino_onnx.run import (
     CompressOptions,
     Observer,
@@ -31,6 +40,7 @@ from domino_onnx.run import (
 from domino_onnx.run import assist as help_finetuning
 from domino_onnx.run import recover as finetune
 from domino_onnx.scheme import Plan, SchemePool, WeightKey
+from domino_onnx.target import BuildLog, diagnose, read_build_log
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
@@ -45,6 +55,7 @@ __all__ = [
     "apply",
     "assist",
     "compress",
+    "doctor",
     "evaluate",
     "inspect",
     "is_assistant",
@@ -52,6 +63,10 @@ __all__ = [
     "search",
     "verify",
 ]
+
+
+_OF_FOUR = 4
+"""Groups of four divide the axis of every weight that sparse kernels can take."""
 
 
 def inspect(
@@ -270,6 +285,32 @@ def evaluate(
     )
 
 
+def doctor(model: Path, *, log: Path | None = None) -> DoctorResult:
+    """Say of every weight of any ONNX file whether TensorRT's sparse kernels can and will run it, and why not.
+
+    Parameters
+    ----------
+    log
+        A log of TensorRT's builder, which tells what it really picked.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be read.
+    DataError
+        If the log can't be read.
+    """
+    file = read_model(model)
+    inventory = take_inventory(file, SchemePool.fixed_m(_OF_FOUR), {})
+    tensors = stored_tensors(file.proto)
+    return DoctorResult(
+        model=model,
+        diagnoses=tuple(diagnose(site, file.array(tensors[site.key])) for site in inventory.sites),
+        skips=tuple(skip for skip in inventory.skips if skip.counted),
+        log=None if log is None else _build_log(log),
+    )
+
+
 def verify(model: Path) -> Verdict:
     """Check a file against its own manifest.
 
@@ -283,6 +324,13 @@ def verify(model: Path) -> Verdict:
     from domino_onnx.evaluate import verify_file
 
     return verify_file(read_model(model))
+
+
+def _build_log(path: Path) -> BuildLog:
+    try:
+        return read_build_log(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise DataError(f"can't read the log {path}: {error.strerror or error}") from None
 
 
 def _samples(data: Path, file: OnnxFile) -> Dataset:

@@ -14,7 +14,7 @@ from domino_onnx.errors import DominoError
 
 __all__ = ["COMMANDS", "cli", "main"]
 
-COMMANDS = ("compress", "inspect", "search", "apply", "recover", "evaluate", "verify")
+COMMANDS = ("compress", "inspect", "search", "apply", "recover", "evaluate", "verify", "doctor")
 _INTERRUPTED = 130
 
 

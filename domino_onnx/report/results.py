@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from domino_onnx.evaluate import Evaluation
 from domino_onnx.graph import OnnxFile
-from domino_onnx.scheme import Inventory, Manifest, NMScheme, Plan
+from domino_onnx.scheme import Inventory, Manifest, NMScheme, Plan, Skip
 from domino_onnx.search import Decision, Prediction
+from domino_onnx.target import BuildLog, Diagnosis
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
     from domino_onnx.recovery import Recovery  # which, as the bridge, needs torch; a report doesn't
 
-__all__ = ["CompressResult", "InspectResult", "SearchResult", "WeightRecord"]
+__all__ = ["CompressResult", "DoctorResult", "InspectResult", "SearchResult", "WeightRecord"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,30 @@ class InspectResult:
     inventory: Inventory
     manifest: Manifest | None
     bridge: Readiness | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorResult:
+    """What a runtime will make of a model's weights.
+
+    Attributes
+    ----------
+    skips
+        Weights that can't be judged, with the reasons.
+    log
+        What the builder really did, where its log was given.
+    """
+
+    model: Path
+    diagnoses: tuple[Diagnosis, ...]
+    skips: tuple[Skip, ...]
+    log: BuildLog | None
+
+    @property
+    def passes(self) -> bool:
+        """Whether some weight can run with sparse kernels, and none that was pruned misses it for its groups."""
+        states = [diagnosis.state for diagnosis in self.diagnoses]
+        return "broken" not in states and "legal" in states
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
