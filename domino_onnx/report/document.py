@@ -12,6 +12,7 @@ from domino_onnx.evaluate import Evaluation, Verdict
 from domino_onnx.report.results import CompressResult, InspectResult, SearchResult
 from domino_onnx.scheme import Inventory, Plan, Site, Skip
 from domino_onnx.search import Decision, Prediction
+from domino_onnx.target import Toll
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
@@ -66,6 +67,7 @@ def compress_document(result: CompressResult) -> Document:
         ],
         "skipped": [_skip(skip) for skip in result.inventory.skips],
         "parity": None if result.parity is None else evaluation_document(result.parity),
+        "tensorrt": None if result.toll is None else _toll(result.toll),
         "recovery": _recovery(result),
         "decisions": [_decision(decision) for decision in result.decisions],
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
@@ -131,6 +133,11 @@ def verify_document(verdict: Verdict) -> Document:
         "weights": [dataclasses.asdict(finding) for finding in verdict.findings],
         "problems": list(verdict.problems),
     }
+
+
+def _toll(toll: Toll) -> Document:
+    """Of pruned weights that TensorRT's sparse kernels could take: how many aren't 2:4, and what that would lose."""
+    return {"eligible": toll.eligible, "broken": toll.broken, "lost_energy": toll.lost}
 
 
 def _site(site: Site) -> Document:

@@ -11,7 +11,7 @@ from domino_onnx.evaluate import Evaluation
 from domino_onnx.graph import OnnxFile
 from domino_onnx.scheme import Inventory, Manifest, NMScheme, Plan, Skip
 from domino_onnx.search import Decision, Prediction
-from domino_onnx.target import BuildLog, Diagnosis
+from domino_onnx.target import BuildLog, Diagnosis, Toll
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
@@ -101,6 +101,8 @@ class CompressResult:
         Of the outputs after the refit from the dense ones, on the calibration data (KL or relative error).
     prediction
         What the plan was expected to cost; None if the strategy doesn't measure.
+    toll
+        What TensorRT's rule would take, where the target is another.
     seconds, peaks
         Of each stage: how long it took, and the most memory the process had had by its end, in bytes.
     parity
@@ -121,6 +123,7 @@ class CompressResult:
     decisions: tuple[Decision, ...]
     recovery: Recovery | None
     parity: Evaluation | None
+    toll: Toll | None
     seconds: Mapping[str, float]
     peaks: Mapping[str, int]
     warnings: tuple[str, ...]

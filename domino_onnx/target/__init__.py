@@ -5,6 +5,7 @@ from domino_onnx.target.buildlog import BuildLog, read_build_log
 from domino_onnx.target.diagnosis import Diagnosis, State, diagnose
 from domino_onnx.target.fours import Fours, legal_energy, obeys_flattened, obeys_on_axis, read_fours
 from domino_onnx.target.tensorrt import WIDE, legal_scheme, refusal
+from domino_onnx.target.toll import Toll
 
 __all__ = [
     "TARGETS",
@@ -14,6 +15,7 @@ __all__ = [
     "Fours",
     "State",
     "Target",
+    "Toll",
     "adapt",
     "adapted",
     "diagnose",

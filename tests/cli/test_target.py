@@ -37,6 +37,19 @@ def broken_fours(path: Path) -> dict[str, int]:
     return found
 
 
+def lost_energy(path: Path) -> float:
+    """The share of the squares of these weights that isn't in the two largest of each four."""
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+    kept = whole = 0.0
+    for claim in manifest(path)["weights"]:
+        if claim["name"] in broken_fours(path):
+            values = np.moveaxis(weights[claim["name"]], claim["axis"], -1).reshape(-1).tolist()
+            for start in range(0, len(values), 4):
+                squares = sorted((value**2 for value in values[start : start + 4]), reverse=True)
+                kept, whole = kept + sum(squares[:2]), whole + sum(squares)
+    return 1 - kept / whole
+
+
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("more", [["--strategy", "uniform"], ["--strategy", "domino"], ["--pool", "4:16,8:32"]])
 def test_masks_by_magnitude_are_legal(name: str, more: list[str], domino: Run, samples: Path, tmp_path: Path) -> None:
@@ -74,8 +87,17 @@ def test_masks_on_data_are_legal_and_stay_so_when_they_move(
 
 def test_without_a_target_the_same_plan_breaks_fours(domino: Run, samples: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
-    assert domino("compress", samples / MODELS[0], "--scheme", "8:16", "-o", output).code == 0
+    ran = domino("compress", samples / MODELS[0], "--scheme", "8:16", "-o", output, "--json")
+    assert ran.code == 0
     assert all(broken_fours(output).values())
+    toll = json.loads(ran.out)["tensorrt"]
+    assert (toll["eligible"], toll["broken"]) == (len(broken_fours(output)),) * 2
+    assert toll["lost_energy"] == pytest.approx(lost_energy(output), rel=1e-4)
+    told = domino("compress", samples / MODELS[0], "--scheme", "8:16", "-o", output, "--force").out
+    assert "are not 2:4" in told
+    legal = domino("compress", samples / MODELS[0], "--scheme", "2:4", "-o", output, "--force").out
+    assert "are not 2:4" not in legal
+    domino("compress", samples / MODELS[0], "--scheme", "8:16", "-o", output, "--force")
     assert manifest(output)["target"] == "generic"
     assert domino("verify", output).code == 0
 
