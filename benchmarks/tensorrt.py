@@ -34,8 +34,17 @@ BUILD = """
 import json, sys, time
 import tensorrt_rtx as trt
 
+class Errors(trt.ILogger):
+    def __init__(self):
+        trt.ILogger.__init__(self)
+        self.said = []
+
+    def log(self, severity, message):
+        if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+            self.said.append(message)
+
 def build(path, sparse, size):
-    logger = trt.Logger(trt.Logger.ERROR)
+    logger = Errors()
     builder = trt.Builder(logger)
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, logger)
@@ -47,13 +56,17 @@ def build(path, sparse, size):
     profile = builder.create_optimization_profile()
     for place in range(network.num_inputs):
         tensor = network.get_input(place)
-        shape = [(1 if axis == 0 else size) if length < 0 else length for axis, length in enumerate(tensor.shape)]
+        names = [tensor.get_dimension_name(axis) or "" for axis in range(len(tensor.shape))]
+        single = [axis == 0 or "batch" in name.lower() for axis, name in enumerate(names)]
+        shape = [(1 if one else size) if length < 0 else length for one, length in zip(single, tensor.shape)]
         if -1 in tuple(tensor.shape):
             profile.set_shape(tensor.name, shape, shape, shape)
     config.add_optimization_profile(profile)
     start = time.perf_counter()
     engine = builder.build_serialized_network(network, config)
-    return dict(parsed=True, built=engine is not None, size=size, seconds=round(time.perf_counter() - start, 1))
+    seconds = round(time.perf_counter() - start, 1)
+    why = {} if engine is not None else {"why": " ".join(logger.said)[:300]}
+    return dict(parsed=True, built=engine is not None, size=size, seconds=seconds, **why)
 
 path, sparse, *sizes = sys.argv[1:]
 for size in map(int, sizes):
@@ -78,7 +91,7 @@ def built(path: Path, python: str, *, sparse: bool) -> Row:
     if done.returncode != 0:
         return {"built": False, "why": done.stderr.strip()[-300:] or f"exit code {done.returncode}"}
     found: Row = json.loads(done.stdout.splitlines()[-1])
-    return found if found.get("built") else {**found, "why": found.get("why") or done.stderr.strip()[-300:]}
+    return found
 
 
 def polygraphy(path: Path, python: str) -> dict[str, bool]:
@@ -92,6 +105,9 @@ def polygraphy(path: Path, python: str) -> dict[str, bool]:
 def broken_fours(model: onnx.ModelProto) -> dict[str, int]:
     """Of every weight that sparse kernels can take, and that is pruned: how many fours hold more than two non-zeros."""
     stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            stored[node.output[0]] = onnx.numpy_helper.to_array(node.attribute[0].t)
     found = {}
     for node in model.graph.node:
         attributes = {attribute.name: attribute.i for attribute in node.attribute}

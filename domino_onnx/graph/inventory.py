@@ -233,6 +233,11 @@ def _outputs(node: NodeProto, value: Stored, layout: WeightLayout) -> int:
     return other[-1] if other else 1
 
 
+def _is_nested(use: Use) -> bool:
+    """Whether a use stands in the body of an If, Loop or Scan; a local function is as good as the main graph."""
+    return any(not part.startswith("function ") for part in use.scope.path)
+
+
 def _conv_groups(use: Use) -> int:
     is_conv = use.node is not None and use.node.op_type in ("Conv", "ConvTranspose")
     return _attribute(use.node, "group", 1) if is_conv and use.node is not None else 1
@@ -310,6 +315,7 @@ def _site(
         holds=_sparsest_held(values, layout, pool) if values is not None else None,
         macs=macs,
         outputs=weight.outputs,
+        nested=any(_is_nested(use) for use in weight.uses),
         conv_groups=max(_conv_groups(use) for use in weight.uses),
         operand=min(use.position for use in weight.uses),
     )

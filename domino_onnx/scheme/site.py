@@ -40,6 +40,8 @@ class Site:
         Output channels of a Conv, of all its groups; rows or columns of the product of a matrix.
     conv_groups
         The `group` of the convolutions that read it, the largest where they differ; 1 for all others.
+    nested
+        Whether a consumer stands in the body of an If, Loop or Scan.
     operand
         The input of its consumers at which it stands, the first where they differ: 0 is the left side of a product.
     """
@@ -56,6 +58,7 @@ class Site:
     macs: int | None = None
     outputs: int = 0
     conv_groups: int = 1
+    nested: bool = False
     operand: int = 1
 
     @property

@@ -18,6 +18,8 @@ State = Literal["legal", "broken", "dense", "not eligible"]
 
 _SPARSE_FROM = 0.1
 """The share of zeros from which on a weight was pruned; below, zeros are what training left."""
+_EXACT = 0.01
+"""How near a weight's zeros come to those of a scheme if it was pruned by that; else it just happens to obey it."""
 _HALF = ("float16", "bfloat16")
 
 
@@ -56,7 +58,7 @@ def diagnose(site: Site, weight: NDArray[np.generic]) -> Diagnosis:
         return Diagnosis(site=site, state="legal", fours=fours, reason=None, advice=None, doubts=_doubts(site))
     if fours.zeros < _SPARSE_FROM * site.params:
         return _made(site, "dense", fours, None, "prune it: domino-onnx compress --target tensorrt")
-    return _made(site, "broken", fours, *_misgrouped(site, weight))
+    return _made(site, "broken", fours, *_misgrouped(site, weight, fours))
 
 
 def _made(site: Site, state: State, fours: Fours, reason: str | None, advice: str | None) -> Diagnosis:
@@ -70,7 +72,7 @@ def _for_size(fours: Fours, site: Site) -> str | None:
     return "its zeros only make the file smaller when it is packed; --speed-only leaves such weights dense"
 
 
-def _misgrouped(site: Site, weight: NDArray[np.generic]) -> tuple[str, str]:
+def _misgrouped(site: Site, weight: NDArray[np.generic], fours: Fours) -> tuple[str, str]:
     """What the zeros follow instead, and what to do."""
     axis = site.layout.axis
     again = f"prune the dense model again along axis {axis} (domino-onnx compress --target tensorrt does)"
@@ -80,7 +82,7 @@ def _misgrouped(site: Site, weight: NDArray[np.generic]) -> tuple[str, str]:
     other = obeys_on_axis(weight, site.layout)
     if other is not None:
         return f"its groups run along axis {other}; the product sums over axis {axis}", again
-    if site.holds is not None:
+    if site.holds is not None and abs(fours.zeros / site.params - float(1 - site.holds.density)) < _EXACT:
         legalise = "keep two of each four: domino-onnx compress or apply --target tensorrt on the dense model"
         return f"it keeps {site.holds}, of which not every mask is 2:4", legalise
     return "its zeros follow no groups of four", again

@@ -25,8 +25,8 @@ def refusal(site: Site) -> str | None:
 
 
 def _unsuited(site: Site) -> str | None:
-    if site.key.scope:
-        return "it stands inside a subgraph or a local function, where the builder doesn't look for sparsity"
+    if site.nested:
+        return "it is used inside an If, Loop or Scan, which is no place for sparse kernels"
     if site.op == "ConvTranspose":
         return "ConvTranspose has no sparse kernels"
     if site.conv_groups > 1:

@@ -66,3 +66,9 @@ def test_dense_and_not_eligible(make_site: Any) -> None:
     assert (grouped.state, grouped.advice) == ("not eligible", None)
     wasted = diagnose(make_site(shape=CONV.shape, conv_groups=4), pruned(CONV, LAYOUT, NMScheme(2, 4)))
     assert "--speed-only" in (wasted.advice or "")
+
+
+def test_scattered_zeros_that_happen_to_obey_a_scheme(make_site: Any) -> None:
+    weight = CONV * (RNG.random(CONV.shape) < 0.25)
+    found = diagnose(make_site(shape=CONV.shape, holds=NMScheme(15, 16)), weight)
+    assert "follow no groups" in (found.reason or "")

@@ -73,7 +73,8 @@ def test_four_of_sixteen_gets_the_second_condition_and_three_of_four_has_no_lega
         ({"conv_groups": 2}, "grouped"),
         ({"op": "ConvTranspose"}, "ConvTranspose"),
         ({"operand": 0, "op": "MatMul"}, "left"),
-        ({"key": WeightKey("w", ("3.then_branch",))}, "subgraph"),
+        ({"nested": True}, "If, Loop"),
+        ({"key": WeightKey("w", ("function ai:f:",))}, None),
         ({"op": "MatMul", "layout": WeightLayout.matrix((64, 48), left=False), "outputs": 48}, None),
     ],
 )
