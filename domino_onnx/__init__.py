@@ -1,4 +1,4 @@
-"""Mixed N:M sparsity for trained ONNX models: compress, inspect, search, apply, recover, evaluate, verify.
+"""Mixed N:M sparsity for trained ONNX models: compress, inspect, search, apply, recover, evaluate, verify, doctor.
 
 ::
 
@@ -17,6 +17,7 @@ from domino_onnx.pipeline import (
     CompressOptions,
     apply,
     compress,
+    doctor,
     evaluate,
     inspect,
     recover,
@@ -38,6 +39,7 @@ __all__ = [
     "__version__",
     "apply",
     "compress",
+    "doctor",
     "errors",
     "evaluate",
     "inspect",

@@ -51,7 +51,14 @@ def doctor_document(result: DoctorResult) -> dict[str, Any]:
 
 def _left_out(skips: Iterable[Skip]) -> list[RenderableType]:
     reasons = Counter(skip.reason for skip in skips)
-    return [Text(f"left out: {count}: {printable(reason, 160)}", style="dim") for reason, count in reasons.items()]
+    lines: list[RenderableType] = [
+        Text(f"left out: {count}: {printable(reason, 160)}", style="dim") for reason, count in reasons.items()
+    ]
+    if any("QuantizeLinear" in reason or "DequantizeLinear" in reason for reason in reasons):
+        lines.append(
+            Text("quantised weights aren't judged: judge the file before, and keep zero points at 0 for zeros")
+        )
+    return lines
 
 
 def _cells(diagnosis: Diagnosis) -> Iterable[RenderableType]:
