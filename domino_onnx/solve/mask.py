@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TypeVar
 
 import numpy as np
@@ -33,9 +34,17 @@ def rank(groups: NDArray[_Float], scheme: NMScheme) -> tuple[NDArray[np.bool_], 
 
 
 def _two_of_each_four(groups: NDArray[_Float]) -> NDArray[_Float]:
-    """The entries that may be kept, minus infinity elsewhere."""
+    """The entries that may be kept, minus infinity elsewhere: those that at most one of their four comes before.
+
+    Six comparisons are several times faster than sorting fours.
+    """
     fours = groups.reshape(-1, _FOUR)
-    return np.where(_rank(fours, _OF_FOUR)[0], fours, fours.dtype.type(-np.inf)).reshape(groups.shape)
+    before = np.zeros(fours.shape, np.uint8)
+    for left, right in itertools.combinations(range(_FOUR), 2):
+        left_first = fours[:, left] >= fours[:, right]  # of equals the one further left
+        before[:, right] += left_first
+        before[:, left] += ~left_first
+    return np.where(before < _OF_FOUR, fours, fours.dtype.type(-np.inf)).reshape(groups.shape)
 
 
 def _rank(groups: NDArray[_Float], n: int) -> tuple[NDArray[np.bool_], NDArray[_Float]]:
