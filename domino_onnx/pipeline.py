@@ -26,7 +26,7 @@ from domino_onnx.run import (
     Solved,
     Solver,
     Strategy,
-    choose_plan,
+    choose,
     finish,
     fitted,
     is_assistant,
@@ -120,7 +120,7 @@ def search(model: Path, options: CompressOptions, observer: Observer | None = No
     """
     run = Run(model, options, observer)
     run.read()
-    planned = choose_plan(run)
+    planned, _ = choose(run)
     return SearchResult(
         plan=planned.plan,
         inventory=run.inventory,
@@ -156,8 +156,8 @@ def compress(model: Path, output: Path, options: CompressOptions, observer: Obse
         permute(run)
 
     def make() -> tuple[Planned, Solved]:
-        planned = choose_plan(run)
-        return planned, solve(run, planned.plan)
+        planned, solved = choose(run)
+        return planned, solved or solve(run, planned.plan)
 
     planned, solved = solved_once(run, checkpoint, make)
     recovery = recover_if_possible(run, planned.plan, solved, checkpoint) if options.recover else None

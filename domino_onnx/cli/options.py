@@ -272,6 +272,19 @@ recovery_options = _stacked(
         help="What labels count beside the dense model's answers, where the data have labels.",
     ),
     click.option(
+        "--recover-feature-weight",
+        type=click.FloatRange(0),
+        default=0.0,
+        show_default=True,
+        help="What activations inside the model count beside its outputs; 0 leaves them alone.",
+    ),
+    click.option(
+        "--recover-mix/--no-recover-mix",
+        default=True,
+        show_default=True,
+        help="Learn from mixtures of two samples, which the dense model answers for too (float inputs only).",
+    ),
+    click.option(
         "--recover-precision",
         type=click.Choice(["float32", "bfloat16"]),
         default="float32",
@@ -416,6 +429,8 @@ _SAME_NAME = (
         "recover_loss",
         "recover_temperature",
         "recover_label_weight",
+        "recover_feature_weight",
+        "recover_mix",
         "recover_precision",
         "checkpoint",
         "checkpoint_every",

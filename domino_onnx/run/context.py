@@ -204,6 +204,8 @@ class Run:
                 kind=options.recover_loss,
                 temperature=options.recover_temperature,
                 label_weight=options.recover_label_weight,
+                feature_weight=options.recover_feature_weight,
+                mix=options.recover_mix,
             ),
             precision=options.recover_precision,
         )

@@ -99,6 +99,8 @@ class CompressOptions:
     recover_loss: Literal["auto", "kl", "mse", "cosine"] = "auto"
     recover_temperature: float = 2.0
     recover_label_weight: float = 0.5
+    recover_feature_weight: float = 0.0
+    recover_mix: bool = True
     recover_precision: Literal["float32", "bfloat16"] = "float32"
     checkpoint: Path | None = None
     checkpoint_every: int = 100

@@ -32,15 +32,21 @@ _BAD_AGREEMENT = 0.9
 _BAD_ERROR = 0.1
 """From where on a user is warned: less of the answers kept, or more of an output's variance lost."""
 _BISECTIONS = 6
+_LEFT_OF_THE_FIRST = 0.1
+"""What remains of the first layer's loss in the plan that counts on later layers to mend it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A plan, the way to it, and what it is expected to cost where that was measured."""
+    """A plan, the way to it, and what it is expected to cost where that was measured.
+
+    `alternatives` are plans that only a refit can tell to be better or worse.
+    """
 
     plan: Plan
     decisions: tuple[Decision, ...] = ()
     prediction: Prediction | None = None
+    alternatives: tuple[Planned, ...] = ()
 
 
 def choose_plan(run: Run) -> Planned:
@@ -147,10 +153,36 @@ def _by_losses(run: Run, strategy: Strategy, budgets: tuple[Budget, ...], table:
         schemes, decisions = result.schemes, result.decisions
     else:
         schemes = search_sensitivity(run.inventory, budgets, table)
-    prediction = table.predict(run.inventory, schemes)
-    if _is_bad(prediction):
-        _warn_of_loss(run, budgets, table, prediction)
-    return Planned(plan=_plan(run, strategy, schemes, budgets), decisions=decisions, prediction=prediction)
+    planned = _predicted(run, strategy, budgets, table, schemes)
+    if planned.prediction is not None and _is_bad(planned.prediction):
+        _warn_of_loss(run, budgets, table, planned.prediction)
+    return dataclasses.replace(
+        planned, decisions=decisions, alternatives=_alternatives(run, strategy, budgets, table, schemes)
+    )
+
+
+def _predicted(
+    run: Run,
+    strategy: Strategy,
+    budgets: tuple[Budget, ...],
+    table: LossTable,
+    schemes: Mapping[WeightKey, NMScheme],
+) -> Planned:
+    return Planned(plan=_plan(run, strategy, schemes, budgets), prediction=table.predict(run.inventory, schemes))
+
+
+def _alternatives(
+    run: Run,
+    strategy: Strategy,
+    budgets: tuple[Budget, ...],
+    table: LossTable,
+    schemes: Mapping[WeightKey, NMScheme],
+) -> tuple[Planned, ...]:
+    """The plan for a network that mends much of what goes wrong early, where that is another one."""
+    if strategy != "sensitivity":
+        return ()
+    other = search_sensitivity(run.inventory, budgets, table.mended(_LEFT_OF_THE_FIRST))
+    return () if other == schemes else (_predicted(run, strategy, budgets, table, other),)
 
 
 def _warn_of_loss(run: Run, budgets: tuple[Budget, ...], table: LossTable, prediction: Prediction) -> None:
