@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domino_onnx.errors import BudgetError, PlanError
+from domino_onnx.errors import BudgetError, DataError, PlanError
 from domino_onnx.graph import (
     OnnxFile,
     Selection,
@@ -15,10 +15,19 @@ from domino_onnx.graph import (
     infer_shapes,
     read_manifest,
     read_model,
+    stored_tensors,
     take_inventory,
     write_model,
 )
-from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult, SweepResult, Trial
+from domino_onnx.report.results import (
+    CompressResult,
+    ConvertResult,
+    DoctorResult,
+    InspectResult,
+    SearchResult,
+    SweepResult,
+    Trial,
+)
 from domino_onnx.run import (
     CompressOptions,
     Observer,
@@ -44,6 +53,7 @@ from domino_onnx.run import assist as help_finetuning
 from domino_onnx.run import recover as finetune
 from domino_onnx.scheme import Budget, Plan, SchemePool, WeightKey
 from domino_onnx.storage import Form
+from domino_onnx.target import BuildLog, diagnose, read_build_log
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
@@ -59,6 +69,7 @@ __all__ = [
     "assist",
     "compress",
     "convert",
+    "doctor",
     "evaluate",
     "inspect",
     "is_assistant",
@@ -67,6 +78,10 @@ __all__ = [
     "sweep",
     "verify",
 ]
+
+
+_OF_FOUR = 4
+"""Groups of four divide the axis of every weight that sparse kernels can take."""
 
 
 def inspect(
@@ -256,9 +271,10 @@ def recover(
         strategy=manifest.strategy,
         schemes={entry.key: entry.scheme for entry in manifest.entries},
         budgets=manifest.budgets,
+        target=manifest.target,
         seed=manifest.seed,
     )
-    run.admit(plan.schemes)
+    plan = run.admit(plan)
     plan.check_fits(run.inventory, manifest.source_sha256)
     if all(scheme.is_dense for scheme in plan.schemes.values()):
         raise PlanError(f"{model} has no pruned weight, so there is nothing to recover")
@@ -364,6 +380,32 @@ def evaluate(
     )
 
 
+def doctor(model: Path, *, log: Path | None = None) -> DoctorResult:
+    """Say of every weight of any ONNX file whether TensorRT's sparse kernels can and will run it, and why not.
+
+    Parameters
+    ----------
+    log
+        A log of TensorRT's builder, which tells what it really picked.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be read.
+    DataError
+        If the log can't be read.
+    """
+    file = read_model(model)
+    inventory = take_inventory(file, SchemePool.fixed_m(_OF_FOUR), {})
+    tensors = stored_tensors(file.proto)
+    return DoctorResult(
+        model=model,
+        diagnoses=tuple(diagnose(site, file.array(tensors[site.key])) for site in inventory.sites),
+        skips=tuple(skip for skip in inventory.skips if skip.counted),
+        log=None if log is None else _build_log(log),
+    )
+
+
 def verify(model: Path) -> Verdict:
     """Check a file against its own manifest.
 
@@ -377,6 +419,13 @@ def verify(model: Path) -> Verdict:
     from domino_onnx.evaluate import verify_file
 
     return verify_file(read_model(model))
+
+
+def _build_log(path: Path) -> BuildLog:
+    try:
+        return read_build_log(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise DataError(f"can't read the log {path}: {error.strerror or error}") from None
 
 
 def _samples(data: Path, file: OnnxFile) -> Dataset:

@@ -24,6 +24,7 @@ from domino_onnx.cli.options import (
     selection_options,
     set_up_logging,
     solver_options,
+    target_options,
 )
 
 __all__ = ["command"]
@@ -45,6 +46,7 @@ __all__ = ["command"]
 @data_option
 @eval_data_option
 @search_options
+@target_options
 @solver_options
 @click.option("--recover/--no-recover", default=True, show_default=True, help="Finetune after pruning; needs --data.")
 @recovery_options

@@ -15,6 +15,7 @@ from domino_onnx.graph import Selection
 from domino_onnx.pipeline import CompressOptions
 from domino_onnx.scheme import Budget, Measure, NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
+from domino_onnx.target import TARGETS
 
 __all__ = [
     "InputShape",
@@ -33,6 +34,7 @@ __all__ = [
     "search_options",
     "selection_options",
     "set_up_logging",
+    "target_options",
     "threads_option",
 ]
 
@@ -202,6 +204,16 @@ search_options = _stacked(
         show_default=True,
         help="domino: steps between two penalties (paper: 5).",
     ),
+)
+
+target_options = _stacked(
+    click.option(
+        "--target",
+        type=click.Choice(TARGETS),
+        help="The runtime that masks must suit: tensorrt keeps at most two of each aligned four input channels "
+        "wherever its sparse kernels can run. Without: what the plan was made for, else generic.",
+    ),
+    click.option("--speed-only", is_flag=True, help="Leave dense what the target can't speed up."),
 )
 
 recovery_options = _stacked(
@@ -416,6 +428,8 @@ _SAME_NAME = (
     *(
         "max_drop",
         "scheme",
+        "target",
+        "speed_only",
         "strategy",
         "solver",
         "saliency",
@@ -460,6 +474,11 @@ def _refuse_contradictions() -> None:
     context = click.get_current_context()
     if context.params.get("resume") and context.params.get("checkpoint") is None:
         raise click.UsageError("--resume goes on from a --checkpoint: give its folder")
+    aims = context.params.get("target") == "tensorrt" or (
+        context.params.get("target") is None and context.params.get("plan") is not None
+    )
+    if context.params.get("speed_only") and not aims:
+        raise click.UsageError("--speed-only leaves dense what a target can't speed up: give --target tensorrt")
     for options in _EXCLUSIVE:
         given = [
             f"--{name.replace('_', '-')}"

@@ -12,6 +12,7 @@ from domino_onnx.evaluate import Evaluation, Verdict
 from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult, SweepResult, Trial
 from domino_onnx.scheme import Inventory, Plan, Site, Skip
 from domino_onnx.search import Decision, Prediction
+from domino_onnx.target import Toll
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
@@ -41,6 +42,7 @@ def compress_document(result: CompressResult) -> Document:
         "model": str(result.model),
         "output": str(result.output),
         "strategy": result.plan.strategy,
+        "target": result.plan.target,
         "budgets": [budget.to_document() for budget in result.plan.budgets],
         "seed": result.plan.seed,
         "sparsity": result.sparsity,
@@ -69,6 +71,7 @@ def compress_document(result: CompressResult) -> Document:
         ],
         "skipped": [_skip(skip) for skip in result.inventory.skips],
         "parity": None if result.parity is None else evaluation_document(result.parity),
+        "tensorrt": None if result.toll is None else _toll(result.toll),
         "recovery": _recovery(result),
         "decisions": [_decision(decision) for decision in result.decisions],
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
@@ -83,6 +86,7 @@ def search_document(result: SearchResult) -> Document:
     plan = result.plan
     return {
         "strategy": plan.strategy,
+        "target": plan.target,
         "budgets": [budget.to_document() for budget in plan.budgets],
         "achieved": [budget.achieved(result.inventory, plan.schemes) for budget in plan.budgets],
         "prediction": _prediction(result.prediction),
@@ -156,9 +160,15 @@ def verify_document(verdict: Verdict) -> Document:
         "holds": verdict.holds,
         "tool": verdict.manifest.tool if verdict.manifest else None,
         "strategy": verdict.manifest.strategy if verdict.manifest else None,
+        "target": verdict.manifest.target if verdict.manifest else None,
         "weights": [dataclasses.asdict(finding) for finding in verdict.findings],
         "problems": list(verdict.problems),
     }
+
+
+def _toll(toll: Toll) -> Document:
+    """Of pruned weights that TensorRT's sparse kernels could take: how many aren't 2:4, and what that would lose."""
+    return {"eligible": toll.eligible, "broken": toll.broken, "lost_energy": toll.lost}
 
 
 def _site(site: Site) -> Document:

@@ -9,15 +9,25 @@ from typing import TYPE_CHECKING
 
 from domino_onnx.evaluate import Comparison, Evaluation
 from domino_onnx.graph import OnnxFile, Outcome
-from domino_onnx.scheme import Budget, Inventory, Manifest, NMScheme, Plan
+from domino_onnx.scheme import Budget, Inventory, Manifest, NMScheme, Plan, Skip
 from domino_onnx.search import Decision, Prediction
 from domino_onnx.storage import Form
+from domino_onnx.target import BuildLog, Diagnosis, Toll
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
     from domino_onnx.recovery import Recovery  # which, as the bridge, needs torch; a report doesn't
 
-__all__ = ["CompressResult", "ConvertResult", "InspectResult", "SearchResult", "SweepResult", "Trial", "WeightRecord"]
+__all__ = [
+    "CompressResult",
+    "ConvertResult",
+    "DoctorResult",
+    "InspectResult",
+    "SearchResult",
+    "SweepResult",
+    "Trial",
+    "WeightRecord",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +71,30 @@ class ConvertResult:
     bytes_after: int
     outcomes: tuple[Outcome, ...]
     warnings: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorResult:
+    """What a runtime will make of a model's weights.
+
+    Attributes
+    ----------
+    skips
+        Weights that can't be judged, with the reasons.
+    log
+        What the builder really did, where its log was given.
+    """
+
+    model: Path
+    diagnoses: tuple[Diagnosis, ...]
+    skips: tuple[Skip, ...]
+    log: BuildLog | None
+
+    @property
+    def passes(self) -> bool:
+        """Whether some weight can run with sparse kernels, and none that was pruned misses it for its groups."""
+        states = [diagnosis.state for diagnosis in self.diagnoses]
+        return "broken" not in states and "legal" in states
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +175,8 @@ class CompressResult:
         Of the outputs after the refit from the dense ones, on the calibration data (KL or relative error).
     prediction
         What the plan was expected to cost; None if the strategy doesn't measure.
+    toll
+        What TensorRT's rule would take, where the target is another.
     seconds, peaks
         Of each stage: how long it took, and the most memory the process had had by its end, in bytes.
     parity
@@ -163,6 +199,7 @@ class CompressResult:
     decisions: tuple[Decision, ...]
     recovery: Recovery | None
     parity: Evaluation | None
+    toll: Toll | None
     seconds: Mapping[str, float]
     peaks: Mapping[str, int]
     warnings: tuple[str, ...]

@@ -16,6 +16,7 @@ from domino_onnx.report.results import CompressResult, ConvertResult, InspectRes
 from domino_onnx.report.sweep import trials_table
 from domino_onnx.report.text import millions, percent, printable, shape
 from domino_onnx.scheme import Budget, NMScheme, Skip
+from domino_onnx.target import Toll
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
@@ -115,7 +116,9 @@ def verify_view(verdict: Verdict) -> RenderableType:
         )
     good = sum(finding.problem is None for finding in verdict.findings)
     style = "bold green" if verdict.holds else "bold red"
-    return Group(table, Text(f"{good} of {len(verdict.findings)} weights hold what the manifest says", style=style))
+    suited = "" if verdict.manifest.target == "generic" else f", for the target {printable(verdict.manifest.target)}"
+    said = Text(f"{good} of {len(verdict.findings)} weights hold what the manifest says{suited}", style=style)
+    return Group(table, said)
 
 
 def _table(*columns: str) -> Table:
@@ -221,11 +224,18 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
         for name, value in _comparison_rows(result.parity):
             row(name, value)
     row("written", printable(str(result.output), 200))
+    if result.toll is not None and result.toll.broken:
+        row("TensorRT", _toll(result.toll))
     if report is not None:
         row("report", printable(str(report), 200))
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.seconds.items() if seconds >= _WORTH_SAYING)
     row("took", f"{sum(result.seconds.values()):.1f} s ({stages})")
     return table
+
+
+def _toll(toll: Toll) -> str:
+    count = f"{toll.broken} of {toll.eligible} weights that it could speed up are not 2:4"
+    return f"{count}; --target tensorrt: all legal, for about {percent(toll.lost)} of their squares at most"
 
 
 def _comparison_rows(evaluation: Evaluation) -> Iterable[tuple[str, str]]:

@@ -12,6 +12,7 @@ from domino_onnx.scheme import Budget, NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
 from domino_onnx.solve import Criterion
 from domino_onnx.storage import Form
+from domino_onnx.target import Target
 
 if TYPE_CHECKING:
     from domino_onnx.calibration import Device
@@ -52,6 +53,10 @@ class CompressOptions:
         The schemes that sites may get.
     scheme
         One for all sites, and the whole pool: `budgets`, `strategy` and `pool` don't count then.
+    target
+        The runtime that masks must suit; None: the one that a plan or a file was made for, else ``generic``.
+    speed_only
+        Leave dense what the target can't speed up.
     solver
         How masks and weights are found where there are data: `refit` layer by layer in graph order, `sparsegpt` with
         its own mask and update on the dense network's inputs, or `magnitude` masks alone.
@@ -79,6 +84,8 @@ class CompressOptions:
     strategy: Strategy = "auto"
     pool: SchemePool = dataclasses.field(default_factory=SchemePool.fixed_m)
     scheme: NMScheme | None = None
+    target: Target | None = None
+    speed_only: bool = False
     solver: Solver = "refit"
     saliency: Criterion = "admm"
     permute: bool = False

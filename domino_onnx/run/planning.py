@@ -77,7 +77,7 @@ def choose_plan(run: Run, budgets: tuple[Budget, ...] = ()) -> Planned:
 
 def fitted(run: Run, plan: Plan) -> Plan:
     """A plan that was given, checked against the model; without the budgets that an edit has left behind."""
-    run.admit(plan.schemes)
+    plan = run.admit(plan)
     plan.check_fits(run.inventory, run.file.sha256)
     met = tuple(budget for budget in plan.budgets if budget.is_met(run.inventory, plan.schemes))
     for budget in plan.budgets:
@@ -90,7 +90,12 @@ def fitted(run: Run, plan: Plan) -> Plan:
 
 def _plan(run: Run, strategy: str, schemes: Mapping[WeightKey, NMScheme], budgets: tuple[Budget, ...]) -> Plan:
     return Plan(
-        source_sha256=run.file.sha256, strategy=strategy, schemes=schemes, budgets=budgets, seed=run.options.seed
+        source_sha256=run.file.sha256,
+        strategy=strategy,
+        schemes=schemes,
+        budgets=budgets,
+        target=run.target,
+        seed=run.options.seed,
     )
 
 

@@ -152,8 +152,7 @@ def assist(run: Run, teacher: Path) -> None:
     job = _told_to_others(run, None)
     if job is not None:
         text, weights, biases = job
-        plan = Plan.from_json(text)
-        run.admit(plan.schemes)
+        plan = run.admit(Plan.from_json(text))
         _finetune(run, plan, Solved(weights=weights, biases=biases), teacher, None)
 
 
