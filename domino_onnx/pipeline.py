@@ -183,9 +183,10 @@ def compress(model: Path, output: Path, options: CompressOptions, observer: Obse
     planned, solved = solved_once(run, checkpoint, make)
     recovery = recover_if_possible(run, planned.plan, solved, checkpoint) if options.recover else None
     if recovery is not None and trials is not None and options.max_drop is not None:
-        drop = trials.drop_after(solved, recovery)
-        if drop > options.max_drop:
-            run.warn(f"after finetuning {drop:.3g} of the metric is lost, so the weights of before are written")
+        comparison = trials.judge(solved, recovery)
+        if not comparison.is_within(options.max_drop):
+            lost = f"{comparison.drop:.3g} of {comparison.metric}"
+            run.warn(f"after finetuning {lost} is lost, so the weights of before are written")
             recovery = None
     return finish(run, output, planned, solved, recovery, trials=tried)
 

@@ -14,6 +14,8 @@ from domino_onnx.reconstruction import tells_classes
 
 __all__ = ["Comparison", "Tally"]
 
+_ROUNDING = 1e-9
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -58,6 +60,10 @@ class Comparison:
             return self.top1_reference - self.top1_candidate
         kept = self.agreement if self.agreement is not None else self.cosine
         return math.inf if kept is None else 1 - kept
+
+    def is_within(self, max_drop: float) -> bool:
+        """Whether no more than that is lost; 0.912 less 0.902 is a hundredth, though not quite in floats."""
+        return self.drop <= max_drop + _ROUNDING
 
 
 class Tally:

@@ -26,7 +26,7 @@ from domino_onnx.scheme import Budget, WeightKey
 
 if TYPE_CHECKING:
     from domino_onnx.calibration import Dataset
-    from domino_onnx.evaluate import Evaluation
+    from domino_onnx.evaluate import Comparison, Evaluation
     from domino_onnx.recovery import Recovery
 
 __all__ = ["Found", "Trials"]
@@ -112,7 +112,7 @@ class Trials:
             found = self.at(Budget(measure="params", reduction=round((low + high) / 2, 4)))
             trial = found.trial
             tried.append(trial)
-            if trial.comparison.drop <= max_drop:
+            if trial.comparison.is_within(max_drop):
                 low, best = max(trial.sparsity, trial.budget.reduction), found
             else:
                 high = trial.budget.reduction
@@ -126,10 +126,9 @@ class Trials:
         with _written(self._run, {}) as path:
             return _sizes(path)
 
-    def drop_after(self, solved: Solved, recovery: Recovery) -> float:
-        """What finetuned weights lose."""
-        values = {key: recovery.values[key] for key in (*solved.weights, *solved.biases)}
-        return self._judged(values)[0].comparison.drop
+    def judge(self, solved: Solved, recovery: Recovery) -> Comparison:
+        """What finetuned weights are worth."""
+        return self._judged({key: recovery.values[key] for key in (*solved.weights, *solved.biases)})[0].comparison
 
     def _judged(self, values: Values) -> tuple[Evaluation, int, int]:
         """Against the dense model; the bytes of the file, as it is and gzipped."""

@@ -1,0 +1,123 @@
+"""As many zeros as an accuracy allows, and what a model is worth with ever more of them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from domino_onnx.evaluate import Comparison
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def labelled(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Digits with labels, for judging."""
+    path = tmp_path_factory.mktemp("data") / "eval.npz"
+    with np.load(samples / "digits_evaluation.npz") as arrays:
+        np.savez(path, image=arrays["image"][:400], labels=arrays["labels"][:400])
+    return path
+
+
+def top1(model: Path, data: Path) -> float:
+    """By ONNX Runtime alone."""
+    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
+    with np.load(data) as arrays:
+        (scores,) = session.run(None, {session.get_inputs()[0].name: arrays["image"]})
+        return float((scores.argmax(axis=1) == arrays["labels"]).mean())
+
+
+def test_the_file_loses_no_more_than_allowed(domino: Run, samples: Path, labelled: Path, tmp_path: Path) -> None:
+    model, output = samples / "digits_transformer.onnx", tmp_path / "out.onnx"
+    words = ["--max-drop", "0.005", "--data", samples / "digits_calibration.npz", "--eval-data", labelled, "-o", output]
+    ran = domino("compress", model, *words, "--no-recover", "--json")
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert top1(model, labelled) - top1(output, labelled) <= 0.005 + 1e-9
+    trials = document["trials"]
+    within = [trial["sparsity"] for trial in trials if trial["drop"] <= 0.005 + 1e-9]
+    beyond = [trial["budget"]["reduction"] for trial in trials if trial["drop"] > 0.005 + 1e-9]
+    assert document["sparsity"] == pytest.approx(max(within), abs=1e-6)
+    assert min(beyond) - max(within) <= 0.02
+    assert len(trials) <= 8
+    assert {trial["metric"] for trial in trials} == {"top-1"}
+
+
+def test_without_other_data_some_are_set_apart(domino: Run, samples: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.onnx"
+    words = ["--max-drop", "0.05", "--data", samples / "digits_calibration.npz", "-o", output, "--json"]
+    ran = domino("compress", samples / "digits_resnet.onnx", *words, "--recover-steps", "4")
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    with np.load(samples / "digits_calibration.npz") as arrays:
+        quarter = round(len(arrays["image"]) / 4)
+    assert document["parity"]["samples"] == quarter
+    assert 1 - document["parity"]["agreement"] <= 0.05 + 1e-9
+    assert {trial["metric"] for trial in document["trials"]} == {"agreement"}
+
+
+def test_what_no_plan_can_keep_is_an_error(domino: Run, samples: Path, tmp_path: Path) -> None:
+    """Magnitude masks of 1:16 alone change some answer, however few of them there are."""
+    words = ["--max-drop", "0", "--strategy", "uniform", "--solver", "magnitude", "--pool", "1:16"]
+    data = ["--data", samples / "digits_calibration.npz", "-o", tmp_path / "out.onnx"]
+    ran = domino("compress", samples / "digits_transformer.onnx", *words, *data)
+    assert ran.code == 1
+    assert "--max-drop" in ran.err
+    assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize("other", [["--sparsity", "0.5"], ["--scheme", "2:4"], ["--flops-reduction", "0.5"]])
+def test_a_budget_beside_it_is_a_contradiction(other: list[str], domino: Run, samples: Path) -> None:
+    ran = domino("compress", samples / "digits_resnet.onnx", "--max-drop", "0.1", *other)
+    assert ran.code == 2
+    assert "contradict" in ran.err
+
+
+def test_it_needs_data(domino: Run, samples: Path, tmp_path: Path) -> None:
+    ran = domino("compress", samples / "digits_resnet.onnx", "--max-drop", "0.1", "-o", tmp_path / "out.onnx")
+    assert ran.code == 1
+    assert "--data" in ran.err
+
+
+def test_a_sweep_tells_what_zeros_cost(domino: Run, samples: Path, labelled: Path, tmp_path: Path) -> None:
+    model, plans = samples / "digits_resnet.onnx", tmp_path / "plans"
+    words = ["--sparsity", "0.5", "--sparsity", "0.9", "--sparsity", "0.99"]
+    words += ["--data", samples / "digits_calibration.npz", "--eval-data", labelled]
+    ran = domino("sweep", model, *words, "--plans", plans, "--report", tmp_path / "front.html", "--json")
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    gentle, harsh = document["trials"]
+    assert 0.5 <= gentle["sparsity"] < harsh["sparsity"]
+    assert gentle["bytes_gzipped"] > harsh["bytes_gzipped"]
+    assert "0.99" in " ".join(document["warnings"])
+    assert "<svg" in (tmp_path / "front.html").read_text()
+    output = tmp_path / "out.onnx"
+    assert (
+        domino("apply", model, plans / "0.9.json", "--data", samples / "digits_calibration.npz", "-o", output).code == 0
+    )
+    assert top1(model, labelled) - top1(output, labelled) == pytest.approx(harsh["drop"], abs=1e-9)
+    again = domino("sweep", model, *words, "--plans", plans)
+    assert again.code == 1
+    assert "--force" in again.err
+
+
+def test_a_drop_is_told_in_what_there_is() -> None:
+    bare = {"samples": 4, "max_abs": 0.0, "finite": True}
+    assert (Comparison(**bare, cosine=0.9).metric, Comparison(**bare, cosine=0.9).drop) == (
+        "cosine",
+        pytest.approx(0.1),
+    )
+    agreeing = Comparison(**bare, cosine=0.9, agreement=0.75)
+    assert (agreeing.metric, agreeing.drop) == ("agreement", 0.25)
+    scored = Comparison(**bare, cosine=0.9, agreement=0.75, top1_reference=0.912, top1_candidate=0.902)
+    assert scored.metric == "top-1"
+    assert scored.is_within(0.01)
+    assert not scored.is_within(0.0099)
+    assert Comparison(**{**bare, "finite": False}, cosine=0.9).drop == math.inf
