@@ -98,6 +98,8 @@ class CompressResult:
         Of each stage: how long it took, and the most memory the process had had by its end, in bytes.
     parity
         The written file against the dense one in ONNX Runtime; None if it could not be run (see `warnings`).
+    form, nbytes
+        How weights are stored in what was written, and the bytes of all its files.
     """
 
     model: Path
@@ -118,3 +120,5 @@ class CompressResult:
     peaks: Mapping[str, int]
     warnings: tuple[str, ...]
     peak_rss_bytes: int | None
+    form: Form = "dense"
+    nbytes: int | None = None

@@ -213,7 +213,8 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
     if result.parity is not None:
         for name, value in _comparison_rows(result.parity):
             row(name, value)
-    row("written", printable(str(result.output), 200))
+    size = f" ({result.nbytes:,} bytes, {result.form})" if result.nbytes is not None else ""
+    row("written", printable(str(result.output), 200) + size)
     if report is not None:
         row("report", printable(str(report), 200))
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.seconds.items() if seconds >= _WORTH_SAYING)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from domino_onnx._version import __version__
 from domino_onnx.errors import DominoError
-from domino_onnx.graph import Outcome, write_model
+from domino_onnx.graph import Outcome, Written, write_model
 from domino_onnx.report.results import CompressResult, WeightRecord
 from domino_onnx.run.context import Run, peak_rss_bytes
 from domino_onnx.run.planning import Planned
@@ -55,7 +55,7 @@ def finish(
     values = dict(recovery.values) if recovery is not None else None
     weights = solved.weights if values is None else {key: values[key] for key in solved.weights}
     biases = solved.biases if values is None else {key: values[key] for key in solved.biases}
-    records = _write(run, output, planned.plan, weights, biases, solved)
+    records, written = _write(run, output, planned.plan, weights, biases, solved)
     parity = _compare(run, reference or run.model, output)
     skipped = [skip for skip in run.inventory.skips if skip.counted]
     site_zeros, site_params = sum(r.zeros for r in records), sum(r.params for r in records)
@@ -79,6 +79,8 @@ def finish(
         peaks=dict(run.peaks),
         warnings=tuple(run.warnings),
         peak_rss_bytes=peak_rss_bytes(),
+        form=run.options.form,
+        nbytes=written.nbytes,
     )
 
 
@@ -89,8 +91,8 @@ def _write(
     weights: Mapping[WeightKey, NDArray[np.generic]],
     biases: Mapping[WeightKey, NDArray[np.generic]],
     solved: Solved,
-) -> tuple[WeightRecord, ...]:
-    """Write the model with these values and their manifest; what each site got."""
+) -> tuple[tuple[WeightRecord, ...], Written]:
+    """Write the model with these values and their manifest; what each site got, and what was written."""
     records: list[WeightRecord] = []
     entries: list[ManifestEntry] = []
     with run.stage("write"):
@@ -115,7 +117,7 @@ def _write(
         written = write_model(run.file, Overlaid(weights, biases), manifest, output, form=form, force=force)
         if form != "dense" and all(outcome.kind == "dense" for outcome in written.outcomes):
             run.warn(why_dense(form, written.outcomes))
-    return tuple(records)
+    return tuple(records), written
 
 
 def why_dense(form: Form, outcomes: Sequence[Outcome]) -> str:
