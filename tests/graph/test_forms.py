@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,20 @@ def test_all_of_it_is_folded_while_the_session_is_made(n: int, m: int, tmp_path:
     options.log_severity_level = 4
     ort.InferenceSession(str(packed), options, providers=["CPUExecutionProvider"])
     assert not {each.op_type for each in onnx.load(folded).graph.node} & {"Gather", "ScatterElements", "CumSum"}
+
+
+def test_the_operators_are_those_that_the_format_lists(root: Path, tmp_path: Path) -> None:
+    page = (root / "docs" / "format.md").read_text(encoding="utf-8")
+    for title, array in (
+        ("by positions", sparse_array((64, 8, 8), 2, 16, 0)),
+        ("by a bitmask", sparse_array((5, 91 * 16, 3), 8, 16, 1)[:, :-3]),  # of a size that 8 doesn't divide
+    ):
+        source, packed = tmp_path / "dense.onnx", tmp_path / "packed.onnx"
+        source.write_bytes(showing({"w": array}, 17, 8).SerializeToString())
+        assert kinds(source, packed, "packed") == {"w": title.split()[-1]}
+        rows = page.split(f"| {title} | |\n|---|---|\n")[1].split("\n\n")[0].splitlines()
+        listed = [name for row in rows for name in re.findall(r"`([A-Z]\w+)`", row.split("|")[1])]
+        assert [each.op_type for each in onnx.load(packed).graph.node[:-1]] == listed
 
 
 def test_an_old_opset_or_ir_version_is_told(tmp_path: Path) -> None:
