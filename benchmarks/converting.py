@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from domino_onnx.bridge import build, check_parity, first_difference, mismatch
+from domino_onnx.bridge import build, first_difference, mismatch, prove_parity
 from domino_onnx.calibration import InputSpec, Session, input_specs
 from domino_onnx.errors import DataError, ModelError, UnsupportedOperatorError
 from domino_onnx.evaluate import random_inputs
@@ -59,7 +59,7 @@ def convert(path: Path) -> Conversion:
 def _compared(file: OnnxFile, inputs: Inputs, expected: Inputs) -> Conversion:
     try:
         module = build(file.proto, load=file.array)
-        parity = check_parity(module, inputs, expected)
+        parity = prove_parity(file, module, inputs, expected, threads=1)
     except UnsupportedOperatorError as error:
         return Conversion(outcome="missing", why=error.operators)
     except ModelError as error:

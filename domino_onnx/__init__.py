@@ -1,4 +1,4 @@
-"""Mixed N:M sparsity for trained ONNX models: compress, inspect, search, apply, recover, convert, evaluate, verify.
+"""Mixed N:M sparsity for trained ONNX models: each command of `domino-onnx` is a function here.
 
 ::
 
@@ -18,10 +18,12 @@ from domino_onnx.pipeline import (
     apply,
     compress,
     convert,
+    doctor,
     evaluate,
     inspect,
     recover,
     search,
+    sweep,
     verify,
 )
 from domino_onnx.scheme import Budget, NMScheme, Plan, SchemePool
@@ -40,10 +42,12 @@ __all__ = [
     "apply",
     "compress",
     "convert",
+    "doctor",
     "errors",
     "evaluate",
     "inspect",
     "recover",
     "search",
+    "sweep",
     "verify",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domino_onnx.errors import PlanError
+from domino_onnx.errors import BudgetError, DataError, PlanError
 from domino_onnx.graph import (
     OnnxFile,
     Selection,
@@ -14,10 +15,19 @@ from domino_onnx.graph import (
     infer_shapes,
     read_manifest,
     read_model,
+    stored_tensors,
     take_inventory,
     write_model,
 )
-from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult
+from domino_onnx.report.results import (
+    CompressResult,
+    ConvertResult,
+    DoctorResult,
+    InspectResult,
+    SearchResult,
+    SweepResult,
+    Trial,
+)
 from domino_onnx.run import (
     CompressOptions,
     Observer,
@@ -26,7 +36,8 @@ from domino_onnx.run import (
     Solved,
     Solver,
     Strategy,
-    choose_plan,
+    Trials,
+    choose,
     finish,
     fitted,
     is_assistant,
@@ -40,8 +51,9 @@ from domino_onnx.run import (
 )
 from domino_onnx.run import assist as help_finetuning
 from domino_onnx.run import recover as finetune
-from domino_onnx.scheme import Plan, SchemePool, WeightKey
+from domino_onnx.scheme import Budget, Plan, SchemePool, WeightKey
 from domino_onnx.storage import Form
+from domino_onnx.target import BuildLog, diagnose, read_build_log
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
@@ -57,13 +69,19 @@ __all__ = [
     "assist",
     "compress",
     "convert",
+    "doctor",
     "evaluate",
     "inspect",
     "is_assistant",
     "recover",
     "search",
+    "sweep",
     "verify",
 ]
+
+
+_OF_FOUR = 4
+"""Groups of four divide the axis of every weight that sparse kernels can take."""
 
 
 def inspect(
@@ -117,7 +135,7 @@ def search(model: Path, options: CompressOptions, observer: Observer | None = No
     """
     run = Run(model, options, observer)
     run.read()
-    planned = choose_plan(run)
+    planned, _ = choose(run)
     return SearchResult(
         plan=planned.plan,
         inventory=run.inventory,
@@ -148,17 +166,66 @@ def compress(model: Path, output: Path, options: CompressOptions, observer: Obse
     check_output(model, output, force=options.force)
     run = Run(model, options, observer)
     run.read()
+    trials = Trials(run) if options.max_drop is not None else None
+    tried: tuple[Trial, ...] = ()
     checkpoint = open_checkpoint(run)
     if options.permute:
         permute(run)
 
     def make() -> tuple[Planned, Solved]:
-        planned = choose_plan(run)
-        return planned, solve(run, planned.plan)
+        nonlocal tried
+        if trials is not None and options.max_drop is not None:
+            found, tried = trials.sparsest_within(options.max_drop)
+            return found.planned, found.solved
+        planned, solved = choose(run)
+        return planned, solved or solve(run, planned.plan)
 
     planned, solved = solved_once(run, checkpoint, make)
     recovery = recover_if_possible(run, planned.plan, solved, checkpoint) if options.recover else None
-    return finish(run, output, planned, solved, recovery)
+    if recovery is not None and trials is not None and options.max_drop is not None:
+        drop = trials.drop_after(solved, recovery)
+        if drop > options.max_drop:
+            run.warn(f"after finetuning {drop:.3g} of the metric is lost, so the weights of before are written")
+            recovery = None
+    return finish(run, output, planned, solved, recovery, trials=tried)
+
+
+def sweep(
+    model: Path, reductions: Sequence[float], options: CompressOptions, observer: Observer | None = None
+) -> SweepResult:
+    """Choose and refit a plan for each share of zeros, and say what it is worth on data set apart; nothing is written.
+
+    Parameters
+    ----------
+    reductions
+        Shares of zeros over all Conv/Gemm/MatMul weights, 0 to 1; what the model can't reach is left out, with a
+        warning.
+
+    Raises
+    ------
+    ModelError, DataError
+        As `compress`.
+    BudgetError
+        If none of them can be reached.
+    """
+    run = Run(model, dataclasses.replace(options, recover=False), observer)
+    run.read()
+    trials = Trials(run)
+    reachable = [reduction for reduction in sorted(set(reductions)) if reduction <= trials.most]
+    for reduction in sorted(set(reductions) - set(reachable)):
+        run.warn(f"--sparsity {reduction:g} can't be reached on this model: at most {trials.most:.4g} is possible")
+    if not reachable:
+        raise BudgetError(f"none of these shares of zeros can be reached: at most {trials.most:.4g} is possible")
+    size, zipped = trials.dense_bytes()
+    tried = tuple(trials.at(Budget(measure="params", reduction=reduction)).trial for reduction in reachable)
+    return SweepResult(
+        model=model,
+        dense_bytes=size,
+        dense_bytes_gzipped=zipped,
+        trials=tried,
+        seconds=dict(run.seconds),
+        warnings=tuple(run.warnings),
+    )
 
 
 def apply(
@@ -204,9 +271,10 @@ def recover(
         strategy=manifest.strategy,
         schemes={entry.key: entry.scheme for entry in manifest.entries},
         budgets=manifest.budgets,
+        target=manifest.target,
         seed=manifest.seed,
     )
-    run.admit(plan.schemes)
+    plan = run.admit(plan)
     plan.check_fits(run.inventory, manifest.source_sha256)
     if all(scheme.is_dense for scheme in plan.schemes.values()):
         raise PlanError(f"{model} has no pruned weight, so there is nothing to recover")
@@ -258,6 +326,8 @@ def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None
     """
     run = Run(model, options, None)
     run.read()
+    if options.max_drop is not None:
+        Trials(run)  # which sets data apart
     if options.permute:
         permute(run)
     help_finetuning(run, teacher or model)
@@ -310,6 +380,32 @@ def evaluate(
     )
 
 
+def doctor(model: Path, *, log: Path | None = None) -> DoctorResult:
+    """Say of every weight of any ONNX file whether TensorRT's sparse kernels can and will run it, and why not.
+
+    Parameters
+    ----------
+    log
+        A log of TensorRT's builder, which tells what it really picked.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be read.
+    DataError
+        If the log can't be read.
+    """
+    file = read_model(model)
+    inventory = take_inventory(file, SchemePool.fixed_m(_OF_FOUR), {})
+    tensors = stored_tensors(file.proto)
+    return DoctorResult(
+        model=model,
+        diagnoses=tuple(diagnose(site, file.array(tensors[site.key])) for site in inventory.sites),
+        skips=tuple(skip for skip in inventory.skips if skip.counted),
+        log=None if log is None else _build_log(log),
+    )
+
+
 def verify(model: Path) -> Verdict:
     """Check a file against its own manifest.
 
@@ -323,6 +419,13 @@ def verify(model: Path) -> Verdict:
     from domino_onnx.evaluate import verify_file
 
     return verify_file(read_model(model))
+
+
+def _build_log(path: Path) -> BuildLog:
+    try:
+        return read_build_log(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise DataError(f"can't read the log {path}: {error.strerror or error}") from None
 
 
 def _samples(data: Path, file: OnnxFile) -> Dataset:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from domino_onnx.bridge.module import GraphModule, build
-from domino_onnx.bridge.parity import check_parity, first_difference, mismatch
+from domino_onnx.bridge.parity import first_difference, mismatch, prove_parity
 from domino_onnx.bridge.values import to_tensor
 from domino_onnx.calibration import Dataset, Session, input_specs
 from domino_onnx.errors import DataError, DependencyError, ModelError, UnsupportedOperatorError
@@ -136,7 +136,7 @@ def _with_parity(
     so_far: Readiness, file: OnnxFile, module: GraphModule, inputs: Inputs, expected: Inputs, threads: int
 ) -> Readiness:
     try:
-        parity = check_parity(module, inputs, expected)
+        parity = prove_parity(file, module, inputs, expected, threads=threads)
     except ModelError as error:
         return dataclasses.replace(so_far, parity_ok=False, reason=str(error))
     so_far = dataclasses.replace(so_far, parity_ok=parity.ok, max_abs=parity.max_abs, max_rel=parity.max_rel)

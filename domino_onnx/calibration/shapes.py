@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto
 
 from domino_onnx.calibration.runtime import Session
-from domino_onnx.graph import OnnxFile, Shape, ShapeTable
+from domino_onnx.graph import OnnxFile, Shape, ShapeTable, probe
 
 __all__ = ["observe_shapes"]
 
 _COUNTED = {"Conv": "output", "ConvTranspose": "input", "Gemm": "output", "MatMul": "output"}
-_MAX_BYTES = 1 << 30
 _SECONDS = 60.0
 
 
@@ -29,13 +28,10 @@ def observe_shapes(file: OnnxFile, table: ShapeTable, inputs: Mapping[str, NDArr
         If ONNX Runtime can't run the model.
     """
     lacking = _lacking(file.proto, table)
-    if not lacking or file.proto.ByteSize() > _MAX_BYTES or file.has_external_data:
+    shown = probe(file, lacking) if lacking else None
+    if shown is None:
         return table
-    probe = ModelProto()
-    probe.CopyFrom(file.proto)
-    present = {value.name for value in probe.graph.output}
-    probe.graph.output.extend(ValueInfoProto(name=name) for name in lacking if name not in present)
-    outputs = Session(probe.SerializeToString(), lean=True).run(inputs, seconds=_SECONDS)
+    outputs = Session(shown, lean=True).run(inputs, seconds=_SECONDS)
     seen: dict[tuple[tuple[str, ...], str], Shape] = {((), name): tuple(outputs[name].shape) for name in lacking}
     return {**table, **seen}
 

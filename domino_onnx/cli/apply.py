@@ -19,6 +19,7 @@ from domino_onnx.cli.options import (
     run_options,
     set_up_logging,
     solver_options,
+    target_options,
 )
 
 __all__ = ["command"]
@@ -31,6 +32,7 @@ __all__ = ["command"]
 @format_option
 @data_option
 @solver_options
+@target_options
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Samples a run.")
 @run_options
 @common_options

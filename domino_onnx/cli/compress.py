@@ -24,6 +24,7 @@ from domino_onnx.cli.options import (
     selection_options,
     set_up_logging,
     solver_options,
+    target_options,
 )
 
 __all__ = ["command"]
@@ -34,10 +35,18 @@ __all__ = ["command"]
 @output_options
 @format_option
 @budget_options
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 1),
+    metavar="D",
+    help="Instead of a budget: as many zeros as cost at most this much of top-1 (with labels), agreement or cosine, "
+    "0.01 for a point; judged by --eval-data or, without, by a quarter of --data.",
+)
 @click.option("--plan", type=click.Path(path_type=Path), help="Use this plan instead of searching.")
 @data_option
 @eval_data_option
 @search_options
+@target_options
 @solver_options
 @click.option("--recover/--no-recover", default=True, show_default=True, help="Finetune after pruning; needs --data.")
 @recovery_options
@@ -57,6 +66,7 @@ def command(
 
     \b
     domino-onnx compress model.onnx --sparsity 0.75 --data calibration.npz
+    domino-onnx compress model.onnx --max-drop 0.01 --data calibration.npz --eval-data evaluation.npz
     domino-onnx compress model.onnx --scheme 2:4 --data calibration.npz
     domino-onnx compress model.onnx --flops-reduction 0.5 --data calibration.npz -o small.onnx --report small.html
     """
@@ -67,9 +77,10 @@ def command(
     set_up_logging(verbose, quiet)
     check_report(report, force=given["force"])
     options = compress_options(**given)
-    if not options.budgets and options.plan is None and options.scheme is None:
+    if not options.budgets and options.plan is None and options.scheme is None and options.max_drop is None:
         raise click.UsageError(
-            "nothing says how sparse the model shall be: give --sparsity, --flops-reduction, --scheme or --plan"
+            "nothing says how sparse the model shall be: give --sparsity, --flops-reduction, --max-drop, --scheme or "
+            "--plan"
         )
     if is_assistant():
         if options.recover and options.data is not None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from domino_onnx.errors import OutputError
 from domino_onnx.graph.files import whole_file
-from domino_onnx.report.results import CompressResult
+from domino_onnx.report.results import CompressResult, SweepResult
 
-__all__ = ["check_report", "write_report", "write_text"]
+__all__ = ["check_folder", "check_report", "write_report", "write_sweep_report", "write_text"]
 
 
 def write_text(path: Path, text: str, *, force: bool) -> None:
@@ -34,6 +35,26 @@ def check_report(path: Path | None, *, force: bool) -> None:
         raise OutputError(f"the folder {path.parent} of the report doesn't exist; make it first")
     if path.exists() and not force:
         raise OutputError(f"the report {path} exists; give another name, or --force to replace it")
+
+
+def check_folder(folder: Path, names: Iterable[str], *, force: bool) -> None:
+    """Make a folder if need be, in a folder that exists; refuse it if it holds one of these files."""
+    taken = [name for name in names if (folder / name).exists()]
+    if taken and not force:
+        raise OutputError(f"{folder / taken[0]} exists; give another folder, or --force to replace it")
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"can't make the folder {folder}: {error.strerror or error}") from None
+
+
+def write_sweep_report(path: Path, result: SweepResult) -> None:
+    """Write the report of a sweep, as HTML or JSON by its suffix; `check_report` has cleared the way."""
+    from domino_onnx.report.document import dump, sweep_document
+    from domino_onnx.report.sweep import sweep_html
+
+    html = path.suffix.lower() == ".html"
+    write_text(path, sweep_html(result) if html else dump(sweep_document(result)) + "\n", force=True)
 
 
 def write_report(path: Path, result: CompressResult) -> None:

@@ -15,6 +15,7 @@ from domino_onnx.graph import Selection
 from domino_onnx.pipeline import CompressOptions
 from domino_onnx.scheme import Budget, Measure, NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
+from domino_onnx.target import TARGETS
 
 __all__ = [
     "InputShape",
@@ -33,6 +34,7 @@ __all__ = [
     "search_options",
     "selection_options",
     "set_up_logging",
+    "target_options",
     "threads_option",
 ]
 
@@ -204,6 +206,16 @@ search_options = _stacked(
     ),
 )
 
+target_options = _stacked(
+    click.option(
+        "--target",
+        type=click.Choice(TARGETS),
+        help="The runtime that masks must suit: tensorrt keeps at most two of each aligned four input channels "
+        "wherever its sparse kernels can run. Without: what the plan was made for, else generic.",
+    ),
+    click.option("--speed-only", is_flag=True, help="Leave dense what the target can't speed up."),
+)
+
 recovery_options = _stacked(
     click.option("--recover-steps", type=click.IntRange(1), default=500, show_default=True, help="Finetuning steps."),
     click.option(
@@ -260,6 +272,19 @@ recovery_options = _stacked(
         default=0.5,
         show_default=True,
         help="What labels count beside the dense model's answers, where the data have labels.",
+    ),
+    click.option(
+        "--recover-feature-weight",
+        type=click.FloatRange(0),
+        default=0.0,
+        show_default=True,
+        help="What activations inside the model count beside its outputs; 0 leaves them alone.",
+    ),
+    click.option(
+        "--recover-mix/--no-recover-mix",
+        default=True,
+        show_default=True,
+        help="Learn from mixtures of two samples, which the dense model answers for too (float inputs only).",
     ),
     click.option(
         "--recover-precision",
@@ -401,7 +426,10 @@ def compress_options(**given: Any) -> CompressOptions:
 
 _SAME_NAME = (
     *(
+        "max_drop",
         "scheme",
+        "target",
+        "speed_only",
         "strategy",
         "solver",
         "saliency",
@@ -419,6 +447,8 @@ _SAME_NAME = (
         "recover_loss",
         "recover_temperature",
         "recover_label_weight",
+        "recover_feature_weight",
+        "recover_mix",
         "recover_precision",
         "checkpoint",
         "checkpoint_every",
@@ -430,8 +460,8 @@ _SAME_NAME = (
 )
 
 _EXCLUSIVE = (
-    ("sparsity", "plan", "scheme"),
-    ("flops_reduction", "plan", "scheme"),
+    ("sparsity", "plan", "scheme", "max_drop"),
+    ("flops_reduction", "plan", "scheme", "max_drop"),
     ("scheme", "strategy"),
     ("scheme", "pool", "m"),
     ("scheme", "pool", "policy"),
@@ -444,6 +474,11 @@ def _refuse_contradictions() -> None:
     context = click.get_current_context()
     if context.params.get("resume") and context.params.get("checkpoint") is None:
         raise click.UsageError("--resume goes on from a --checkpoint: give its folder")
+    aims = context.params.get("target") == "tensorrt" or (
+        context.params.get("target") is None and context.params.get("plan") is not None
+    )
+    if context.params.get("speed_only") and not aims:
+        raise click.UsageError("--speed-only leaves dense what a target can't speed up: give --target tensorrt")
     for options in _EXCLUSIVE:
         given = [
             f"--{name.replace('_', '-')}"

@@ -19,6 +19,7 @@ from domino_onnx.cli.options import (
     search_options,
     selection_options,
     set_up_logging,
+    target_options,
 )
 
 __all__ = ["command"]
@@ -33,6 +34,7 @@ __all__ = ["command"]
 @budget_options
 @data_option
 @search_options
+@target_options
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Samples a gradient.")
 @selection_options
 @run_options

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import DataError
+from domino_onnx.reconstruction import tells_classes
 
 __all__ = ["Comparison", "Tally"]
 
@@ -40,12 +42,30 @@ class Comparison:
     top1_reference: float | None = None
     top1_candidate: float | None = None
 
+    @property
+    def metric(self) -> str:
+        """What `drop` is told in: top-1 where there are labels, agreement where there are classes, else cosine."""
+        if self.top1_candidate is not None:
+            return "top-1"
+        return "agreement" if self.agreement is not None else "cosine"
+
+    @property
+    def drop(self) -> float:
+        """What the candidate loses of that metric, 0 to 1; less than 0 if it gains, infinite if it can't be told."""
+        if not self.finite:
+            return math.inf
+        if self.top1_candidate is not None and self.top1_reference is not None:
+            return self.top1_reference - self.top1_candidate
+        kept = self.agreement if self.agreement is not None else self.cosine
+        return math.inf if kept is None else 1 - kept
+
 
 class Tally:
-    """Sums over batches; `scores` is the output that holds class scores, the first 2-D float output that is seen."""
+    """Sums over batches; `scores` is the output that holds class scores, the first that tells classes apart."""
 
     def __init__(self) -> None:
         self._scores: str | None = None
+        self._told: dict[str, bool] = {}
         self._samples = 0
         self._classified = 0
         self._agreed = 0
@@ -80,12 +100,7 @@ class Tally:
             if expected.dtype.kind != "f":
                 continue
             self._compare(expected.astype(np.float64), candidate[name].astype(np.float64), samples)
-            if (
-                self._scores in (None, name)
-                and expected.ndim == 2
-                and expected.shape[1] > 1
-                and len(expected) == samples
-            ):
+            if self._scores in (None, name) and len(expected) == samples and self._tells_classes(name, expected):
                 self._scores = name
                 self._classify(expected.astype(np.float64), candidate[name].astype(np.float64), labels)
 
@@ -102,6 +117,12 @@ class Tally:
             top1_reference=float(self._right[0]) / labelled if labelled else None,
             top1_candidate=float(self._right[1]) / labelled if labelled else None,
         )
+
+    def _tells_classes(self, name: str, expected: NDArray[np.generic]) -> bool:
+        """Whether an output does, by the first batch of it: all batches are judged alike."""
+        if name not in self._told:
+            self._told[name] = expected.ndim == 2 and tells_classes(expected)
+        return self._told[name]
 
     def _compare(self, expected: NDArray[np.float64], got: NDArray[np.float64], samples: int) -> None:
         self._finite &= bool(np.isfinite(got).all())

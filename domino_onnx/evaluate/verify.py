@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto
 
-from domino_onnx.graph import OnnxFile, read_manifest, stored_tensors
-from domino_onnx.scheme import Manifest, ManifestEntry, mask_sha256
+from domino_onnx.graph import OnnxFile, read_manifest, stored_tensors, take_inventory
+from domino_onnx.scheme import Manifest, ManifestEntry, SchemePool, WeightKey, mask_sha256
 from domino_onnx.solve import obeys
+from domino_onnx.target import TARGETS, known, read_fours, refusal
 
 __all__ = ["Finding", "Verdict", "verify_file"]
 
@@ -37,6 +39,8 @@ class Verdict:
 def verify_file(file: OnnxFile) -> Verdict:
     """Check every weight of the manifest: its shape, that each group keeps at most N of M, and the mask's hash.
 
+    Where the manifest names a target, also that every weight which it can speed up is as it wants it.
+
     Raises
     ------
     CheckFailed
@@ -49,12 +53,21 @@ def verify_file(file: OnnxFile) -> Verdict:
         problem = f"{file.path} has no domino-onnx manifest, so there is nothing that it promises"
         return Verdict(holds=False, manifest=None, findings=(), problems=(problem,))
     tensors = stored_tensors(file.proto)
-    findings = tuple(_check(file, tensors.get(entry.key), entry) for entry in manifest.entries)
-    problems = tuple(f"{finding.weight}: {finding.problem}" for finding in findings if finding.problem)
-    return Verdict(holds=not problems, manifest=manifest, findings=findings, problems=problems)
+    strict = _eligible(file) if manifest.target == "tensorrt" else frozenset()
+    findings = tuple(_check(file, tensors.get(entry.key), entry, strict) for entry in manifest.entries)
+    problems = [f"{finding.weight}: {finding.problem}" for finding in findings if finding.problem]
+    if not known(manifest.target):
+        problems.append(f"the target {manifest.target!r} is unknown; this program knows {', '.join(TARGETS)}")
+    return Verdict(holds=not problems, manifest=manifest, findings=findings, problems=tuple(problems))
 
 
-def _check(file: OnnxFile, tensor: TensorProto | None, entry: ManifestEntry) -> Finding:
+def _eligible(file: OnnxFile) -> frozenset[WeightKey]:
+    """The weights that TensorRT's sparse kernels can take."""
+    sites = take_inventory(file, SchemePool.fixed_m(4), {}).sites
+    return frozenset(site.key for site in sites if refusal(site) is None)
+
+
+def _check(file: OnnxFile, tensor: TensorProto | None, entry: ManifestEntry, strict: frozenset[WeightKey]) -> Finding:
     zeros = 0
     if tensor is None:
         problem: str | None = "the weight is gone"
@@ -68,5 +81,16 @@ def _check(file: OnnxFile, tensor: TensorProto | None, entry: ManifestEntry) -> 
         elif mask_sha256(values != 0) != entry.mask_sha256:
             problem = f"other weights are zero than when it was written ({zeros} zeros, {entry.zeros} then)"
         else:
-            problem = None
+            problem = _illegal(values, entry) if entry.key in strict and not entry.scheme.is_dense else None
     return Finding(weight=str(entry.key), scheme=str(entry.scheme), zeros=zeros, problem=problem)
+
+
+def _illegal(values: NDArray[np.generic], entry: ManifestEntry) -> str | None:
+    """How a weight breaks the rule of the target that the manifest names."""
+    fours = read_fours(values, entry.layout)
+    if fours.is_legal:
+        return None
+    return (
+        f"{fours.broken} of {fours.count} aligned fours keep more than two weights, the first at {fours.first}, "
+        "which the target tensorrt forbids"
+    )

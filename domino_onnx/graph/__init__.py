@@ -6,6 +6,7 @@ from domino_onnx.graph.index import stored_tensors
 from domino_onnx.graph.inventory import Selection, take_inventory
 from domino_onnx.graph.linear import Bias, LinearUse, linear_uses
 from domino_onnx.graph.permute import permuted_values, replaced
+from domino_onnx.graph.probe import probe
 from domino_onnx.graph.read import OnnxFile, read_model
 from domino_onnx.graph.segments import Segment, cut
 from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes, model_inputs
@@ -29,6 +30,7 @@ __all__ = [
     "linear_uses",
     "model_inputs",
     "permuted_values",
+    "probe",
     "read_manifest",
     "read_model",
     "replaced",

@@ -78,6 +78,7 @@ class _Weight:
     layouts: list[WeightLayout | None] = dataclasses.field(default_factory=list)
     reasons: list[str] = dataclasses.field(default_factory=list)
     counted: bool = True
+    outputs: int = 0
 
 
 def take_inventory(
@@ -170,6 +171,8 @@ def _add(
     layout = _layout(use, stored, operator) if isinstance(stored, Stored) else None
     weight.uses.append(use)
     weight.layouts.append(layout)
+    if isinstance(value, Stored) and layout is not None and use.node is not None:
+        weight.outputs = _outputs(use.node, value, layout)
     if operator not in _PRUNABLE:
         weight.counted = False
         weight.reasons.append(f"{operator} weights are not pruned, only those of Conv, ConvTranspose, Gemm and MatMul")
@@ -220,6 +223,26 @@ def _layout(use: Use, value: Stored, operator: str) -> WeightLayout | None:
     return view.stored_as(value.axes, value.tensor.dims)
 
 
+def _outputs(node: NodeProto, value: Stored, layout: WeightLayout) -> int:
+    """How many channels, rows or columns the consumer makes with the weight."""
+    if node.op_type == "Conv":
+        return value.shape[0]
+    if node.op_type == "ConvTranspose":
+        return value.shape[1] * _attribute(node, "group", 1)
+    other = [size for axis, size in zip(value.axes, value.shape, strict=True) if axis != layout.axis]
+    return other[-1] if other else 1
+
+
+def _is_nested(use: Use) -> bool:
+    """Whether a use stands in the body of an If, Loop or Scan; a local function is as good as the main graph."""
+    return any(not part.startswith("function ") for part in use.scope.path)
+
+
+def _conv_groups(use: Use) -> int:
+    is_conv = use.node is not None and use.node.op_type in ("Conv", "ConvTranspose")
+    return _attribute(use.node, "group", 1) if is_conv and use.node is not None else 1
+
+
 def _attribute(node: NodeProto, name: str, default: int) -> int:
     return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), default)
 
@@ -249,7 +272,7 @@ def _names(key: WeightKey, weight: _Weight) -> list[str]:
 
 def _indivisible(weight: _Weight, layout: WeightLayout, pool: SchemePool) -> str:
     if layout.reduction == 1:
-        grouped = any(use.node is not None and _attribute(use.node, "group", 1) > 1 for use in weight.uses)
+        grouped = any(_conv_groups(use) > 1 for use in weight.uses)
         what = "depthwise: one input channel a group" if grouped else "the reduction axis has length 1"
         return f"{what}, so there is nothing to choose from"
     what = "input channels a group" if weight.operator.startswith("Conv") else "weights along the reduction axis"
@@ -291,6 +314,10 @@ def _site(
         zeros=_zeros(values),
         holds=_sparsest_held(values, layout, pool) if values is not None else None,
         macs=macs,
+        outputs=weight.outputs,
+        nested=any(_is_nested(use) for use in weight.uses),
+        conv_groups=max(_conv_groups(use) for use in weight.uses),
+        operand=min(use.position for use in weight.uses),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["OutputDivergence"]
+__all__ = ["OutputDivergence", "tells_classes"]
 
 _Kind = Literal["logits", "probabilities", "values"]
 _TINY = 1e-8
@@ -89,6 +89,11 @@ class OutputDivergence:
             log_p, log_q = _log_probabilities(expected, kind), _log_probabilities(got, kind)
             terms = np.exp(log_p) * (log_p - log_q)
             return float(np.sum(terms, where=np.isnan(log_p) | (log_p > -np.inf))), rows  # 0 log 0 is 0
+
+
+def tells_classes(output: NDArray[Any]) -> bool:
+    """Whether the last axis of these floats is class probabilities or logits: (batch, classes), or adding up to 1."""
+    return _kind(output) != "values"
 
 
 def _kind(output: NDArray[Any]) -> _Kind:

@@ -24,7 +24,7 @@ from domino_onnx.errors import ModelError, RecoveryError
 from domino_onnx.graph import OnnxFile, cut
 from domino_onnx.graph.order import constant_nodes, execution_order, names_read, stored_names
 from domino_onnx.recovery.distill import torch_device
-from domino_onnx.recovery.finetune import finetune
+from domino_onnx.recovery.finetune import Store, finetune
 from domino_onnx.recovery.masks import Grouping
 from domino_onnx.recovery.options import Recovery, RecoveryOptions, RecoveryStep
 from domino_onnx.recovery.world import World
@@ -65,6 +65,8 @@ def recover_blocks(
     biases: Values | None = None,
     groupings: Mapping[WeightKey, Grouping] | None = None,
     blocks: BlockOptions | None = None,
+    stores: Callable[[int], Store] | None = None,
+    stopped: Callable[[], bool] | None = None,
 ) -> Recovery:
     """Train each block's weights and biases for `steps` steps towards the dense activations behind it.
 
@@ -72,8 +74,10 @@ def recover_blocks(
     ----------
     file
         The dense model.
-    weights, biases, groupings
+    weights, biases, groupings, stopped
         As `finetune` has them.
+    stores
+        Where a block goes on from and saves to, by its number; blocks that were finished aren't trained again.
 
     Returns
     -------
@@ -86,9 +90,11 @@ def recover_blocks(
         If no block can be trained.
     ModelError
         If ONNX Runtime can't run the model piece by piece.
+    CheckpointError, KeyboardInterrupt
+        As from `finetune`.
     """
     course = _Blocks(file, data, weights, biases or {}, groupings or {}, options or RecoveryOptions(), blocks)
-    return course.run(progress or _nobody)
+    return course.run(progress or _nobody, stores or (lambda _: None), stopped)
 
 
 class _Blocks:
@@ -118,12 +124,17 @@ class _Blocks:
         self._done: list[Recovery] = []
         self._trained: set[WeightKey] = set()
 
-    def run(self, progress: Callable[[RecoveryStep], None]) -> Recovery:
+    def run(
+        self,
+        progress: Callable[[RecoveryStep], None],
+        stores: Callable[[int], Store | None],
+        stopped: Callable[[], bool] | None,
+    ) -> Recovery:
         for index in range(1, len(self._segments)):
             before = [dict(live) for live in self._pruned]
             made = [self._pass(index, self._dense, batch, {}) for batch in range(len(self._dense))]
             if self._own(index):
-                self._train(index, before, made, progress)
+                self._train(index, before, made, progress, stores(index), stopped)
             for batch in range(len(self._pruned)):
                 self._pass(index, self._pruned, batch, self._changed())
         if not self._done:
@@ -155,7 +166,13 @@ class _Blocks:
         return [key for key in (*self._weights, *self._biases) if not key.scope and key.name in mine]
 
     def _train(
-        self, index: int, before: Sequence[Live], made: Sequence[Live], progress: Callable[[RecoveryStep], None]
+        self,
+        index: int,
+        before: Sequence[Live],
+        made: Sequence[Live],
+        progress: Callable[[RecoveryStep], None],
+        store: Store | None,
+        stopped: Callable[[], bool] | None,
     ) -> None:
         student = self._student(index, before, made)
         if student is None:
@@ -165,16 +182,25 @@ class _Blocks:
         biases = {key: self._biases[key] for key in own if key in self._biases}
         if not weights or not student.learns:
             return
+        self._trained |= student.reached(own) & weights.keys()
         done = sum(recovery.steps for recovery in self._done)
 
         def tell(step: RecoveryStep) -> None:
             progress(dataclasses.replace(step, step=done + step.step))
 
-        recovery = finetune(student, weights, self._options, tell, biases=biases, groupings=self._groupings)
+        recovery = finetune(
+            student,
+            weights,
+            self._options,
+            tell,
+            biases=biases,
+            groupings=self._groupings,
+            store=store,
+            stopped=stopped,
+        )
         self._weights |= {key: recovery.values[key] for key in weights}
         self._biases |= {key: recovery.values[key] for key in biases}
         self._done.append(recovery)
-        self._trained |= student.reached & weights.keys()
 
     def _student(self, index: int, before: Sequence[Live], made: Sequence[Live]) -> _BlockStudent | None:
         """The segment in torch, proved equal to ONNX Runtime; None where it can't be had."""
@@ -230,8 +256,6 @@ class _BlockStudent:
     ----------
     learns
         Whether any output of the block is a float, so that there is something to learn.
-    reached
-        Weights that a gradient has been seen of.
     """
 
     def __init__(
@@ -239,7 +263,6 @@ class _BlockStudent:
     ) -> None:
         self.device = torch_device(how.device)
         self.module = module.to(self.device)
-        self.reached: set[WeightKey] = set()
         self._inputs, self._wanted = inputs, wanted
         floats = [name for name, array in wanted[0].items() if array.dtype.kind == "f" and array.size]
         self._scales = {name: float(np.mean([live[name].var() for live in wanted])) + _TINY for name in floats}
@@ -247,6 +270,16 @@ class _BlockStudent:
         order = np.random.default_rng(seed).permutation(len(inputs))
         count = round(len(order) * how.held_out)
         self.train, self.held_out = (order[count:], np.sort(order[:count])) if count else (order, order)
+
+    def reached(self, keys: Iterable[WeightKey]) -> set[WeightKey]:
+        """Those of these weights that a gradient comes to."""
+        chosen = self.trainable(keys)
+        loss = self._loss(int(self.train[0]))
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        found = {key for key, parameter in chosen.items() if parameter.grad is not None}
+        self.module.zero_grad(set_to_none=True)
+        return found
 
     def trainable(self, keys: Iterable[WeightKey]) -> dict[WeightKey, torch.nn.Parameter]:
         """Switch gradients on for these weights, and on for no others."""
@@ -264,7 +297,6 @@ class _BlockStudent:
             if loss.requires_grad:
                 loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
-        self.reached |= {key for key, weight in self.module.weights.items() if weight.grad is not None}
         return world.sums([total], self.device)[0]
 
     def held_out_loss(self, _batch_size: int, _samples: int | None, world: World, /) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domino_onnx.bridge import GraphModule, build, check_parity, first_difference, mismatch
+from domino_onnx.bridge import GraphModule, build, first_difference, mismatch, prove_parity
 from domino_onnx.bridge.values import to_tensor
 from domino_onnx.calibration import Dataset, Device, Session
 from domino_onnx.errors import DataError, DependencyError, ModelError, RecoveryError
-from domino_onnx.graph import OnnxFile
+from domino_onnx.graph import OnnxFile, probe, read_model
+from domino_onnx.recovery.features import feature_tensors
 from domino_onnx.recovery.losses import DistillationLoss
+from domino_onnx.recovery.mixing import Mixture, can_mix, mixture
 from domino_onnx.recovery.options import LossOptions, Precision
 from domino_onnx.recovery.world import World
 from domino_onnx.scheme import WeightKey
@@ -38,9 +40,17 @@ def torch_device(device: Device) -> torch.device:
 
 
 class Teacher:
-    """The dense model's outputs, computed once for all samples where they have a sample axis and fit in memory."""
+    """The dense model's outputs, computed once for all samples where they have a sample axis and fit in memory.
 
-    def __init__(self, model: Path, data: Dataset, *, device: Device, threads: int = 0, batch_size: int = 32) -> None:
+    Parameters
+    ----------
+    model
+        Its file, or the model itself with more outputs than it has.
+    """
+
+    def __init__(
+        self, model: Path | bytes, data: Dataset, *, device: Device, threads: int = 0, batch_size: int = 32
+    ) -> None:
         self._session = Session(model, device=device, threads=threads)
         self._data = data
         self._batch_size = batch_size
@@ -90,8 +100,11 @@ class Distillation:
         held_out: float,
         seed: int,
         loss: LossOptions | None = None,
+        features: Sequence[str] = (),
         precision: Precision = "float32",
     ) -> None:
+        self._features = tuple(features)
+        self._mixes = (loss or LossOptions()).mix and can_mix(data)
         self._channels_last = _has_images(module)
         self._precision = precision
         self.module = module.to(device)
@@ -103,7 +116,7 @@ class Distillation:
         self.device = device
         self.train, self.held_out = _split(data, held_out, seed)
         first = self.train[: data.batch_size(32)]
-        self._loss = DistillationLoss(self._to_torch(teacher.outputs(first, data.take(first))), loss)
+        self._loss = DistillationLoss(self._to_torch(teacher.outputs(first, data.take(first))), loss, features)
         if not self._loss.trainable:
             raise RecoveryError("the model has no floating-point output, so there is nothing to learn from")
         classes = self._loss.class_count
@@ -134,13 +147,14 @@ class Distillation:
 
         With `draw` it is that of a random variation of each sample, where the data say how to vary them.
         """
-        varied = draw is not None and bool(self._data.augment)
+        varied = draw is not None and (self._mixes or bool(self._data.augment))
         inputs = self._data.take(indices, draw=draw)
+        mixing = mixture(indices, self.train, draw) if draw is not None and self._mixes else None
+        if mixing is not None:
+            others = self._data.take(mixing.others, draw=draw)
+            inputs |= mixing({name: inputs[name] for name in self._data.arrays}, others)
         teacher = self._to_torch(self._teacher.outputs(indices, inputs, varied=varied))
-        labels = None
-        if self._data.labels is not None:
-            labels = torch.from_numpy(self._data.labels[indices]).to(self.device)
-        return self._loss(self._answers(inputs), teacher, labels)
+        return self._loss(self._answers(inputs), teacher, self._targets(indices, mixing))
 
     def drawn_loss(self, indices: NDArray[np.int64], generator: torch.Generator) -> Tensor:
         """Minus the log-likelihood of answers that the student itself might give, summed over the samples."""
@@ -188,16 +202,27 @@ class Distillation:
             for start in range(0, len(order) - size + 1, size):
                 yield order[start : start + size]
 
+    def _targets(self, indices: NDArray[np.int64], mixing: Mixture | None) -> Tensor | None:
+        """(batch, classes) what labels name; None where there are none, or nothing that they could name."""
+        labels, classes = self._data.labels, self._loss.class_count
+        if labels is None or classes is None:
+            return None
+        known = np.eye(classes, dtype=np.float32)
+        targets = {"labels": known[labels[indices]]}
+        if mixing is not None:
+            targets = mixing(targets, {"labels": known[labels[mixing.others]]})
+        return torch.from_numpy(targets["labels"]).to(self.device)
+
     def _answers(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
-        """The student's outputs, on its device: what a graph computes from shapes alone stays on the host."""
+        """The student's outputs and features, on its device: what is computed from shapes alone stays on the host."""
         given = self._to_torch(inputs)
         if self._channels_last:
             given = {name: _channels_last(tensor) for name, tensor in given.items()}
         if self._precision == "float32":
-            outputs = self.module(given)
+            outputs = self.module(given, keep=self._features)
         else:
             with torch.autocast(self.device.type, torch.bfloat16):
-                outputs = self.module(given)
+                outputs = self.module(given, keep=self._features)
         return {name: output.to(self.device) for name, output in outputs.items()}
 
     def _to_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
@@ -222,6 +247,8 @@ def open_distillation(
     ------
     UnsupportedOperatorError
         With all operators that have no torch counterpart.
+    RecoveryError
+        If there is no output to learn from, or activations are wanted of a model too large to show them.
     ModelError
         If the student's outputs differ from ONNX Runtime's, or either can't run.
     """
@@ -234,19 +261,34 @@ def open_distillation(
     taught = Session(teacher, threads=threads).output_names
     if taught != tuple(expected):
         raise ModelError(f"the teacher {teacher} has the outputs {list(taught)}, {file.path} has {list(expected)}")
-    parity = check_parity(module, inputs, expected)
+    parity = prove_parity(file, module, inputs, expected, threads=threads)
     if not parity.ok:
         raise ModelError(mismatch(parity, first_difference(file, module, inputs, threads=threads)))
+    features = feature_tensors(file.proto.graph) if loss is not None and loss.feature_weight else ()
     return Distillation(
         module,
-        Teacher(teacher, data, device=device, threads=threads),
+        Teacher(_showing(teacher, features), data, device=device, threads=threads),
         data,
         device=torch_device(device),
         held_out=held_out,
         seed=seed,
         loss=loss,
+        features=features,
         precision=precision,
     )
+
+
+def _showing(teacher: Path, features: Sequence[str]) -> Path | bytes:
+    """The teacher with these tensors among its outputs; as it is where there are none."""
+    if not features:
+        return teacher
+    shown = probe(read_model(teacher), features)
+    if shown is None:
+        raise RecoveryError(
+            f"{teacher} is over 1 GiB or has external data, so that its activations can't be taught by: "
+            "leave --recover-feature-weight out, or give --recover-scope blocks"
+        )
+    return shown
 
 
 def _has_images(module: GraphModule) -> bool:

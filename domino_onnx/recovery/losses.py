@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -28,22 +28,28 @@ class DistillationLoss:
     Parameters
     ----------
     teacher
-        The teacher's outputs for one batch.
+        The teacher's outputs for one batch, and its `features`.
     options
-        Another choice than that, the temperature, and what labels count.
+        Another choice than that, the temperature, and what labels and features count.
+    features
+        Tensors inside the model (FitNets, Romero et al. 2015): compared by mean square error, whatever they look like.
     """
 
-    def __init__(self, teacher: Mapping[str, Tensor], options: LossOptions | None = None) -> None:
+    def __init__(
+        self, teacher: Mapping[str, Tensor], options: LossOptions | None = None, features: Collection[str] = ()
+    ) -> None:
         settings = options or LossOptions()
-        self._kinds: dict[str, _Kind] = {
-            name: _kind(output, settings.kind)
-            for name, output in teacher.items()
-            if output.is_floating_point() and output.numel()
+        comparable = {name: each for name, each in teacher.items() if each.is_floating_point() and each.numel()}
+        self._features = tuple(name for name in features if name in comparable)
+        self._feature_weight = settings.feature_weight
+        self._outputs: dict[str, _Kind] = {
+            name: _kind(output, settings.kind) for name, output in comparable.items() if name not in self._features
         }
+        self._kinds: dict[str, _Kind] = {**self._outputs, **dict.fromkeys(self._features, "values")}
         self._scales = {name: float(teacher[name].float().var(unbiased=False)) + _TINY for name in self._kinds}
         self._temperature = settings.temperature
         self._label_weight = settings.label_weight
-        scored = (name for name, kind in self._kinds.items() if kind in ("logits", "probabilities"))
+        scored = (name for name, kind in self._outputs.items() if kind in ("logits", "probabilities"))
         self._classes = next(scored, None)
         scores = teacher[self._classes] if self._classes is not None else None
         self._class_count = scores.shape[1] if scores is not None and scores.ndim == 2 else None
@@ -51,7 +57,7 @@ class DistillationLoss:
     @property
     def trainable(self) -> bool:
         """Whether there is a floating-point output to compare at all."""
-        return bool(self._kinds)
+        return bool(self._outputs)
 
     @property
     def class_count(self) -> int | None:
@@ -59,16 +65,20 @@ class DistillationLoss:
         return self._class_count
 
     def __call__(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], labels: Tensor | None = None
+        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], targets: Tensor | None = None
     ) -> Tensor:
-        """A scalar, the mean over the batch, summed over the outputs."""
-        parts = [self._distance(name, student[name].float(), teacher[name].float()) for name in self._kinds]
-        loss = torch.stack(parts).sum()
-        if labels is None or self._classes is None or student[self._classes].shape[:-1] != labels.shape:
-            return loss
-        log_probabilities = _log_probabilities(student[self._classes].float(), self._kinds[self._classes], 1.0)
-        cross_entropy = functional.nll_loss(log_probabilities, labels)
-        return (1 - self._label_weight) * loss + self._label_weight * cross_entropy
+        """A scalar, the mean over the batch, summed over the outputs.
+
+        `targets` are (batch, classes) shares of the classes that labels name; they need `class_count`.
+        """
+        loss = self._distances(student, teacher, self._outputs).sum()
+        if targets is not None and self._classes is not None:
+            log_probabilities = _log_probabilities(student[self._classes].float(), self._kinds[self._classes], 1.0)
+            cross_entropy = -(targets * log_probabilities).sum(dim=-1).mean()
+            loss = (1 - self._label_weight) * loss + self._label_weight * cross_entropy
+        if self._features:
+            loss = loss + self._feature_weight * self._distances(student, teacher, self._features).mean()
+        return loss
 
     def drawn(self, student: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
         """A scalar, the sum over the batch: minus the log-likelihood of answers drawn from the student itself.
@@ -77,7 +87,7 @@ class DistillationLoss:
         output has over samples.
         """
         parts = []
-        for name, kind in self._kinds.items():
+        for name, kind in self._outputs.items():
             output = student[name].float()
             if kind in ("values", "directions"):
                 noise = torch.randn(output.shape, generator=generator).to(output.device)
@@ -88,10 +98,13 @@ class DistillationLoss:
                 parts.append(-scores.gather(1, answers).sum())
         return torch.stack(parts).sum()
 
+    def _distances(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], names: Iterable[str]) -> Tensor:
+        return torch.stack([self._distance(name, student[name].float(), teacher[name].float()) for name in names])
+
     def _distance(self, name: str, student: Tensor, teacher: Tensor) -> Tensor:
         if student.shape != teacher.shape:
             raise RecoveryError(
-                f"output {name!r} is {tuple(student.shape)} in torch and {tuple(teacher.shape)} in ONNX Runtime"
+                f"{name!r} is {tuple(student.shape)} in torch and {tuple(teacher.shape)} in ONNX Runtime"
             )
         kind = self._kinds[name]
         if kind == "values":

@@ -25,14 +25,22 @@ class MovingMask:
     """The N largest magnitudes of each group of a weight, whatever its values are at the moment."""
 
     def __init__(self, grouping: Grouping, device: torch.device) -> None:
-        layout, self._n = grouping.layout, grouping.scheme.n
+        layout, self._scheme = grouping.layout, grouping.scheme
         places = layout.to_groups(np.arange(layout.size).reshape(layout.shape), grouping.scheme.m)
         self._places = torch.from_numpy(np.ascontiguousarray(places)).to(device)
 
     def __call__(self, weight: Tensor) -> Tensor:
         """1 where `weight` is kept, 0 elsewhere, in its shape and dtype; exactly N in each group."""
         flat = weight.detach().abs().flatten()
-        best = flat[self._places].topk(self._n, dim=1).indices
+        groups = flat[self._places]
+        best = (_two_of_each_four(groups) if self._scheme.two_of_four else groups).topk(self._scheme.n, dim=1).indices
         kept = torch.zeros_like(flat)
         kept[self._places.gather(1, best)] = 1
         return kept.reshape(weight.shape)
+
+
+def _two_of_each_four(groups: Tensor) -> Tensor:
+    """The two largest magnitudes of each aligned four, -1 for what may not be kept."""
+    fours = groups.reshape(-1, 4)
+    best = fours.topk(2, dim=1)
+    return torch.full_like(fours, -1).scatter_(1, best.indices, best.values).reshape(groups.shape)

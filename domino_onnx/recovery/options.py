@@ -99,11 +99,18 @@ class LossOptions:
         Of the softmax on logits (Hinton et al. 2015); probabilities are compared as they are.
     label_weight
         Share of the cross-entropy with labels where there are any, 0 to 1.
+    feature_weight
+        What the mean error of some activations inside the model counts beside the loss at the outputs; 0 leaves them
+        alone (`feature_tensors`).
+    mix
+        Learn from mixtures of two samples, where all that tells samples apart is floats (`Mixture`).
     """
 
     kind: LossKind = "auto"
     temperature: float = 2.0
     label_weight: float = 0.5
+    feature_weight: float = 0.0
+    mix: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from domino_onnx.evaluate import Evaluation, Verdict
-from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult
+from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult, SweepResult, Trial
 from domino_onnx.scheme import Inventory, Plan, Site, Skip
 from domino_onnx.search import Decision, Prediction
+from domino_onnx.target import Toll
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
@@ -23,6 +24,7 @@ __all__ = [
     "evaluation_document",
     "inspect_document",
     "search_document",
+    "sweep_document",
     "verify_document",
 ]
 
@@ -42,6 +44,7 @@ def compress_document(result: CompressResult) -> Document:
         "format": result.form,
         "bytes": result.nbytes,
         "strategy": result.plan.strategy,
+        "target": result.plan.target,
         "budgets": [budget.to_document() for budget in result.plan.budgets],
         "seed": result.plan.seed,
         "sparsity": result.sparsity,
@@ -50,6 +53,8 @@ def compress_document(result: CompressResult) -> Document:
         "solver": result.solver,
         "divergence": result.divergence,
         "prediction": _prediction(result.prediction),
+        "max_drop": result.max_drop,
+        "trials": [_trial(trial) for trial in result.trials],
         "sites": [
             {
                 "name": record.name,
@@ -68,6 +73,7 @@ def compress_document(result: CompressResult) -> Document:
         ],
         "skipped": [_skip(skip) for skip in result.inventory.skips],
         "parity": None if result.parity is None else evaluation_document(result.parity),
+        "tensorrt": None if result.toll is None else _toll(result.toll),
         "recovery": _recovery(result),
         "decisions": [_decision(decision) for decision in result.decisions],
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
@@ -82,6 +88,7 @@ def search_document(result: SearchResult) -> Document:
     plan = result.plan
     return {
         "strategy": plan.strategy,
+        "target": plan.target,
         "budgets": [budget.to_document() for budget in plan.budgets],
         "achieved": [budget.achieved(result.inventory, plan.schemes) for budget in plan.budgets],
         "prediction": _prediction(result.prediction),
@@ -90,6 +97,18 @@ def search_document(result: SearchResult) -> Document:
         "decisions": [_decision(decision) for decision in result.decisions],
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
         "peak_rss_bytes_by_stage": dict(result.peaks),
+        "warnings": list(result.warnings),
+    }
+
+
+def sweep_document(result: SweepResult) -> Document:
+    """What `sweep` says with ``--json``."""
+    return {
+        "model": str(result.model),
+        "dense_bytes": result.dense_bytes,
+        "dense_bytes_gzipped": result.dense_bytes_gzipped,
+        "trials": [_trial(trial) for trial in result.trials],
+        "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
         "warnings": list(result.warnings),
     }
 
@@ -143,9 +162,15 @@ def verify_document(verdict: Verdict) -> Document:
         "holds": verdict.holds,
         "tool": verdict.manifest.tool if verdict.manifest else None,
         "strategy": verdict.manifest.strategy if verdict.manifest else None,
+        "target": verdict.manifest.target if verdict.manifest else None,
         "weights": [dataclasses.asdict(finding) for finding in verdict.findings],
         "problems": list(verdict.problems),
     }
+
+
+def _toll(toll: Toll) -> Document:
+    """Of pruned weights that TensorRT's sparse kernels could take: how many aren't 2:4, and what that would lose."""
+    return {"eligible": toll.eligible, "broken": toll.broken, "lost_energy": toll.lost}
 
 
 def _site(site: Site) -> Document:
@@ -193,6 +218,23 @@ def _planned(site: Site, plan: Plan) -> Document:
         "m": scheme.m,
         "params": site.params,
         "macs": site.macs,
+    }
+
+
+def _trial(trial: Trial) -> Document:
+    """A plan that was tried."""
+    return {
+        "budget": trial.budget.to_document(),
+        "sparsity": trial.sparsity,
+        "flops_reduction": trial.flops_reduction,
+        "metric": trial.comparison.metric,
+        "drop": trial.comparison.drop,
+        "comparison": dataclasses.asdict(trial.comparison),
+        "prediction": _prediction(trial.prediction),
+        "divergence": trial.divergence,
+        "bytes": trial.bytes,
+        "bytes_gzipped": trial.bytes_gzipped,
+        "sites": [{"weight": str(key), "scheme": str(scheme)} for key, scheme in trial.plan.schemes.items()],
     }
 
 

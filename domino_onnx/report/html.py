@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from domino_onnx._version import __version__
 from domino_onnx.report.results import CompressResult
+from domino_onnx.report.sweep import trial_cells, trial_heads
 from domino_onnx.report.text import millions, percent, printable, shape
 
 __all__ = ["html_report"]
@@ -59,6 +60,9 @@ def _context(result: CompressResult) -> dict[str, Any]:
             }
             for skip in result.inventory.skips
         ],
+        "trial_heads": trial_heads(result.trials) if result.trials else [],
+        "trials": [trial_cells(trial) for trial in result.trials],
+        "allowed": "" if result.max_drop is None else percent(result.max_drop, 2),
         "curve": _curve(result),
         "decisions": [
             {

@@ -7,17 +7,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domino_onnx.evaluate import Evaluation
+from domino_onnx.evaluate import Comparison, Evaluation
 from domino_onnx.graph import OnnxFile, Outcome
-from domino_onnx.scheme import Inventory, Manifest, NMScheme, Plan
+from domino_onnx.scheme import Budget, Inventory, Manifest, NMScheme, Plan, Skip
 from domino_onnx.search import Decision, Prediction
 from domino_onnx.storage import Form
+from domino_onnx.target import BuildLog, Diagnosis, Toll
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
     from domino_onnx.recovery import Recovery  # which, as the bridge, needs torch; a report doesn't
 
-__all__ = ["CompressResult", "ConvertResult", "InspectResult", "SearchResult", "WeightRecord"]
+__all__ = [
+    "CompressResult",
+    "ConvertResult",
+    "DoctorResult",
+    "InspectResult",
+    "SearchResult",
+    "SweepResult",
+    "Trial",
+    "WeightRecord",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +74,30 @@ class ConvertResult:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorResult:
+    """What a runtime will make of a model's weights.
+
+    Attributes
+    ----------
+    skips
+        Weights that can't be judged, with the reasons.
+    log
+        What the builder really did, where its log was given.
+    """
+
+    model: Path
+    diagnoses: tuple[Diagnosis, ...]
+    skips: tuple[Skip, ...]
+    log: BuildLog | None
+
+    @property
+    def passes(self) -> bool:
+        """Whether some weight can run with sparse kernels, and none that was pruned misses it for its groups."""
+        states = [diagnosis.state for diagnosis in self.diagnoses]
+        return "broken" not in states and "legal" in states
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
     """A plan, how it was found, and what it is expected to cost where that was measured."""
 
@@ -73,6 +107,53 @@ class SearchResult:
     prediction: Prediction | None
     seconds: Mapping[str, float]
     peaks: Mapping[str, int]
+    warnings: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A budget that was tried, without finetuning.
+
+    Attributes
+    ----------
+    sparsity, flops_reduction
+        What its plan comes to, over all weights that count; MACs only where shapes are known.
+    prediction, divergence
+        What the plan was expected to cost, and how far apart the outputs were after the refit, on calibration data.
+    comparison
+        With the dense model, on data set apart.
+    bytes, bytes_gzipped
+        Of the model's files with zeros in place, and as `gzip` leaves them.
+    """
+
+    budget: Budget
+    plan: Plan
+    sparsity: float
+    flops_reduction: float | None
+    prediction: Prediction | None
+    divergence: float | None
+    comparison: Comparison
+    bytes: int
+    bytes_gzipped: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SweepResult:
+    """Plans from dense to sparse, and what each is worth.
+
+    Attributes
+    ----------
+    dense_bytes, dense_bytes_gzipped
+        Of the model's files as they are.
+    trials
+        In the order of their budgets.
+    """
+
+    model: Path
+    dense_bytes: int
+    dense_bytes_gzipped: int
+    trials: tuple[Trial, ...]
+    seconds: Mapping[str, float]
     warnings: tuple[str, ...]
 
 
@@ -94,12 +175,16 @@ class CompressResult:
         Of the outputs after the refit from the dense ones, on the calibration data (KL or relative error).
     prediction
         What the plan was expected to cost; None if the strategy doesn't measure.
+    toll
+        What TensorRT's rule would take, where the target is another.
     seconds, peaks
         Of each stage: how long it took, and the most memory the process had had by its end, in bytes.
     parity
         The written file against the dense one in ONNX Runtime; None if it could not be run (see `warnings`).
     form, nbytes
         How weights are stored in what was written, and the bytes of all its files.
+    max_drop, trials
+        What the plan may lose of the metric, and what was tried to find it; None and nothing if a budget was given.
     """
 
     model: Path
@@ -116,9 +201,12 @@ class CompressResult:
     decisions: tuple[Decision, ...]
     recovery: Recovery | None
     parity: Evaluation | None
+    toll: Toll | None
     seconds: Mapping[str, float]
     peaks: Mapping[str, int]
     warnings: tuple[str, ...]
     peak_rss_bytes: int | None
     form: Form = "dense"
     nbytes: int | None = None
+    max_drop: float | None = None
+    trials: tuple[Trial, ...] = ()

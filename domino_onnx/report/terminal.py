@@ -13,8 +13,10 @@ from rich.text import Text
 
 from domino_onnx.evaluate import Evaluation, Verdict
 from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult
+from domino_onnx.report.sweep import trials_table
 from domino_onnx.report.text import millions, percent, printable, shape
 from domino_onnx.scheme import Budget, NMScheme, Skip
+from domino_onnx.target import Toll
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
@@ -74,7 +76,10 @@ def compress_view(result: CompressResult, report: Path | None = None) -> Rendera
     table = _table("site", "op", "shape", "scheme", "kept", "params", "MACs")
     for record in result.weights:
         _row(table, record.name, record.op, record.shape, record.scheme, record.params, record.macs)
-    return Group(table, *_skips(result.inventory.skips), _summary(result, report))
+    tried: list[RenderableType] = []
+    if result.trials:
+        tried = [Text("tried, without finetuning:", style="bold"), trials_table(result.trials)]
+    return Group(table, *_skips(result.inventory.skips), *tried, _summary(result, report))
 
 
 def convert_view(result: ConvertResult) -> RenderableType:
@@ -111,7 +116,9 @@ def verify_view(verdict: Verdict) -> RenderableType:
         )
     good = sum(finding.problem is None for finding in verdict.findings)
     style = "bold green" if verdict.holds else "bold red"
-    return Group(table, Text(f"{good} of {len(verdict.findings)} weights hold what the manifest says", style=style))
+    suited = "" if verdict.manifest.target == "generic" else f", for the target {printable(verdict.manifest.target)}"
+    said = Text(f"{good} of {len(verdict.findings)} weights hold what the manifest says{suited}", style=style)
+    return Group(table, said)
 
 
 def _table(*columns: str) -> Table:
@@ -200,6 +207,9 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
     row("zeros", f"{percent(result.sparsity, 2)} of all Conv/Gemm/MatMul weights")
     if result.flops_reduction is not None:
         row("MACs saved", f"{percent(result.flops_reduction, 2)} in theory; ONNX Runtime itself doesn't skip zeros")
+    if result.max_drop is not None and result.parity is not None:
+        comparison = result.parity.comparison
+        row("lost", f"{percent(comparison.drop, 2)} of {comparison.metric}; {percent(result.max_drop, 2)} were allowed")
     if result.prediction is not None:
         row("expected", result.prediction.in_words())
     if result.divergence is not None:
@@ -215,11 +225,18 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
             row(name, value)
     size = f" ({result.nbytes:,} bytes, {result.form})" if result.nbytes is not None else ""
     row("written", printable(str(result.output), 200) + size)
+    if result.toll is not None and result.toll.broken:
+        row("TensorRT", _toll(result.toll))
     if report is not None:
         row("report", printable(str(report), 200))
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.seconds.items() if seconds >= _WORTH_SAYING)
     row("took", f"{sum(result.seconds.values()):.1f} s ({stages})")
     return table
+
+
+def _toll(toll: Toll) -> str:
+    count = f"{toll.broken} of {toll.eligible} weights that it could speed up are not 2:4"
+    return f"{count}; --target tensorrt: all legal, for about {percent(toll.lost)} of their squares at most"
 
 
 def _comparison_rows(evaluation: Evaluation) -> Iterable[tuple[str, str]]:

@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.errors import DependencyError, ModelError, RecoveryError
+from domino_onnx.errors import DependencyError, ModelError, PlanError, RecoveryError
 from domino_onnx.graph import ShapeTable, infer_shapes, read_model, replaced, stored_tensors, take_inventory
 from domino_onnx.run.options import CompressOptions, Observer
-from domino_onnx.scheme import NMScheme, WeightKey
+from domino_onnx.scheme import Inventory, Plan, SchemePool, WeightKey
+from domino_onnx.target import TARGETS, Target, adapt, adapted, known
 
 if TYPE_CHECKING:
     from domino_onnx.calibration import Dataset
     from domino_onnx.reconstruction import Network
     from domino_onnx.recovery import Distillation
+    from domino_onnx.search import LossTable
 
 __all__ = ["Run", "peak_rss_bytes", "torch_missing"]
 
@@ -37,8 +39,12 @@ class Run:
 
     Attributes
     ----------
+    target
+        What masks must suit: the options' choice, or else that of the plan.
     changed
         Stored tensors whose values in memory are no longer the file's: their channels were permuted.
+    losses
+        What each scheme of each site costs, once that was measured.
     seconds, peaks
         Of each stage: how long it took, and the most memory the process had had by its end, in bytes.
     """
@@ -56,6 +62,9 @@ class Run:
         self.peaks: dict[str, int] = {}
         self.warnings: list[str] = []
         self.changed: frozenset[WeightKey] = frozenset()
+        self.losses: LossTable | None = None
+        self.target: Target = options.target or "generic"
+        self.inventory: Inventory
 
     def read(self) -> None:
         """Read the model and the data, and take the inventory."""
@@ -72,16 +81,33 @@ class Run:
                 self.eval_data = self._load_data(options.eval_data)
             self.shapes = shapes
             self._table = self._observed(infer_shapes(self.file.proto, shapes))
-            self.inventory = take_inventory(self.file, options.pool, self._table, options.selection)
+            self._take_inventory(options.pool)
             self._tensors = stored_tensors(self.file.proto)
             for note in self.inventory.notes:
                 self.warn(note)
 
-    def admit(self, schemes: Mapping[WeightKey, NMScheme]) -> None:
-        """Make sites of the weights that only a scheme outside the pool fits: 3:6 on an axis of 18."""
-        if any(self.inventory.site(key) is None for key in schemes):
-            pool = self.options.pool.including(schemes.values())
-            self.inventory = take_inventory(self.file, pool, self._table, self.options.selection)
+    def admit(self, plan: Plan) -> Plan:
+        """The plan as its target wants it, and sites for weights that no scheme of the pool fits: 3:6 on an axis of 18.
+
+        The run takes over the target, unless its options name one.
+
+        Raises
+        ------
+        PlanError
+            If the target is unknown, or a scheme has no form that is legal for it.
+        """
+        target = self.options.target or plan.target
+        if not known(target):
+            raise PlanError(f"the target {target!r} is unknown; this program knows {', '.join(TARGETS)}")
+        self.target = target
+        self.inventory = adapt(self._found, target, speed_only=self.options.speed_only)
+        if any(self.inventory.site(key) is None for key in plan.schemes):
+            self._take_inventory(self.options.pool.including(plan.schemes.values()))
+        return dataclasses.replace(plan, target=target, schemes=adapted(plan.schemes, self._found, target))
+
+    def _take_inventory(self, pool: SchemePool) -> None:
+        self._found = take_inventory(self.file, pool, self._table, self.options.selection)
+        self.inventory = adapt(self._found, self.target, speed_only=self.options.speed_only)
 
     def load(self, key: WeightKey) -> NDArray[np.generic]:
         """A stored tensor as the file has it; ModelError if it has none of this name."""
@@ -182,6 +208,8 @@ class Run:
                 kind=options.recover_loss,
                 temperature=options.recover_temperature,
                 label_weight=options.recover_label_weight,
+                feature_weight=options.recover_feature_weight,
+                mix=options.recover_mix,
             ),
             precision=options.recover_precision,
         )

@@ -12,6 +12,7 @@ from domino_onnx.scheme import Budget, NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
 from domino_onnx.solve import Criterion
 from domino_onnx.storage import Form
+from domino_onnx.target import Target
 
 if TYPE_CHECKING:
     from domino_onnx.calibration import Device
@@ -42,13 +43,20 @@ class CompressOptions:
     Attributes
     ----------
     budgets
-        What the model must come down to, at most one a measure. Empty with a `plan` or a `scheme`.
+        What the model must come down to, at most one a measure. Empty with a `plan`, a `scheme` or `max_drop`.
+    max_drop
+        Instead of budgets: as many zeros as cost no more than this of the metric (`Comparison.drop`), 0 to 1, on
+        `eval_data` or, without, on a quarter of `data` that nothing else learns from.
     strategy
         ``auto`` measures (`sensitivity`) where there are data, and is `domino` without.
     pool
         The schemes that sites may get.
     scheme
         One for all sites, and the whole pool: `budgets`, `strategy` and `pool` don't count then.
+    target
+        The runtime that masks must suit; None: the one that a plan or a file was made for, else ``generic``.
+    speed_only
+        Leave dense what the target can't speed up.
     solver
         How masks and weights are found where there are data: `refit` layer by layer in graph order, `sparsegpt` with
         its own mask and update on the dense network's inputs, or `magnitude` masks alone.
@@ -72,9 +80,12 @@ class CompressOptions:
     """
 
     budgets: tuple[Budget, ...] = ()
+    max_drop: float | None = None
     strategy: Strategy = "auto"
     pool: SchemePool = dataclasses.field(default_factory=SchemePool.fixed_m)
     scheme: NMScheme | None = None
+    target: Target | None = None
+    speed_only: bool = False
     solver: Solver = "refit"
     saliency: Criterion = "admm"
     permute: bool = False
@@ -95,6 +106,8 @@ class CompressOptions:
     recover_loss: Literal["auto", "kl", "mse", "cosine"] = "auto"
     recover_temperature: float = 2.0
     recover_label_weight: float = 0.5
+    recover_feature_weight: float = 0.0
+    recover_mix: bool = True
     recover_precision: Literal["float32", "bfloat16"] = "float32"
     form: Form = "dense"
     checkpoint: Path | None = None

@@ -32,19 +32,25 @@ _BAD_AGREEMENT = 0.9
 _BAD_ERROR = 0.1
 """From where on a user is warned: less of the answers kept, or more of an output's variance lost."""
 _BISECTIONS = 6
+_LEFT_OF_THE_FIRST = 0.1
+"""What remains of the first layer's loss in the plan that counts on later layers to mend it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A plan, the way to it, and what it is expected to cost where that was measured."""
+    """A plan, the way to it, and what it is expected to cost where that was measured.
+
+    `alternatives` are plans that only a refit can tell to be better or worse.
+    """
 
     plan: Plan
     decisions: tuple[Decision, ...] = ()
     prediction: Prediction | None = None
+    alternatives: tuple[Planned, ...] = ()
 
 
-def choose_plan(run: Run) -> Planned:
-    """The plan that the options ask for.
+def choose_plan(run: Run, budgets: tuple[Budget, ...] = ()) -> Planned:
+    """The plan that the options ask for, or that `budgets` do instead of theirs.
 
     Raises
     ------
@@ -59,18 +65,19 @@ def choose_plan(run: Run) -> Planned:
         if not everywhere:
             raise PlanError(f"no weight of the model can have {options.scheme}; domino-onnx inspect says why")
         return Planned(plan=_plan(run, "uniform", everywhere, ()))
-    if not options.budgets:
+    wanted = budgets or options.budgets
+    if not wanted:
         raise PlanError(
             "nothing says how sparse the model shall be: give --sparsity, --flops-reduction, --scheme or --plan"
         )
-    require_reachable(options.budgets, run.inventory)
+    require_reachable(wanted, run.inventory)
     with run.stage("search"):
-        return _search(run, options.budgets)
+        return _search(run, wanted)
 
 
 def fitted(run: Run, plan: Plan) -> Plan:
     """A plan that was given, checked against the model; without the budgets that an edit has left behind."""
-    run.admit(plan.schemes)
+    plan = run.admit(plan)
     plan.check_fits(run.inventory, run.file.sha256)
     met = tuple(budget for budget in plan.budgets if budget.is_met(run.inventory, plan.schemes))
     for budget in plan.budgets:
@@ -83,7 +90,12 @@ def fitted(run: Run, plan: Plan) -> Plan:
 
 def _plan(run: Run, strategy: str, schemes: Mapping[WeightKey, NMScheme], budgets: tuple[Budget, ...]) -> Plan:
     return Plan(
-        source_sha256=run.file.sha256, strategy=strategy, schemes=schemes, budgets=budgets, seed=run.options.seed
+        source_sha256=run.file.sha256,
+        strategy=strategy,
+        schemes=schemes,
+        budgets=budgets,
+        target=run.target,
+        seed=run.options.seed,
     )
 
 
@@ -120,7 +132,9 @@ def _strategy(run: Run) -> Strategy:
 
 
 def _measured(run: Run) -> LossTable | None:
-    """The loss of every scheme of every site; None with a warning where the model can't be run piece by piece."""
+    """The loss of every scheme of every site, measured once; None with a warning where the model can't be cut up."""
+    if run.losses is not None:
+        return run.losses
     from domino_onnx.reconstruction import SensitivityOptions, measure_sensitivity
 
     consequence = "losses can't be measured, so the schemes are chosen by domino"
@@ -129,10 +143,10 @@ def _measured(run: Run) -> LossTable | None:
         return None
     try:
         options = SensitivityOptions(criterion=run.options.saliency)
-        return measure_sensitivity(network, run.inventory, run.load, options, run.progress)
+        run.losses = measure_sensitivity(network, run.inventory, run.load, options, run.progress)
     except ModelError as error:
         run.give_up_network(consequence, error)
-        return None
+    return run.losses
 
 
 def _by_losses(run: Run, strategy: Strategy, budgets: tuple[Budget, ...], table: LossTable) -> Planned:
@@ -142,10 +156,37 @@ def _by_losses(run: Run, strategy: Strategy, budgets: tuple[Budget, ...], table:
         schemes, decisions = result.schemes, result.decisions
     else:
         schemes = search_sensitivity(run.inventory, budgets, table)
-    prediction = table.predict(run.inventory, schemes)
-    if _is_bad(prediction):
-        _warn_of_loss(run, budgets, table, prediction)
-    return Planned(plan=_plan(run, strategy, schemes, budgets), decisions=decisions, prediction=prediction)
+    planned = _predicted(run, strategy, budgets, table, schemes)
+    asked_for = budgets == run.options.budgets
+    if asked_for and planned.prediction is not None and _is_bad(planned.prediction):
+        _warn_of_loss(run, budgets, table, planned.prediction)
+    return dataclasses.replace(
+        planned, decisions=decisions, alternatives=_alternatives(run, strategy, budgets, table, schemes)
+    )
+
+
+def _predicted(
+    run: Run,
+    strategy: Strategy,
+    budgets: tuple[Budget, ...],
+    table: LossTable,
+    schemes: Mapping[WeightKey, NMScheme],
+) -> Planned:
+    return Planned(plan=_plan(run, strategy, schemes, budgets), prediction=table.predict(run.inventory, schemes))
+
+
+def _alternatives(
+    run: Run,
+    strategy: Strategy,
+    budgets: tuple[Budget, ...],
+    table: LossTable,
+    schemes: Mapping[WeightKey, NMScheme],
+) -> tuple[Planned, ...]:
+    """The plan for a network that mends much of what goes wrong early, where that is another one."""
+    if strategy != "sensitivity":
+        return ()
+    other = search_sensitivity(run.inventory, budgets, table.mended(_LEFT_OF_THE_FIRST))
+    return () if other == schemes else (_predicted(run, strategy, budgets, table, other),)
 
 
 def _warn_of_loss(run: Run, budgets: tuple[Budget, ...], table: LossTable, prediction: Prediction) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,19 +29,20 @@ __all__ = ["assist", "is_assistant", "recover", "recover_if_possible"]
 
 
 def recover_if_possible(run: Run, plan: Plan, solved: Solved, checkpoint: Checkpoint | None) -> Recovery | None:
-    """Finetune as a whole or in blocks, as the options and the model's operators allow; a warning that says why not."""
+    """Finetune as a whole or in blocks, as the options and the model allow; a warning that says why not."""
+    if not solved.weights:
+        _told_to_others(run, None)
+        return None
     recovery = None
-    if solved.weights and _goes_by_blocks(run):
-        try:
-            recovery = in_blocks(run, plan, solved, run.file)
-        except (DependencyError, ModelError, RecoveryError) as error:
-            run.warn(f"recovery in blocks is skipped: {error}")
-    if recovery is not None:
-        weights = {key: recovery.values[key] for key in solved.weights}
-        solved = dataclasses.replace(solved, weights=weights, biases={k: recovery.values[k] for k in solved.biases})
-    if not solved.weights or not _goes_as_a_whole(run) or run.distillation(run.model, "recovery is skipped") is None:
+    if _goes_by_blocks(run):
+        recovery = _in_blocks_if_possible(run, plan, solved, checkpoint)
+        solved = _after(solved, recovery)
+    if not _goes_as_a_whole(run):
         _told_to_others(run, None)
         return recovery
+    if run.distillation(run.model, "recovery is skipped" if run.data is None else "no recovery as a whole") is None:
+        _told_to_others(run, None)
+        return recovery if _goes_by_blocks(run) else _in_blocks_if_possible(run, plan, solved, checkpoint)
     try:
         return finetune(run, plan, solved, run.model, checkpoint)
     except (ModelError, RecoveryError) as error:
@@ -52,18 +54,33 @@ def recover(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Che
     """The same for whoever asked for nothing else: errors are the caller's."""
     recovery = None
     if _goes_by_blocks(run):
-        recovery = in_blocks(run, plan, solved, read_model(teacher))
-        solved = Solved(
-            weights={key: recovery.values[key] for key in solved.weights},
-            biases={key: recovery.values[key] for key in solved.biases},
-        )
+        recovery = in_blocks(run, plan, solved, read_model(teacher), checkpoint)
+        solved = _after(solved, recovery)
     if recovery is None or _goes_as_a_whole(run):
         return finetune(run, plan, solved, teacher, checkpoint)
     _told_to_others(run, None)
     return recovery
 
 
-def in_blocks(run: Run, plan: Plan, solved: Solved, dense: OnnxFile) -> Recovery:
+def _in_blocks_if_possible(run: Run, plan: Plan, solved: Solved, checkpoint: Checkpoint | None) -> Recovery | None:
+    if run.data is None:
+        return None
+    try:
+        return in_blocks(run, plan, solved, run.file, checkpoint)
+    except (DependencyError, ModelError, RecoveryError) as error:
+        run.warn(f"recovery in blocks is skipped: {error}")
+        return None
+
+
+def _after(solved: Solved, recovery: Recovery | None) -> Solved:
+    """With the values that a recovery came to."""
+    if recovery is None:
+        return solved
+    weights = {key: recovery.values[key] for key in solved.weights}
+    return dataclasses.replace(solved, weights=weights, biases={key: recovery.values[key] for key in solved.biases})
+
+
+def in_blocks(run: Run, plan: Plan, solved: Solved, dense: OnnxFile, checkpoint: Checkpoint | None) -> Recovery:
     """Finetune what can be, part by part, and say what can't.
 
     Raises
@@ -79,7 +96,7 @@ def in_blocks(run: Run, plan: Plan, solved: Solved, dense: OnnxFile) -> Recovery
         from domino_onnx.recovery import BlockOptions, recover_blocks
     except ImportError as error:
         raise torch_missing(error) from None
-    with run.stage("recover"):
+    with run.stage("recover"), _stoppable(run) as stopped:
         recovery = recover_blocks(
             dense,
             run.data,
@@ -89,6 +106,8 @@ def in_blocks(run: Run, plan: Plan, solved: Solved, dense: OnnxFile) -> Recovery
             biases=solved.biases,
             groupings=_groupings(run, plan, solved),
             blocks=BlockOptions(device=run.options.device, threads=run.options.threads),
+            stores=None if checkpoint is None else lambda block: checkpoint.part(f"block-{block}"),
+            stopped=stopped,
         )
     missing = _missing_operators(run)
     if recovery.frozen or missing:
@@ -133,8 +152,7 @@ def assist(run: Run, teacher: Path) -> None:
     job = _told_to_others(run, None)
     if job is not None:
         text, weights, biases = job
-        plan = Plan.from_json(text)
-        run.admit(plan.schemes)
+        plan = run.admit(Plan.from_json(text))
         _finetune(run, plan, Solved(weights=weights, biases=biases), teacher, None)
 
 
@@ -162,8 +180,7 @@ def _finetune(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: C
         held_out = "" if step.held_out is None else f", held-out {step.held_out:.4f}"
         run.progress(step.step, settings.steps, f"loss {step.loss:.4f}{held_out}")
 
-    kept = run.options.checkpoint is not None
-    with run.stage("recover"), stopping() if kept else contextlib.nullcontext() as stopped:
+    with run.stage("recover"), _stoppable(run) as stopped:
         distillation = run.open_distillation(teacher)
         if np.array_equal(np.sort(distillation.train), np.sort(distillation.held_out)):
             run.warn("too few samples to hold any out: recovery is judged by the samples that it learns from")
@@ -180,6 +197,11 @@ def _finetune(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: C
         )
     _warn_of_divergence(run, recovery)
     return recovery
+
+
+def _stoppable(run: Run) -> contextlib.AbstractContextManager[Callable[[], bool] | None]:
+    """Signals wait for the end of a step where there is a checkpoint to save, and end the program at once where not."""
+    return stopping() if run.options.checkpoint is not None else contextlib.nullcontext()
 
 
 def _groupings(run: Run, plan: Plan, solved: Solved) -> dict[WeightKey, Grouping]:

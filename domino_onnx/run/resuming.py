@@ -127,11 +127,10 @@ def _restored(run: Run, document: Mapping[str, Any], arrays: Arrays) -> tuple[Pl
         run.warn(warning)
     prediction = document["prediction"]
     planned = Planned(
-        plan=Plan.from_json(document["plan"]),
+        plan=run.admit(Plan.from_json(document["plan"])),
         prediction=None if prediction is None else Prediction(**prediction),
         decisions=tuple(_decision(each) for each in document["decisions"]),
     )
-    run.admit(planned.plan.schemes)
     solved = Solved(
         weights={_key(key): arrays[f"weight.{place}"] for place, key in enumerate(document["weights"])},
         biases={_key(key): arrays[f"bias.{place}"] for place, key in enumerate(document["biases"])},

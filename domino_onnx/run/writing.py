@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from domino_onnx._version import __version__
 from domino_onnx.errors import DominoError
 from domino_onnx.graph import Outcome, Written, write_model
-from domino_onnx.report.results import CompressResult, WeightRecord
+from domino_onnx.report.results import CompressResult, Trial, WeightRecord
 from domino_onnx.run.context import Run, peak_rss_bytes
 from domino_onnx.run.planning import Planned
 from domino_onnx.run.solving import Overlaid, Solved
@@ -29,6 +29,7 @@ from domino_onnx.scheme import (
     mask_sha256,
 )
 from domino_onnx.storage import Form
+from domino_onnx.target import Toll
 
 if TYPE_CHECKING:
     from domino_onnx.evaluate import Evaluation
@@ -44,8 +45,11 @@ def finish(
     solved: Solved,
     recovery: Recovery | None = None,
     reference: Path | None = None,
+    trials: tuple[Trial, ...] = (),
 ) -> CompressResult:
     """Write what recovery gave, or else what was solved; compare with `reference` (the model itself); and sum up.
+
+    `trials` are what was tried to find the plan.
 
     Raises
     ------
@@ -55,7 +59,8 @@ def finish(
     values = dict(recovery.values) if recovery is not None else None
     weights = solved.weights if values is None else {key: values[key] for key in solved.weights}
     biases = solved.biases if values is None else {key: values[key] for key in solved.biases}
-    records, written = _write(run, output, planned.plan, weights, biases, solved)
+    toll = Toll() if run.target == "generic" else None
+    records, written = _write(run, output, planned.plan, weights, biases, solved, toll)
     parity = _compare(run, reference or run.model, output)
     skipped = [skip for skip in run.inventory.skips if skip.counted]
     site_zeros, site_params = sum(r.zeros for r in records), sum(r.params for r in records)
@@ -75,12 +80,15 @@ def finish(
         decisions=planned.decisions,
         recovery=recovery,
         parity=parity,
+        toll=toll,
         seconds=dict(run.seconds),
         peaks=dict(run.peaks),
         warnings=tuple(run.warnings),
         peak_rss_bytes=peak_rss_bytes(),
         form=run.options.form,
         nbytes=written.nbytes,
+        max_drop=run.options.max_drop,
+        trials=trials,
     )
 
 
@@ -91,8 +99,9 @@ def _write(
     weights: Mapping[WeightKey, NDArray[np.generic]],
     biases: Mapping[WeightKey, NDArray[np.generic]],
     solved: Solved,
+    toll: Toll | None,
 ) -> tuple[tuple[WeightRecord, ...], Written]:
-    """Write the model with these values and their manifest; what each site got, and what was written."""
+    """Write the model with these values and their manifest, and add up the toll; what each site got, and the files."""
     records: list[WeightRecord] = []
     entries: list[ManifestEntry] = []
     with run.stage("write"):
@@ -102,13 +111,15 @@ def _write(
             zeros = site.zeros if values is None else values.size - int(np.count_nonzero(values))
             if values is not None:
                 entries.append(_entry(site, scheme, values))
+                if toll is not None:
+                    toll.add(site, values)
             records.append(_record(site, scheme, zeros, solved.errors.get(site.key)))
         manifest = Manifest(
             tool=f"domino-onnx {__version__}",
             source_sha256=plan.source_sha256 or run.file.sha256,
             strategy=plan.strategy,
             budgets=plan.budgets,
-            target="generic",
+            target=run.target,
             seed=plan.seed,
             entries=tuple(entries),
             also_changed=_also_changed(run, weights, biases),

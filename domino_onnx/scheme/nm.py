@@ -20,18 +20,27 @@ MIN_M = 4
 class NMScheme:
     """Keep `n` of every `m` consecutive weights along the reduction axis; `n == m` is dense.
 
+    Attributes
+    ----------
+    two_of_four
+        Whether at most two of each aligned four consecutive weights are kept as well, which sparse tensor cores want.
+        A plan doesn't write it down: it follows from the plan's target (`domino_onnx.target`).
+
     Raises
     ------
     PlanError
-        If not ``1 <= n <= m``.
+        If not ``1 <= n <= m``, or if two of four can't be kept because M is no multiple of 4 or N is above M/2.
     """
 
     n: int
     m: int
+    two_of_four: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.n <= self.m:
             raise PlanError(f"scheme {self.n}:{self.m} is impossible: N:M keeps N of every M weights, 1 <= N <= M")
+        if self.two_of_four and (self.m % 4 or 2 * self.n > self.m):
+            raise PlanError(f"scheme {self.n}:{self.m} can't keep at most two of each aligned four weights")
 
     @classmethod
     def parse(cls, text: str) -> NMScheme:

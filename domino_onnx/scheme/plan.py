@@ -18,7 +18,8 @@ from domino_onnx.scheme.site import Inventory, Site
 __all__ = ["Plan"]
 
 VERSION = 1
-_KEYS = {"domino_onnx_plan", "source_sha256", "strategy", "budgets", "seed", "sites"}
+_KEYS = {"domino_onnx_plan", "source_sha256", "strategy", "budgets", "target", "seed", "sites"}
+_OPTIONAL = {"budgets", "target", "seed"}
 _SITE_KEYS = {"weight", "scope", "scheme"}
 
 
@@ -36,12 +37,15 @@ class Plan:
         Scheme of each weight; sites that are not named stay dense.
     budgets
         What the schemes were chosen to meet, at most one a measure; empty where they were given.
+    target
+        The runtime that the schemes were chosen for, ``"generic"`` for none in particular (`domino_onnx.target`).
     """
 
     source_sha256: str
     strategy: str
     schemes: Mapping[WeightKey, NMScheme]
     budgets: tuple[Budget, ...] = ()
+    target: str = "generic"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -54,6 +58,7 @@ class Plan:
             "source_sha256": self.source_sha256,
             "strategy": self.strategy,
             "budgets": [budget.to_document() for budget in self.budgets],
+            **({} if self.target == "generic" else {"target": self.target}),
             "seed": self.seed,
         }
         fields = "".join(f" {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items())
@@ -73,7 +78,7 @@ class Plan:
             document = json.loads(text)
         except (ValueError, RecursionError) as error:  # ValueError: also numbers of thousands of digits
             raise PlanError(f"the plan is not JSON: {error}") from None
-        document = _object(document, "the plan", required=_KEYS - {"budgets", "seed"}, known=_KEYS)
+        document = _object(document, "the plan", required=_KEYS - _OPTIONAL, known=_KEYS)
         if document["domino_onnx_plan"] != VERSION:
             raise PlanError(f"plan version {document['domino_onnx_plan']!r} is unknown; this program reads {VERSION}")
         return cls(
@@ -81,6 +86,7 @@ class Plan:
             strategy=_typed(document, "strategy", str),
             schemes=_schemes(_typed(document, "sites", list)),
             budgets=budgets_from_document(document.get("budgets", [])),
+            target=_typed(document, "target", str) if "target" in document else "generic",
             seed=_typed(document, "seed", int) if "seed" in document else 0,
         )
 

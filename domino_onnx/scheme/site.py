@@ -36,6 +36,14 @@ class Site:
         The sparsest scheme of the usual ones that the tensor obeys already, None if it is dense.
     macs
         Multiply-accumulates of one inference over all consumers, None where shapes are unknown.
+    outputs
+        Output channels of a Conv, of all its groups; rows or columns of the product of a matrix.
+    conv_groups
+        The `group` of the convolutions that read it, the largest where they differ; 1 for all others.
+    nested
+        Whether a consumer stands in the body of an If, Loop or Scan.
+    operand
+        The input of its consumers at which it stands, the first where they differ: 0 is the left side of a product.
     """
 
     key: WeightKey
@@ -48,6 +56,10 @@ class Site:
     zeros: int = 0
     holds: NMScheme | None = None
     macs: int | None = None
+    outputs: int = 0
+    conv_groups: int = 1
+    nested: bool = False
+    operand: int = 1
 
     @property
     def params(self) -> int:

@@ -267,6 +267,7 @@ class _FallingSite:
         self.n = self.m
         self.scheme = site.schemes[0]
         self._pool: dict[Fraction, NMScheme] = {scheme.density: scheme for scheme in site.schemes}
+        self._two_of_four = any(scheme.two_of_four for scheme in site.schemes)
         self._lowest = int(site.schemes[-1].density * self.m)
         self._groups: _Groups = site.layout.to_groups(weight, self.m).astype(np.float32)
         lower_half = np.sort(np.abs(self._groups), axis=1)[:, : self.m // 2]
@@ -313,8 +314,12 @@ class _FallingSite:
         self._rank()
 
     def _rank(self) -> None:
-        """Choose the N largest of each group again, of equals the ones further left."""
-        self._mask, self._smallest_kept = rank(np.abs(self._groups), self.n)
+        """Choose the N largest of each group again, of equals the ones further left.
+
+        Where the schemes want two of each four, so do the Ns between them, from M/2 on.
+        """
+        scheme = NMScheme(self.n, self.m, self._two_of_four and 2 * self.n <= self.m)
+        self._mask, self._smallest_kept = rank(np.abs(self._groups), scheme)
 
 
 class _Factors:

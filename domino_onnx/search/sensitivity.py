@@ -43,7 +43,8 @@ class LossTable:
     Attributes
     ----------
     losses
-        For each site one number a scheme, in the order of `Site.schemes`: densest first, never falling, finite.
+        For each site, in the order of the graph, one number a scheme, in the order of `Site.schemes`: densest first,
+        never falling, finite.
     measure
         What they are: ``"KL"`` (nats) or ``"relative error"``.
     observed
@@ -56,6 +57,18 @@ class LossTable:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "losses", MappingProxyType(dict(self.losses)))
+
+    def mended(self, least: float) -> LossTable:
+        """The same for a network whose layers make up for what was lost before them, when they are refitted in order.
+
+        The first site's losses count `least` of themselves, the last one's fully, those between a power in between.
+        """
+        last = max(len(self.losses) - 1, 1)
+        losses = {
+            key: tuple(loss * least ** (1 - place / last) for loss in losses)
+            for place, (key, losses) in enumerate(self.losses.items())
+        }
+        return dataclasses.replace(self, losses=losses)
 
     def total(self, inventory: Inventory, schemes: Mapping[WeightKey, NMScheme]) -> float:
         """The losses of a plan's schemes added up, as if sites didn't act on each other."""

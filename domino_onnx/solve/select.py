@@ -27,8 +27,8 @@ _SWAP_SHARES = (0.3, 0.3, 0.3, 0.1, 0.1, 0.1, 0.03, 0.03, 0.03)
 
 
 def largest_of_groups(scores: NDArray[np.floating], scheme: NMScheme) -> _Mask:
-    """(rows, features): the N largest of every M consecutive scores of a row."""
-    return keep_largest(scores.reshape(-1, scheme.m), scheme.n).reshape(scores.shape)
+    """(rows, features): the N largest of every M consecutive scores of a row that the scheme allows."""
+    return keep_largest(scores.reshape(-1, scheme.m), scheme).reshape(scores.shape)
 
 
 def saliency(problem: Quadratic, criterion: Literal["magnitude", "activation", "fisher"]) -> _Matrix:
@@ -87,7 +87,7 @@ def _column_by_column(problem: Quadratic, scheme: NMScheme) -> tuple[_Mask, _Mat
             if column % scheme.m == 0:
                 group = slice(column, column + scheme.m)
                 scores = (part[:, group] / np.diagonal(factor)[group]) ** 2
-                mask[:, start + column : start + column + scheme.m] = keep_largest(scores, scheme.n)
+                mask[:, start + column : start + column + scheme.m] = keep_largest(scores, scheme)
             pruned = ~mask[:, start + column]
             errors[:, column] = np.where(pruned, part[:, column], 0.0) / factor[column, column]
             part[:, column:] -= errors[:, column, None] * factor[column, column:]
@@ -156,8 +156,7 @@ def _swapped(problem: Quadratic, mask: _Mask, weights: _Matrix, scheme: NMScheme
     shape = (rows, features // scheme.m, scheme.m)
     gains = np.where(mask, -np.inf, problem.gradient(weights) ** 2 / np.diagonal(problem.damped)).reshape(shape)
     costs = problem.removal_costs(mask, weights).reshape(shape)
-    enters, leaves = gains.argmax(axis=2), costs.argmin(axis=2)
-    profit = gains.max(axis=2) - costs.min(axis=2)
+    enters, leaves, profit = _best_exchange(gains, costs, mask.reshape(shape), scheme)
     places = max(1, int(np.ceil(share * shape[1])))
     best = np.argsort(-profit, axis=1, kind="stable")[:, :places]
     row, place = np.nonzero(np.take_along_axis(profit, best, 1) > 0)
@@ -167,3 +166,28 @@ def _swapped(problem: Quadratic, mask: _Mask, weights: _Matrix, scheme: NMScheme
     swapped[row, group, leaves[row, group]] = False
     together: _Mask = swapped.reshape(mask.shape)
     return together
+
+
+def _best_exchange(
+    gains: _Matrix, costs: _Matrix, mask: _Mask, scheme: NMScheme
+) -> tuple[NDArray[np.intp], NDArray[np.intp], _Matrix]:
+    """(rows, groups) each: which weight of a group enters, which leaves, and what that is worth, at the best.
+
+    `gains`, `costs` and `mask` are (rows, groups, M). Under `NMScheme.two_of_four` a weight enters where its four has
+    room, whatever leaves; or for one of its own four.
+    """
+    leaves = costs.argmin(axis=2)
+    if not scheme.two_of_four:
+        return gains.argmax(axis=2), leaves, gains.max(axis=2) - costs.min(axis=2)
+    fours = (*mask.shape[:2], -1, 4)
+    has_room = np.repeat(mask.reshape(fours).sum(axis=3) < 2, 4, axis=2)
+    anywhere = np.where(has_room, gains, -np.inf)
+    profit_anywhere = anywhere.max(axis=2) - costs.min(axis=2)
+    inside = gains.reshape(fours).max(axis=3) - costs.reshape(fours).min(axis=3)
+    four = inside.argmax(axis=2)
+    own = (np.take_along_axis(each.reshape(fours), four[..., None, None], 2)[:, :, 0] for each in (gains, costs))
+    own_gains, own_costs = own
+    stays = inside.max(axis=2) > profit_anywhere
+    enters = np.where(stays, 4 * four + own_gains.argmax(axis=2), anywhere.argmax(axis=2))
+    leaves = np.where(stays, 4 * four + own_costs.argmin(axis=2), leaves)
+    return enters, leaves, np.maximum(inside.max(axis=2), profit_anywhere)

@@ -14,8 +14,6 @@ pytestmark = pytest.mark.shared
 
 SHARED = Path(os.environ.get("DOMINO_ONNX_SHARED", "/nonexistent"))
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-#: Here ONNX Runtime's optimised graph differs from its own unoptimised one, which the bridge reproduces.
-OPTIMISED = {"ort_testdata__dc4380e8a558"}
 MODELS = [path for folder in ("corpus", "models") for path in sorted((SHARED / folder).glob("*.onnx"))]
 
 
@@ -39,6 +37,4 @@ def test_model(path: Path, converting: ModuleType) -> None:
     found = converting.convert(path)
     if found.outcome in ("no weights", "refused", "missing"):
         pytest.skip(f"{found.outcome}: {', '.join(found.why)}")
-    if path.stem in OPTIMISED and found.outcome == "different":
-        pytest.skip("ONNX Runtime's optimisations make the difference")
     assert found.outcome == "reproduced", found.why

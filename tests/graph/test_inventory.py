@@ -84,6 +84,12 @@ def test_operators_are_sites_with_the_axis_that_they_sum_over(
     assert site.layout.conv_groups == parts
     assert site.params == found.params == np.prod(shape)
     assert site.macs == counted_macs(model, x, run_ort)
+    made = run_ort(model, {"x": np.ones(x, np.float32)})[0].shape
+    assert site.operand == list(op.input).index("w")
+    matrix = 1 if len(shape) == 1 else made[-1 if site.operand else -2]
+    assert site.outputs == (made[1] if op.op_type.startswith("Conv") else matrix)
+    assert site.conv_groups == next((attribute.i for attribute in op.attribute if attribute.name == "group"), 1)
+    assert not site.nested
 
 
 def counted_macs(model: onnx.ModelProto, x: tuple[int, ...], run_ort: Callable[..., list[Any]]) -> int:
@@ -356,6 +362,7 @@ def test_subgraph_weights_are_sites_under_their_scope(make_model: Make, inventor
     found = inventory(scoped_model(make_model), shapes={"x": (1, 16)})
     by_key = {site.key: site for site in found.sites}
     assert set(by_key) == {WeightKey("w"), WeightKey("tw", ("1.then_branch",)), WeightKey("ew", ("1.else_branch",))}
+    assert {key.name: found.nested for key, found in by_key.items()} == {"w": False, "tw": True, "ew": True}
     assert by_key[WeightKey("ew", ("1.else_branch",))].params == 128
     assert by_key[WeightKey("ew", ("1.else_branch",))].macs == 128
     assert all("inner" in site.name for key, site in by_key.items() if key.scope)

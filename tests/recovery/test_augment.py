@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from domino_onnx.calibration import Dataset, load_data  # noqa: E402
 from domino_onnx.calibration.augment import Augmentation  # noqa: E402
 from domino_onnx.graph import read_model  # noqa: E402
-from domino_onnx.recovery import Distillation, RecoveryOptions, finetune, open_distillation  # noqa: E402
+from domino_onnx.recovery import Distillation, LossOptions, RecoveryOptions, finetune, open_distillation  # noqa: E402
 
 Array = np.ndarray[Any, Any]
 
@@ -30,7 +30,7 @@ def open_on(samples: Path, few: Path) -> Callable[..., Distillation]:
         data = load_data(few, file.proto)
         if augment is not None:
             data = dataclasses.replace(data, augment={"image": augment})
-        return open_distillation(file, model, data, device="cpu", threads=1)
+        return open_distillation(file, model, data, device="cpu", threads=1, loss=LossOptions(mix=False))
 
     return call
 

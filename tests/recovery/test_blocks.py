@@ -130,6 +130,37 @@ def test_small_blocks_cut_the_model_finer(samples: Path) -> None:
     assert numbers[0] > numbers[1] > numbers[2] == 1
 
 
+def test_stopped_and_resumed_gives_the_same_bits(domino: Any, obstructed: Path, tmp_path: Path) -> None:
+    output, folder = tmp_path / "out.onnx", tmp_path / "kept"
+    words = ["--scheme", "2:4", "--data", tmp_path / "data.npz", "--recover-steps", "20", "--recover-lr", "0.01"]
+    assert domino("compress", obstructed, *words, "-o", output).code == 0
+    undisturbed = output.read_bytes()
+    words += ["-o", output, "--force", "--checkpoint", folder, "--checkpoint-every", "5"]
+    assert domino("compress", obstructed, *words).code == 0
+    assert len(list(folder.glob("block-*.npz"))) == 2
+    max(folder.glob("block-*.npz")).unlink()  # as if it had been stopped before the second block
+    again = domino("compress", obstructed, *words, "--resume", "--json")
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["recovery"]["frozen"] == ["both"]
+    assert output.read_bytes() == undisturbed
+
+
+def test_what_torch_gets_wrong_as_a_whole_is_trained_around(
+    domino: Any, samples: Path, tmp_path: Path, wrong_operator: Callable[..., None]
+) -> None:
+    wrong_operator("Softmax")
+    output = tmp_path / "out.onnx"
+    words = ["--scheme", "2:4", "--solver", "magnitude", "--data", samples / "digits_calibration.npz", "-o", output]
+    more = ["--recover-steps", "20", "--recover-lr", "0.001", "--json"]
+    ran = domino("compress", samples / "digits_transformer.onnx", *words, *more)
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert document["recovery"]["blocks"] >= 1
+    assert document["recovery"]["after"] < document["recovery"]["before"]
+    assert any("doesn't reproduce ONNX Runtime" in warning for warning in document["warnings"])
+    assert verify(output).holds
+
+
 def test_nothing_to_train_is_said(obstructed: Path, tmp_path: Path) -> None:
     file = read_model(obstructed)
     both = {key: weight for key, weight in pruned(obstructed, NMScheme(2, 4)).items() if key.name == "both"}

@@ -39,7 +39,16 @@ def test_other_outputs_are_compared_relative_to_their_variance() -> None:
 def test_labels_take_their_share() -> None:
     teacher = {"p": torch.tensor([[0.25, 0.75]])}
     loss = DistillationLoss(teacher, LossOptions(label_weight=0.5))
-    assert float(loss(teacher, teacher, torch.tensor([0]))) == pytest.approx(-0.5 * math.log(0.25), rel=1e-4)
+    assert float(loss(teacher, teacher, torch.tensor([[1.0, 0.0]]))) == pytest.approx(-0.5 * math.log(0.25), rel=1e-4)
+
+
+def test_features_count_beside_the_outputs() -> None:
+    teacher = {"p": torch.tensor([[0.25, 0.75]]), "f": torch.tensor([[0.0, 2.0]]), "i": torch.tensor([3])}
+    student = teacher | {"f": torch.tensor([[1.0, 2.0]])}  # mean square error 1/2, variance 1
+    loss = DistillationLoss(teacher, LossOptions(feature_weight=3.0), features=("f", "i"))
+    assert float(loss(student, teacher)) == pytest.approx(1.5, rel=1e-5)
+    assert loss.class_count == 2
+    assert not DistillationLoss({"f": teacher["f"]}, features=("f",)).trainable
 
 
 def test_integers_and_empty_outputs_are_nothing_to_learn_from() -> None:

@@ -37,7 +37,7 @@ def test_the_largest_are_kept_and_ties_go_left(data: st.DataObject, m: int, rows
         data.draw(st.lists(st.lists(st.integers(0, 4), min_size=m, max_size=m), min_size=rows, max_size=rows)),
         np.float32,
     )
-    kept = keep_largest(groups, n)
+    kept = keep_largest(groups, NMScheme(n, groups.shape[1]))
     expected = [brute_mask(list(map(float, row)), [list(range(m))], n) for row in groups]
     assert kept.tolist() == expected
 

@@ -1,0 +1,164 @@
+"""What `doctor` found, for people and for scripts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from domino_onnx.report.results import DoctorResult
+from domino_onnx.report.text import percent, printable, shape
+from domino_onnx.scheme import Skip
+from domino_onnx.target import BuildLog, Diagnosis
+
+__all__ = ["doctor_document", "doctor_view"]
+
+_STYLES = {"legal": "green", "broken": "red", "dense": "yellow", "not eligible": "dim"}
+_SHOWN = 3
+
+
+def doctor_view(result: DoctorResult) -> RenderableType:
+    """A row a weight, then a line for each thing to know or to do."""
+    names = ["weight", "op", "shape", "in", "out", "type", "zeros", "2:4"]
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in (*names, "builder") if result.log else names:
+        table.add_column(name, justify="right" if name in ("in", "out", "zeros") else "left", no_wrap=True)
+    for each in result.diagnoses:
+        table.add_row(*_cells(each), *([_engine(each, result.log) or "?"] if result.log else []))
+    return Group(table, *_left_out(result.skips), *_findings(result.diagnoses), *_built(result), _total(result))
+
+
+def doctor_document(result: DoctorResult) -> dict[str, Any]:
+    """What `doctor` says with ``--json``."""
+    return {
+        "model": str(result.model),
+        "target": "tensorrt",
+        "passes": result.passes,
+        "weights": [_weight(each, result.log) for each in result.diagnoses],
+        "not_judged": [
+            {"name": skip.name, "weight": skip.key.name, "scope": list(skip.key.scope), "reason": skip.reason}
+            for skip in result.skips
+        ],
+        "log": None
+        if result.log is None
+        else {"eligible": list(result.log.eligible), "picked": list(result.log.picked)},
+    }
+
+
+def _left_out(skips: Iterable[Skip]) -> list[RenderableType]:
+    reasons = Counter(skip.reason for skip in skips)
+    lines: list[RenderableType] = [
+        Text(f"left out: {count}: {printable(reason, 160)}", style="dim") for reason, count in reasons.items()
+    ]
+    if any("QuantizeLinear" in reason or "DequantizeLinear" in reason for reason in reasons):
+        lines.append(
+            Text("quantised weights aren't judged: judge the file before, and keep zero points at 0 for zeros")
+        )
+    return lines
+
+
+def _cells(diagnosis: Diagnosis) -> Iterable[RenderableType]:
+    site, fours = diagnosis.site, diagnosis.fours
+    broken = f": {percent(fours.broken_share)} of fours" if diagnosis.state == "broken" else ""
+    return (
+        Text(printable(site.name, 40)),
+        site.op,
+        shape(site.layout.shape),
+        str(site.layout.reduction),
+        str(site.outputs),
+        site.dtype,
+        percent(fours.zeros / site.params),
+        Text(f"{diagnosis.state}{broken}", style=_STYLES[diagnosis.state]),
+    )
+
+
+def _findings(diagnoses: Iterable[Diagnosis]) -> list[RenderableType]:
+    """What is wrong, and what to do: one line for all weights of which the same is to be said."""
+    said: dict[str, list[str]] = {}
+    for each in diagnoses:
+        for line in _lines(each):
+            said.setdefault(line, []).append(each.site.name)
+    lines: list[RenderableType] = []
+    for line, names in said.items():
+        shown = ", ".join(printable(name, 30) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        lines.append(Text(f"{len(names)} ({shown}): {printable(line, 400)}"))
+    first = next((each for each in diagnoses if each.state == "broken"), None)
+    return [*lines, *([] if first is None else [Text(f"first broken four: {_place(first)}", style="red")])]
+
+
+def _lines(diagnosis: Diagnosis) -> Iterable[str]:
+    told = "; ".join(filter(None, (diagnosis.reason, diagnosis.advice)))
+    if told:
+        yield f"{diagnosis.state}: {told}"
+    for doubt in diagnosis.doubts:
+        yield f"legal, but perhaps not picked: {doubt}"
+
+
+def _place(diagnosis: Diagnosis) -> str:
+    """The first broken four, in a convolution's words where it is one."""
+    site, index = diagnosis.site, diagnosis.fours.first or ()
+    axis = site.layout.axis
+    start = index[axis]
+    channels = f"input channels {start} to {min(start + 3, site.layout.shape[axis] - 1)}"
+    if site.op == "Conv" and axis == 1:
+        return f"{site.name}, output channel {index[0]}, kernel position {list(index[2:])}, {channels}"
+    others = ", ".join(f"axis {place} at {at}" for place, at in enumerate(index) if place != axis)
+    return f"{site.name}, {others}, {channels} (axis {axis})" if others else f"{site.name}, {channels}"
+
+
+def _built(result: DoctorResult) -> list[RenderableType]:
+    """What the log says on the whole."""
+    log = result.log
+    if log is None:
+        return []
+    if not log.said_anything:
+        return [
+            Text(
+                "the log says nothing of sparsity: build with --sparsity=enable (trtexec) or the builder flag "
+                "SPARSE_WEIGHTS, and a logger that shows information",
+                style="yellow",
+            )
+        ]
+    return [Text(f"the builder found {len(log.eligible)} layers eligible and picked {len(log.picked)}")]
+
+
+def _engine(diagnosis: Diagnosis, log: BuildLog | None) -> str | None:
+    return None if log is None else log.of((*diagnosis.site.consumers, diagnosis.site.name))
+
+
+def _total(result: DoctorResult) -> RenderableType:
+    count = Counter(each.state for each in result.diagnoses)
+    able = len(result.diagnoses) - count["not eligible"]
+    said = f"{able} of {len(result.diagnoses)} weights can run with sparse kernels: "
+    said += f"{count['legal']} legal, {count['broken']} broken, {count['dense']} dense"
+    return Text(said, style="bold green" if result.passes else "bold yellow" if not count["broken"] else "bold red")
+
+
+def _weight(diagnosis: Diagnosis, log: BuildLog | None) -> dict[str, Any]:
+    site, fours = diagnosis.site, diagnosis.fours
+    return {
+        "name": site.name,
+        "weight": site.key.name,
+        "scope": list(site.key.scope),
+        "op": site.op,
+        "shape": list(site.layout.shape),
+        "axis": site.layout.axis,
+        "channels_in": site.layout.reduction,
+        "channels_out": site.outputs,
+        "dtype": site.dtype,
+        "state": diagnosis.state,
+        "eligible": diagnosis.state != "not eligible",
+        "legal": fours.is_legal,
+        "sparsity": fours.zeros / site.params,
+        "fours": fours.count,
+        "broken_fours": fours.broken,
+        "first_broken": None if fours.first is None else list(fours.first),
+        "reason": diagnosis.reason,
+        "advice": diagnosis.advice,
+        "doubts": list(diagnosis.doubts),
+        "builder": _engine(diagnosis, log),
+    }

@@ -1,0 +1,167 @@
+"""`--target tensorrt`: the fours of what is written are counted by plain loops."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+Run = Callable[..., Any]
+MODELS = ["digits_resnet.onnx", "digits_transformer.onnx"]
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    loaded: dict[str, Any] = json.loads(metadata["domino_onnx.manifest"])
+    return loaded
+
+
+def broken_fours(path: Path) -> dict[str, int]:
+    """Of every pruned weight with at least 16 channels on each side: fours along its axis with more than two left."""
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+    found = {}
+    for claim in manifest(path)["weights"]:
+        weight = np.moveaxis(weights[claim["name"]], claim["axis"], -1)
+        if weight.shape[-1] % 16 or weight.shape[0] < 16:
+            continue
+        rows = weight.reshape(-1, weight.shape[-1]).tolist()
+        found[claim["name"]] = sum(
+            sum(value != 0 for value in row[start : start + 4]) > 2 for row in rows for start in range(0, len(row), 4)
+        )
+    return found
+
+
+def lost_energy(path: Path) -> float:
+    """The share of the squares of these weights that isn't in the two largest of each four."""
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+    kept = whole = 0.0
+    for claim in manifest(path)["weights"]:
+        if claim["name"] in broken_fours(path):
+            values = np.moveaxis(weights[claim["name"]], claim["axis"], -1).reshape(-1).tolist()
+            for start in range(0, len(values), 4):
+                squares = sorted((value**2 for value in values[start : start + 4]), reverse=True)
+                kept, whole = kept + sum(squares[:2]), whole + sum(squares)
+    return 1 - kept / whole
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("more", [["--strategy", "uniform"], ["--strategy", "domino"], ["--pool", "4:16,8:32"]])
+def test_masks_by_magnitude_are_legal(name: str, more: list[str], domino: Run, samples: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.onnx"
+    ran = domino("compress", samples / name, "--sparsity", "0.6", "--target", "tensorrt", *more, "-o", output, "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["target"] == manifest(output)["target"] == "tensorrt"
+    found = broken_fours(output)
+    assert len(found) > 3
+    assert not any(found.values())
+    assert domino("verify", output).code == 0
+
+
+@pytest.mark.parametrize("saliency", ["admm", "obs", "fisher", "activation"])
+def test_masks_on_data_are_legal_and_stay_so_when_they_move(
+    saliency: str, domino: Run, samples: Path, tmp_path: Path
+) -> None:
+    output, recovered = tmp_path / "out.onnx", tmp_path / "recovered.onnx"
+    data = ["--data", samples / "digits_calibration.npz"]
+    model = samples / MODELS[1]
+    ran = domino(
+        *("compress", model, "--scheme", "4:16", "--target", "tensorrt", "--saliency", saliency, *data),
+        *("--no-recover", "-o", output),
+    )
+    assert ran.code == 0, ran.err
+    assert not any(broken_fours(output).values())
+    ran = domino(
+        *("recover", output, "--teacher", model, *data, "--recover-method", "sr-ste", "--recover-lr", "0.05"),
+        *("--recover-steps", "6", "-o", recovered),
+    )
+    assert ran.code == 0, ran.err
+    assert manifest(recovered)["target"] == "tensorrt"
+    assert not any(broken_fours(recovered).values())
+
+
+def test_without_a_target_the_same_plan_breaks_fours(domino: Run, samples: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.onnx"
+    ran = domino("compress", samples / MODELS[0], "--scheme", "8:16", "-o", output, "--json")
+    assert ran.code == 0
+    assert all(broken_fours(output).values())
+    toll = json.loads(ran.out)["tensorrt"]
+    assert (toll["eligible"], toll["broken"]) == (len(broken_fours(output)),) * 2
+    assert toll["lost_energy"] == pytest.approx(lost_energy(output), rel=1e-4)
+    told = domino("compress", samples / MODELS[0], "--scheme", "8:16", "-o", output, "--force").out
+    assert "are not 2:4" in told
+    legal = domino("compress", samples / MODELS[0], "--scheme", "2:4", "-o", output, "--force").out
+    assert "are not 2:4" not in legal
+    domino("compress", samples / MODELS[0], "--scheme", "8:16", "-o", output, "--force")
+    assert manifest(output)["target"] == "generic"
+    assert domino("verify", output).code == 0
+
+
+def test_a_plan_carries_its_target_and_the_command_line_overrules_it(
+    domino: Run, samples: Path, tmp_path: Path
+) -> None:
+    plan, output, other = tmp_path / "plan.json", tmp_path / "out.onnx", tmp_path / "other.onnx"
+    model = samples / MODELS[0]
+    searched = domino("search", model, "--sparsity", "0.7", "--target", "tensorrt", "-o", plan)
+    assert searched.code == 0, searched.err
+    assert json.loads(plan.read_text())["target"] == "tensorrt"
+    assert domino("apply", model, plan, "-o", output).code == 0
+    assert manifest(output)["target"] == "tensorrt"
+    assert not any(broken_fours(output).values())
+    assert domino("apply", model, plan, "--target", "generic", "-o", other).code == 0
+    assert manifest(other)["target"] == "generic"
+    plan.write_text(plan.read_text().replace('"tensorrt"', '"toaster"'))
+    refused = domino("apply", model, plan, "-o", tmp_path / "none.onnx")
+    assert refused.code == 1
+    assert "toaster" in refused.err
+
+
+def test_a_generic_plan_becomes_legal_or_says_why_not(domino: Run, samples: Path, tmp_path: Path) -> None:
+    plan, model = tmp_path / "plan.json", samples / MODELS[0]
+    assert domino("search", model, "--scheme", "8:16", "-o", plan).code == 0
+    output = tmp_path / "out.onnx"
+    assert domino("apply", model, plan, "--target", "tensorrt", "-o", output).code == 0
+    assert not any(broken_fours(output).values())
+    plan.write_text(plan.read_text().replace("8:16", "12:16"))
+    refused = domino("apply", model, plan, "--target", "tensorrt", "-o", tmp_path / "none.onnx")
+    assert refused.code == 1
+    assert "12:16" in refused.err
+    assert "two of each aligned four" in refused.err
+
+
+def test_speed_only_leaves_dense_what_cannot_be_fast(domino: Run, samples: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.onnx"
+    model = samples / MODELS[0]
+    ran = domino(
+        *("compress", model, "--scheme", "2:4", "--target", "tensorrt", "--speed-only", "-o", output, "--json")
+    )
+    assert ran.code == 0, ran.err
+    skipped = {skip["op"]: skip["reason"] for skip in json.loads(ran.out)["skipped"]}
+    assert "10 channels out" in skipped["Gemm"]
+    assert all(claim["shape"][0] >= 16 for claim in manifest(output)["weights"])
+    assert domino("compress", model, "--scheme", "2:4", "--speed-only", "-o", output, "--force").code == 2
+
+
+def test_verify_finds_a_file_that_breaks_its_target(domino: Run, samples: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.onnx"
+    assert domino("compress", samples / MODELS[0], "--scheme", "8:16", "-o", output).code == 0
+    model = onnx.load(output)
+    for entry in model.metadata_props:
+        entry.value = entry.value.replace('"target":"generic"', '"target":"tensorrt"')
+    onnx.save(model, output)
+    ran = domino("verify", output, "--json")
+    assert ran.code == 3
+    problems = json.loads(ran.out)["problems"]
+    assert len(problems) > 3
+    assert all("aligned fours" in problem for problem in problems)
+    for entry in model.metadata_props:
+        entry.value = entry.value.replace('"target":"tensorrt"', '"target":"toaster"')
+    onnx.save(model, output)
+    ran = domino("verify", output, "--json")
+    assert ran.code == 3
+    assert any("toaster" in problem for problem in json.loads(ran.out)["problems"])
