@@ -41,6 +41,8 @@ def compress_document(result: CompressResult) -> Document:
     return {
         "model": str(result.model),
         "output": str(result.output),
+        "format": result.form,
+        "bytes": result.nbytes,
         "strategy": result.plan.strategy,
         "target": result.plan.target,
         "budgets": [budget.to_document() for budget in result.plan.budgets],

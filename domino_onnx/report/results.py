@@ -181,6 +181,8 @@ class CompressResult:
         Of each stage: how long it took, and the most memory the process had had by its end, in bytes.
     parity
         The written file against the dense one in ONNX Runtime; None if it could not be run (see `warnings`).
+    form, nbytes
+        How weights are stored in what was written, and the bytes of all its files.
     max_drop, trials
         What the plan may lose of the metric, and what was tried to find it; None and nothing if a budget was given.
     """
@@ -204,5 +206,7 @@ class CompressResult:
     peaks: Mapping[str, int]
     warnings: tuple[str, ...]
     peak_rss_bytes: int | None
+    form: Form = "dense"
+    nbytes: int | None = None
     max_drop: float | None = None
     trials: tuple[Trial, ...] = ()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from domino_onnx._version import __version__
 from domino_onnx.errors import DominoError
-from domino_onnx.graph import Outcome, write_model
+from domino_onnx.graph import Outcome, Written, write_model
 from domino_onnx.report.results import CompressResult, Trial, WeightRecord
 from domino_onnx.run.context import Run, peak_rss_bytes
 from domino_onnx.run.planning import Planned
@@ -60,7 +60,7 @@ def finish(
     weights = solved.weights if values is None else {key: values[key] for key in solved.weights}
     biases = solved.biases if values is None else {key: values[key] for key in solved.biases}
     toll = Toll() if run.target == "generic" else None
-    records = _write(run, output, planned.plan, weights, biases, solved, toll)
+    records, written = _write(run, output, planned.plan, weights, biases, solved, toll)
     parity = _compare(run, reference or run.model, output)
     skipped = [skip for skip in run.inventory.skips if skip.counted]
     site_zeros, site_params = sum(r.zeros for r in records), sum(r.params for r in records)
@@ -85,6 +85,8 @@ def finish(
         peaks=dict(run.peaks),
         warnings=tuple(run.warnings),
         peak_rss_bytes=peak_rss_bytes(),
+        form=run.options.form,
+        nbytes=written.nbytes,
         max_drop=run.options.max_drop,
         trials=trials,
     )
@@ -98,8 +100,8 @@ def _write(
     biases: Mapping[WeightKey, NDArray[np.generic]],
     solved: Solved,
     toll: Toll | None,
-) -> tuple[WeightRecord, ...]:
-    """Write the model with these values and their manifest, and add up the toll; what each site got."""
+) -> tuple[tuple[WeightRecord, ...], Written]:
+    """Write the model with these values and their manifest, and add up the toll; what each site got, and the files."""
     records: list[WeightRecord] = []
     entries: list[ManifestEntry] = []
     with run.stage("write"):
@@ -126,7 +128,7 @@ def _write(
         written = write_model(run.file, Overlaid(weights, biases), manifest, output, form=form, force=force)
         if form != "dense" and all(outcome.kind == "dense" for outcome in written.outcomes):
             run.warn(why_dense(form, written.outcomes))
-    return tuple(records)
+    return tuple(records), written
 
 
 def why_dense(form: Form, outcomes: Sequence[Outcome]) -> str:

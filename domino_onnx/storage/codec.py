@@ -24,7 +24,7 @@ __all__ = ["Grouping", "Packed", "coordinates", "pack", "scatter", "unpack"]
 
 MAX_M = 256
 """A position has to fit in a byte."""
-MOST_ZEROS = 4096
+MOST_ZEROS = 1024
 """How many values one stored coordinate may stand for at most: a short file must not ask for all memory."""
 _USUAL_M = (4, 8, 16, 32)
 _DENSEST_GROUPED = 0.5

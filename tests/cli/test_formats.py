@@ -36,8 +36,10 @@ def test_every_command_reads_every_form(domino: Run, digits: Path, samples: Path
     files = {form: tmp_path / f"{form}.onnx" for form in FORMS}
     pruned = ("compress", digits, "--sparsity", "0.85", "--strategy", "uniform", "--no-recover")
     for form, path in files.items():
-        ran = domino(*pruned, "--format", form, "-o", path)
+        ran = domino(*pruned, "--format", form, "-o", path, "--json")
         assert ran.code == 0, ran.err
+        document = json.loads(ran.out)
+        assert (document["format"], document["bytes"]) == (form, path.stat().st_size)
     sizes = [files[form].stat().st_size for form in ("packed", "sparse", "dense")]
     assert sizes == sorted(sizes)
     assert sizes[0] * 4 < sizes[2]

@@ -27,7 +27,8 @@ PARAMS = Budget(measure="params", reduction=0.875)
 def test_the_public_surface_is_this() -> None:
     assert sorted(domino_onnx.__all__) == [
         "Budget", "CompressOptions", "DominoError", "DominoOptions", "NMScheme", "Plan", "SchemePool", "Selection",
-        "__version__", "apply", "compress", "doctor", "errors", "evaluate", "inspect", "recover", "search", "verify",
+        "__version__", "apply", "compress", "convert", "doctor", "errors", "evaluate", "inspect", "recover", "search",
+        "sweep", "verify",
     ]  # fmt: skip
     for name in domino_onnx.__all__:
         assert hasattr(domino_onnx, name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from domino_onnx import convert
+from domino_onnx.errors import OutputError
 from domino_onnx.graph import read_model, stored_tensors
 from domino_onnx.scheme import WeightKey
 from domino_onnx.storage import STORAGE_KEY, Form
@@ -25,7 +28,6 @@ from domino_onnx.storage import STORAGE_KEY, Form
 Make = Callable[..., onnx.ModelProto]
 Array = np.ndarray[Any, Any]
 node = helper.make_node
-FORMS: tuple[Form, ...] = ("packed", "sparse")
 DTYPES = {
     "float32": np.float32,
     "float16": np.float16,
@@ -115,6 +117,20 @@ def test_all_of_it_is_folded_while_the_session_is_made(n: int, m: int, tmp_path:
     assert not {each.op_type for each in onnx.load(folded).graph.node} & {"Gather", "ScatterElements", "CumSum"}
 
 
+def test_the_operators_are_those_that_the_format_lists(root: Path, tmp_path: Path) -> None:
+    page = (root / "docs" / "format.md").read_text(encoding="utf-8")
+    for title, array in (
+        ("by positions", sparse_array((64, 8, 8), 2, 16, 0)),
+        ("by a bitmask", sparse_array((5, 91 * 16, 3), 8, 16, 1)[:, :-3]),  # of a size that 8 doesn't divide
+    ):
+        source, packed = tmp_path / "dense.onnx", tmp_path / "packed.onnx"
+        source.write_bytes(showing({"w": array}, 17, 8).SerializeToString())
+        assert kinds(source, packed, "packed") == {"w": title.split()[-1]}
+        rows = page.split(f"| {title} | |\n|---|---|\n")[1].split("\n\n")[0].splitlines()
+        listed = [name for row in rows for name in re.findall(r"`([A-Z]\w+)`", row.split("|")[1])]
+        assert [each.op_type for each in onnx.load(packed).graph.node[:-1]] == listed
+
+
 def test_an_old_opset_or_ir_version_is_told(tmp_path: Path) -> None:
     array = sparse_array((64, 64), 2, 16, 1)
     for opset, ir, dtype, says in (
@@ -172,7 +188,7 @@ def models(draw: st.DrawFn) -> onnx.ModelProto:
     return model
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(models(), st.lists(st.sampled_from(["packed", "sparse", "dense"]), min_size=1, max_size=4))
 def test_a_dense_file_comes_back_byte_for_byte(tmp_path: Path, model: onnx.ModelProto, way: list[Form]) -> None:
     source = tmp_path / "0.onnx"
@@ -256,15 +272,14 @@ def test_names_of_ours_that_are_taken_are_avoided(tmp_path: Path) -> None:
         np.testing.assert_array_equal(output.T, array)
 
 
-def test_a_weight_of_zeros_alone_can_be_packed(tmp_path: Path) -> None:
-    source = tmp_path / "dense.onnx"
-    source.write_bytes(showing({"w": np.zeros((64, 64), np.float32)}, 17, 8).SerializeToString())
-    for form in FORMS:
-        output = tmp_path / f"{form}.onnx"
-        assert kinds(source, output, form)["w"] != "dense"
-        assert not outputs(output, optimised=False)[0].any()
-        convert(output, tmp_path / "back.onnx", "dense", force=True)
-        assert (tmp_path / "back.onnx").read_bytes() == source.read_bytes()
+@pytest.mark.parametrize(("form", "shape"), [("packed", (64, 64)), ("sparse", (8, 128))])
+def test_a_weight_of_zeros_alone_is_stored_too(form: Form, shape: tuple[int, ...], tmp_path: Path) -> None:
+    source, output, back = (tmp_path / f"{name}.onnx" for name in ("dense", "other", "back"))
+    source.write_bytes(showing({"w": np.zeros(shape, np.float32)}, 17, 8).SerializeToString())
+    assert kinds(source, output, form)["w"] != "dense"
+    assert not outputs(output, optimised=False)[0].any()
+    convert(output, back, "dense")
+    assert back.read_bytes() == source.read_bytes()
 
 
 def test_sparse_tensors_of_others_are_made_dense(make_model: Make, tmp_path: Path) -> None:
@@ -327,8 +342,6 @@ def test_the_source_of_external_data_is_never_overwritten(tmp_path: Path) -> Non
     packed = tmp_path / "in" / "packed.onnx"
     convert(source, packed, "packed")
     data = next(path for path in packed.parent.iterdir() if path.name.startswith("packed.onnx."))
-    from domino_onnx.errors import OutputError
-
     with pytest.raises(OutputError, match="input itself"):
         convert(packed, data, "dense", force=True)
     with pytest.raises(OutputError, match="input itself"):
@@ -341,3 +354,36 @@ def test_replacing_an_output_leaves_no_orphan_data(tmp_path: Path) -> None:
     for form in ("packed", "sparse", "dense"):
         convert(source, output, form, force=True)
         assert len(list(tmp_path.glob("out.onnx*"))) == 2
+
+
+@pytest.mark.parametrize("form", ["packed", "sparse"])
+def test_a_failing_disk_changes_nothing(form: Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever flush or renaming fails: the old output and its data stay, and nothing else."""
+    source, _ = external(tmp_path / "in")
+    output = tmp_path / "out.onnx"
+    convert(source, output, "dense")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    failed = 0
+    for name, owner in (("fsync", os), ("replace", os), ("replace", Path)):
+        for call in range(4):
+            with monkeypatch.context() as patch:
+                patch.setattr(owner, name, failing(getattr(owner, name), call))
+                try:
+                    convert(source, output, form, force=True)
+                except OutputError:
+                    failed += 1
+                    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+            convert(source, output, "dense", force=True)
+            assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert failed >= 4
+
+
+def failing(function: Callable[..., Any], at: int) -> Callable[..., Any]:
+    calls = itertools.count()
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        if next(calls) == at:
+            raise OSError(28, "no space left on device")
+        return function(*arguments, **named)
+
+    return call

@@ -11,7 +11,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -66,6 +66,7 @@ def tensors(draw: st.DrawFn) -> tuple[Array, int, int]:
     return raw.view(dtype), axis, m
 
 
+@settings(deadline=None, derandomize=True)
 @given(tensors())
 def test_what_is_packed_comes_back_bit_for_bit(given_tensor: tuple[Array, int, int]) -> None:
     tensor, axis, m = given_tensor
@@ -75,16 +76,19 @@ def test_what_is_packed_comes_back_bit_for_bit(given_tensor: tuple[Array, int, i
         assert unpack(packed).dtype == tensor.dtype
 
 
+@settings(deadline=None, derandomize=True)
 @given(tensors(), st.permutations(range(4)))
 def test_strides_do_not_matter(given_tensor: tuple[Array, int, int], order: list[int]) -> None:
     tensor = given_tensor[0].transpose([axis for axis in order if axis < given_tensor[0].ndim])
     assert bits(unpack(pack(tensor))) == bits(np.ascontiguousarray(tensor))
 
 
+@settings(deadline=None, derandomize=True)
 @given(tensors())
 def test_coordinates_come_back(given_tensor: tuple[Array, int, int]) -> None:
     tensor = np.ascontiguousarray(given_tensor[0])
     flat = coordinates(tensor)
+    assume(tensor.size <= 1024 * flat.size)
     values = tensor.reshape(-1)[flat]
     assert bits(scatter(values, flat, tensor.shape)) == bits(tensor)
     by_axis = np.stack(np.unravel_index(flat, tensor.shape), axis=1)
@@ -198,6 +202,7 @@ def test_parts_that_do_not_belong_together_are_refused(broken: Any) -> None:
         (1, [[0, 1, 2]], (2, 3)),
         (1, [[[0]]], (2, 3)),
         (1, [0], (2**20, 2**20)),
+        (1, [0], (1025,)),
     ],
 )
 def test_coordinates_that_fit_no_tensor_are_refused(count: int, indices: Any, shape: tuple[int, ...]) -> None:
@@ -228,7 +233,7 @@ _LEAVES = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_
 _JSON = st.recursive(_LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(_JSON, st.booleans())
 def test_any_json_is_a_record_or_an_error(document: Any, inside: bool) -> None:
     text = json.dumps({"version": 1, "form": "packed", "weights": document} if inside else document)
