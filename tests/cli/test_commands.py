@@ -394,7 +394,10 @@ class TestProcess:
         )  # fmt: skip
         time.sleep(2.5)
         process.send_signal(signal.SIGINT)
-        _, message = process.communicate(timeout=60)
+        try:
+            _, message = process.communicate(timeout=60)
+        finally:
+            process.kill()
         if process.returncode == 0:
             pytest.skip("the search was over before the interruption")
         assert process.returncode == 130, message
