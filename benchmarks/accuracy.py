@@ -57,6 +57,7 @@ def arguments(case: Case, prepared: Prepared, output: Path) -> list[str]:
     words += ["--policy", case["policy"], "--permute" if case["permute"] else "--no-permute"]
     if case["decay"] is not None:
         words += ["--decay", str(case["decay"])]
+    words += ["--target", case["target"]] if "target" in case else []
     steps = case["recover_steps"]
     return [*words, *(["--recover-steps", str(steps)] if steps else ["--no-recover"])]
 
@@ -134,6 +135,7 @@ def cases(
 @click.option("--policy", type=click.Choice(["fixed-m", "fixed-n"]), default="fixed-m", show_default=True)
 @click.option("--decay", type=float, help="domino: strength of the penalty, if not the default.")
 @click.option("--permute", is_flag=True, help="Permute channels first.")
+@click.option("--target", type=click.Choice(["tensorrt"]), help="Whose rules masks follow, if any.")
 @click.option("--recover-steps", type=int, default=0, show_default=True, help="Finetuning steps; 0 for none.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--threads", type=int, default=1, show_default=True)
@@ -147,11 +149,14 @@ def main(
     measures: tuple[str, ...],
     strategies: tuple[str, ...],
     solvers: tuple[str, ...],
+    target: str | None,
     quick: bool,
     force: bool,
     results: Path,
     **rest: Any,
 ) -> None:
+    if target is not None:  # rows without a target name none
+        rest["target"] = target
     if quick:
         budgets, strategies, solvers = (0.75,), ("uniform", "sensitivity"), ("refit",)
     shared = shared_folder()

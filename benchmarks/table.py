@@ -200,6 +200,19 @@ def finetuning_table(measured: list[File]) -> str:
     )
 
 
+def legality_table(measured: list[File]) -> str:
+    """What masks cost that TensorRT's sparse kernels can take, network by network."""
+    lines = []
+    for file in measured:
+        for budget in budgets([file]):
+            wanted = {"budget": budget, "strategy": "sensitivity", "solver": "refit"}
+            legal = find(file, **wanted, target="tensorrt")
+            if legal is not None:
+                name = f"{file['title']}, {100 * budget:g} %"
+                lines.append([name, percent(find(file, **wanted)), percent(legal)])
+    return table(["", "generic", "`--target tensorrt`"], lines)
+
+
 def over_seeds(rows: list[Row]) -> str:
     """The mean over the seeds, with the least and the most."""
     if len(rows) == 1:
@@ -263,6 +276,11 @@ On the calibration data alone, unlabelled, at the rate that is chosen on the way
 several, each with a search and a refit of its own.
 """
 
+LEGAL = """
+What masks cost that keep at most two of each four wherever [sparse kernels](tensorrt.md) can run: measured losses and
+refit, no finetuning.
+"""
+
 COST = """
 Search and refit, the median over the budgets: seconds, and these over ten forward passes of ONNX Runtime over the same
 calibration data, measured right after, with the same thread. Memory is the whole process's peak.
@@ -298,6 +316,9 @@ def page() -> str:
     for file in measured:
         parts += network_part(file)
     parts += ["## After finetuning", told(FINETUNING), finetuning_table(measured)]
+    legal = legality_table(measured)
+    if legal.count("\n") > 1:
+        parts += ["## Legal for TensorRT", told(LEGAL), legal]
     parts += ["## What it costs", told(COST), cost_table(measured), *studies(measured)]
     if peers:
         parts += ["## Beside another tool", told(PEERS), peers_table()]
