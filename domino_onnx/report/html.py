@@ -35,6 +35,8 @@ def _context(result: CompressResult) -> dict[str, Any]:
         "strategy": plan.strategy,
         "budget": " and ".join(f"{percent(budget.reduction, 2)} fewer {budget.measure}" for budget in plan.budgets),
         "seed": plan.seed,
+        "target": plan.target,
+        "legality": result.toll.in_words() if result.toll is not None else "",
         "cards": _cards(result),
         "warnings": [printable(warning, 2000) for warning in result.warnings],
         "sites": [

@@ -16,7 +16,6 @@ from domino_onnx.report.results import CompressResult, ConvertResult, InspectRes
 from domino_onnx.report.sweep import trials_table
 from domino_onnx.report.text import millions, percent, printable, shape
 from domino_onnx.scheme import Budget, NMScheme, Skip
-from domino_onnx.target import Toll
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
@@ -226,17 +225,12 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
     size = f" ({result.nbytes:,} bytes, {result.form})" if result.nbytes is not None else ""
     row("written", printable(str(result.output), 200) + size)
     if result.toll is not None and result.toll.broken:
-        row("TensorRT", _toll(result.toll))
+        row("TensorRT", result.toll.in_words())
     if report is not None:
         row("report", printable(str(report), 200))
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.seconds.items() if seconds >= _WORTH_SAYING)
     row("took", f"{sum(result.seconds.values()):.1f} s ({stages})")
     return table
-
-
-def _toll(toll: Toll) -> str:
-    count = f"{toll.broken} of {toll.eligible} weights that it could speed up are not 2:4"
-    return f"{count}; --target tensorrt: all legal, for about {percent(toll.lost)} of their squares at most"
 
 
 def _comparison_rows(evaluation: Evaluation) -> Iterable[tuple[str, str]]:

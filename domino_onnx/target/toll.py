@@ -44,3 +44,10 @@ class Toll:
     def lost(self) -> float:
         """The share of their squares that the broken weights would lose if two of each four were kept: 0 to 1."""
         return 1 - self.held / self.whole if self.whole else 0.0
+
+    def in_words(self) -> str:
+        """For people; nothing to say where no weight breaks the rule."""
+        if not self.broken:
+            return ""
+        count = f"{self.broken} of the {self.eligible} pruned weights that its sparse kernels could run are not 2:4"
+        return f"{count}; --target tensorrt makes all legal, for at most {self.lost:.1%} of what these hold, in squares"
