@@ -4,7 +4,8 @@ usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/recovery_speed.py --cache CAC
 
 ResNet-20 as a torch class with the file's weights, masks, AdamW, clipping and the same distillation loss; both from the
 same batches, by turns, several rounds, so that a shared machine slows both. Printed: the median of the rounds, and the
-median of the ratios.
+median of the ratios; for samples as they are, whose answers are known from before, and for mixtures, which both ask the
+dense network for.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from torch.nn import functional
 
 from domino_onnx.calibration import load_data
 from domino_onnx.graph import read_model, stored_tensors, take_inventory
-from domino_onnx.recovery import Distillation, RecoveryOptions, open_distillation
+from domino_onnx.recovery import Distillation, LossOptions, RecoveryOptions, open_distillation
 from domino_onnx.recovery.trainer import Trainer
 from domino_onnx.scheme import NMScheme, SchemePool
 from domino_onnx.solve import PrunedWeights
@@ -80,8 +81,12 @@ def by_hand(model: Path) -> ResNet20:
     return network
 
 
-def steps_by_hand(network: ResNet20, images: Tensor, teacher: Tensor, batches: Iterator[Any]) -> Iterator[float]:
+def steps_by_hand(
+    network: ResNet20, images: Tensor, dense: ResNet20, batches: Iterator[Any], mix: bool
+) -> Iterator[float]:
     """Masked finetuning as a script would do it."""
+    with torch.no_grad():
+        teacher = torch.cat([dense(part) for part in images.split(128)])
     masks = {name: (p != 0).float() for name, p in network.named_parameters() if p.ndim > 1}
     trained = [p for p in network.parameters() if p.ndim > 1]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0)
@@ -90,8 +95,14 @@ def steps_by_hand(network: ResNet20, images: Tensor, teacher: Tensor, batches: I
         parameter.requires_grad_(True)
     for batch in batches:
         chosen = torch.from_numpy(batch)
-        student = functional.log_softmax(network(images[chosen]) / TEMPERATURE, dim=-1)
-        wanted = functional.log_softmax(teacher[chosen] / TEMPERATURE, dim=-1)
+        given, answers = images[chosen], teacher[chosen]
+        if mix:
+            shares = torch.rand(len(chosen), 1, 1, 1)
+            given = shares * given + (1 - shares) * given[torch.randperm(len(chosen))]
+            with torch.no_grad():
+                answers = dense(given)
+        student = functional.log_softmax(network(given) / TEMPERATURE, dim=-1)
+        wanted = functional.log_softmax(answers / TEMPERATURE, dim=-1)
         loss = functional.kl_div(student, wanted, reduction="batchmean", log_target=True) * TEMPERATURE**2
         optimizer.zero_grad()
         loss.backward()
@@ -111,14 +122,15 @@ def seconds(steps: int, step: Any) -> float:
     return time.perf_counter() - start
 
 
-def opened(model: Path, data: Path, threads: int) -> tuple[Distillation, Trainer]:
+def opened(model: Path, data: Path, threads: int, mix: bool) -> tuple[Distillation, Trainer]:
     file = read_model(model)
     tensors = stored_tensors(file.proto)
     inventory = take_inventory(file, SchemePool.fixed_m(), {})
     schemes = {site.key: NMScheme(2, 16) for site in inventory.sites}
     layouts = {site.key: site.layout for site in inventory.sites}
     weights = PrunedWeights(schemes, layouts, lambda key: file.array(tensors[key]))
-    distillation = open_distillation(file, model, load_data(data, file.proto), device="cpu", threads=threads)
+    samples, loss = load_data(data, file.proto), LossOptions(mix=mix)
+    distillation = open_distillation(file, model, samples, device="cpu", threads=threads, loss=loss)
     return distillation, Trainer(distillation, dict(weights), {}, {}, RecoveryOptions())
 
 
@@ -130,22 +142,23 @@ def opened(model: Path, data: Path, threads: int) -> tuple[Distillation, Trainer
 def main(cache: Path, steps: int, rounds: int, threads: int) -> None:
     prepared = prepare(NAME, Path(os.environ["DOMINO_ONNX_SHARED"]), cache)
     torch.set_num_threads(threads)
-    distillation, trainer = opened(prepared.model, prepared.data, threads)
     with np.load(prepared.data) as archive:
         images = torch.from_numpy(archive["input"])
-    network = by_hand(prepared.model)
-    with torch.no_grad():
-        teacher = torch.cat([network(part) for part in images.split(128)])
-    mine = distillation.shuffled(32, 0)
-    manual = steps_by_hand(network, images, teacher, distillation.shuffled(32, 0))
-    ours, theirs = [], []
-    for number in range(rounds + 1):
-        one, other = seconds(steps, lambda: trainer.step(1e-4, next(mine))), seconds(steps, lambda: next(manual))
-        if number:  # the first warms up
-            ours.append(32 * steps / one)
-            theirs.append(32 * steps / other)
-    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-    print(f"{statistics.median(ours):.0f} samples/s, by hand {statistics.median(theirs):.0f}, ratio {ratio:.2f}")
+    for mix in (False, True):
+        distillation, trainer = opened(prepared.model, prepared.data, threads, mix)
+        mine = distillation.shuffled(32, 0)
+        batches = distillation.shuffled(32, 0)
+        manual = steps_by_hand(by_hand(prepared.model), images, by_hand(prepared.model), batches, mix)
+        ours, theirs = [], []
+        for number in range(rounds + 1):
+            one = seconds(steps, lambda: trainer.step(1e-4, next(mine), draw=1))  # noqa: B023  (called at once)
+            other = seconds(steps, lambda: next(manual))  # noqa: B023
+            if number:  # the first warms up
+                ours.append(32 * steps / one)
+                theirs.append(32 * steps / other)
+        ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+        what = "mixtures" if mix else "samples as they are"
+        print(f"{what}: {statistics.median(ours):.0f}/s, by hand {statistics.median(theirs):.0f}, ratio {ratio:.2f}")
 
 
 if __name__ == "__main__":
