@@ -15,8 +15,8 @@ from onnx import ModelProto, TensorProto
 from domino_onnx.errors import ModelError
 from domino_onnx.graph.check import check_structure
 from domino_onnx.graph.external import is_external, resolve
+from domino_onnx.graph.forms import dense_view, read_storage
 from domino_onnx.graph.tensors import read_tensor
-from domino_onnx.graph.unpack import dense_view, read_storage
 from domino_onnx.graph.walk import normal_domain, tensors
 from domino_onnx.storage import Form, Storage
 

@@ -10,10 +10,10 @@ from typing import Any
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-from domino_onnx.graph.expansion import ITEMSIZES
 from domino_onnx.graph.external import is_external
-from domino_onnx.graph.pack import Packing
-from domino_onnx.graph.sparsify import Sparsing
+from domino_onnx.graph.forms.expansion import ITEMSIZES
+from domino_onnx.graph.forms.pack import Packing
+from domino_onnx.graph.forms.sparsify import Sparsing
 from domino_onnx.graph.stored import StoredTensor
 from domino_onnx.graph.walk import constant_tensor, nodes, subgraphs
 from domino_onnx.storage import Form, Storage

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
 from domino_onnx.errors import ModelError
-from domino_onnx.graph.expansion import ITEMSIZES, Expansion, Part, expansion, refusal
+from domino_onnx.graph.forms.expansion import ITEMSIZES, Expansion, Part, expansion, refusal
 from domino_onnx.graph.stored import put
 from domino_onnx.graph.tensors import read_tensor
 from domino_onnx.graph.walk import constant_tensor, normal_domain

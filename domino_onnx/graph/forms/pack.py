@@ -9,8 +9,8 @@ from typing import Any
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto
 
-from domino_onnx.graph.expansion import Part, expansion, refusal
 from domino_onnx.graph.external import is_external
+from domino_onnx.graph.forms.expansion import Part, expansion, refusal
 from domino_onnx.graph.stored import StoredTensor, is_outlined, put, set_entry
 from domino_onnx.graph.walk import nodes, subgraphs
 from domino_onnx.storage import Storage, StoredWeight, pack
