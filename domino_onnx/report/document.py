@@ -138,6 +138,7 @@ def convert_document(result: ConvertResult) -> Document:
         "output": str(result.output),
         "before": result.before,
         "format": result.form,
+        "precision": result.lowering.precision,
         "bytes_before": result.bytes_before,
         "bytes_after": result.bytes_after,
         "weights": [dataclasses.asdict(outcome) for outcome in result.outcomes],

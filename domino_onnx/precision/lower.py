@@ -1,0 +1,124 @@
+"""What a file is written in, if not in what it was read: checked before any work, done at its end."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from domino_onnx.errors import ModelError
+from domino_onnx.graph import OnnxFile, loaded, stored_tensors
+from domino_onnx.graph.external import is_external, resolve
+from domino_onnx.graph.walk import tensors
+from domino_onnx.precision.half import half_refusal, require_converter, to_half
+from domino_onnx.scheme import Manifest, WeightKey
+
+__all__ = ["KEEP", "Lowered", "Lowering", "Precision", "check_lowering", "lower"]
+
+Precision = Literal["keep", "fp16", "bf16"]
+_MAX_BYTES = 2**31 - 1
+_NO_BF16 = (
+    "--precision bf16: no converter that is kept up writes a bfloat16 file which ONNX Runtime could then run and "
+    "compare, so none is written. Take --precision fp16; where float16's range is too small, let NVIDIA's ModelOpt "
+    "convert the output (`python -m modelopt.onnx.autocast --low_precision_type bf16`): zeros stay zeros"
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Lowering:
+    """What a file is to be written in.
+
+    Attributes
+    ----------
+    precision
+        Of all float32 values and of what is computed with them; graph inputs and outputs stay float32.
+    """
+
+    precision: Precision = "keep"
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything changes."""
+        return self != KEEP
+
+
+KEEP = Lowering()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Lowered:
+    """A file to be written with values of its own, and what its manifest says then."""
+
+    file: OnnxFile
+    manifest: Manifest | None = None
+
+
+def check_lowering(file: OnnxFile, wanted: Lowering) -> None:
+    """Find out before any work what would stop `lower` after it, as far as a look at the model can tell.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be converted.
+    DependencyError
+        If ONNX Runtime is missing.
+    """
+    if not wanted.is_needed:
+        return
+    if wanted.precision == "bf16":
+        raise ModelError(_NO_BF16)
+    require_converter()
+    reason = half_refusal(file.proto, file.opset)
+    if reason is not None:
+        raise ModelError(f"{file.path} can't be converted to float16: {reason}")
+    if sum(_nbytes(tensor, file.folder) for tensor in tensors(file.proto)) > _MAX_BYTES:
+        raise ModelError(f"{file.path} can't be converted: it has more than the 2 GiB that fit in one message")
+
+
+def lower(
+    file: OnnxFile, values: Mapping[WeightKey, NDArray[np.generic]], manifest: Manifest | None, wanted: Lowering
+) -> Lowered:
+    """Convert the model with new `values`; `file` stays as it is.
+
+    Parameters
+    ----------
+    values
+        In the dtypes and shapes that `file` stores.
+    manifest
+        Of the model with these values.
+
+    Returns
+    -------
+    The converted file, which holds its values, and the manifest with the places that its weights have there.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be converted, or ONNX Runtime can't load what came of it.
+    """
+    work = loaded(file, values)
+    before = stored_tensors(work.proto)  # of tensors that are held, and so stay the same objects while they move
+    to_half(work.proto)
+    places = {id(tensor): key for key, tensor in stored_tensors(work.proto).items()}
+    moved = {key: places[id(tensor)] for key, tensor in before.items()}
+    return Lowered(file=work, manifest=None if manifest is None else _moved(manifest, moved, wanted))
+
+
+def _moved(manifest: Manifest, places: Mapping[WeightKey, WeightKey], wanted: Lowering) -> Manifest:
+    """The same claims on the same zeros, under the names that the weights have now."""
+    return dataclasses.replace(
+        manifest,
+        entries=tuple(dataclasses.replace(entry, key=places.get(entry.key, entry.key)) for entry in manifest.entries),
+        also_changed=tuple(places.get(key, key) for key in manifest.also_changed),
+        precision=wanted.precision if wanted.precision != "keep" else manifest.precision,
+    )
+
+
+def _nbytes(tensor: TensorProto, folder: Path) -> int:
+    """Bytes of a tensor's values, wherever they lie."""
+    return resolve(tensor, folder).length if is_external(tensor) else tensor.ByteSize()
