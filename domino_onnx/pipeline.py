@@ -267,6 +267,11 @@ def recover(
     manifest = read_manifest(run.file.proto)
     if manifest is None:
         raise PlanError(f"{model} has no domino-onnx manifest; make it with `domino-onnx compress` or `apply` first")
+    if manifest.weight_type != "keep":
+        raise PlanError(
+            f"the weights of {model} are {manifest.weight_type}, which can't be finetuned: recover the file that it "
+            f"was made from, with --weights {manifest.weight_type}"
+        )
     plan = Plan(
         source_sha256=manifest.source_sha256,
         strategy=manifest.strategy,

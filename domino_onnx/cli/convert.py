@@ -14,7 +14,7 @@ from domino_onnx.cli.options import (
     precision_options,
     set_up_logging,
 )
-from domino_onnx.precision import Lowering, Precision
+from domino_onnx.precision import Lowering, Precision, WeightType
 from domino_onnx.storage import Form
 
 __all__ = ["command"]
@@ -36,6 +36,7 @@ def command(
     model: Path,
     form: Form | None,
     precision: Precision,
+    weights: WeightType,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -43,22 +44,23 @@ def command(
     verbose: int,
     seed: int,
 ) -> None:
-    """Write MODEL with its weights stored in another form, the same weights bit for bit, or in half precision.
+    """Write MODEL with its weights stored in another form, the same weights bit for bit, or in fewer bits.
 
     \b
     domino-onnx convert model.sparse.onnx --format packed -o model.packed.onnx
     domino-onnx convert model.packed.onnx --format dense -o model.dense.onnx
     domino-onnx convert model.sparse.onnx --precision fp16 -o model.fp16.onnx
+    domino-onnx convert model.sparse.onnx --weights int8 --format packed -o model.small.onnx
     """
     from domino_onnx.pipeline import convert
     from domino_onnx.report.document import convert_document
     from domino_onnx.report.terminal import convert_view
 
     set_up_logging(verbose, quiet)
-    wanted = Lowering(precision=precision)
+    wanted = Lowering(precision=precision, weights=weights)
     if form is None and not wanted.is_needed:
-        raise click.UsageError("nothing says what to convert to: give --format or --precision")
-    kinds = [kind for kind in (form, precision) if kind not in (None, "keep")]
+        raise click.UsageError("nothing says what to convert to: give --format, --precision or --weights")
+    kinds = [kind for kind in (form, precision, weights) if kind not in (None, "keep")]
     written = output or model.with_name(f"{model.stem}.{'.'.join(map(str, kinds))}{model.suffix}")
     result = convert(model, written, form, lowering=wanted, force=force)
     with observing(quiet) as observer:

@@ -399,6 +399,14 @@ precision_options = _stacked(
         help="What the output computes in. fp16: half precision, as strongly typed TensorRT wants it; its inputs and "
         "outputs stay float32.",
     ),
+    click.option(
+        "--weights",
+        type=click.Choice(["keep", "int8"]),
+        default="keep",
+        show_default=True,
+        help="What weights are stored as. int8: symmetric, a scale for each output channel, made floats again by "
+        "DequantizeLinear; zeros stay zeros.",
+    ),
 )
 
 
@@ -466,6 +474,7 @@ _SAME_NAME = (
         "checkpoint_every",
         "form",
         "precision",
+        "weights",
         "resume",
         "batch_size",
     ),

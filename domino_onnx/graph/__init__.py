@@ -1,6 +1,7 @@
 """ONNX files: read and checked, every weight found, written back with nothing else changed."""
 
 from domino_onnx.graph.channels import ChannelGroup, channel_groups
+from domino_onnx.graph.dequantize import ChannelWeight, channel_weights, quantize_in_place
 from domino_onnx.graph.forms import Outcome
 from domino_onnx.graph.index import stored_tensors
 from domino_onnx.graph.inventory import Selection, take_inventory
@@ -17,6 +18,7 @@ from domino_onnx.graph.write import Written, check_output, read_manifest, write_
 __all__ = [
     "Bias",
     "ChannelGroup",
+    "ChannelWeight",
     "LinearUse",
     "OnnxFile",
     "Outcome",
@@ -26,6 +28,7 @@ __all__ = [
     "ShapeTable",
     "Written",
     "channel_groups",
+    "channel_weights",
     "check_output",
     "cut",
     "infer_shapes",
@@ -35,6 +38,7 @@ __all__ = [
     "model_inputs",
     "permuted_values",
     "probe",
+    "quantize_in_place",
     "read_manifest",
     "read_model",
     "replaced",

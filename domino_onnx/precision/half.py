@@ -15,7 +15,7 @@ from domino_onnx.errors import DependencyError, ModelError
 from domino_onnx.graph import infer_types, sort_nodes
 from domino_onnx.graph.walk import tensors
 
-__all__ = ["half_refusal", "require_converter", "to_half"]
+__all__ = ["half_refusal", "require_converter", "require_loadable", "to_half"]
 
 _SMALLEST, _LARGEST = 5.96e-08, 65504.0
 """float16's smallest and largest magnitudes: what is nearer to zero than the first goes there, and not to zero."""
@@ -46,6 +46,11 @@ def require_converter() -> Any:
         ) from None
 
 
+def require_loadable(model: ModelProto) -> None:
+    """Raise ModelError if ONNX Runtime can't load a model whose data are all inline."""
+    Session(model.SerializeToString(), threads=1)
+
+
 def to_half(model: ModelProto) -> None:
     """Convert a model whose data are all inline to float16; its inputs and outputs stay as they are. Edits `model`.
 
@@ -71,7 +76,7 @@ def to_half(model: ModelProto) -> None:
         )
         del model.graph.value_info[known:]
         sort_nodes(model.graph)
-        Session(model.SerializeToString(), threads=1)
+        require_loadable(model)
     except (AssertionError, AttributeError, IndexError, KeyError, ModelError, TypeError, ValueError) as error:
         raise ModelError(
             f"the model can't be converted to float16: {str(error) or type(error).__name__}. Leave it as it is with "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from domino_onnx.graph import Selection
-from domino_onnx.precision import Lowering, Precision
+from domino_onnx.precision import Lowering, Precision, WeightType
 from domino_onnx.scheme import Budget, NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
 from domino_onnx.solve import Criterion
@@ -75,6 +75,8 @@ class CompressOptions:
         How weights are stored in the output: zeros in place, packed, or as sparse tensors (docs/format.md).
     precision
         What the output computes in: as the model does, or in float16 (docs/decisions/precision.md).
+    weights
+        What the output stores weights as: as the model does, or as int8 with a scale for each output channel.
     checkpoint
         A folder to keep what an interrupted run needs to go on, every `checkpoint_every` steps of the finetuning and
         when SIGINT or SIGTERM comes; without, an interrupted run leaves nothing.
@@ -114,6 +116,7 @@ class CompressOptions:
     recover_precision: Literal["float32", "bfloat16"] = "float32"
     form: Form = "dense"
     precision: Precision = "keep"
+    weights: WeightType = "keep"
     checkpoint: Path | None = None
     checkpoint_every: int = 100
     resume: bool = False
@@ -130,4 +133,4 @@ class CompressOptions:
     @property
     def lowering(self) -> Lowering:
         """What the output is written in."""
-        return Lowering(precision=self.precision)
+        return Lowering(precision=self.precision, weights=self.weights)

@@ -185,7 +185,7 @@ def test_convert_says_what_it_did_and_hides_no_tampering(domino: Run, samples: P
     ("more", "said"),
     [
         (("--precision", "bf16"), "ModelOpt"),
-        ((), "--format or --precision"),
+        ((), "--format, --precision or --weights"),
     ],
 )
 def test_convert_refuses(more: tuple[str, ...], said: str, domino: Run, samples: Path, tmp_path: Path) -> None:
