@@ -19,6 +19,7 @@ from domino_onnx.graph import (
     take_inventory,
     write_model,
 )
+from domino_onnx.precision import KEEP, Lowered, Lowering, check_lowering, lower
 from domino_onnx.report.results import (
     CompressResult,
     ConvertResult,
@@ -267,6 +268,11 @@ def recover(
     manifest = read_manifest(run.file.proto)
     if manifest is None:
         raise PlanError(f"{model} has no domino-onnx manifest; make it with `domino-onnx compress` or `apply` first")
+    if manifest.weight_type != "keep":
+        raise PlanError(
+            f"the weights of {model} are {manifest.weight_type}, which can't be finetuned: recover the file that it "
+            f"was made from, with --weights {manifest.weight_type}"
+        )
     plan = Plan(
         source_sha256=manifest.source_sha256,
         strategy=manifest.strategy,
@@ -286,28 +292,43 @@ def recover(
     return finish(run, output, Planned(plan=plan), solved, recovery, reference=teacher)
 
 
-def convert(model: Path, output: Path, form: Form, *, force: bool = False) -> ConvertResult:
+def convert(
+    model: Path, output: Path, form: Form | None = None, *, lowering: Lowering = KEEP, force: bool = False
+) -> ConvertResult:
     """Write `model` with its weights in another form, bit for bit the same ones; all else stays as it is.
 
     The model need not be one of domino-onnx: whatever has zeros can be packed, and sparse tensors made dense.
 
+    Parameters
+    ----------
+    form
+        None: the form that it has.
+    lowering
+        What to write it in; if not what it is in, weights don't stay bit for bit the same ones, but their zeros do.
+
     Raises
     ------
     ModelError
-        If the model can't be read.
+        If the model can't be read, or not converted.
+    CheckFailed
+        If its manifest can't be read, where that has to be written again.
     OutputError
         If the output exists (without `force`), is the input, or can't be written.
     """
     check_output(model, output, force=force)
     file = read_model(model, for_conversion=True)
+    form = form or file.form
+    check_lowering(file, lowering)
     before = sum(path.stat().st_size for path in (model, *file.data_files))
-    written = write_model(file, {}, None, output, form=form, force=force)
+    made = lower(file, {}, read_manifest(file.proto), lowering) if lowering.is_needed else Lowered(file=file)
+    written = write_model(made.file, {}, made.manifest, output, form=form, force=force)
     useless = form != "dense" and all(outcome.kind == "dense" for outcome in written.outcomes)
     return ConvertResult(
         model=model,
         output=output,
         before=file.form,
         form=form,
+        lowering=lowering,
         bytes_before=before,
         bytes_after=written.nbytes,
         outcomes=written.outcomes,

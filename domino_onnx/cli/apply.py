@@ -16,6 +16,7 @@ from domino_onnx.cli.options import (
     format_option,
     model_argument,
     output_options,
+    precision_options,
     run_options,
     set_up_logging,
     solver_options,
@@ -30,6 +31,7 @@ __all__ = ["command"]
 @click.argument("plan", type=click.Path(path_type=Path))
 @output_options
 @format_option
+@precision_options
 @data_option
 @solver_options
 @target_options

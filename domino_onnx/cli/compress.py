@@ -18,6 +18,7 @@ from domino_onnx.cli.options import (
     format_option,
     model_argument,
     output_options,
+    precision_options,
     recovery_options,
     run_options,
     search_options,
@@ -34,6 +35,7 @@ __all__ = ["command"]
 @model_argument
 @output_options
 @format_option
+@precision_options
 @budget_options
 @click.option(
     "--max-drop",

@@ -7,7 +7,14 @@ from pathlib import Path
 import click
 
 from domino_onnx.cli.console import observing, present_or_json
-from domino_onnx.cli.options import common_options, model_argument, required_format_option, set_up_logging
+from domino_onnx.cli.options import (
+    any_format_option,
+    common_options,
+    model_argument,
+    precision_options,
+    set_up_logging,
+)
+from domino_onnx.precision import Lowering, Precision, WeightType
 from domino_onnx.storage import Form
 
 __all__ = ["command"]
@@ -15,15 +22,21 @@ __all__ = ["command"]
 
 @click.command("convert")
 @model_argument
-@required_format_option
+@any_format_option
+@precision_options
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="The file to write; MODEL.FORMAT.onnx beside MODEL without."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The file to write; without, MODEL.packed.onnx, MODEL.fp16.onnx or the like beside MODEL.",
 )
 @click.option("--force", is_flag=True, help="Replace an output that exists.")
 @common_options
 def command(
     model: Path,
-    form: Form,
+    form: Form | None,
+    precision: Precision,
+    weights: WeightType,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -31,18 +44,25 @@ def command(
     verbose: int,
     seed: int,
 ) -> None:
-    """Write MODEL with its weights stored in another form, the same weights bit for bit.
+    """Write MODEL with its weights stored in another form, the same weights bit for bit, or in fewer bits.
 
     \b
     domino-onnx convert model.sparse.onnx --format packed -o model.packed.onnx
     domino-onnx convert model.packed.onnx --format dense -o model.dense.onnx
+    domino-onnx convert model.sparse.onnx --precision fp16 -o model.fp16.onnx
+    domino-onnx convert model.sparse.onnx --weights int8 --format packed -o model.small.onnx
     """
     from domino_onnx.pipeline import convert
     from domino_onnx.report.document import convert_document
     from domino_onnx.report.terminal import convert_view
 
     set_up_logging(verbose, quiet)
-    result = convert(model, output or model.with_name(f"{model.stem}.{form}{model.suffix}"), form, force=force)
+    wanted = Lowering(precision=precision, weights=weights)
+    if form is None and not wanted.is_needed:
+        raise click.UsageError("nothing says what to convert to: give --format, --precision or --weights")
+    kinds = [kind for kind in (form, precision, weights) if kind not in (None, "keep")]
+    written = output or model.with_name(f"{model.stem}.{'.'.join(map(str, kinds))}{model.suffix}")
+    result = convert(model, written, form, lowering=wanted, force=force)
     with observing(quiet) as observer:
         for warning in result.warnings:
             observer.warn(warning)

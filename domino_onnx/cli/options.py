@@ -20,6 +20,7 @@ from domino_onnx.target import TARGETS
 __all__ = [
     "InputShape",
     "Parsed",
+    "any_format_option",
     "budget_options",
     "common_options",
     "compress_options",
@@ -28,8 +29,8 @@ __all__ = [
     "format_option",
     "model_argument",
     "output_options",
+    "precision_options",
     "recovery_options",
-    "required_format_option",
     "run_options",
     "search_options",
     "selection_options",
@@ -387,7 +388,26 @@ def _format(**more: Any) -> Callable[[_F], _F]:
 
 
 format_option = _format(default="dense", show_default=True)
-required_format_option = _format(required=True)
+any_format_option = _format()
+
+precision_options = _stacked(
+    click.option(
+        "--precision",
+        type=click.Choice(["keep", "fp16", "bf16"]),
+        default="keep",
+        show_default=True,
+        help="What the output computes in. fp16: half precision, as strongly typed TensorRT wants it; its inputs and "
+        "outputs stay float32.",
+    ),
+    click.option(
+        "--weights",
+        type=click.Choice(["keep", "int8"]),
+        default="keep",
+        show_default=True,
+        help="What weights are stored as. int8: symmetric, a scale for each output channel, made floats again by "
+        "DequantizeLinear; zeros stay zeros.",
+    ),
+)
 
 
 def set_up_logging(verbose: int, quiet: bool) -> None:
@@ -453,6 +473,8 @@ _SAME_NAME = (
         "checkpoint",
         "checkpoint_every",
         "form",
+        "precision",
+        "weights",
         "resume",
         "batch_size",
     ),

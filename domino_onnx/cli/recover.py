@@ -16,6 +16,7 @@ from domino_onnx.cli.options import (
     format_option,
     model_argument,
     output_options,
+    precision_options,
     recovery_options,
     run_options,
     set_up_logging,
@@ -33,6 +34,7 @@ __all__ = ["command"]
 @eval_data_option
 @output_options
 @format_option
+@precision_options
 @recovery_options
 @run_options
 @common_options

@@ -1,20 +1,24 @@
 """ONNX files: read and checked, every weight found, written back with nothing else changed."""
 
 from domino_onnx.graph.channels import ChannelGroup, channel_groups
+from domino_onnx.graph.dequantize import ChannelWeight, channel_weights, quantize_in_place
 from domino_onnx.graph.forms import Outcome
 from domino_onnx.graph.index import stored_tensors
 from domino_onnx.graph.inventory import Selection, take_inventory
 from domino_onnx.graph.linear import Bias, LinearUse, linear_uses
+from domino_onnx.graph.load import loaded
+from domino_onnx.graph.order import sort_nodes
 from domino_onnx.graph.permute import permuted_values, replaced
 from domino_onnx.graph.probe import probe
 from domino_onnx.graph.read import OnnxFile, read_model
 from domino_onnx.graph.segments import Segment, cut
-from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes, model_inputs
+from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes, infer_types, model_inputs
 from domino_onnx.graph.write import Written, check_output, read_manifest, write_model
 
 __all__ = [
     "Bias",
     "ChannelGroup",
+    "ChannelWeight",
     "LinearUse",
     "OnnxFile",
     "Outcome",
@@ -24,16 +28,21 @@ __all__ = [
     "ShapeTable",
     "Written",
     "channel_groups",
+    "channel_weights",
     "check_output",
     "cut",
     "infer_shapes",
+    "infer_types",
     "linear_uses",
+    "loaded",
     "model_inputs",
     "permuted_values",
     "probe",
+    "quantize_in_place",
     "read_manifest",
     "read_model",
     "replaced",
+    "sort_nodes",
     "stored_tensors",
     "take_inventory",
     "write_model",

@@ -22,9 +22,9 @@ from domino_onnx.graph.walk import normal_domain, tensors
 from domino_onnx.scheme import Inventory, NMScheme, SchemePool, Site, Skip, WeightKey, WeightLayout
 from domino_onnx.scheme.nm import MIN_M
 
-__all__ = ["Selection", "take_inventory"]
+__all__ = ["PRUNABLE", "Selection", "operator_of", "take_inventory", "use_layout"]
 
-_PRUNABLE = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1)}
+PRUNABLE = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1)}
 _LISTED = {
     "LSTM": (1, 2),
     "GRU": (1, 2),
@@ -129,11 +129,11 @@ def _gather(index: GraphIndex) -> dict[WeightKey, _Weight]:
     weights: dict[WeightKey, _Weight] = {}
     others: list[tuple[WeightKey, Use]] = []
     for use in index.uses():
-        operator = _operator(use)
+        operator = operator_of(use)
         value = index.value(use)
         if value is None:
             continue
-        listed = _LISTED.get(operator, ()) if operator not in _PRUNABLE else _PRUNABLE[operator]
+        listed = _LISTED.get(operator, ()) if operator not in PRUNABLE else PRUNABLE[operator]
         contrib = operator.startswith("com.microsoft.") and _rank(value) >= 2
         if use.position in listed or contrib:
             _add(weights, use, operator, value, index)
@@ -151,7 +151,8 @@ def _other_reader(use: Use) -> str:
     return f"an output of {use.scope.label!r}" if use.scope.label else "a graph output"
 
 
-def _operator(use: Use) -> str:
+def operator_of(use: Use) -> str:
+    """The operator that reads, after its domain if it isn't a standard one; empty for an output of a graph."""
     if use.node is None:
         return ""
     domain = normal_domain(use.node.domain)
@@ -168,12 +169,12 @@ def _add(
     stored = value.origin if isinstance(value, Derived) else value
     tensor = stored.tensor if isinstance(stored, Stored) else None
     weight = weights.setdefault(stored.key, _Weight(tensor, tuple(stored.tensor.dims), operator))
-    layout = _layout(use, stored, operator) if isinstance(stored, Stored) else None
+    layout = use_layout(use, stored, operator) if isinstance(stored, Stored) else None
     weight.uses.append(use)
     weight.layouts.append(layout)
     if isinstance(value, Stored) and layout is not None and use.node is not None:
         weight.outputs = _outputs(use.node, value, layout)
-    if operator not in _PRUNABLE:
+    if operator not in PRUNABLE:
         weight.counted = False
         weight.reasons.append(f"{operator} weights are not pruned, only those of Conv, ConvTranspose, Gemm and MatMul")
     elif isinstance(value, Sparse):
@@ -201,10 +202,10 @@ def _other_operand_is_constant(use: Use, index: GraphIndex) -> bool:
     return index.trace(use.scope, node.input[1 - use.position]) is not None
 
 
-def _layout(use: Use, value: Stored, operator: str) -> WeightLayout | None:
+def use_layout(use: Use, value: Stored, operator: str) -> WeightLayout | None:
     """How the consumer sums over the stored tensor; None if the shapes can't belong together."""
     node, shape = use.node, value.shape
-    if node is None or operator not in _PRUNABLE or not shape:
+    if node is None or operator not in PRUNABLE or not shape:
         return None
     if operator == "MatMul":
         view = WeightLayout.matrix(shape, left=use.position == 0)

@@ -10,7 +10,7 @@ from onnx import GraphProto, NodeProto
 from domino_onnx.errors import ModelError
 from domino_onnx.graph.walk import subgraphs
 
-__all__ = ["captured", "constant_nodes", "describe", "execution_order", "names_read", "stored_names"]
+__all__ = ["captured", "constant_nodes", "describe", "execution_order", "names_read", "sort_nodes", "stored_names"]
 
 _RANDOM = frozenset(
     {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
@@ -73,6 +73,19 @@ def execution_order(nodes: Sequence[NodeProto]) -> list[int]:
     if len(order) < len(nodes):
         raise _cycle(nodes, [position for position, count in enumerate(waiting) if count], made_by)
     return order
+
+
+def sort_nodes(graph: GraphProto) -> None:
+    """Bring a graph's own nodes into the order in which they can run; the messages stay the same ones.
+
+    Raises
+    ------
+    ModelError
+        As `execution_order`.
+    """
+    before = list(graph.node)
+    rank = {id(before[position]): place for place, position in enumerate(execution_order(before))}
+    graph.node.sort(key=lambda node: rank[id(node)])
 
 
 def constant_nodes(nodes: Sequence[NodeProto], stored: set[str]) -> set[int]:

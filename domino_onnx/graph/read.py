@@ -48,6 +48,9 @@ class OnnxFile:
         The form of the weights in the file; None for a dense one.
     data_files
         Where its external data lie.
+    loaded
+        Whether `proto` holds them inline, each marked as `domino_onnx.graph.stored.is_outlined` says; they become
+        external again when it is written.
     """
 
     path: Path
@@ -55,6 +58,7 @@ class OnnxFile:
     sha256: str
     storage: Storage | None = None
     data_files: frozenset[Path] = frozenset()
+    loaded: bool = False
 
     @property
     def folder(self) -> Path:

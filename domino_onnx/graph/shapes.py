@@ -16,7 +16,7 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from domino_onnx.errors import DataError
 from domino_onnx.graph.walk import subgraphs
 
-__all__ = ["Shape", "ShapeTable", "infer_shapes", "model_inputs"]
+__all__ = ["Shape", "ShapeTable", "infer_shapes", "infer_types", "model_inputs"]
 
 Shape = tuple[int | None, ...]
 ShapeTable = Mapping[tuple[tuple[str, ...], str], Shape]
@@ -64,6 +64,18 @@ def infer_shapes(model: ModelProto, input_shapes: Mapping[str, tuple[int, ...]] 
     """
     skeleton = _skeleton(model)
     _set_input_shapes(skeleton, dict(input_shapes or {}))
+    inferred = _inferred(skeleton)
+    return {} if inferred is None else dict(_table(inferred.graph, ()))
+
+
+def infer_types(model: ModelProto) -> list[ValueInfoProto]:
+    """Element types of the main graph's inner tensors, and behind them of its outputs, as far as they can be known."""
+    inferred = _inferred(_skeleton(model))
+    return [] if inferred is None else [*inferred.graph.value_info, *inferred.graph.output]
+
+
+def _inferred(skeleton: ModelProto) -> ModelProto | None:
+    """The skeleton with what inference found; None if it failed."""
     try:
         child = subprocess.run(
             [sys.executable, "-I", "-c", _CHILD],
@@ -72,10 +84,10 @@ def infer_shapes(model: ModelProto, input_shapes: Mapping[str, tuple[int, ...]] 
             timeout=_SECONDS,
             check=True,
         )
-        inferred = ModelProto.FromString(child.stdout)
+        inferred: ModelProto = ModelProto.FromString(child.stdout)
     except (subprocess.SubprocessError, OSError, DecodeError, ValueError):
-        return {}
-    return dict(_table(inferred.graph, ()))
+        return None
+    return inferred
 
 
 def _set_input_shapes(model: ModelProto, shapes: dict[str, tuple[int, ...]]) -> None:

@@ -94,7 +94,7 @@ def write_model(
         check_output(source, output, force=force)
     index = GraphIndex(file.proto)
     stored = _tensors_of(index, weights)
-    as_it_lies = form == "dense" and file.storage is None
+    as_it_lies = form == "dense" and file.storage is None and not file.loaded
     try:
         with folder_lock(output.parent):
             sweep(output)

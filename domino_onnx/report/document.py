@@ -140,6 +140,8 @@ def convert_document(result: ConvertResult) -> Document:
         "output": str(result.output),
         "before": result.before,
         "format": result.form,
+        "precision": result.lowering.precision,
+        "weight_type": result.lowering.weights,
         "bytes_before": result.bytes_before,
         "bytes_after": result.bytes_after,
         "weights": [dataclasses.asdict(outcome) for outcome in result.outcomes],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from domino_onnx.evaluate import Comparison, Evaluation
 from domino_onnx.graph import OnnxFile, Outcome
+from domino_onnx.precision import Lowering
 from domino_onnx.scheme import Budget, Inventory, Manifest, NMScheme, Plan, Skip
 from domino_onnx.search import Decision, Prediction
 from domino_onnx.storage import Form
@@ -67,6 +68,7 @@ class ConvertResult:
     output: Path
     before: Form
     form: Form
+    lowering: Lowering
     bytes_before: int
     bytes_after: int
     outcomes: tuple[Outcome, ...]

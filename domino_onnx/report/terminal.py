@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -89,7 +90,8 @@ def convert_view(result: ConvertResult) -> RenderableType:
         table.add_row(Text(printable(outcome.name)), outcome.kind, *sizes, Text(printable(outcome.reason or "", 100)))
     before, after = result.bytes_before, result.bytes_after
     saved = f"{before:,} → {after:,} bytes ({percent(after / before, 1)})"
-    written = f"{printable(str(result.output), 200)}: {result.before} → {result.form}, {saved}"
+    lowered = "".join(f", {kind}" for kind in dataclasses.astuple(result.lowering) if kind != "keep")
+    written = f"{printable(str(result.output), 200)}: {result.before} → {result.form}{lowered}, {saved}"
     return Group(*([table] if result.outcomes else []), Text(written, style="bold"))
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.errors import DependencyError, ModelError, PlanError, RecoveryError
 from domino_onnx.graph import ShapeTable, infer_shapes, read_model, replaced, stored_tensors, take_inventory
+from domino_onnx.precision import check_lowering
 from domino_onnx.run.options import CompressOptions, Observer
 from domino_onnx.scheme import Inventory, Plan, SchemePool, WeightKey
 from domino_onnx.target import TARGETS, Target, adapt, adapted, known
@@ -71,6 +72,7 @@ class Run:
         options = self.options
         with self.stage("read"):
             self.file = read_model(self.model)
+            check_lowering(self.file, options.lowering)  # before hours of work are put into what can't be written
             if options.device == "cuda":
                 self._require_cuda()
             shapes = dict(options.input_shapes)

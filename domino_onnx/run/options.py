@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from domino_onnx.graph import Selection
+from domino_onnx.precision import Lowering, Precision, WeightType
 from domino_onnx.scheme import Budget, NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
 from domino_onnx.solve import Criterion
@@ -72,6 +73,10 @@ class CompressOptions:
         `domino_onnx.recovery.RecoveryOptions` and `LossOptions`.
     form
         How weights are stored in the output: zeros in place, packed, or as sparse tensors (docs/format.md).
+    precision
+        What the output computes in: as the model does, or in float16 (docs/decisions/precision.md).
+    weights
+        What the output stores weights as: as the model does, or as int8 with a scale for each output channel.
     checkpoint
         A folder to keep what an interrupted run needs to go on, every `checkpoint_every` steps of the finetuning and
         when SIGINT or SIGTERM comes; without, an interrupted run leaves nothing.
@@ -110,6 +115,8 @@ class CompressOptions:
     recover_mix: bool = True
     recover_precision: Literal["float32", "bfloat16"] = "float32"
     form: Form = "dense"
+    precision: Precision = "keep"
+    weights: WeightType = "keep"
     checkpoint: Path | None = None
     checkpoint_every: int = 100
     resume: bool = False
@@ -122,3 +129,8 @@ class CompressOptions:
     def __post_init__(self) -> None:
         if self.scheme is not None:
             object.__setattr__(self, "pool", SchemePool.single(self.scheme))
+
+    @property
+    def lowering(self) -> Lowering:
+        """What the output is written in."""
+        return Lowering(precision=self.precision, weights=self.weights)

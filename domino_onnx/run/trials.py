@@ -20,6 +20,7 @@ from domino_onnx.graph import write_model
 from domino_onnx.report.results import Trial
 from domino_onnx.run.choosing import choose
 from domino_onnx.run.context import Run
+from domino_onnx.run.lowering import lowered
 from domino_onnx.run.planning import Planned
 from domino_onnx.run.solving import Overlaid, Solved, solve
 from domino_onnx.scheme import Budget, WeightKey
@@ -164,11 +165,12 @@ def _apart(data: Dataset, seed: int) -> tuple[Dataset, Dataset]:
 @contextlib.contextmanager
 def _written(run: Run, values: Values) -> Iterator[Path]:
     """The model with these values, in a folder of its own, for a while."""
+    file, values, _ = lowered(run, values, None)
     copy = ModelProto()
-    copy.CopyFrom(run.file.proto)
+    copy.CopyFrom(file.proto)
     with tempfile.TemporaryDirectory(prefix="domino-onnx-") as folder:
         path = Path(folder) / run.model.name
-        write_model(dataclasses.replace(run.file, proto=copy), values, None, path)
+        write_model(dataclasses.replace(file, proto=copy), values, None, path)
         yield path
 
 

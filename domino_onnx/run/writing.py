@@ -15,6 +15,7 @@ from domino_onnx.errors import DominoError
 from domino_onnx.graph import Outcome, Written, write_model
 from domino_onnx.report.results import CompressResult, Trial, WeightRecord
 from domino_onnx.run.context import Run, peak_rss_bytes
+from domino_onnx.run.lowering import lowered
 from domino_onnx.run.planning import Planned
 from domino_onnx.run.solving import Overlaid, Solved
 from domino_onnx.scheme import (
@@ -125,7 +126,7 @@ def _write(
             also_changed=_also_changed(run, weights, biases),
         )
         form, force = run.options.form, run.options.force
-        written = write_model(run.file, Overlaid(weights, biases), manifest, output, form=form, force=force)
+        written = write_model(*lowered(run, Overlaid(weights, biases), manifest), output, form=form, force=force)
         if form != "dense" and all(outcome.kind == "dense" for outcome in written.outcomes):
             run.warn(why_dense(form, written.outcomes))
     return tuple(records), written

@@ -43,7 +43,8 @@ class Manifest:
     """The claim that a file makes: `verify` re-proves it from the file alone.
 
     `also_changed` names the stored tensors, besides the weights, whose values are others than the source's: biases that
-    were refitted.
+    were refitted. `precision` and `weight_type` say what was converted when the file was written: ``"fp16"``,
+    ``"int8"``, or ``"keep"``.
     """
 
     tool: str
@@ -54,6 +55,8 @@ class Manifest:
     seed: int
     entries: tuple[ManifestEntry, ...]
     also_changed: tuple[WeightKey, ...] = ()
+    precision: str = "keep"
+    weight_type: str = "keep"
 
     def to_json(self) -> str:
         """Compact JSON; the same manifest gives the same text."""
@@ -67,6 +70,8 @@ class Manifest:
             "seed": self.seed,
             "weights": [_entry_json(entry) for entry in self.entries],
             "also_changed": [_key_json(key) for key in self.also_changed],
+            **({"precision": self.precision} if self.precision != "keep" else {}),
+            **({"weight_type": self.weight_type} if self.weight_type != "keep" else {}),
         }
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
 
@@ -86,6 +91,8 @@ class Manifest:
                 seed=int(document["seed"]),
                 entries=tuple(_entry(value) for value in document["weights"]),
                 also_changed=tuple(_key(value) for value in document["also_changed"]),
+                precision=str(document.get("precision", "keep")),
+                weight_type=str(document.get("weight_type", "keep")),
             )
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError, PlanError) as error:
             raise CheckFailed(f"the manifest can't be read: {type(error).__name__}: {error}") from None

@@ -17,9 +17,9 @@ Run = Callable[..., Any]
 MODELS = ["digits_resnet.onnx", "digits_transformer.onnx"]
 
 
-def pruned(domino: Run, samples: Path, tmp_path: Path, name: str, sparsity: float) -> Path:
+def pruned(domino: Run, samples: Path, tmp_path: Path, name: str, sparsity: float, *more: str) -> Path:
     output = tmp_path / "out.onnx"
-    ran = domino("compress", samples / name, "--sparsity", str(sparsity), "--target", "tensorrt", "-o", output)
+    ran = domino("compress", samples / name, "--sparsity", str(sparsity), "--target", "tensorrt", *more, "-o", output)
     assert ran.code == 0, ran.err
     return output
 
@@ -27,12 +27,26 @@ def pruned(domino: Run, samples: Path, tmp_path: Path, name: str, sparsity: floa
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("sparsity", [0.5, 0.875])
 def test_tensorrt_rtx_parses_and_builds(name: str, sparsity: float, domino: Run, samples: Path, tmp_path: Path) -> None:
+    build(pruned(domino, samples, tmp_path, name, sparsity))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_tensorrt_rtx_computes_in_half_precision(name: str, domino: Run, samples: Path, tmp_path: Path) -> None:
+    products = [
+        kind
+        for layer, kind in build(pruned(domino, samples, tmp_path, name, 0.5, "--precision", "fp16"))
+        if layer in ("CONVOLUTION", "MATRIX_MULTIPLY")
+    ]
+    assert set(products) == {"HALF"}
+
+
+def build(path: Path) -> list[tuple[str, str]]:
+    """Build an engine of a file with sparse weights; kind and output type of each layer that the parser made."""
     trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, logger)
-    path = pruned(domino, samples, tmp_path, name, sparsity)
     assert parser.parse_from_file(str(path)), [parser.get_error(place).desc() for place in range(parser.num_errors)]
     config = builder.create_builder_config()
     config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
@@ -44,6 +58,8 @@ def test_tensorrt_rtx_parses_and_builds(name: str, sparsity: float, domino: Run,
             profile.set_shape(tensor.name, shape, shape, shape)
     config.add_optimization_profile(profile)
     assert builder.build_serialized_network(network, config) is not None
+    layers = [network.get_layer(place) for place in range(network.num_layers)]
+    return [(layer.type.name, layer.get_output(0).dtype.name) for layer in layers]
 
 
 @pytest.mark.parametrize("name", MODELS)

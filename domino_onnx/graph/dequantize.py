@@ -1,0 +1,171 @@
+"""Weights stored as 8-bit integers: such a tensor in the weight's place, and a DequantizeLinear that makes it again.
+
+Symmetric, with zero points of 0: a zero is the integer 0 whatever its channel's scale.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from domino_onnx.graph.index import GraphIndex, Scope, Stored, Use
+from domino_onnx.graph.inventory import PRUNABLE, operator_of, use_layout
+from domino_onnx.graph.stored import put
+from domino_onnx.graph.walk import constant_tensor, nodes, subgraphs
+from domino_onnx.scheme import WeightKey
+
+__all__ = ["ChannelWeight", "channel_weights", "quantize_in_place"]
+
+_NODE = 200
+"""Bytes that a node and the names of its inputs take, about."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelWeight:
+    """A weight of Conv, ConvTranspose, Gemm or MatMul alone; `axis` of the stored tensor counts output channels."""
+
+    key: WeightKey
+    tensor: TensorProto
+    axis: int
+
+
+def channel_weights(model: ModelProto) -> list[ChannelWeight]:
+    """The float32 weights that could be stored as integers, in file order.
+
+    Left out are those that anything else reads, that readers see differently, that a graph input may replace, and
+    those of local functions.
+    """
+    index = GraphIndex(model)
+    readers: dict[WeightKey, list[tuple[Stored, int | None]]] = {}
+    for use in index.uses():
+        value = index.value(use)
+        if isinstance(value, Stored):
+            readers.setdefault(value.key, []).append((value, _channel_axis(use, value)))
+    scopes = {scope.path: scope for scope in index.scopes}
+    found = []
+    for key, uses in readers.items():
+        tensor, axis = uses[0][0].tensor, uses[0][1]
+        if axis is None or any(other != axis for _, other in uses):
+            continue
+        if _is_replaceable(key, tensor, scopes[key.scope], axis):
+            found.append(ChannelWeight(key=key, tensor=tensor, axis=axis))
+    return found
+
+
+def quantize_in_place(
+    model: ModelProto, weights: Iterable[tuple[ChannelWeight, NDArray[np.int8], NDArray[Any]]]
+) -> None:
+    """Store weights as integers under `<name>_quantized`, and make what they were read as of them again; edits `model`.
+
+    Parameters
+    ----------
+    weights
+        Of this model: each with its integers in the stored shape, and the scale of each output channel, float32.
+    """
+    homes = {id(tensor): home for home in _homes(model.graph) for tensor in home.tensors}
+    taken = _names(model)
+    for weight, integers, scales in weights:
+        homes[id(weight.tensor)].dequantize(weight, integers, scales, taken)
+    for home in {id(home): home for home in homes.values()}.values():
+        home.finish()
+
+
+class _Home:
+    """A graph, the stored tensors in it, and the nodes that come to stand before and between its own."""
+
+    def __init__(self, graph: GraphProto) -> None:
+        self._graph = graph
+        self._originals = list(graph.node)
+        self._makers = {id(tensor): node for node in self._originals for tensor in _constant(node)}
+        self.tensors = [*graph.initializer, *(tensor for node in self._originals for tensor in _constant(node))]
+        self._before: list[NodeProto] = []
+        self._behind: dict[int, NodeProto] = {}
+
+    def dequantize(
+        self, weight: ChannelWeight, integers: NDArray[np.int8], scales: NDArray[Any], taken: set[str]
+    ) -> None:
+        name = weight.key.name
+        stored, scale, zero = (_free(f"{name}_{part}", taken) for part in ("quantized", "scale", "zero_point"))
+        weight.tensor.data_type = TensorProto.INT8
+        weight.tensor.ClearField("float_data")
+        put(weight.tensor, integers)
+        self._graph.initializer.extend(
+            [numpy_helper.from_array(scales, scale), numpy_helper.from_array(np.zeros(scales.shape, np.int8), zero)]
+        )
+        inputs = [stored, scale, zero]
+        self._graph.node.append(helper.make_node("DequantizeLinear", inputs, [name], axis=weight.axis))
+        added = self._graph.node[-1]
+        maker = self._makers.get(id(weight.tensor))
+        if maker is None:
+            weight.tensor.name = stored
+            self._before.append(added)
+        else:
+            maker.output[0] = stored
+            self._behind[id(maker)] = added
+
+    def finish(self) -> None:
+        """Sort the new nodes in: those of initializers first, that of a Constant right behind it."""
+        order = list(self._before)
+        for node in self._originals:
+            order += [node, *([self._behind[id(node)]] if id(node) in self._behind else [])]
+        rank = {id(node): position for position, node in enumerate(order)}
+        self._graph.node.sort(key=lambda node: rank[id(node)])
+
+
+def _homes(graph: GraphProto) -> Iterator[_Home]:
+    yield _Home(graph)
+    for node in graph.node:
+        for _, inner in subgraphs(node):
+            yield from _homes(inner)
+
+
+def _channel_axis(use: Use, value: Stored) -> int | None:
+    """The stored axis that counts the output channels of a use; None for uses that aren't a weight's."""
+    operator = operator_of(use)
+    if use.position not in PRUNABLE.get(operator, ()):
+        return None
+    layout = use_layout(use, value, operator)
+    if layout is None or len(value.axes) < 2:
+        return None
+    if operator == "Conv":
+        return value.axes[0]
+    if operator == "ConvTranspose":
+        return value.axes[1]
+    return next(axis for axis in value.axes[-2:] if axis != layout.axis)
+
+
+def _is_replaceable(key: WeightKey, tensor: TensorProto, scope: Scope, axis: int) -> bool:
+    """Whether a weight may become integers, and needs fewer bytes then."""
+    if tensor.data_type != TensorProto.FLOAT or any(part.startswith("function ") for part in key.scope):
+        return False
+    size = math.prod(tensor.dims)
+    return key.name not in scope.inputs and 3 * size > 5 * tensor.dims[axis] + _NODE
+
+
+def _constant(node: NodeProto) -> list[TensorProto]:
+    tensor = constant_tensor(node)
+    return [] if tensor is None else [tensor]
+
+
+def _names(model: ModelProto) -> set[str]:
+    """Every name of a value anywhere in the model."""
+    graphs = [model.graph, *(graph for node in nodes(model) for _, graph in subgraphs(node))]
+    taken = {name for node in nodes(model) for name in (*node.input, *node.output)}
+    for graph in graphs:
+        taken.update(value.name for value in (*graph.input, *graph.output, *graph.initializer))
+        taken.update(tensor.values.name for tensor in graph.sparse_initializer)
+    return taken
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or one made of it that nothing in the model has; it is taken from now on."""
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name

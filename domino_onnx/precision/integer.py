@@ -1,0 +1,80 @@
+"""Weights in 8-bit integers, with a scale for each output channel: the numbers of ONNX Runtime's own quantiser."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto
+
+from domino_onnx.calibration import require_onnxruntime
+from domino_onnx.errors import DependencyError, ModelError
+from domino_onnx.graph import ChannelWeight, channel_weights, quantize_in_place
+from domino_onnx.graph.tensors import read_tensor
+
+__all__ = ["integer_refusal", "quantized_channels", "require_quantizer", "to_int8"]
+
+_PER_CHANNEL_SINCE = 13
+_OWN_INPUTS_UNTIL_IR = 3
+
+
+def integer_refusal(model: ModelProto, opset: int) -> str | None:
+    """Why weights of a model can't be stored as integers; None if they can."""
+    if opset < _PER_CHANNEL_SINCE:
+        return (
+            f"its opset {opset} has no scales for each channel; {_PER_CHANNEL_SINCE} is the first that has. Convert "
+            "the dense model first: onnx.version_converter.convert_version(model, 13)"
+        )
+    if model.ir_version <= _OWN_INPUTS_UNTIL_IR:
+        return f"its IR version {model.ir_version} wants all initializers among the graph's inputs"
+    if not channel_weights(model):
+        return "it has no float32 weight of Conv, ConvTranspose, Gemm or MatMul that would become smaller"
+    return None
+
+
+def require_quantizer() -> Any:
+    """ONNX Runtime's module of quantisation; DependencyError without ONNX Runtime."""
+    require_onnxruntime()
+    try:
+        return importlib.import_module("onnxruntime.quantization.quant_utils")
+    except ImportError as error:
+        raise DependencyError(f"this ONNX Runtime has no quantiser ({error}): `pip install -U onnxruntime`") from None
+
+
+def to_int8(model: ModelProto) -> None:
+    """Store the weights of a model whose data are all inline as int8; edits `model`, whose messages stay the same ones.
+
+    Raises
+    ------
+    ModelError
+        If a weight can't be read.
+    """
+    quantize_in_place(model, list(_quantized(channel_weights(model))))
+
+
+def quantized_channels(weight: NDArray[Any], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """A weight as integers, and the scale of each of its channels along `axis`.
+
+    The largest magnitude of a channel becomes 127, a zero stays 0; small values may become 0 as well. A channel of
+    zeros has the scale 1.
+    """
+    quantizer = require_quantizer()
+    rows = np.moveaxis(weight, axis, 0)
+    integers, scales = np.empty(rows.shape, np.int8), np.empty(len(rows), np.float32)
+    for channel, row in enumerate(rows):
+        zero_point, scales[channel], values = quantizer.quantize_data(row.reshape(-1), TensorProto.INT8, True)
+        if zero_point:
+            raise ModelError(f"ONNX Runtime's quantiser gave a zero point of {zero_point} for symmetric integers")
+        integers[channel] = np.reshape(values, row.shape)
+    return np.ascontiguousarray(np.moveaxis(integers, 0, axis)), scales
+
+
+def _quantized(
+    weights: Iterable[ChannelWeight],
+) -> Iterator[tuple[ChannelWeight, NDArray[np.int8], NDArray[np.float32]]]:
+    for weight in weights:
+        yield weight, *quantized_channels(read_tensor(weight.tensor, Path()), weight.axis)

@@ -1,0 +1,170 @@
+"""What a file is written in, if not in what it was read: checked before any work, done at its end."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from domino_onnx.errors import ModelError
+from domino_onnx.graph import OnnxFile, loaded, stored_tensors
+from domino_onnx.graph.external import is_external, resolve
+from domino_onnx.graph.tensors import read_tensor
+from domino_onnx.graph.walk import tensors
+from domino_onnx.precision.half import half_refusal, require_converter, require_loadable, to_half
+from domino_onnx.precision.integer import integer_refusal, require_quantizer, to_int8
+from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey, mask_sha256
+
+__all__ = ["KEEP", "Lowered", "Lowering", "Precision", "WeightType", "check_lowering", "lower"]
+
+Precision = Literal["keep", "fp16", "bf16"]
+WeightType = Literal["keep", "int8"]
+_MAX_BYTES = 2**31 - 1
+_NO_BF16 = (
+    "--precision bf16: no converter that is kept up writes a bfloat16 file which ONNX Runtime could then run and "
+    "compare, so none is written. Take --precision fp16; where float16's range is too small, let NVIDIA's ModelOpt "
+    "convert the output (`python -m modelopt.onnx.autocast --low_precision_type bf16`): zeros stay zeros"
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Lowering:
+    """What a file is to be written in.
+
+    Attributes
+    ----------
+    precision
+        Of all float32 values and of what is computed with them; graph inputs and outputs stay float32.
+    weights
+        Of the float32 weights of Conv, ConvTranspose, Gemm and MatMul, which DequantizeLinear makes floats of again.
+    """
+
+    precision: Precision = "keep"
+    weights: WeightType = "keep"
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything changes."""
+        return self != KEEP
+
+
+KEEP = Lowering()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Lowered:
+    """A file to be written with values of its own, and what its manifest says then."""
+
+    file: OnnxFile
+    manifest: Manifest | None = None
+
+
+def check_lowering(file: OnnxFile, wanted: Lowering) -> None:
+    """Find out before any work what would stop `lower` after it, as far as a look at the model can tell.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be converted.
+    DependencyError
+        If ONNX Runtime is missing.
+    """
+    if not wanted.is_needed:
+        return
+    if wanted.precision == "bf16":
+        raise ModelError(_NO_BF16)
+    if wanted.precision == "fp16":
+        require_converter()
+        _refuse(file, "can't be converted to float16", half_refusal(file.proto, file.opset))
+    if wanted.weights == "int8":
+        require_quantizer()
+        _refuse(file, "can't have int8 weights", integer_refusal(file.proto, file.opset))
+    if sum(_nbytes(tensor, file.folder) for tensor in tensors(file.proto)) > _MAX_BYTES:
+        raise ModelError(f"{file.path} can't be converted: it has more than the 2 GiB that fit in one message")
+
+
+def lower(
+    file: OnnxFile, values: Mapping[WeightKey, NDArray[np.generic]], manifest: Manifest | None, wanted: Lowering
+) -> Lowered:
+    """Convert the model with new `values`; `file` stays as it is.
+
+    Parameters
+    ----------
+    values
+        In the dtypes and shapes that `file` stores.
+    manifest
+        Of the model with these values.
+
+    Returns
+    -------
+    The converted file, which holds its values, and the manifest with the places that its weights have there.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be converted, or ONNX Runtime can't load what came of it.
+    """
+    work = loaded(file, values)
+    before = stored_tensors(work.proto)  # of tensors that are held, and so stay the same objects while they move
+    true = [entry for entry in (() if manifest is None else manifest.entries) if _holds(entry, before)]
+    if wanted.weights == "int8":
+        to_int8(work.proto)
+    if wanted.precision == "fp16":
+        to_half(work.proto)
+    else:
+        require_loadable(work.proto)
+    places = {id(tensor): key for key, tensor in stored_tensors(work.proto).items()}
+    moved = {key: places[id(tensor)] for key, tensor in before.items()}
+    if manifest is not None:
+        manifest = _moved(_recounted(manifest, true, before), moved, wanted)
+    return Lowered(file=work, manifest=manifest)
+
+
+def _holds(entry: ManifestEntry, tensors: Mapping[WeightKey, TensorProto]) -> bool:
+    """Whether the zeros of a weight are those that an entry tells of: what isn't so yet must not become so."""
+    tensor = tensors.get(entry.key)
+    return tensor is not None and mask_sha256(read_tensor(tensor, Path()) != 0) == entry.mask_sha256
+
+
+def _recounted(manifest: Manifest, true: Sequence[ManifestEntry], tensors: Mapping[WeightKey, TensorProto]) -> Manifest:
+    """With the zeros that there are now: float16 adds none, integers do where a weight is too small for its channel."""
+    kept = {entry.key: read_tensor(tensors[entry.key], Path()) != 0 for entry in true}
+    return dataclasses.replace(
+        manifest,
+        entries=tuple(
+            dataclasses.replace(
+                entry,
+                zeros=kept[entry.key].size - int(np.count_nonzero(kept[entry.key])),
+                mask_sha256=mask_sha256(kept[entry.key]),
+            )
+            if entry.key in kept
+            else entry
+            for entry in manifest.entries
+        ),
+    )
+
+
+def _moved(manifest: Manifest, places: Mapping[WeightKey, WeightKey], wanted: Lowering) -> Manifest:
+    """The same claims, under the names that the weights have now."""
+    return dataclasses.replace(
+        manifest,
+        entries=tuple(dataclasses.replace(entry, key=places.get(entry.key, entry.key)) for entry in manifest.entries),
+        also_changed=tuple(places.get(key, key) for key in manifest.also_changed),
+        precision=wanted.precision if wanted.precision != "keep" else manifest.precision,
+        weight_type=wanted.weights if wanted.weights != "keep" else manifest.weight_type,
+    )
+
+
+def _refuse(file: OnnxFile, what: str, reason: str | None) -> None:
+    if reason is not None:
+        raise ModelError(f"{file.path} {what}: {reason}")
+
+
+def _nbytes(tensor: TensorProto, folder: Path) -> int:
+    """Bytes of a tensor's values, wherever they lie."""
+    return resolve(tensor, folder).length if is_external(tensor) else tensor.ByteSize()

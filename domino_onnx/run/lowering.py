@@ -1,0 +1,26 @@
+"""The stage between weights and file: everything in fewer bits, where that is wanted."""
+
+from __future__ import annotations
+
+from domino_onnx.graph import OnnxFile
+from domino_onnx.precision import lower
+from domino_onnx.run.context import Run
+from domino_onnx.run.solving import Weights
+from domino_onnx.scheme import Manifest
+
+__all__ = ["lowered"]
+
+
+def lowered(run: Run, values: Weights, manifest: Manifest | None) -> tuple[OnnxFile, Weights, Manifest | None]:
+    """What to write: the model, its new values and its manifest, as they were given if nothing is to be converted.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be converted.
+    """
+    wanted = run.options.lowering
+    if not wanted.is_needed:
+        return run.file, values, manifest
+    made = lower(run.file, values, manifest, wanted)
+    return made.file, {}, made.manifest

@@ -1,0 +1,218 @@
+"""`--precision fp16`: ONNX Runtime runs the file, zeros and manifest are the same, refusals are said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from domino_onnx import CompressOptions, NMScheme, compress, convert, verify
+from domino_onnx.errors import ModelError
+from domino_onnx.precision import Lowering
+
+Run = Callable[..., Any]
+HALF = Lowering(precision="fp16")
+SMALLEST = 2.0**-24
+
+
+def weights(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    entries = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    return json.loads(entries["domino_onnx.manifest"])
+
+
+def options(**more: Any) -> CompressOptions:
+    return CompressOptions(scheme=NMScheme(2, 4), recover=False, force=True, threads=1, **more)
+
+
+@pytest.mark.parametrize("name", ["digits_resnet", "digits_transformer"])
+def test_a_pruned_model_in_half_precision(name: str, samples: Path, tmp_path: Path, run_ort: Run) -> None:
+    model, half, full = samples / f"{name}.onnx", tmp_path / "half.onnx", tmp_path / "full.onnx"
+    result = compress(model, half, options(precision="fp16"))
+    compress(model, full, options())
+    assert result.parity is not None  # compared with the dense float32 model, after the conversion
+    assert verify(half).holds
+    written = onnx.load(half)
+    onnx.checker.check_model(written, full_check=True)
+    before = onnx.load(full)
+    assert [tensor.name for tensor in written.graph.initializer] == [tensor.name for tensor in before.graph.initializer]
+    assert (written.ir_version, written.opset_import) == (before.ir_version, before.opset_import)
+    assert [value.SerializeToString() for value in written.graph.input] == [
+        value.SerializeToString() for value in before.graph.input
+    ]
+    assert {node.name for node in before.graph.node} <= {node.name for node in written.graph.node}
+    for name_, array in weights(full).items():
+        now = weights(half)[name_]
+        assert now.dtype == (np.float16 if array.dtype == np.float32 else array.dtype)
+        assert np.array_equal(now != 0, array != 0), name_
+        np.testing.assert_allclose(now.astype(np.float64), array, rtol=2**-11, atol=SMALLEST)
+    assert manifest(half) == {**manifest(full), "precision": "fp16"}
+    batch = np.load(samples / "digits_evaluation.npz")
+    inputs = {value.name: batch[value.name][:64] for value in before.graph.input}
+    ours, theirs = run_ort(half, inputs)[0], run_ort(full, inputs)[0]
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, theirs, atol=0.03 * np.abs(theirs).max())
+
+
+def test_what_float16_can_t_hold_stays_no_zero(make_model: Run, save: Run, tmp_path: Path) -> None:
+    weight = np.tile(np.array([[1e-12], [-1e-30], [0], [-0.0], [1e9], [-1e9], [0.1], [0]], np.float32), (1, 4))
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    source = save(make_model([node], {"x": ["n", 8]}, {"y": ["n", 4]}, {"w": weight}))
+    convert(source, tmp_path / "half.onnx", lowering=HALF)
+    column = weights(tmp_path / "half.onnx")["w"][:, 0]
+    assert column.tolist() == [SMALLEST, -SMALLEST, 0, 0, 65504, -65504, np.float16(0.1), 0]
+
+
+def branches(make_model: Run) -> ModelProto:
+    """A weight in each branch of an If, and one that two products share."""
+    rng = np.random.default_rng(0)
+
+    def branch(name: str) -> onnx.GraphProto:
+        stored = numpy_helper.from_array(rng.standard_normal((8, 8)).astype(np.float32), f"{name}.w")
+        made = helper.make_tensor_value_info(f"{name}.y", TensorProto.FLOAT, ["n", 8])
+        return helper.make_graph(
+            [helper.make_node("MatMul", ["h", stored.name], [made.name])], name, [], [made], [stored]
+        )
+
+    nodes = [
+        helper.make_node("MatMul", ["x", "shared"], ["g"]),
+        helper.make_node("MatMul", ["g", "shared"], ["h"]),
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Greater", ["sum", "zero"], ["yes"]),
+        helper.make_node("If", ["yes"], ["y"], then_branch=branch("then"), else_branch=branch("else")),
+    ]
+    shared = rng.standard_normal((8, 8)).astype(np.float32) / 4
+    return make_model(nodes, {"x": ["n", 8]}, {"y": ["n", 8]}, {"shared": shared, "zero": np.float32(0)})
+
+
+def test_weights_in_branches_and_shared_ones(make_model: Run, save: Run, tmp_path: Path, run_ort: Run) -> None:
+    source, half = save(branches(make_model)), tmp_path / "half.onnx"
+    compress(source, half, options(precision="fp16"))
+    assert verify(half).holds
+    scopes = {entry["name"]: entry.get("scope") for entry in manifest(half)["weights"]}
+    place = next(place for place, node in enumerate(onnx.load(half).graph.node) if node.op_type == "If")
+    assert place > 4  # a cast has come before it
+    assert scopes == {"shared": None, "then.w": [f"{place}.then_branch"], "else.w": [f"{place}.else_branch"]}
+    compress(source, tmp_path / "full.onnx", options())
+    for sign in (1, -1):
+        x = sign * np.abs(np.random.default_rng(1).standard_normal((3, 8)).astype(np.float32))
+        ours, theirs = (run_ort(path, {"x": x})[0] for path in (half, tmp_path / "full.onnx"))
+        np.testing.assert_allclose(ours, theirs, atol=0.01 * np.abs(theirs).max())
+
+
+def test_operators_without_float16_get_casts(make_model: Run, save: Run, tmp_path: Path, run_ort: Run) -> None:
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Max", ["a", "b"], ["c"]),
+        helper.make_node("CumSum", ["c", "axis"], ["y"]),
+    ]
+    arrays = {"w": rng.standard_normal((8, 8)).astype(np.float32), "b": np.zeros(8, np.float32), "axis": np.int64(1)}
+    source, half = save(make_model(nodes, {"x": ["n", 8]}, {"y": ["n", 8]}, arrays)), tmp_path / "half.onnx"
+    convert(source, half, lowering=HALF)
+    onnx.checker.check_model(onnx.load(half), full_check=True)
+    x = rng.standard_normal((4, 8)).astype(np.float32)
+    np.testing.assert_allclose(run_ort(half, {"x": x})[0], run_ort(source, {"x": x})[0], atol=0.05)
+
+
+def test_float64_weights_stay(make_model: Run, save: Run, tmp_path: Path, run_ort: Run) -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["d"], to=TensorProto.DOUBLE),
+        helper.make_node("MatMul", ["d", "w"], ["e"]),
+        helper.make_node("Cast", ["e"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["f", "s"], ["y"]),
+    ]
+    arrays = {"w": np.random.default_rng(0).standard_normal((4, 4)), "s": np.float32([2, 3, 4, 5])}
+    source, half = save(make_model(nodes, {"x": [2, 4]}, {"y": [2, 4]}, arrays)), tmp_path / "half.onnx"
+    convert(source, half, lowering=HALF)
+    assert weights(half)["w"].tobytes() == arrays["w"].tobytes()
+    x = np.ones((2, 4), np.float32)
+    np.testing.assert_allclose(run_ort(half, {"x": x})[0], run_ort(source, {"x": x})[0], rtol=2e-3)
+
+
+def test_external_data_stay_external(samples: Path, tmp_path: Path, run_ort: Run) -> None:
+    (tmp_path / "in").mkdir()
+    source, half = tmp_path / "in" / "model.onnx", tmp_path / "half.onnx"
+    onnx.save(onnx.load(samples / "digits_resnet.onnx"), source, save_as_external_data=True, location="w.data")
+    compress(source, half, options(precision="fp16"))
+    assert verify(half).holds
+    (data,) = tmp_path.glob("half.onnx.*.data")
+    inline = tmp_path / "inline.onnx"
+    compress(samples / "digits_resnet.onnx", inline, options(precision="fp16"))
+    assert half.stat().st_size < inline.stat().st_size / 5 < data.stat().st_size
+    batch = np.load(samples / "digits_evaluation.npz")
+    inputs = {value.name: batch[value.name][:8] for value in onnx.load(inline).graph.input}
+    assert np.array_equal(run_ort(half, inputs)[0], run_ort(inline, inputs)[0])
+
+
+@pytest.mark.parametrize("form", ["packed", "sparse"])
+def test_other_forms_hold_the_same_halves(form: str, domino: Run, samples: Path, tmp_path: Path) -> None:
+    pruned = ("compress", samples / "digits_resnet.onnx", "--scheme", "2:16", "--no-recover", "--precision", "fp16")
+    assert domino(*pruned, "-o", tmp_path / "dense.onnx").code == 0
+    assert domino(*pruned, "--format", form, "-o", tmp_path / "other.onnx").code == 0
+    assert domino("convert", tmp_path / "other.onnx", "--format", "dense", "-o", tmp_path / "back.onnx").code == 0
+    assert (tmp_path / "back.onnx").read_bytes() == (tmp_path / "dense.onnx").read_bytes()
+    assert (tmp_path / "other.onnx").stat().st_size < (tmp_path / "dense.onnx").stat().st_size
+
+
+def test_convert_says_what_it_did_and_hides_no_tampering(domino: Run, samples: Path, tmp_path: Path) -> None:
+    pruned, broken, half = (tmp_path / f"{name}.onnx" for name in ("pruned", "broken", "half"))
+    compress(samples / "digits_resnet.onnx", pruned, options())
+    ran = domino("convert", pruned, "--precision", "fp16", "--json")
+    assert ran.code == 0, ran.err
+    told = json.loads(ran.out)
+    assert (told["output"], told["precision"], told["format"]) == (str(tmp_path / "pruned.fp16.onnx"), "fp16", "dense")
+    assert told["bytes_after"] < 0.6 * told["bytes_before"]
+    assert domino("verify", tmp_path / "pruned.fp16.onnx").code == 0
+    model = onnx.load(pruned)
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "classifier.weight")
+    tensor.CopyFrom(numpy_helper.from_array(np.ones(tuple(tensor.dims), np.float32), tensor.name))
+    onnx.save(model, broken)
+    convert(broken, half, lowering=HALF)
+    assert domino("verify", half).code == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--precision", "bf16"), "ModelOpt"),
+        ((), "--format, --precision or --weights"),
+    ],
+)
+def test_convert_refuses(more: tuple[str, ...], said: str, domino: Run, samples: Path, tmp_path: Path) -> None:
+    ran = domino("convert", samples / "digits_resnet.onnx", *more, "-o", tmp_path / "out.onnx")
+    assert ran.code in (1, 2)
+    assert said in " ".join(ran.err.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_refusals_come_before_the_work(make_model: Run, save: Run, samples: Path, tmp_path: Path) -> None:
+    half, out = tmp_path / "half.onnx", tmp_path / "out.onnx"
+    convert(samples / "digits_resnet.onnx", half, lowering=HALF)
+    with pytest.raises(ModelError, match="in half precision already"):
+        compress(half, out, options(precision="fp16", data=tmp_path / "isn't there.npz"))
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    old = make_model(
+        [node], {"x": [1, 4, 8, 8]}, {"y": [1, 4, 6, 6]}, {"w": np.ones((4, 4, 3, 3), np.float32)}, opset=5
+    )
+    with pytest.raises(ModelError, match="opset 5"):
+        convert(save(old, check=False), out, lowering=HALF)
+    assert not out.exists()
+
+
+def test_what_onnx_runtime_can_t_load_is_not_written(make_model: Run, save: Run, tmp_path: Path) -> None:
+    w = np.ones((8, 8), np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Own", ["h"], ["y"], domain="own")]
+    source = save(make_model(nodes, {"x": [1, 8]}, {"y": [1, 8]}, {"w": w}, domains={"own": 1}), check=False)
+    with pytest.raises(ModelError, match="--precision keep"):
+        convert(source, tmp_path / "out.onnx", lowering=HALF)
+    assert not (tmp_path / "out.onnx").exists()

@@ -1,0 +1,196 @@
+"""`--weights int8`: integers with a scale for each output channel, which ONNX Runtime makes the weights of again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from domino_onnx import CompressOptions, NMScheme, compress, convert, verify
+from domino_onnx.errors import ModelError, PlanError
+from domino_onnx.pipeline import recover
+from domino_onnx.precision import Lowering
+
+Run = Callable[..., Any]
+INT8 = Lowering(weights="int8")
+RNG = np.random.default_rng(0)
+
+
+def weights(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    entries = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    return json.loads(entries["domino_onnx.manifest"])
+
+
+def options(**more: Any) -> CompressOptions:
+    return CompressOptions(scheme=NMScheme(2, 4), recover=False, force=True, threads=1, **more)
+
+
+def normal(*shape: int) -> np.ndarray[Any, Any]:
+    """Rows of very different sizes, so that one scale for all of them would lose most."""
+    values = RNG.standard_normal(shape).astype(np.float32)
+    return values * 10.0 ** np.linspace(-3, 1, shape[0]).astype(np.float32).reshape(-1, *[1] * (len(shape) - 1))
+
+
+@pytest.mark.parametrize("name", ["digits_resnet", "digits_transformer"])
+@pytest.mark.parametrize("precision", ["keep", "fp16"])
+def test_a_pruned_model_with_integers(name: str, precision: str, samples: Path, tmp_path: Path, run_ort: Run) -> None:
+    model, small, full = samples / f"{name}.onnx", tmp_path / "small.onnx", tmp_path / "full.onnx"
+    assert compress(model, small, options(weights="int8", precision=precision)).parity is not None
+    compress(model, full, options())
+    assert verify(small).holds
+    onnx.checker.check_model(onnx.load(small), full_check=True)
+    stored, floats = weights(small), weights(full)
+    for entry in manifest(full)["weights"]:
+        integers, scales, zero = (stored[f"{entry['name']}_{part}"] for part in ("quantized", "scale", "zero_point"))
+        assert (integers.dtype, scales.dtype, zero.any()) == (np.int8, np.float32, np.False_)
+        assert not integers[floats[entry["name"]] == 0].any()
+    claims = [entry["name"] for entry in manifest(small)["weights"]]
+    assert claims == [f"{entry['name']}_quantized" for entry in manifest(full)["weights"]]
+    assert manifest(small)["weight_type"] == "int8"
+    assert small.stat().st_size < 0.45 * full.stat().st_size
+    batch = np.load(samples / "digits_evaluation.npz")
+    inputs = {value.name: batch[value.name][:64] for value in onnx.load(full).graph.input}
+    ours, theirs = run_ort(small, inputs)[0], run_ort(full, inputs)[0]
+    np.testing.assert_allclose(ours, theirs, atol=0.05 * np.abs(theirs).max())
+
+
+CASES: dict[str, tuple[str, list[str], dict[str, Any], tuple[int, ...], tuple[int, ...], int]] = {
+    "Conv": ("Conv", ["x", "w"], {}, (2, 8, 9, 9), (16, 8, 3, 3), 0),
+    "grouped Conv": ("Conv", ["x", "w"], {"group": 4}, (2, 16, 9, 9), (16, 4, 3, 3), 0),
+    "ConvTranspose": ("ConvTranspose", ["x", "w"], {"group": 2}, (2, 16, 5, 5), (16, 6, 3, 3), 1),
+    "Gemm": ("Gemm", ["x", "w"], {}, (3, 24), (24, 32), 1),
+    "Gemm, transB": ("Gemm", ["x", "w"], {"transB": 1}, (3, 24), (32, 24), 0),
+    "MatMul": ("MatMul", ["x", "w"], {}, (3, 24), (24, 32), 1),
+    "MatMul of stacks": ("MatMul", ["x", "w"], {}, (2, 3, 24), (2, 24, 32), 2),
+    "MatMul, left": ("MatMul", ["w", "x"], {}, (24, 3), (32, 24), 0),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("constant", [False, True])
+def test_every_channel_has_its_own_scale(
+    case: str, constant: bool, make_model: Run, save: Run, tmp_path: Path, run_ort: Run
+) -> None:
+    op, inputs, attributes, x_shape, shape, axis = CASES[case]
+    others = tuple(place for place in range(len(shape)) if place != axis)
+    weight = np.moveaxis(normal(shape[axis], *(shape[place] for place in others)), 0, axis)
+    nodes = [helper.make_node(op, inputs, ["y"], **attributes)]
+    if constant:
+        nodes.insert(0, helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(weight)))
+    arrays = {} if constant else {"w": weight}
+    source, small = save(make_model(nodes, {"x": x_shape}, {"y": None}, arrays)), tmp_path / "small.onnx"
+    convert(source, small, lowering=INT8)
+    onnx.checker.check_model(onnx.load(small), full_check=True)
+    scale = np.abs(weight).max(axis=others)
+    np.testing.assert_allclose(weights(small)["w_scale"], scale / 127, rtol=1e-6)
+    shown = onnx.load(small)
+    shown.graph.output.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, shape))
+    x = RNG.standard_normal(x_shape).astype(np.float32)
+    y, again = run_ort(shown, {"x": x})
+    steps = np.expand_dims(scale / 127, others)
+    assert (np.abs(again - weight) <= steps * 0.501).all()
+    wanted = run_ort(source, {"x": x})[0]
+    np.testing.assert_allclose(y, wanted, atol=0.02 * np.abs(wanted).max())
+
+
+def test_shared_weights_branches_and_what_stays_float(make_model: Run, save: Run, tmp_path: Path, run_ort: Run) -> None:
+    def branch(name: str) -> onnx.GraphProto:
+        stored = numpy_helper.from_array(RNG.standard_normal((16, 16)).astype(np.float32), f"{name}.w")
+        made = helper.make_tensor_value_info(f"{name}.y", TensorProto.FLOAT, ["n", 16])
+        nodes = [helper.make_node("MatMul", ["h", stored.name], [made.name])]
+        return helper.make_graph(nodes, name, [], [made], [stored])
+
+    nodes = [
+        helper.make_node("MatMul", ["x", "shared"], ["a"]),
+        helper.make_node("Gemm", ["a", "shared"], ["b"]),
+        helper.make_node("MatMul", ["b", "two_ways"], ["c"]),
+        helper.make_node("Gemm", ["c", "two_ways"], ["d"], transB=1),
+        helper.make_node("MatMul", ["d", "added"], ["e"]),
+        helper.make_node("Add", ["e", "added"], ["h"]),
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Greater", ["sum", "zero"], ["yes"]),
+        helper.make_node("If", ["yes"], ["y"], then_branch=branch("then"), else_branch=branch("else")),
+    ]
+    arrays = {name: RNG.standard_normal((16, 16)).astype(np.float32) / 4 for name in ("shared", "two_ways", "added")}
+    model = make_model(nodes, {"x": [16, 16]}, {"y": [16, 16]}, {**arrays, "zero": np.float32(0)})
+    source, small, full = save(model), tmp_path / "small.onnx", tmp_path / "full.onnx"
+    compress(source, small, options(weights="int8"))
+    compress(source, full, options())
+    assert verify(small).holds
+    assert verify(full).holds
+    stored = weights(small)
+    assert set(stored) == {
+        *(f"shared_{part}" for part in ("quantized", "scale", "zero_point")),
+        "two_ways",
+        "added",
+        "zero",
+    }
+    place = next(place for place, node in enumerate(onnx.load(small).graph.node) if node.op_type == "If")
+    scopes = {entry["name"]: entry.get("scope") for entry in manifest(small)["weights"]}
+    assert scopes["then.w_quantized"] == [f"{place}.then_branch"]
+    assert scopes["else.w_quantized"] == [f"{place}.else_branch"]
+    for sign in (1, -1):
+        x = sign * np.abs(RNG.standard_normal((16, 16)).astype(np.float32))
+        ours, theirs = (run_ort(path, {"x": x})[0] for path in (small, full))
+        np.testing.assert_allclose(ours, theirs, atol=0.03 * np.abs(theirs).max())
+
+
+def test_weights_that_round_to_zero_are_counted(make_model: Run, save: Run, tmp_path: Path) -> None:
+    weight = normal(32, 16)
+    weight[:, :4] = np.float32([1e-9, 0, 0, 1e-9])
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
+    source = save(make_model([node], {"x": ["n", 16]}, {"y": ["n", 32]}, {"w": weight}))
+    small, full = tmp_path / "small.onnx", tmp_path / "full.onnx"
+    compress(source, small, options(weights="int8"))
+    compress(source, full, options())
+    assert verify(small).holds
+    (ours,), (theirs,) = manifest(small)["weights"], manifest(full)["weights"]
+    assert ours["zeros"] == int((weights(small)["w_quantized"] == 0).sum()) >= theirs["zeros"] + 64
+
+
+def test_packed_integers_and_external_ones(samples: Path, tmp_path: Path, run_ort: Run) -> None:
+    (tmp_path / "in").mkdir()
+    source, small, packed = tmp_path / "in" / "model.onnx", tmp_path / "small.onnx", tmp_path / "packed.onnx"
+    onnx.save(onnx.load(samples / "digits_resnet.onnx"), source, save_as_external_data=True, location="w.data")
+    compress(source, small, options(weights="int8"))
+    convert(small, packed, "packed")
+    assert verify(small).holds
+    assert verify(packed).holds
+    assert len(list(tmp_path.glob("small.onnx.*.data"))) == 1
+    convert(packed, tmp_path / "back.onnx", "dense")
+    batch = np.load(samples / "digits_evaluation.npz")
+    inputs = {value.name: batch[value.name][:8] for value in onnx.load(samples / "digits_resnet.onnx").graph.input}
+    outputs = {run_ort(tmp_path / f"{name}.onnx", inputs)[0].tobytes() for name in ("small", "packed", "back")}
+    assert len(outputs) == 1
+
+
+def test_refusals(make_model: Run, save: Run, samples: Path, tmp_path: Path) -> None:
+    out, small, full = (tmp_path / f"{name}.onnx" for name in ("out", "small", "full"))
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    arrays = {"w": normal(32, 32)}
+
+    def model(**more: Any) -> Path:
+        return save(make_model([node], {"x": [1, 32]}, {"y": [1, 32]}, arrays, **more))
+
+    with pytest.raises(ModelError, match="opset 12 has no scales"):
+        convert(model(opset=12), out, lowering=INT8)
+    arrays["w"] = arrays["w"].astype(np.float16)
+    with pytest.raises(ModelError, match="no float32 weight"):
+        convert(model(dtype=TensorProto.FLOAT16), out, lowering=INT8)
+    compress(samples / "digits_resnet.onnx", full, options())
+    convert(full, small, lowering=INT8)
+    with pytest.raises(ModelError, match="no float32 weight"):
+        convert(small, out, lowering=INT8)
+    with pytest.raises(PlanError, match="--weights int8"):
+        recover(small, samples / "digits_resnet.onnx", out, CompressOptions(data=samples / "digits_calibration.npz"))
+    assert not out.exists()
