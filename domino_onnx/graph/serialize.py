@@ -67,6 +67,8 @@ def _around(message: _M, number: int) -> tuple[bytes, bytes]:
             getattr(part, field.name).extend(value)
         elif field.message_type is not None:
             getattr(part, field.name).CopyFrom(value)
+        elif isinstance(value, bytes):  # a string that isn't UTF-8: read as it is, it may not be set
+            part.MergeFromString(_frame(field.number, len(value)) + value)
         else:
             setattr(part, field.name, value)
     return head.SerializeToString(), tail.SerializeToString()

@@ -59,3 +59,14 @@ def test_real_models_are_written_byte_for_byte(shared: Path) -> None:
         assert b"".join(serialized(model)) == model.SerializeToString(), path.name
         checked += 1
     assert checked > 50
+
+
+def test_names_that_are_no_utf8_are_written_as_they_were_read() -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> graph (float[2] x) => (float[2] y) { y = Abs(x) }'
+    )
+    model.producer_name = "PRODUCER"
+    data = model.SerializeToString().replace(b"PRODUCER", b"\xf4\xff\xfe\x80DUC\xc0").replace(b"graph", b"gr\xffph")
+    odd = onnx.ModelProto()
+    odd.ParseFromString(data)
+    assert b"".join(serialized(odd)) == data
