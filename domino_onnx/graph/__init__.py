@@ -10,6 +10,7 @@ from domino_onnx.graph.load import loaded
 from domino_onnx.graph.order import sort_nodes
 from domino_onnx.graph.permute import permuted_values, replaced
 from domino_onnx.graph.probe import probe
+from domino_onnx.graph.quantized import quantized_sites
 from domino_onnx.graph.read import OnnxFile, read_model
 from domino_onnx.graph.segments import Segment, cut
 from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes, infer_types, model_inputs
@@ -39,6 +40,7 @@ __all__ = [
     "permuted_values",
     "probe",
     "quantize_in_place",
+    "quantized_sites",
     "read_manifest",
     "read_model",
     "replaced",

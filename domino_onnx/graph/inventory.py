@@ -22,7 +22,7 @@ from domino_onnx.graph.walk import normal_domain, tensors
 from domino_onnx.scheme import Inventory, NMScheme, SchemePool, Site, Skip, WeightKey, WeightLayout
 from domino_onnx.scheme.nm import MIN_M
 
-__all__ = ["PRUNABLE", "Selection", "operator_of", "take_inventory", "use_layout"]
+__all__ = ["PRUNABLE", "Selection", "operator_of", "take_inventory", "use_layout", "use_site"]
 
 PRUNABLE = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1)}
 _LISTED = {
@@ -320,6 +320,14 @@ def _site(
         conv_groups=max(_conv_groups(use) for use in weight.uses),
         operand=min(use.position for use in weight.uses),
     )
+
+
+def use_site(use: Use, value: Stored, layout: WeightLayout, values: NDArray[np.generic], pool: SchemePool) -> Site:
+    """One use of a stored tensor as a site, whatever the tensor's type."""
+    weight = _Weight(value.tensor, tuple(value.tensor.dims), operator_of(use), uses=[use], layouts=[layout])
+    if use.node is not None:
+        weight.outputs = _outputs(use.node, value, layout)
+    return _site(value.key, weight, layout, values, pool, None)
 
 
 def _skip(key: WeightKey, weight: _Weight, values: NDArray[np.generic] | None, reason: str, macs: int | None) -> Skip:

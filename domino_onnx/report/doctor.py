@@ -56,7 +56,7 @@ def _left_out(skips: Iterable[Skip]) -> list[RenderableType]:
     ]
     if any("QuantizeLinear" in reason or "DequantizeLinear" in reason for reason in reasons):
         lines.append(
-            Text("quantised weights aren't judged: judge the file before, and keep zero points at 0 for zeros")
+            Text("quantised weights with zero points, or of floats, aren't judged: judge the file before")
         )
     return lines
 

@@ -20,7 +20,7 @@ _SPARSE_FROM = 0.1
 """The share of zeros from which on a weight was pruned; below, zeros are what training left."""
 _EXACT = 0.01
 """How near a weight's zeros come to those of a scheme if it was pruned by that; else it just happens to obey it."""
-_HALF = ("float16", "bfloat16")
+_FAST = ("float16", "bfloat16", "int8")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ def _doubts(site: Site) -> tuple[str, ...]:
     doubts = []
     if min(site.layout.reduction, site.outputs) < WIDE:
         doubts.append(f"fewer than {WIDE} channels in or out, where sparse kernels are seldom faster")
-    if site.dtype not in _HALF:
+    if site.dtype not in _FAST:
         doubts.append(
             f"{site.dtype}: a strongly typed engine (all from TensorRT 11 on) computes in it; sparse kernels want half "
             "precision or INT8"

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from domino_onnx import CompressOptions, NMScheme, compress, convert, verify
+from domino_onnx import CompressOptions, NMScheme, compress, convert, doctor, verify
 from domino_onnx.errors import ModelError, PlanError
 from domino_onnx.pipeline import recover
 from domino_onnx.precision import Lowering
@@ -194,3 +194,35 @@ def test_refusals(make_model: Run, save: Run, samples: Path, tmp_path: Path) -> 
     with pytest.raises(PlanError, match="--weights int8"):
         recover(small, samples / "digits_resnet.onnx", out, CompressOptions(data=samples / "digits_calibration.npz"))
     assert not out.exists()
+
+
+def test_tensorrt_s_rule_is_proven_on_the_integers(make_model: Run, save: Run, tmp_path: Path) -> None:
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    source = save(make_model([node], {"x": [1, 32, 5, 5]}, {"y": [1, 16, 3, 3]}, {"w": normal(16, 32, 3, 3)}))
+    small, broken = tmp_path / "small.onnx", tmp_path / "broken.onnx"
+    compress(source, small, options(weights="int8", precision="fp16", target="tensorrt"))
+    assert verify(small).holds
+    assert [(found.state, found.site.dtype) for found in doctor(small).diagnoses] == [("legal", "int8")]
+    model = onnx.load(small)
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "w_quantized")
+    integers = numpy_helper.to_array(tensor).copy()
+    integers[3, 4:8, 1, 2] = 1
+    tensor.CopyFrom(numpy_helper.from_array(integers, tensor.name))
+    onnx.save(model, broken)
+    assert not verify(broken).holds
+    (found,) = doctor(broken).diagnoses
+    assert (found.state, found.fours.broken, found.fours.first) == ("broken", 1, (3, 4, 1, 2))
+
+
+def test_integers_with_a_zero_point_are_not_judged(make_model: Run, save: Run, tmp_path: Path) -> None:
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    source = save(make_model([node], {"x": [1, 32]}, {"y": [1, 32]}, {"w": normal(32, 32).T.copy()}))
+    small = tmp_path / "small.onnx"
+    convert(source, small, lowering=INT8)
+    assert [found.state for found in doctor(small).diagnoses] == ["dense"]
+    model = onnx.load(small)
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "w_zero_point")
+    tensor.CopyFrom(numpy_helper.from_array(np.ones(32, np.int8), tensor.name))
+    onnx.save(model, small)
+    assert not doctor(small).diagnoses
+    assert len(doctor(small).skips) == 1
