@@ -20,6 +20,7 @@ from domino_onnx.cli.options import (
     selection_options,
     set_up_logging,
     solver_options,
+    target_options,
 )
 
 __all__ = ["command"]
@@ -50,6 +51,7 @@ _SHARES = (0.5, 0.625, 0.75, 0.8125, 0.875, 0.9)
 @click.option("--force", is_flag=True, help="Replace reports and plans that exist.")
 @search_options
 @solver_options
+@target_options
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Samples a run.")
 @selection_options
 @run_options

@@ -108,6 +108,16 @@ def test_a_sweep_tells_what_zeros_cost(domino: Run, samples: Path, labelled: Pat
     assert "--force" in again.err
 
 
+def test_a_sweep_of_legal_masks(domino: Run, samples: Path, tmp_path: Path) -> None:
+    plans = tmp_path / "plans"
+    words = ["--sparsity", "0.5", "--data", samples / "digits_calibration.npz", "--target", "tensorrt"]
+    ran = domino("sweep", samples / "digits_resnet.onnx", *words, "--plans", plans, "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads((plans / "0.5.json").read_text())["target"] == "tensorrt"
+    (trial,) = json.loads(ran.out)["trials"]
+    assert "8:16" not in {site["scheme"] for site in trial["sites"]}
+
+
 def test_a_drop_is_told_in_what_there_is() -> None:
     bare = {"samples": 4, "max_abs": 0.0, "finite": True}
     assert (Comparison(**bare, cosine=0.9).metric, Comparison(**bare, cosine=0.9).drop) == (
