@@ -1,4 +1,4 @@
-"""Who reads which stored tensor, through which transposes: across subgraphs and local functions.
+"""Who reads which stored tensor, through transposes, casts and fake quantisation: across subgraphs and functions.
 
 A scope is one graph, or one call of a local function. Names resolve outwards, from a subgraph to the graph around it,
 and from a function's formal input to the value that the call gives it.
@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
 from domino_onnx.graph.check import call_id, function_id, node_label
+from domino_onnx.graph.external import is_external
+from domino_onnx.graph.tensors import read_tensor
 from domino_onnx.graph.walk import constant_tensor, normal_domain, subgraphs
 from domino_onnx.scheme import WeightKey
 
@@ -110,7 +114,7 @@ class GraphIndex:
                 if _is_followed(node) or call_id(node) in self._functions:
                     continue
                 for position, name in enumerate(node.input):
-                    if name:
+                    if name and not (position == 0 and self._is_fake_quantisation(scope, node)):
                         yield Use(scope, index, node, position)
             for position in range(len(scope.outputs)):
                 yield Use(scope, len(scope.nodes), None, position)
@@ -121,7 +125,10 @@ class GraphIndex:
         return self.trace(use.scope, name)
 
     def trace(self, scope: Scope, name: str) -> Stored | Sparse | Derived | None:
-        """Follow a value back through Identity, Transpose and Cast to what is stored."""
+        """Follow a value back to what is stored.
+
+        Through Identity, Transpose, Cast, and a QuantizeLinear with a DequantizeLinear behind it that keep zeros zeros.
+        """
         transposes: list[tuple[int, ...] | None] = []
         found = scope.locate(name)
         while found is not None:
@@ -135,6 +142,10 @@ class GraphIndex:
             if name not in scope.producers:
                 return None
             node = scope.nodes[scope.producers[name]]
+            quantise = self._undone_by(scope, node)
+            if quantise is not None:
+                found = scope.locate(quantise.input[0])
+                continue
             if not _is_followed(node):
                 return self._derived(scope, node)
             if node.op_type == "Transpose":
@@ -145,6 +156,18 @@ class GraphIndex:
     def stored_tensors(self) -> dict[WeightKey, TensorProto]:
         """Every initializer and Constant tensor by scope and name."""
         return {WeightKey(name, scope.path): tensor for scope in self.scopes for name, tensor in scope.stored.items()}
+
+    def _is_fake_quantisation(self, scope: Scope, node: NodeProto) -> bool:
+        """Whether a node is half of the fake quantisation of a stored tensor."""
+        quantise = node if _is_symmetric(scope, node, "QuantizeLinear") else self._undone_by(scope, node)
+        return quantise is not None and isinstance(self.trace(scope, quantise.input[0]), Stored)
+
+    def _undone_by(self, scope: Scope, node: NodeProto) -> NodeProto | None:
+        """The QuantizeLinear that a DequantizeLinear undoes, if both keep zeros zeros."""
+        if not _is_symmetric(scope, node, "DequantizeLinear") or node.input[0] not in scope.producers:
+            return None
+        quantise = scope.nodes[scope.producers[node.input[0]]]
+        return quantise if _is_symmetric(scope, quantise, "QuantizeLinear") else None
 
     def _derived(self, scope: Scope, node: NodeProto) -> Derived | None:
         """The largest stored tensor behind a node all of whose inputs are constant, looking a few nodes back."""
@@ -233,6 +256,16 @@ def _body(nodes: Sequence[NodeProto], path: tuple[str, ...], label: str, parent:
 
 def _is_followed(node: NodeProto) -> bool:
     return node.op_type in _FOLLOWED and not normal_domain(node.domain)
+
+
+def _is_symmetric(scope: Scope, node: NodeProto, operator: str) -> bool:
+    """Whether a node is this operator with a zero point of zero, which stands beside it."""
+    if node.op_type != operator or normal_domain(node.domain) or not node.input:
+        return False
+    if len(node.input) < 3 or not node.input[2]:
+        return True
+    zero_point = scope.stored.get(node.input[2])
+    return zero_point is not None and not is_external(zero_point) and not np.any(read_tensor(zero_point, Path()))
 
 
 def _permutation(node: NodeProto) -> tuple[int, ...] | None:

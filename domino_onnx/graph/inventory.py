@@ -139,6 +139,8 @@ def _gather(index: GraphIndex) -> dict[WeightKey, _Weight]:
             _add(weights, use, operator, value, index)
         elif isinstance(value, Stored):
             others.append((value.key, use))
+        elif isinstance(value, Derived) and value.operator == "QuantizeLinear":  # which itself is no reader
+            others.append((value.origin.key, use))
     for key, use in others:
         if key in weights:
             weights[key].reasons.append(f"is {_other_reader(use)} as well, which zeros would change too")
@@ -181,7 +183,8 @@ def _add(
         weight.reasons.append("is stored as a sparse tensor")
     elif isinstance(value, Derived):
         weight.reasons.append(
-            f"reaches the node through {value.operator}; only Identity, Transpose and Cast are followed"
+            f"reaches the node through {value.operator}; only Identity, Transpose, Cast, and a QuantizeLinear with its "
+            "DequantizeLinear that keep zeros zeros, are followed"
         )
     elif _other_operand_is_constant(use, index):
         weight.reasons.append("both operands of the node are constant")
