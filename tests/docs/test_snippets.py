@@ -22,6 +22,8 @@ pytest.importorskip("yaml")
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 SAMPLES = ROOT / "sample_models"
+_SAMPLES = 96
+"""Enough to show that a command does its work."""
 
 
 def _blocks(page: Path, language: str) -> list[str]:
@@ -39,8 +41,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages talk about: a model, data for it, and a compressed file."""
     path = tmp_path_factory.mktemp("docs")
     shutil.copy(SAMPLES / "digits_resnet.onnx", path / "model.onnx")
-    shutil.copy(SAMPLES / "digits_calibration.npz", path / "calibration.npz")
-    shutil.copy(SAMPLES / "digits_evaluation.npz", path / "evaluation.npz")
+    for name in ("calibration", "evaluation"):
+        with np.load(SAMPLES / f"digits_{name}.npz") as arrays:
+            np.savez(path / f"{name}.npz", **{key: array[:_SAMPLES] for key, array in arrays.items()})
     _write_images(path / "images")
     _run("domino-onnx compress model.onnx --sparsity 0.75 --no-recover", path)
     _run("domino-onnx convert model.sparse.onnx --format packed -o model.packed.onnx", path)
@@ -65,6 +68,8 @@ def _run(command: str, folder: Path) -> None:
         words.append("--force")
     if words[1] in ("compress", "recover") and "--recover-steps" not in words:
         words += ["--recover-steps", "5"]
+    if words[1] == "sweep" and "--sparsity" not in words:
+        words += ["--sparsity", "0.5"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "domino_onnx", *words[1:]],
