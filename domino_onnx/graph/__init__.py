@@ -1,14 +1,13 @@
 """ONNX files: read and checked, every weight found, written back with nothing else changed."""
 
-from domino_onnx.graph.channels import ChannelGroup, channel_groups
+from domino_onnx.graph.channels import ChannelGroup, channel_groups, permuted_values
+from domino_onnx.graph.copies import loaded, replaced
 from domino_onnx.graph.dequantize import ChannelWeight, channel_weights, quantize_in_place
 from domino_onnx.graph.forms import Outcome
 from domino_onnx.graph.index import stored_tensors
 from domino_onnx.graph.inventory import Selection, take_inventory
 from domino_onnx.graph.linear import Bias, LinearUse, linear_uses
-from domino_onnx.graph.load import loaded
 from domino_onnx.graph.order import sort_nodes
-from domino_onnx.graph.permute import permuted_values, replaced
 from domino_onnx.graph.probe import probe
 from domino_onnx.graph.quantized import quantized_sites
 from domino_onnx.graph.read import OnnxFile, read_model

@@ -15,9 +15,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
 from domino_onnx.graph import infer_shapes, read_model
-from domino_onnx.graph.channels import ChannelGroup, channel_groups, settled_shapes
+from domino_onnx.graph.channels.groups import ChannelGroup, channel_groups, settled_shapes
+from domino_onnx.graph.channels.permute import permuted_values
 from domino_onnx.graph.index import GraphIndex
-from domino_onnx.graph.permute import permuted_values
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Make = Callable[..., ModelProto]

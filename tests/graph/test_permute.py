@@ -8,8 +8,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from domino_onnx.graph.channels import ChannelGroup, ChannelMember
-from domino_onnx.graph.permute import permuted_values
+from domino_onnx.graph.channels.groups import ChannelGroup, ChannelMember
+from domino_onnx.graph.channels.permute import permuted_values
 from domino_onnx.scheme import WeightKey
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto
 
-from domino_onnx.graph.axes import AxisLinks, Places
+from domino_onnx.graph.channels.axes import AxisLinks, Places
 from domino_onnx.graph.shapes import Shape
 
 __all__ = ["Constants", "Link", "NodeView", "Port", "ShapeOf"]

@@ -1,4 +1,4 @@
-"""A copy of a model that holds all its data, to be rebuilt in memory before it is written."""
+"""Copies of a model with other values in its stored tensors: one to be run, one to be rebuilt before it is written."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from domino_onnx.graph.external import is_external
 from domino_onnx.graph.index import stored_tensors
 from domino_onnx.graph.read import OnnxFile
 from domino_onnx.graph.stored import put
+from domino_onnx.graph.tensors import store_values
 from domino_onnx.graph.walk import tensors
 from domino_onnx.scheme import WeightKey
 
-__all__ = ["loaded"]
+__all__ = ["loaded", "replaced"]
 
 
 def loaded(file: OnnxFile, values: Mapping[WeightKey, NDArray[np.generic]]) -> OnnxFile:
@@ -37,3 +38,13 @@ def loaded(file: OnnxFile, values: Mapping[WeightKey, NDArray[np.generic]]) -> O
     for tensor in filter(is_external, tensors(copy)):
         put(tensor, file.array(tensor))
     return dataclasses.replace(file, proto=copy, storage=None, loaded=True)
+
+
+def replaced(model: ModelProto, values: Mapping[WeightKey, NDArray[np.generic]]) -> ModelProto:
+    """A copy of the model with other values in some of its inline tensors."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    tensors = stored_tensors(copy)
+    for key, value in values.items():
+        store_values(tensors[key], value)
+    return copy

@@ -1,8 +1,8 @@
 """Which channels of a model may be permuted without changing what it computes, and the stored tensors that hold them.
 
 After Pool and Yu, "Channel Permutations for N:M Sparsity" (NeurIPS 2021), on any ONNX graph: instead of patterns of
-layers, links between axes (`graph.axes`) that each operator contributes (`graph.axis_rules`). What isn't understood is
-frozen, and so is everything that reaches a graph input or output, a subgraph or a function.
+layers, links between axes (`axes`) that each operator contributes (`rules`). What isn't understood is frozen, and so
+is everything that reaches a graph input or output, a subgraph or a function.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
-from domino_onnx.graph.axes import Axis, AxisLinks, FreeChannels, Places
-from domino_onnx.graph.axis_rules import apply_rule, is_plain_conv
+from domino_onnx.graph.channels.axes import Axis, AxisLinks, FreeChannels, Places
+from domino_onnx.graph.channels.rules import apply_rule, is_plain_conv
 from domino_onnx.graph.external import is_external
 from domino_onnx.graph.index import GraphIndex, Stored
 from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes

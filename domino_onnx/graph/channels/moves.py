@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from domino_onnx.graph.axis_view import NodeView, Port
+from domino_onnx.graph.channels.view import NodeView, Port
 
 __all__ = ["MOVES"]
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from onnx import NodeProto
 
-from domino_onnx.graph.axes import AxisLinks
-from domino_onnx.graph.axis_moves import MOVES
-from domino_onnx.graph.axis_view import Constants, Link, NodeView, Port, ShapeOf
+from domino_onnx.graph.channels.axes import AxisLinks
+from domino_onnx.graph.channels.moves import MOVES
+from domino_onnx.graph.channels.view import Constants, Link, NodeView, Port, ShapeOf
 from domino_onnx.graph.walk import normal_domain
 
 __all__ = ["apply_rule", "is_plain_conv"]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto
 
-from domino_onnx.graph.axes import Places
-from domino_onnx.graph.channels import ChannelGroup
-from domino_onnx.graph.index import stored_tensors
-from domino_onnx.graph.tensors import store_values
+from domino_onnx.graph.channels.axes import Places
+from domino_onnx.graph.channels.groups import ChannelGroup
 from domino_onnx.scheme import WeightKey
 
-__all__ = ["permuted_values", "replaced"]
+__all__ = ["permuted_values"]
 
 
 def permuted_values(
@@ -52,13 +49,3 @@ def permuted_values(
             order[member.places] = member.places[permutation]
             values[member.key] = np.take(tensor, order, axis=member.axis)
     return values
-
-
-def replaced(model: ModelProto, values: Mapping[WeightKey, NDArray[np.generic]]) -> ModelProto:
-    """A copy of the model with other values in some of its inline tensors."""
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    tensors = stored_tensors(copy)
-    for key, value in values.items():
-        store_values(tensors[key], value)
-    return copy
