@@ -2,9 +2,9 @@
 
 usage: DOMINO_ONNX_SHARED=FOLDER OMP_NUM_THREADS=1 python benchmarks/size.py [MODEL ...]
 
-Each model is pruned by magnitude to one sparsity after the other, then written dense, packed and sparse. Packed outputs
-are compared with dense ones bit for bit on random inputs. Writes results/size.json and docs/size.md; without names,
-all models of FOLDER/models.
+Each model is pruned by magnitude to one sparsity after the other, then written dense, packed and sparse, with values as
+they are, in half precision and as int8. Packed and sparse outputs are compared with dense ones bit for bit on random
+inputs. Writes results/size.json and docs/size.md; without names, all models of FOLDER/models.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ from domino_onnx import Budget, CompressOptions, compress, convert
 from domino_onnx.calibration import input_specs
 from domino_onnx.errors import DominoError
 from domino_onnx.evaluate import random_inputs
+from domino_onnx.precision import Lowering
 from domino_onnx.report.text import percent
 
 SPARSITIES = (0.5, 0.75, 0.875)
 FORMS = ("dense", "packed", "sparse")
+LOWERINGS = {"fp16": Lowering(precision="fp16"), "int8": Lowering(weights="int8")}
 LOADS = 9
 PAGE = Path(__file__).parents[1] / "docs" / "size.md"
 Row = dict[str, Any]
@@ -72,15 +74,35 @@ def measured(model: Path, sparsity: float) -> Row:
         kinds = {form: convert(files["dense"], files[form], form).outcomes for form in ("packed", "sparse")}
         seconds = time.perf_counter() - start
         dense, packed = load_seconds(files["dense"], files["packed"])
+        lowered = {name: written(files["dense"], lowering, Path(folder) / name) for name, lowering in LOWERINGS.items()}
         return {
             "case": case,
-            "bytes": {form: path.stat().st_size for form, path in files.items()},
-            "gzip": {form: len(gzip.compress(path.read_bytes(), 9)) for form, path in files.items()},
+            **sizes(files),
             "kinds": {kind: sum(each.kind == kind for each in kinds["packed"]) for kind in ("positions", "bitmask")},
             "convert_seconds": round(seconds, 3),
             "load_seconds": {"dense": round(dense, 4), "packed": round(packed, 4)},
             "identical": identical(files),
+            "lowered": lowered,
         }
+
+
+def written(pruned: Path, lowering: Lowering, folder: Path) -> dict[str, Any]:
+    """The sizes of a pruned file with its values in another precision; why not, if it can't be written so."""
+    folder.mkdir()
+    files = {form: folder / f"{form}.onnx" for form in FORMS}
+    try:
+        for form, path in files.items():
+            convert(pruned, path, form, lowering=lowering)
+    except DominoError as error:
+        return {"failed": str(error)}
+    return {**sizes(files), "identical": identical(files)}
+
+
+def sizes(files: dict[str, Path]) -> dict[str, dict[str, int]]:
+    return {
+        "bytes": {form: path.stat().st_size for form, path in files.items()},
+        "gzip": {form: len(gzip.compress(path.read_bytes(), 9)) for form, path in files.items()},
+    }
 
 
 def load_seconds(*files: Path) -> list[float]:
@@ -121,15 +143,22 @@ def identical(files: dict[str, Path]) -> bool | None:
 def page(rows: Iterable[Row], packages: dict[str, str]) -> str:
     """docs/size.md."""
     done = sorted((row for row in rows if "bytes" in row), key=lambda row: tuple(row["case"].values()))
-    compared = [row["identical"] for row in done if row["identical"] is not None]
+    lowered = [lowering for row in done for lowering in row["lowered"].values() if "bytes" in lowering]
+    compared = [each["identical"] for each in (*done, *lowered) if each["identical"] is not None]
+    refused = sorted({row["case"]["model"] for row in done if "failed" in row["lowered"]["int8"]})
     out = [f"{row['case']['model']} at {percent(row['case']['sparsity'])}" for row in rows if "failed" in row]
     parts = [
         "# How small files get",
-        "Whole files in each form (`--format`, [format.md](format.md)), in kB of 1,000 bytes; float32 throughout. "
-        "Pruned without data, to the same scheme everywhere as far as the budget allows: what such weights are worth "
-        "is another matter ([results.md](results.md)). Zeros are counted over all Conv, ConvTranspose, Gemm and MatMul "
+        "Whole files in each form (`--format`, [format.md](format.md)), in kB of 1,000 bytes, as float32. Pruned "
+        "without data, to the same scheme everywhere as far as the budget allows: what such weights are worth is "
+        "another matter ([results.md](results.md)). Zeros are counted over all Conv, ConvTranspose, Gemm and MatMul "
         "weights.",
-        "\n".join([*map(cells, (HEAD, ["---", *["--:"] * (len(HEAD) - 1)])), *map(line, done)]),
+        table(HEAD, map(line, done)),
+        "The same files in half precision (`--precision fp16`) and with int8 weights (`--weights int8`), in kB; what "
+        "that costs in accuracy stands in [decisions/precision.md](decisions/precision.md).",
+        table(LOWERED_HEAD, map(lowered_line, done)),
+        "int8 needs opset 13, which has scales for each channel; these files are older, and `compress` says how to "
+        f"convert them first: {', '.join(refused) or 'none'}.",
         "On random inputs, where a model takes such, packed and sparse files gave the dense files' outputs bit for bit "
         f"in {sum(compared)} of {len(compared)} cases. Load is what ONNX Runtime {packages['onnxruntime']} takes to "
         f"make a session, in ms: the median of {LOADS}, both files in turns, one thread, on {machine()}, with other "
@@ -137,13 +166,24 @@ def page(rows: Iterable[Row], packages: dict[str, str]) -> str:
         "one gains little or nothing; its worth is that it is small as it lies there.",
         f"Out of reach, since weights that can't be pruned leave too little: {', '.join(out) or 'none'}.",
     ]
-    return "\n\n".join(textwrap.fill(part, 140) if "|" not in part else part for part in parts) + "\n"
+    filled = (part if "|" in part else textwrap.fill(part, 140, break_on_hyphens=False) for part in parts)
+    return "\n\n".join(filled) + "\n"
 
 
 HEAD = (
     *("model", "zeros", "dense", "packed", "dense / packed", "sparse tensors"),
     *("dense, gzip", "packed, gzip", "sparse, gzip", "load dense", "load packed"),
 )
+
+
+LOWERED_HEAD = (
+    *("model", "zeros", "float32 dense", "fp16 dense", "fp16 packed", "fp16 sparse", "fp16 packed, gzip"),
+    *("int8 dense", "int8 packed", "int8 dense, gzip", "int8 packed, gzip", "float32 dense / int8 packed"),
+)
+
+
+def table(head: tuple[str, ...], lines: Iterable[str]) -> str:
+    return "\n".join([*map(cells, (head, ["---", *["--:"] * (len(head) - 1)])), *lines])
 
 
 def cells(texts: Iterable[str]) -> str:
@@ -162,6 +202,19 @@ def line(row: Row) -> str:
         *(f"{load[form] * 1000:.0f}" for form in ("dense", "packed")),
     ]
     return cells(texts)
+
+
+def lowered_line(row: Row) -> str:
+    dense, half, integer = row["bytes"]["dense"], row["lowered"]["fp16"], row["lowered"]["int8"]
+    texts = [row["case"]["model"], percent(row["case"]["sparsity"]), kilobytes(dense)]
+    if "bytes" in half:
+        texts += [*(kilobytes(half["bytes"][form]) for form in FORMS), kilobytes(half["gzip"]["packed"])]
+    else:
+        texts += [""] * 4
+    if "bytes" in integer:
+        texts += [kilobytes(integer[kind][form]) for kind in ("bytes", "gzip") for form in ("dense", "packed")]
+        texts += [f"{dense / integer['bytes']['packed']:.2f}"]
+    return cells(texts + [""] * (len(LOWERED_HEAD) - len(texts)))
 
 
 def kilobytes(size: int) -> str:
