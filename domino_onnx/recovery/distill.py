@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ from domino_onnx.scheme import WeightKey
 __all__ = ["Distillation", "Teacher", "open_distillation", "torch_device"]
 
 _MAX_CACHED_BYTES = 2 << 30
+_JUDGED_DRAWS = 2
+"""Variations of each held-out sample: the same ones whenever they are looked at."""
 _ALONE = World()
 
 
@@ -105,6 +108,7 @@ class Distillation:
     ) -> None:
         self._features = tuple(features)
         self._mixes = (loss or LossOptions()).mix and can_mix(data)
+        self._varies = self._mixes or bool(data.augment)
         self._channels_last = _has_images(module)
         self._precision = precision
         self.module = module.to(device)
@@ -142,17 +146,21 @@ class Distillation:
             parameter.requires_grad_(True)
         return chosen
 
-    def loss(self, indices: NDArray[np.int64], *, draw: int | None = None) -> Tensor:
+    def loss(
+        self, indices: NDArray[np.int64], *, draw: int | None = None, among: NDArray[np.int64] | None = None
+    ) -> Tensor:
         """Mean loss over the samples, with a graph for `backward`; the samples are one run of the model.
 
-        With `draw` it is that of a random variation of each sample, where the data say how to vary them.
+        With `draw` it is that of a random variation of each sample, where there are such: as the data say how to vary
+        them, and mixed with one of `among`, by default of the training samples.
         """
-        varied = draw is not None and (self._mixes or bool(self._data.augment))
+        varied = draw is not None and self._varies
         inputs = self._data.take(indices, draw=draw)
-        mixing = mixture(indices, self.train, draw) if draw is not None and self._mixes else None
+        others = self.train if among is None else among
+        mixing = mixture(indices, others, draw) if draw is not None and self._mixes else None
         if mixing is not None:
-            others = self._data.take(mixing.others, draw=draw)
-            inputs |= mixing({name: inputs[name] for name in self._data.arrays}, others)
+            second = self._data.take(mixing.others, draw=draw)
+            inputs |= mixing({name: inputs[name] for name in self._data.arrays}, second)
         teacher = self._to_torch(self._teacher.outputs(indices, inputs, varied=varied))
         return self._loss(self._answers(inputs), teacher, self._targets(indices, mixing))
 
@@ -173,13 +181,19 @@ class Distillation:
         return world.sums([total], self.device)[0]
 
     def held_out_loss(self, batch_size: int, samples: int | None = None, world: World = _ALONE) -> float:
-        """Mean loss over the held-out samples, or over the first `samples` of them."""
+        """Mean loss over the held-out samples, or over the first `samples` of them.
+
+        Where training varies its samples, it is that of variations of these: a refit has seen them as they are, so that
+        the weights it gave would look better on them than they are.
+        """
         total, count = 0.0, 0
+        draws = range(_JUDGED_DRAWS) if self._varies else (None,)
         with torch.no_grad():
             if samples is not None:
                 samples = max(samples, self._data.batch or 1)
-            for chunk in self.chunks(world.share(self.held_out[:samples], self._data.batch or 1), batch_size):
-                total += float(self.loss(chunk)) * len(chunk)
+            judged = world.share(self.held_out[:samples], self._data.batch or 1)
+            for draw, chunk in itertools.product(draws, self.chunks(judged, batch_size)):
+                total += float(self.loss(chunk, draw=draw, among=self.held_out)) * len(chunk)
                 count += len(chunk)
         total, counted = world.sums([total, count], self.device)
         return total / counted

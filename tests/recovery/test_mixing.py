@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from domino_onnx.calibration import load_data  # noqa: E402
+from domino_onnx.calibration import Dataset, load_data  # noqa: E402
 from domino_onnx.graph import read_model  # noqa: E402
 from domino_onnx.recovery import LossOptions, RecoveryOptions, finetune, open_distillation  # noqa: E402
 from domino_onnx.recovery.features import feature_tensors  # noqa: E402
@@ -54,7 +54,31 @@ def test_the_dense_model_answers_for_mixtures_too(samples: Path, few: Path) -> N
                 parameter.mul_(1.1)
         assert float(mixed.loss(chosen, draw=1)) != float(plain.loss(chosen, draw=1))
         assert float(mixed.loss(chosen)) == float(plain.loss(chosen, draw=1)) == float(plain.loss(chosen))
-        assert mixed.held_out_loss(32) == plain.held_out_loss(32)
+
+
+def test_held_out_samples_are_mixed_among_themselves_and_alike_each_time(
+    samples: Path, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = samples / "digits_resnet.onnx"
+    file = read_model(model)
+    opened = open_distillation(file, model, load_data(few, file.proto), device="cpu", threads=1)
+    taken: set[int] = set()
+    take = Dataset.take
+
+    def recorded(self: Dataset, indices: np.ndarray[Any, Any], *, draw: int | None = None) -> dict[str, Any]:
+        taken.update(indices.tolist())
+        return take(self, indices, draw=draw)
+
+    with torch.no_grad():
+        for parameter in opened.module.parameters():
+            parameter.mul_(1.1)
+    monkeypatch.setattr(Dataset, "take", recorded)
+    first = opened.held_out_loss(32)
+    assert taken == set(opened.held_out.tolist())
+    assert first == opened.held_out_loss(32)
+    with torch.no_grad():
+        unmixed = float(opened.loss(opened.held_out))
+    assert first != pytest.approx(unmixed, rel=1e-3)
 
 
 def test_token_numbers_are_not_mixed(save: Callable[..., Path], make_model: Callable[..., Any], tmp_path: Path) -> None:
