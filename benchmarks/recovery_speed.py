@@ -19,9 +19,9 @@ from typing import Any
 
 import click
 import numpy as np
-import onnx
 import torch
 from networks import prepare
+from resnet20 import ResNet20, read_weights
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -34,51 +34,6 @@ from domino_onnx.solve import PrunedWeights
 
 NAME = "resnet20_cifar10jpg"
 TEMPERATURE = 2.0
-
-
-class Block(nn.Module):
-    """Two convolutions and a shortcut that drops every second pixel and adds channels of zeros (He et al. 2015)."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, outputs // inputs, 1)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1)
-        self.more = (outputs - inputs) // 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, inputs, h, w) to (n, outputs, h', w')."""
-        shortcut = x if not self.more else functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.more, self.more))
-        return functional.relu(self.conv2(functional.relu(self.conv1(x))) + shortcut)
-
-
-class ResNet20(nn.Module):
-    """With normalisation folded into the convolutions, as the file has it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1)
-        for stage, width in enumerate((16, 32, 64), start=1):
-            narrow = width if stage == 1 else width // 2
-            blocks = [Block(narrow, width), Block(width, width), Block(width, width)]
-            setattr(self, f"layer{stage}", nn.Sequential(*blocks))
-        self.linear = nn.Linear(64, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, 3, 32, 32) to (n, 10) scores."""
-        x = functional.relu(self.conv1(x))
-        return self.linear(self.layer3(self.layer2(self.layer1(x))).mean((2, 3)))
-
-
-def by_hand(model: Path) -> ResNet20:
-    """The class with the file's weights, found by their names."""
-    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(model).graph.initializer}
-    network = ResNet20()
-    state = {}
-    for name in network.state_dict():
-        stored = name if name in arrays else name.replace(".bias", ".weight_bias")
-        state[name] = torch.from_numpy(arrays[stored].copy())
-    network.load_state_dict(state)
-    return network
 
 
 def steps_by_hand(
@@ -148,7 +103,7 @@ def main(cache: Path, steps: int, rounds: int, threads: int) -> None:
         distillation, trainer = opened(prepared.model, prepared.data, threads, mix)
         mine = distillation.shuffled(32, 0)
         batches = distillation.shuffled(32, 0)
-        manual = steps_by_hand(by_hand(prepared.model), images, by_hand(prepared.model), batches, mix)
+        manual = steps_by_hand(read_weights(prepared.model), images, read_weights(prepared.model), batches, mix)
         ours, theirs = [], []
         for number in range(rounds + 1):
             one = seconds(steps, lambda: trainer.step(1e-4, next(mine), draw=1))  # noqa: B023  (called at once)
