@@ -1,18 +1,20 @@
-"""Another tool on the same networks and the same calibration data: onnxsim's pruning, at one scheme everywhere.
+"""Other tools on the same networks and the same calibration data, at one scheme everywhere: onnxsim and ModelOpt.
 
-usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/peers.py NETWORK... --cache CACHE [--python INTERPRETER]
+usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/peers.py NETWORK... --cache CACHE [--TOOL PYTHON]...
 
-INTERPRETER is a Python with onnxsim 0.8.1 or later (and ONNX Runtime), if this one hasn't them. It runs in a process of
-its own, on the data that benchmarks/accuracy.py gives to this package, and its files are scored as ours are. Beside its
-rows stands one of this package with the same scheme everywhere. Rows go to benchmarks/results/NETWORK.peers.json.
+TOOL is onnxsim (0.8.1 or later) or modelopt (nvidia-modelopt, 0.47 or later), PYTHON an interpreter that has it and
+onnx; ModelOpt also imports requests and huggingface_hub, without requiring them. A tool that isn't named isn't
+measured. It runs in a process of its own, on the data that benchmarks/accuracy.py gives to this package, and its files
+are scored as ours are. ModelOpt prunes torch modules, so it gets ResNet-20 alone. Beside their rows stands one of this
+package with the same scheme everywhere. Rows go to benchmarks/results/NETWORK.peers.json.
 """
 
 from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,39 +26,37 @@ from checking import check, share_of_zeros
 from networks import NETWORKS, Prepared, prepare, score
 from rows import RESULTS, Results
 
-METHODS = ("magnitude", "wanda", "sparsegpt")
-SCHEMES = ("2:4", "4:16")
-
-PRUNE = """
-import json, resource, sys, time
-import numpy as np, onnx, onnxsim
-method, model, data, output, n, m, batch = sys.argv[1:]
-with np.load(data) as archive:
-    arrays = dict(archive)
-count, batch = len(next(iter(arrays.values()))), int(batch)
-feeds = [{key: value[i:i + batch] for key, value in arrays.items()} for i in range(0, count, batch)]
-start = time.perf_counter()
-options = dict(n=int(n), m=int(m))
-if method != "magnitude":
-    options |= dict(calibration_data=feeds, num_samples=len(feeds))
-pruned = getattr(onnxsim, f"apply_{method}_pruning")(model, **options)
-seconds = time.perf_counter() - start
-onnx.save(pruned, output)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps(dict(seconds=round(seconds, 3), peak_rss_bytes=peak, version=onnxsim.__version__)))
-"""
+PRUNING = Path(__file__).parent / "other_tools.py"
+METHODS = {
+    "onnxsim": ("magnitude", "wanda", "sparsegpt"),
+    "modelopt": ("magnitude", "sparsegpt"),
+    "domino-onnx": ("refit",),
+}
+SCHEMES = {"onnxsim": ("2:4", "4:16"), "modelopt": ("2:4",), "domino-onnx": ("2:4", "4:16")}
+IN_TORCH = "resnet20_cifar10jpg"
 
 Row = dict[str, Any]
 
 
-def peer(case: dict[str, Any], prepared: Prepared, python: str) -> Row:
-    """One row of the other tool."""
+def cases(name: str, tools: Iterable[str]) -> list[dict[str, str]]:
+    """What is measured of a network: each scheme by each method of each of the `tools` that can prune it."""
+    return [
+        {"tool": tool, "method": method, "scheme": scheme}
+        for tool in tools
+        if tool != "modelopt" or name == IN_TORCH
+        for scheme in SCHEMES[tool]
+        for method in METHODS[tool]
+    ]
+
+
+def peer(case: dict[str, str], prepared: Prepared, python: str) -> Row:
+    """One row of another tool."""
     n, m = case["scheme"].split(":")
     batch = str(prepared.network.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "out.onnx"
-        words = [case["method"], str(prepared.model), str(prepared.data), str(output), n, m, batch]
-        program = ["sh", "-c", '"$@"; exit $?', "sh", python, "-c", PRUNE, *words]
+        words = [case["tool"], case["method"], str(prepared.model), str(prepared.data), str(output), n, m, batch]
+        program = ["sh", "-c", '"$@"; exit $?', "sh", python, str(PRUNING), *words]
         done = subprocess.run(program, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             return {"case": case, "failed": done.stderr.strip()[-500:]}
@@ -86,7 +86,7 @@ def broken_groups(path: Path, n: int, m: int) -> float:
     return bad / groups if groups else 0.0
 
 
-def ours(case: dict[str, Any], prepared: Prepared) -> Row:
+def ours(case: dict[str, str], prepared: Prepared) -> Row:
     """One row of this package, with the same scheme everywhere."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "out.onnx"
@@ -114,29 +114,22 @@ def ours(case: dict[str, Any], prepared: Prepared) -> Row:
 @click.command()
 @click.argument("names", type=click.Choice(list(NETWORKS)), nargs=-1, required=True)
 @click.option("--cache", type=click.Path(path_type=Path), required=True, help="Where prepared data are kept.")
-@click.option("--python", default=sys.executable, help="A Python that has onnxsim.")
-@click.option("--method", "methods", type=click.Choice(METHODS), multiple=True, default=METHODS)
-@click.option("--scheme", "schemes", type=click.Choice(SCHEMES), multiple=True, default=SCHEMES)
+@click.option("--onnxsim", help="A Python that has onnxsim.")
+@click.option("--modelopt", help="A Python that has nvidia-modelopt.")
 @click.option("--force", is_flag=True, help="Measure again what is in the results.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Folder of the results.")
 def main(
-    names: tuple[str, ...],
-    cache: Path,
-    python: str,
-    methods: tuple[str, ...],
-    schemes: tuple[str, ...],
-    force: bool,
-    results: Path,
+    names: tuple[str, ...], cache: Path, onnxsim: str | None, modelopt: str | None, force: bool, results: Path
 ) -> None:
     shared = shared_folder()
+    pythons = {tool: python for tool, python in {"onnxsim": onnxsim, "modelopt": modelopt}.items() if python}
     for name in names:
         prepared = prepare(name, shared, cache)
         kept = Results(results / f"{name}.peers.json", header(name, prepared, score(prepared, prepared.model)))
-        wanted = [{"tool": "onnxsim", "method": method, "scheme": scheme} for scheme in schemes for method in methods]
-        wanted += [{"tool": "domino-onnx", "method": "refit", "scheme": scheme} for scheme in schemes]
-        for case in wanted:
+        for case in cases(name, [*pythons, "domino-onnx"]):
             if force or not kept.has(case):
-                row = peer(case, prepared, python) if case["tool"] == "onnxsim" else ours(case, prepared)
+                python = pythons.get(case["tool"])
+                row = peer(case, prepared, python) if python else ours(case, prepared)
                 kept.put(row)
                 print(name, row.get("score", row.get("failed")), case, row.get("seconds"), flush=True)
 

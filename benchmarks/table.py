@@ -115,10 +115,11 @@ def cost_table(measured: list[File]) -> str:
 
 
 def peers_table() -> str:
+    """Other tools' rows and ours, scheme by scheme, ours last."""
     lines = []
     for file in files(".peers"):
         dense = " / ".join(f"{100 * value:.1f}" for value in file["dense"].values())
-        for row in file["rows"]:
+        for row in sorted(file["rows"], key=lambda row: (row["case"]["scheme"], row["case"]["tool"] == "domino-onnx")):
             case = row["case"]
             name = f"{file['title']} (dense {dense}), {case['scheme']}, {case['tool']} {case['method']}"
             if "failed" in row:
@@ -287,12 +288,20 @@ calibration data, measured right after, with the same thread. Memory is the whol
 """
 
 PEERS = """
-onnxsim prunes ONNX files as well, by one scheme everywhere (it has no budgets). Both have the same calibration data.
-Its groups run over input channels and kernel positions together, so that first and depthwise convolutions are pruned
-too, which this package leaves dense; the zeros say how much that is.
-"Groups with more than N" are counted along the input channels of Conv weights, as sparse tensor cores want them.
-Seconds are of onnxsim's call, which takes as many threads as it likes, and of our refit with one. NVIDIA's Model
-Optimizer prunes torch modules, not ONNX files, and isn't measured.
+onnxsim prunes ONNX files as well, by one scheme everywhere (it has no budgets); NVIDIA's Model Optimizer prunes torch
+modules, to 2:4 only. It got ResNet-20 as a torch class with the file's weights, and its weights went back into the
+file. All have the same calibration data, and nothing is finetuned. "Groups with more than N" are counted along the
+input channels of Conv weights, as sparse tensor cores want them. Seconds are of onnxsim's call, which takes as many
+threads as it likes, and of ModelOpt's and our refit with one.
+"""
+
+GROUPS_SAID = """
+onnxsim's groups run over input channels and kernel positions together, so that first and depthwise convolutions are
+pruned too, which this package leaves dense; the zeros say how much that is. In ModelOpt 0.47 the groups of `magnitude`
+run along input channels, those of `sparsegpt` as onnxsim's do, so that its zeros don't make a convolution faster on
+sparse tensor cores. `magnitude` wants inputs in sixteens and outputs in eights, `sparsegpt` both in fours; so both
+leave the first convolution (3 inputs) and the classifier (10 outputs) dense. And `sparsegpt` keeps the mask alone: the
+weights that SparseGPT refits on the way are dropped, and those that stay are bit for bit the dense ones.
 """
 
 
@@ -321,7 +330,7 @@ def page() -> str:
         parts += ["## Legal for TensorRT", told(LEGAL), legal]
     parts += ["## What it costs", told(COST), cost_table(measured), *studies(measured)]
     if peers:
-        parts += ["## Beside another tool", told(PEERS), peers_table()]
+        parts += ["## Beside other tools", told(PEERS), told(GROUPS_SAID), peers_table()]
     wrong = failures([*measured, *peers])
     if wrong:
         parts += ["## What failed", "\n".join(wrong)]
