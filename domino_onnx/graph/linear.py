@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from onnx import AttributeProto, NodeProto
 
 from domino_onnx.graph.external import overlapping
-from domino_onnx.graph.index import GraphIndex, Stored, Use
+from domino_onnx.graph.index import GraphIndex, Use
 from domino_onnx.graph.order import captured, constant_nodes, execution_order, stored_names
 from domino_onnx.graph.read import OnnxFile
+from domino_onnx.graph.tensors import dtype_name
+from domino_onnx.graph.values import Stored
 from domino_onnx.graph.walk import normal_domain, tensors
 from domino_onnx.scheme import Inventory, WeightKey
 
@@ -31,6 +33,7 @@ class Bias:
 
     key: WeightKey
     shape: tuple[int, ...]
+    dtype: str
     inside: bool
 
 
@@ -188,6 +191,8 @@ class _MainGraph:
         stored = self.index.trace(self.index.main, node.input[position + 1])
         if not isinstance(stored, Stored) or math.prod(stored.shape) != 1 or stored.key.name in self._inputs:
             return None
+        if stored.steps is not None:
+            return None
         return float(self._file.array(stored.tensor).reshape(()))
 
     def _bias(self, use: Use, name: str, weight: Stored, *, inside: bool) -> Bias | None:
@@ -196,13 +201,15 @@ class _MainGraph:
         if not isinstance(stored, Stored) or stored.key.scope or stored.key.name in self._inputs:
             return None
         tensor = stored.tensor
-        if tensor.data_type != weight.tensor.data_type or self._reads[stored.key] != 1:
+        if tensor.data_type != weight.data_type or self._reads[stored.key] != 1:
             return None
         if id(tensor) in self._overlapping:
             return None
         shape = stored.shape
         is_vector = bool(shape) and math.prod(shape) == shape[-1] == _outputs(use, weight)
-        return Bias(key=stored.key, shape=tuple(tensor.dims), inside=inside) if is_vector else None
+        if not is_vector:
+            return None
+        return Bias(key=stored.key, shape=tuple(tensor.dims), dtype=dtype_name(tensor), inside=inside)
 
 
 def _outputs(use: Use, weight: Stored) -> int:
