@@ -56,7 +56,8 @@ class LinearUse:
     bias
         What a refit may use as an intercept; None if there is none, or if others read it.
     joined
-        The other operand, where an Add is the only reader of the output (with its bias): a residual connection.
+        The other operand, where an Add is the only reader of the output (with its bias, and quantised or not): a
+        residual connection.
     clipped
         Bounds that all readers of the output (with its bias, and joined) clip it to: (0, inf) for Relu, None where
         others read it.
@@ -139,7 +140,7 @@ class _MainGraph:
             bias = None if behind is None else self._bias(use, behind[1], value, inside=False)
             if behind is not None and bias is not None:
                 joined_at = self._nodes[behind[0]].output[0]
-        joining = self._only_add(joined_at)
+        joining = self._only_add(self._requantised(joined_at))
         if joining is not None and self.index.trace(self.index.main, joining[1]) is not None:
             joining = None
         end = joined_at if joining is None else self._nodes[joining[0]].output[0]
@@ -166,6 +167,19 @@ class _MainGraph:
         if node.op_type != "Add" or normal_domain(node.domain) or name not in node.input:
             return None
         return readers[0], node.input[1] if node.input[0] == name else node.input[0]
+
+    def _requantised(self, name: str) -> str:
+        """An activation behind its own fake quantisation, where that alone reads it."""
+        behind = name
+        for operator in ("QuantizeLinear", "DequantizeLinear"):
+            readers = self._readers.get(behind, [])
+            if len(readers) != 1 or behind in self._outputs:
+                return name
+            node = self._nodes[readers[0]]
+            if node.op_type != operator or normal_domain(node.domain) or node.input[0] != behind:
+                return name
+            behind = node.output[0]
+        return behind
 
     def _clipped(self, name: str) -> tuple[float, float] | None:
         """The one pair of bounds that everything which reads `name` clips it to."""

@@ -193,6 +193,16 @@ def test_floats_beside_them_are_finetuned_and_they_are_named(
     assert verify(output).holds
 
 
+@pytest.mark.parametrize("words", [["--strategy", "domino"], ["--strategy", "uniform", "--saliency", "fisher"]])
+def test_gradients_of_the_floats_beside_them(words: list[str], build: Build, domino: Run, tmp_path: Path) -> None:
+    output = tmp_path / "out.onnx"
+    common = ["--sparsity", "0.6", "--data", tmp_path / "data.npz", "--no-recover", "--threads", "1", "--json"]
+    ran = domino("compress", build(float_end=True), *common, *words, "-o", output)
+    assert ran.code == 0, ran.err
+    assert not any("gradients" in warning for warning in json.loads(ran.out)["warnings"])
+    assert verify(output).holds
+
+
 def test_a_file_of_integers_alone_has_nothing_to_recover(build: Build, domino: Run, tmp_path: Path) -> None:
     model, output, more = build(), tmp_path / "out.onnx", tmp_path / "more.onnx"
     data = ["--data", tmp_path / "data.npz", "--threads", "1"]
