@@ -82,8 +82,7 @@ def opened(model: Path, data: Path, threads: int, mix: bool) -> tuple[Distillati
     tensors = stored_tensors(file.proto)
     inventory = take_inventory(file, SchemePool.fixed_m(), {})
     schemes = {site.key: NMScheme(2, 16) for site in inventory.sites}
-    layouts = {site.key: site.layout for site in inventory.sites}
-    weights = PrunedWeights(schemes, layouts, lambda key: file.array(tensors[key]))
+    weights = PrunedWeights(schemes, inventory.sites, lambda key: file.array(tensors[key]))
     samples, loss = load_data(data, file.proto), LossOptions(mix=mix)
     distillation = open_distillation(file, model, samples, device="cpu", threads=threads, loss=loss)
     return distillation, Trainer(distillation, dict(weights), {}, {}, RecoveryOptions())

@@ -13,7 +13,6 @@ from domino_onnx.graph import (
     Selection,
     check_output,
     infer_shapes,
-    quantized_sites,
     read_manifest,
     read_model,
     stored_tensors,
@@ -420,13 +419,11 @@ def doctor(model: Path, *, log: Path | None = None) -> DoctorResult:
     """
     file = read_model(model)
     inventory = take_inventory(file, SchemePool.fixed_m(_OF_FOUR), {})
-    integers = quantized_sites(file, SchemePool.fixed_m(_OF_FOUR))
-    judged = {site.key for site in integers}
     tensors = stored_tensors(file.proto)
     return DoctorResult(
         model=model,
-        diagnoses=tuple(diagnose(site, file.array(tensors[site.key])) for site in (*inventory.sites, *integers)),
-        skips=tuple(skip for skip in inventory.skips if skip.counted and skip.key not in judged),
+        diagnoses=tuple(diagnose(site, file.array(tensors[site.key])) for site in inventory.sites),
+        skips=tuple(skip for skip in inventory.skips if skip.counted),
         log=None if log is None else _build_log(log),
     )
 

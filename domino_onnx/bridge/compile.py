@@ -15,7 +15,7 @@ from domino_onnx.bridge.opsets import canonical, imports, opset_of
 from domino_onnx.bridge.program import ABSENT, Block, Program, Step, Values, run, schedule
 from domino_onnx.bridge.registry import Operator, find
 from domino_onnx.bridge.straight_through import with_straight_through
-from domino_onnx.bridge.values import WEIGHT_TYPES, Load, dense_tensor, tensor_of
+from domino_onnx.bridge.values import Load, dense_tensor, is_weight, tensor_of
 from domino_onnx.errors import ModelError, UnsupportedOperatorError
 from domino_onnx.graph.order import describe, execution_order
 from domino_onnx.scheme.key import WeightKey
@@ -110,11 +110,11 @@ class _Compiler:
     def _declare(self, name: str, tensor: torch.Tensor, scope: _Scope, *, trainable: bool = True) -> None:
         """Give a stored tensor its slot; a function inlined twice has its weights once."""
         key = WeightKey(name, scope.path)
-        is_weight = trainable and tensor.dtype in WEIGHT_TYPES
-        slot = self.weights[key] if is_weight and key in self.weights else self._new_slot()
+        replaceable = trainable and is_weight(tensor)
+        slot = self.weights[key] if replaceable and key in self.weights else self._new_slot()
         scope.slots[name] = slot
         self.tensors[slot] = tensor
-        if is_weight:
+        if replaceable:
             self.weights[key] = slot
             self.trainable.add(slot)
 

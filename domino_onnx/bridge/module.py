@@ -55,8 +55,8 @@ class GraphModule(torch.nn.Module):
     """An ONNX graph, evaluated node by node; made by :func:`build`.
 
     Every float initializer and float Constant of the graph, its subgraphs and its functions is a parameter,
-    found by its name in `weights`. All start with `requires_grad` off: whoever trains switches on what it
-    trains.
+    found by its name in `weights`, and so are integers that DequantizeLinear may make weights of. All start with
+    `requires_grad` off: whoever trains switches on what it trains.
     """
 
     def __init__(self, program: Program, tensors: Values) -> None:
@@ -74,8 +74,18 @@ class GraphModule(torch.nn.Module):
 
     @property
     def weights(self) -> Mapping[WeightKey, torch.nn.Parameter]:
-        """The trainable tensors of the graph by scope and name."""
+        """The tensors of the graph whose values may be replaced, by scope and name."""
         return MappingProxyType(dict(zip(self._program.weights, self._parameter_list, strict=True)))
+
+    def learn(self, keys: Iterable[WeightKey]) -> dict[WeightKey, torch.nn.Parameter]:
+        """Switch gradients on for these weights, if they are floats, and off for all others; these weights."""
+        self.requires_grad_(False)
+        self.zero_grad(set_to_none=True)
+        weights = self.weights
+        chosen = {key: weights[key] for key in keys}
+        for parameter in chosen.values():
+            parameter.requires_grad_(parameter.is_floating_point())
+        return chosen
 
     @property
     def input_names(self) -> tuple[str, ...]:

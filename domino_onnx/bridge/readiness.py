@@ -205,9 +205,7 @@ def _reached(
 
 def _trained(module: GraphModule, keys: Collection[WeightKey], inputs: Inputs, seed: int) -> frozenset[WeightKey]:
     """The weights with a gradient, finite and not zero, of a random projection of the float outputs."""
-    weights = {key: module.weights[key] for key in keys if key in module.weights}
-    for weight in weights.values():
-        weight.requires_grad_(True)
+    weights = module.learn(key for key in keys if key in module.weights)
     try:
         outputs = module({name: to_tensor(array) for name, array in inputs.items()})
         generator = torch.Generator().manual_seed(seed)

@@ -12,7 +12,7 @@ import torch
 
 from domino_onnx.errors import ModelError
 
-__all__ = ["ELEMENT_TYPES", "WEIGHT_TYPES", "Load", "dense_tensor", "element_type", "tensor_of", "to_tensor"]
+__all__ = ["ELEMENT_TYPES", "Load", "dense_tensor", "element_type", "is_weight", "tensor_of", "to_tensor"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Load = Callable[[onnx.TensorProto], Array]
@@ -43,8 +43,8 @@ ELEMENT_TYPES: Mapping[int, torch.dtype] = MappingProxyType(
     }
 )
 
-#: Types that can be trained.
-WEIGHT_TYPES = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+_FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+_STEPS = frozenset({torch.int8, torch.int16})
 
 _REINTERPRETED: Mapping[str, tuple[type[np.generic], torch.dtype]] = MappingProxyType(
     {
@@ -81,6 +81,11 @@ def to_tensor(array: Array) -> torch.Tensor:
     if own.dtype.kind not in "biufc":
         raise ModelError(f"a tensor of type {own.dtype} has no torch counterpart")
     return torch.from_numpy(own)
+
+
+def is_weight(tensor: torch.Tensor) -> bool:
+    """Whether a stored tensor's values may be replaced: floats, and integers that DequantizeLinear may make such of."""
+    return tensor.dtype in _FLOATS or (tensor.dtype in _STEPS and tensor.dim() > 1)
 
 
 def tensor_of(proto: onnx.TensorProto, load: Load) -> torch.Tensor:

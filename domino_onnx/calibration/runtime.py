@@ -62,8 +62,9 @@ class Session:
     ----------
     lean
         For a single run of a large model: takes least memory, and isn't optimised.
-    sleeps
-        For one of many sessions that take turns with other work: threads don't spin between runs.
+    piece
+        For a part of a model, one of many sessions that take turns with other work: threads don't spin between runs,
+        and products with integers behind DequantizeLinear stay the floats that they are whatever stands beside them.
 
     Attributes
     ----------
@@ -89,7 +90,7 @@ class Session:
         device: Device = "cpu",
         threads: int = 0,
         lean: bool = False,
-        sleeps: bool = False,
+        piece: bool = False,
     ) -> None:
         ort = require_onnxruntime()
         self._errors = _error_types()
@@ -97,8 +98,9 @@ class Session:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # its errors reach the user as ours
         options.intra_op_num_threads = threads
-        if sleeps:  # threads that wait busily would take the cores from whatever works between two runs
+        if piece:  # threads that wait busily would take the cores from whatever works between two runs
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
         if lean:  # one run is wanted, so neither an arena nor prepacked copies of the weights
             options.enable_cpu_mem_arena = False
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -114,7 +114,7 @@ class Walk:
             return known
         types = {name: self._inputs.get(name) or _type_of(array) for name, array in inputs.items()}
         model = self._segments[index].model(self._file, types, fed)
-        session = Session(model.SerializeToString(), device=self._device, threads=self._threads, sleeps=True)
+        session = Session(model.SerializeToString(), device=self._device, threads=self._threads, piece=True)
         for name, kind in session.output_types.items():
             if kind not in _NUMBERS and name in self._read_later:
                 raise ModelError(f"the model can't be run piece by piece: {name!r} is a {kind}")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from domino_onnx.graph import OnnxFile, quantized_sites, read_manifest, stored_tensors, take_inventory
+from domino_onnx.graph import OnnxFile, read_manifest, stored_tensors, take_inventory
 from domino_onnx.scheme import Manifest, ManifestEntry, SchemePool, WeightKey, mask_sha256
 from domino_onnx.solve import obeys
 from domino_onnx.target import TARGETS, known, read_fours, refusal
@@ -63,8 +63,7 @@ def verify_file(file: OnnxFile) -> Verdict:
 
 def _eligible(file: OnnxFile) -> frozenset[WeightKey]:
     """The weights that TensorRT's sparse kernels can take."""
-    pool = SchemePool.fixed_m(4)
-    sites = (*take_inventory(file, pool, {}).sites, *quantized_sites(file, pool))
+    sites = take_inventory(file, SchemePool.fixed_m(4), {}).sites
     return frozenset(site.key for site in sites if refusal(site) is None)
 
 

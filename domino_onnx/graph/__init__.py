@@ -2,14 +2,13 @@
 
 from domino_onnx.graph.channels import ChannelGroup, channel_groups, permuted_values
 from domino_onnx.graph.copies import loaded, replaced
-from domino_onnx.graph.dequantize import ChannelWeight, channel_weights, quantize_in_place
+from domino_onnx.graph.dequantize import ChannelWeight, channel_weights, holds_integers, quantize_in_place
 from domino_onnx.graph.forms import Outcome
 from domino_onnx.graph.index import stored_tensors
 from domino_onnx.graph.inventory import Selection, take_inventory
 from domino_onnx.graph.linear import Bias, LinearUse, linear_uses
 from domino_onnx.graph.order import sort_nodes
 from domino_onnx.graph.probe import probe
-from domino_onnx.graph.quantized import quantized_sites
 from domino_onnx.graph.read import OnnxFile, read_model
 from domino_onnx.graph.segments import Segment, cut
 from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes, infer_types, model_inputs
@@ -31,6 +30,7 @@ __all__ = [
     "channel_weights",
     "check_output",
     "cut",
+    "holds_integers",
     "infer_shapes",
     "infer_types",
     "linear_uses",
@@ -39,7 +39,6 @@ __all__ = [
     "permuted_values",
     "probe",
     "quantize_in_place",
-    "quantized_sites",
     "read_manifest",
     "read_model",
     "replaced",

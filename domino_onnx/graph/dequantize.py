@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from domino_onnx.graph.index import GraphIndex, Scope, Stored, Use
+from domino_onnx.graph.index import GraphIndex, Use
 from domino_onnx.graph.inventory import PRUNABLE, operator_of, use_layout
 from domino_onnx.graph.stored import put
+from domino_onnx.graph.values import Scope, Stored
 from domino_onnx.graph.walk import constant_tensor, nodes, subgraphs
 from domino_onnx.scheme import WeightKey
 
-__all__ = ["ChannelWeight", "channel_weights", "quantize_in_place"]
+__all__ = ["ChannelWeight", "channel_weights", "holds_integers", "quantize_in_place"]
 
 _NODE = 200
 """Bytes that a node and the names of its inputs take, about."""
@@ -56,6 +57,13 @@ def channel_weights(model: ModelProto) -> list[ChannelWeight]:
         if _is_replaceable(key, tensor, scopes[key.scope], axis):
             found.append(ChannelWeight(key=key, tensor=tensor, axis=axis))
     return found
+
+
+def holds_integers(model: ModelProto) -> bool:
+    """Whether a weight is stored as integers already."""
+    index = GraphIndex(model)
+    weights = (index.value(use) for use in index.uses() if use.position in PRUNABLE.get(operator_of(use), ()))
+    return any(isinstance(value, Stored) and value.steps is not None for value in weights)
 
 
 def quantize_in_place(

@@ -1,86 +1,32 @@
-"""Who reads which stored tensor, through transposes, casts and fake quantisation: across subgraphs and functions.
-
-A scope is one graph, or one call of a local function. Names resolve outwards, from a subgraph to the graph around it,
-and from a function's formal input to the value that the call gives it.
-"""
+"""Who reads which stored tensor, through transposes, casts and quantisation: across subgraphs and functions."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-import numpy as np
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
 from domino_onnx.graph.check import call_id, function_id, node_label
-from domino_onnx.graph.external import is_external
-from domino_onnx.graph.tensors import read_tensor
+from domino_onnx.graph.values import (
+    Derived,
+    Scope,
+    Sparse,
+    Stored,
+    Transposes,
+    as_it_lies,
+    dequantised,
+    is_symmetric,
+    seen_through,
+    unmoved,
+)
 from domino_onnx.graph.walk import constant_tensor, normal_domain, subgraphs
 from domino_onnx.scheme import WeightKey
 
-__all__ = ["Derived", "GraphIndex", "Scope", "Sparse", "Stored", "Use", "stored_tensors"]
+__all__ = ["GraphIndex", "Use", "stored_tensors"]
 
 _FOLLOWED = frozenset({"Identity", "Transpose", "Cast"})
 _FunctionId = tuple[str, str, str]
-
-
-@dataclasses.dataclass(eq=False, slots=True, kw_only=True)
-class Scope:
-    """One graph or function call: its nodes, its stored tensors, and where outer names come from."""
-
-    path: tuple[str, ...]
-    label: str
-    nodes: Sequence[NodeProto]
-    outputs: tuple[str, ...]
-    inputs: frozenset[str]
-    stored: dict[str, TensorProto]
-    sparse: dict[str, SparseTensorProto]
-    producers: dict[str, int]
-    parent: Scope | None = None
-    bindings: Mapping[str, tuple[Scope, str]] = dataclasses.field(default_factory=dict)
-
-    def locate(self, name: str) -> tuple[Scope, str] | None:
-        """The scope that defines `name`, and its name there; None for what nothing in the file defines."""
-        scope: Scope | None = self
-        while scope is not None:
-            if name in scope.bindings:
-                scope, name = scope.bindings[name]
-            elif name in scope.stored or name in scope.sparse or name in scope.producers or name in scope.inputs:
-                return scope, name
-            else:
-                scope = scope.parent
-        return None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Stored:
-    """A value that is a stored tensor, seen through transposes: axis `k` of the value is axis `axes[k]` of it."""
-
-    key: WeightKey
-    tensor: TensorProto
-    axes: tuple[int, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The value's shape, after the transposes."""
-        return tuple(self.tensor.dims[axis] for axis in self.axes)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Sparse:
-    """A value that is a sparse_initializer, or a Constant's sparse_value."""
-
-    key: WeightKey
-    tensor: SparseTensorProto
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Derived:
-    """A constant that is computed from a stored tensor by an operator that isn't followed."""
-
-    operator: str
-    origin: Stored
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,7 +60,7 @@ class GraphIndex:
                 if _is_followed(node) or call_id(node) in self._functions:
                     continue
                 for position, name in enumerate(node.input):
-                    if name and not (position == 0 and self._is_fake_quantisation(scope, node)):
+                    if name and not (position == 0 and self._is_quantisation(scope, node)):
                         yield Use(scope, index, node, position)
             for position in range(len(scope.outputs)):
                 yield Use(scope, len(scope.nodes), None, position)
@@ -127,47 +73,45 @@ class GraphIndex:
     def trace(self, scope: Scope, name: str) -> Stored | Sparse | Derived | None:
         """Follow a value back to what is stored.
 
-        Through Identity, Transpose, Cast, and a QuantizeLinear with a DequantizeLinear behind it that keep zeros zeros.
+        Through Identity, Transpose, Cast, a QuantizeLinear with a DequantizeLinear behind it that keep zeros zeros, and
+        a DequantizeLinear of stored integers.
         """
-        transposes: list[tuple[int, ...] | None] = []
-        found = scope.locate(name)
+        transposes: Transposes = []
+        found = unmoved(scope, name, transposes)
         while found is not None:
             scope, name = found
             if name in scope.stored:
-                tensor = scope.stored[name]
-                axes = _through(transposes, len(tensor.dims))
-                return None if axes is None else Stored(WeightKey(name, scope.path), tensor, axes)
+                return seen_through(transposes, as_it_lies(scope, name))
             if name in scope.sparse:
                 return Sparse(WeightKey(name, scope.path), scope.sparse[name])
             if name not in scope.producers:
                 return None
             node = scope.nodes[scope.producers[name]]
             quantise = self._undone_by(scope, node)
-            if quantise is not None:
-                found = scope.locate(quantise.input[0])
-                continue
-            if not _is_followed(node):
-                return self._derived(scope, node)
-            if node.op_type == "Transpose":
-                transposes.append(_permutation(node))
-            found = scope.locate(node.input[0]) if node.input else None
+            if quantise is None and not _is_followed(node):
+                integers = dequantised(scope, node)
+                return self._derived(scope, node) if integers is None else seen_through(transposes, integers)
+            source = quantise or node
+            found = unmoved(scope, source.input[0], transposes) if source.input else None
         return None
 
     def stored_tensors(self) -> dict[WeightKey, TensorProto]:
         """Every initializer and Constant tensor by scope and name."""
         return {WeightKey(name, scope.path): tensor for scope in self.scopes for name, tensor in scope.stored.items()}
 
-    def _is_fake_quantisation(self, scope: Scope, node: NodeProto) -> bool:
-        """Whether a node is half of the fake quantisation of a stored tensor."""
-        quantise = node if _is_symmetric(scope, node, "QuantizeLinear") else self._undone_by(scope, node)
+    def _is_quantisation(self, scope: Scope, node: NodeProto) -> bool:
+        """Whether a node is half of the fake quantisation of a stored tensor, or makes floats of stored integers."""
+        if dequantised(scope, node) is not None:
+            return True
+        quantise = node if is_symmetric(scope, node, "QuantizeLinear") else self._undone_by(scope, node)
         return quantise is not None and isinstance(self.trace(scope, quantise.input[0]), Stored)
 
     def _undone_by(self, scope: Scope, node: NodeProto) -> NodeProto | None:
         """The QuantizeLinear that a DequantizeLinear undoes, if both keep zeros zeros."""
-        if not _is_symmetric(scope, node, "DequantizeLinear") or node.input[0] not in scope.producers:
+        if not is_symmetric(scope, node, "DequantizeLinear") or node.input[0] not in scope.producers:
             return None
         quantise = scope.nodes[scope.producers[node.input[0]]]
-        return quantise if _is_symmetric(scope, quantise, "QuantizeLinear") else None
+        return quantise if is_symmetric(scope, quantise, "QuantizeLinear") else None
 
     def _derived(self, scope: Scope, node: NodeProto) -> Derived | None:
         """The largest stored tensor behind a node all of whose inputs are constant, looking a few nodes back."""
@@ -183,8 +127,7 @@ class GraphIndex:
                     return None
                 where, inner_name = found
                 if inner_name in where.stored:
-                    tensor = where.stored[inner_name]
-                    origins.append(Stored(WeightKey(inner_name, where.path), tensor, tuple(range(len(tensor.dims)))))
+                    origins.append(as_it_lies(where, inner_name))
                 elif inner_name in where.producers:
                     frontier.append((where, where.nodes[where.producers[inner_name]]))
                 else:
@@ -256,32 +199,6 @@ def _body(nodes: Sequence[NodeProto], path: tuple[str, ...], label: str, parent:
 
 def _is_followed(node: NodeProto) -> bool:
     return node.op_type in _FOLLOWED and not normal_domain(node.domain)
-
-
-def _is_symmetric(scope: Scope, node: NodeProto, operator: str) -> bool:
-    """Whether a node is this operator with a zero point of zero, which stands beside it."""
-    if node.op_type != operator or normal_domain(node.domain) or not node.input:
-        return False
-    if len(node.input) < 3 or not node.input[2]:
-        return True
-    zero_point = scope.stored.get(node.input[2])
-    return zero_point is not None and not is_external(zero_point) and not np.any(read_tensor(zero_point, Path()))
-
-
-def _permutation(node: NodeProto) -> tuple[int, ...] | None:
-    """A Transpose's perm; None for the default, which reverses all axes."""
-    return next((tuple(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), None)
-
-
-def _through(transposes: list[tuple[int, ...] | None], rank: int) -> tuple[int, ...] | None:
-    """The stored axis of each axis of the value; `transposes` lists them from the value back to the tensor."""
-    axes = tuple(range(rank))
-    for permutation in reversed(transposes):
-        order = permutation if permutation is not None else tuple(reversed(range(rank)))
-        if sorted(order) != list(range(rank)):
-            return None
-        axes = tuple(axes[axis] for axis in order)
-    return axes
 
 
 def _elements(tensor: TensorProto) -> int:

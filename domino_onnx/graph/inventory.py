@@ -13,16 +13,18 @@ from onnx import NodeProto, TensorProto
 
 from domino_onnx.errors import ModelError, PlanError
 from domino_onnx.graph.external import overlapping
-from domino_onnx.graph.index import Derived, GraphIndex, Sparse, Stored, Use
+from domino_onnx.graph.grids import grid_of
+from domino_onnx.graph.index import GraphIndex, Use
 from domino_onnx.graph.macs import use_macs
 from domino_onnx.graph.read import OnnxFile
 from domino_onnx.graph.shapes import ShapeTable
-from domino_onnx.graph.tensors import FLOAT_TYPES, dtype_name
+from domino_onnx.graph.tensors import FLOAT_TYPES
+from domino_onnx.graph.values import Derived, Sparse, Stored
 from domino_onnx.graph.walk import normal_domain, tensors
-from domino_onnx.scheme import Inventory, NMScheme, SchemePool, Site, Skip, WeightKey, WeightLayout
+from domino_onnx.scheme import Grid, Inventory, NMScheme, SchemePool, Site, Skip, WeightKey, WeightLayout
 from domino_onnx.scheme.nm import MIN_M
 
-__all__ = ["PRUNABLE", "Selection", "operator_of", "take_inventory", "use_layout", "use_site"]
+__all__ = ["PRUNABLE", "Selection", "operator_of", "take_inventory", "use_layout"]
 
 PRUNABLE = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1)}
 _LISTED = {
@@ -37,6 +39,7 @@ _LISTED = {
     "QLinearMatMul": (0, 3),
 }
 """Operators whose weights are reported but not pruned, and at which inputs those stand."""
+_IN_INTEGERS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
 _USUAL_M = (4, 8, 16, 32)
 
 
@@ -76,9 +79,18 @@ class _Weight:
     operator: str
     uses: list[Use] = dataclasses.field(default_factory=list)
     layouts: list[WeightLayout | None] = dataclasses.field(default_factory=list)
+    grids: list[Grid | str] = dataclasses.field(default_factory=list)
     reasons: list[str] = dataclasses.field(default_factory=list)
     counted: bool = True
     outputs: int = 0
+
+    @property
+    def grid(self) -> Grid | str:
+        """What its values can be, the same for all who read it; else the reason why that isn't known."""
+        refused = next((grid for grid in self.grids if isinstance(grid, str)), None)
+        if refused is not None:
+            return refused
+        return self.grids[0] if len(set(self.grids)) == 1 else "the nodes that read it don't agree on its values"
 
 
 def take_inventory(
@@ -104,7 +116,7 @@ def take_inventory(
         If a pattern of `selection` matches nothing.
     """
     index = GraphIndex(file.proto)
-    weights = _gather(index)
+    weights = _gather(file, index)
     shared = _overlapping(file, weights)
     chosen = selection or Selection()
     chosen.require_matches([_names(key, weight) for key, weight in weights.items()])
@@ -116,15 +128,15 @@ def take_inventory(
         values = _values(file, weight)
         macs = _total_macs(weight, shapes)
         reason = shared.get(key) or _refusal(key, weight, pool, chosen)
-        layout = weight.layouts[0]
-        if reason is None and layout is not None:
-            sites.append(_site(key, weight, layout, values, pool, macs))
+        layout, grid = weight.layouts[0], weight.grid
+        if reason is None and layout is not None and isinstance(grid, Grid):
+            sites.append(_site(key, weight, layout, grid, values, pool, macs))
         else:
             skips.append(_skip(key, weight, values, reason or "", macs))
     return Inventory(sites=tuple(sites), skips=tuple(skips), notes=(*_pool_notes(pool), *_notes(file, sites)))
 
 
-def _gather(index: GraphIndex) -> dict[WeightKey, _Weight]:
+def _gather(file: OnnxFile, index: GraphIndex) -> dict[WeightKey, _Weight]:
     """Uses of every weight, in file order; a weight also knows what else reads it."""
     weights: dict[WeightKey, _Weight] = {}
     others: list[tuple[WeightKey, Use]] = []
@@ -136,7 +148,9 @@ def _gather(index: GraphIndex) -> dict[WeightKey, _Weight]:
         listed = _LISTED.get(operator, ()) if operator not in PRUNABLE else PRUNABLE[operator]
         contrib = operator.startswith("com.microsoft.") and _rank(value) >= 2
         if use.position in listed or contrib:
-            _add(weights, use, operator, value, index)
+            weight = _add(weights, use, operator, value, index)
+            if isinstance(value, Stored):
+                weight.grids.append(grid_of(file, value))
         elif isinstance(value, Stored):
             others.append((value.key, use))
         elif isinstance(value, Derived) and value.operator == "QuantizeLinear":  # which itself is no reader
@@ -167,7 +181,7 @@ def _rank(value: Stored | Sparse | Derived) -> int:
 
 def _add(
     weights: dict[WeightKey, _Weight], use: Use, operator: str, value: Stored | Sparse | Derived, index: GraphIndex
-) -> None:
+) -> _Weight:
     stored = value.origin if isinstance(value, Derived) else value
     tensor = stored.tensor if isinstance(stored, Stored) else None
     weight = weights.setdefault(stored.key, _Weight(tensor, tuple(stored.tensor.dims), operator))
@@ -179,12 +193,16 @@ def _add(
     if operator not in PRUNABLE:
         weight.counted = False
         weight.reasons.append(f"{operator} weights are not pruned, only those of Conv, ConvTranspose, Gemm and MatMul")
+        if operator in _IN_INTEGERS:
+            weight.reasons[-1] += (
+                ", integers among them that DequantizeLinear makes floats of: quantise the model to that form (QDQ)"
+            )
     elif isinstance(value, Sparse):
         weight.reasons.append("is stored as a sparse tensor")
     elif isinstance(value, Derived):
         weight.reasons.append(
-            f"reaches the node through {value.operator}; only Identity, Transpose, Cast, and a QuantizeLinear with its "
-            "DequantizeLinear that keep zeros zeros, are followed"
+            f"reaches the node through {value.operator}; only Identity, Transpose, Cast, a DequantizeLinear of stored "
+            "integers, and a QuantizeLinear with its DequantizeLinear that keep zeros zeros, are followed"
         )
     elif _other_operand_is_constant(use, index):
         weight.reasons.append("both operands of the node are constant")
@@ -192,6 +210,7 @@ def _add(
         weight.reasons.append("the caller of a local function gives an attribute of the node, which isn't followed")
     elif layout is None:
         weight.reasons.append(f"its shape {value.shape} doesn't fit {operator}")
+    return weight
 
 
 def _has_caller_attribute(use: Use) -> bool:
@@ -255,9 +274,8 @@ def _refusal(key: WeightKey, weight: _Weight, pool: SchemePool, selection: Selec
     """Why a weight can't be a site: the first reason that a user can act on."""
     if weight.reasons:
         return weight.reasons[0]
-    if weight.tensor is None or weight.tensor.data_type not in FLOAT_TYPES:
-        name = dtype_name(weight.tensor) if weight.tensor is not None else "sparse"
-        return f"its values are {name}; float32, float16, bfloat16 and float64 are pruned"
+    if isinstance(weight.grid, str):
+        return weight.grid
     if not math.prod(weight.shape):
         return "is empty"
     layout = weight.layouts[0]
@@ -286,8 +304,10 @@ def _indivisible(weight: _Weight, layout: WeightLayout, pool: SchemePool) -> str
 
 
 def _values(file: OnnxFile, weight: _Weight) -> NDArray[np.generic] | None:
-    """A counted float weight's values, checked; None for the others."""
-    if weight.tensor is None or not weight.counted or weight.tensor.data_type not in FLOAT_TYPES:
+    """A counted weight's values as they are stored, checked; None for others, and where a 0 isn't a zero."""
+    if weight.tensor is None or not weight.counted:
+        return None
+    if weight.tensor.data_type not in FLOAT_TYPES and not isinstance(weight.grid, Grid):
         return None
     values = file.array(weight.tensor)
     bad = values.size - int(np.count_nonzero(np.isfinite(values)))
@@ -303,6 +323,7 @@ def _site(
     key: WeightKey,
     weight: _Weight,
     layout: WeightLayout,
+    grid: Grid,
     values: NDArray[np.generic] | None,
     pool: SchemePool,
     macs: int | None,
@@ -312,7 +333,7 @@ def _site(
         name=weight.uses[0].label,
         op=weight.operator,
         layout=layout,
-        dtype=dtype_name(weight.tensor) if weight.tensor is not None else "",
+        grid=grid,
         consumers=tuple(use.label for use in weight.uses),
         schemes=pool.for_reduction(layout.reduction),
         zeros=_zeros(values),
@@ -323,14 +344,6 @@ def _site(
         conv_groups=max(_conv_groups(use) for use in weight.uses),
         operand=min(use.position for use in weight.uses),
     )
-
-
-def use_site(use: Use, value: Stored, layout: WeightLayout, values: NDArray[np.generic], pool: SchemePool) -> Site:
-    """One use of a stored tensor as a site, whatever the tensor's type."""
-    weight = _Weight(value.tensor, tuple(value.tensor.dims), operator_of(use), uses=[use], layouts=[layout])
-    if use.node is not None:
-        weight.outputs = _outputs(use.node, value, layout)
-    return _site(value.key, weight, layout, values, pool, None)
 
 
 def _skip(key: WeightKey, weight: _Weight, values: NDArray[np.generic] | None, reason: str, macs: int | None) -> Skip:

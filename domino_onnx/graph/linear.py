@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from onnx import AttributeProto, NodeProto
 
 from domino_onnx.graph.external import overlapping
-from domino_onnx.graph.index import GraphIndex, Stored, Use
+from domino_onnx.graph.index import GraphIndex, Use
 from domino_onnx.graph.order import captured, constant_nodes, execution_order, stored_names
 from domino_onnx.graph.read import OnnxFile
+from domino_onnx.graph.tensors import dtype_name
+from domino_onnx.graph.values import Stored
 from domino_onnx.graph.walk import normal_domain, tensors
 from domino_onnx.scheme import Inventory, WeightKey
 
@@ -31,6 +33,7 @@ class Bias:
 
     key: WeightKey
     shape: tuple[int, ...]
+    dtype: str
     inside: bool
 
 
@@ -53,7 +56,8 @@ class LinearUse:
     bias
         What a refit may use as an intercept; None if there is none, or if others read it.
     joined
-        The other operand, where an Add is the only reader of the output (with its bias): a residual connection.
+        The other operand, where an Add is the only reader of the output (with its bias, and quantised or not): a
+        residual connection.
     clipped
         Bounds that all readers of the output (with its bias, and joined) clip it to: (0, inf) for Relu, None where
         others read it.
@@ -136,7 +140,7 @@ class _MainGraph:
             bias = None if behind is None else self._bias(use, behind[1], value, inside=False)
             if behind is not None and bias is not None:
                 joined_at = self._nodes[behind[0]].output[0]
-        joining = self._only_add(joined_at)
+        joining = self._only_add(self._requantised(joined_at))
         if joining is not None and self.index.trace(self.index.main, joining[1]) is not None:
             joining = None
         end = joined_at if joining is None else self._nodes[joining[0]].output[0]
@@ -164,6 +168,19 @@ class _MainGraph:
             return None
         return readers[0], node.input[1] if node.input[0] == name else node.input[0]
 
+    def _requantised(self, name: str) -> str:
+        """An activation behind its own fake quantisation, where that alone reads it."""
+        behind = name
+        for operator in ("QuantizeLinear", "DequantizeLinear"):
+            readers = self._readers.get(behind, [])
+            if len(readers) != 1 or behind in self._outputs:
+                return name
+            node = self._nodes[readers[0]]
+            if node.op_type != operator or normal_domain(node.domain) or node.input[0] != behind:
+                return name
+            behind = node.output[0]
+        return behind
+
     def _clipped(self, name: str) -> tuple[float, float] | None:
         """The one pair of bounds that everything which reads `name` clips it to."""
         if name in self._outputs:
@@ -188,6 +205,8 @@ class _MainGraph:
         stored = self.index.trace(self.index.main, node.input[position + 1])
         if not isinstance(stored, Stored) or math.prod(stored.shape) != 1 or stored.key.name in self._inputs:
             return None
+        if stored.steps is not None:
+            return None
         return float(self._file.array(stored.tensor).reshape(()))
 
     def _bias(self, use: Use, name: str, weight: Stored, *, inside: bool) -> Bias | None:
@@ -196,13 +215,15 @@ class _MainGraph:
         if not isinstance(stored, Stored) or stored.key.scope or stored.key.name in self._inputs:
             return None
         tensor = stored.tensor
-        if tensor.data_type != weight.tensor.data_type or self._reads[stored.key] != 1:
+        if tensor.data_type != weight.data_type or self._reads[stored.key] != 1:
             return None
         if id(tensor) in self._overlapping:
             return None
         shape = stored.shape
         is_vector = bool(shape) and math.prod(shape) == shape[-1] == _outputs(use, weight)
-        return Bias(key=stored.key, shape=tuple(tensor.dims), inside=inside) if is_vector else None
+        if not is_vector:
+            return None
+        return Bias(key=stored.key, shape=tuple(tensor.dims), dtype=dtype_name(tensor), inside=inside)
 
 
 def _outputs(use: Use, weight: Stored) -> int:

@@ -12,7 +12,7 @@ from onnx import TensorProto, numpy_helper
 from domino_onnx.errors import ModelError
 from domino_onnx.graph.external import is_external, read_range, resolve
 
-__all__ = ["FLOAT_TYPES", "dtype_name", "read_tensor", "store_values"]
+__all__ = ["FLOAT_TYPES", "INTEGER_TYPES", "dtype_name", "read_tensor", "store_values"]
 
 FLOAT_TYPES: dict[int, str] = {
     TensorProto.FLOAT: "float32",
@@ -20,6 +20,7 @@ FLOAT_TYPES: dict[int, str] = {
     TensorProto.BFLOAT16: "bfloat16",
     TensorProto.DOUBLE: "float64",
 }
+INTEGER_TYPES: dict[int, str] = {TensorProto.INT8: "int8", TensorProto.INT16: "int16"}
 _TYPED_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 
 
@@ -63,7 +64,7 @@ def store_values(tensor: TensorProto, values: NDArray[np.generic]) -> None:
         tensor.double_data[:] = flat.tolist()
     elif flat.dtype in (np.float16, ml_dtypes.bfloat16):
         tensor.int32_data[:] = flat.view(np.uint16).tolist()
-    elif flat.dtype in (np.int8, np.uint8):
+    elif flat.dtype in (np.int8, np.uint8, np.int16):
         tensor.int32_data[:] = flat.tolist()
     else:
         raise ModelError(f"tensor {tensor.name!r}: {flat.dtype} values can't be written")

@@ -24,11 +24,12 @@ from domino_onnx.graph.data_files import copy_patched, drop_data, lay_out, new_d
 from domino_onnx.graph.external import is_external
 from domino_onnx.graph.files import folder_lock, sweep, whole_file
 from domino_onnx.graph.forms import Outcome, store_as
-from domino_onnx.graph.index import GraphIndex, Stored
+from domino_onnx.graph.index import GraphIndex
 from domino_onnx.graph.read import OnnxFile
 from domino_onnx.graph.serialize import serialized
 from domino_onnx.graph.stored import is_outlined
 from domino_onnx.graph.tensors import store_values
+from domino_onnx.graph.values import Stored
 from domino_onnx.scheme import MANIFEST_KEY, NODE_KEY, PREFIX, Manifest, WeightKey
 from domino_onnx.storage import STORAGE_KEY, Form
 

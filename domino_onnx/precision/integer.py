@@ -13,8 +13,9 @@ from onnx import ModelProto, TensorProto
 
 from domino_onnx.calibration import require_onnxruntime
 from domino_onnx.errors import DependencyError, ModelError
-from domino_onnx.graph import ChannelWeight, channel_weights, quantize_in_place
+from domino_onnx.graph import ChannelWeight, channel_weights, holds_integers, quantize_in_place
 from domino_onnx.graph.tensors import read_tensor
+from domino_onnx.scheme import WeightKey
 
 __all__ = ["integer_refusal", "quantized_channels", "require_quantizer", "to_int8"]
 
@@ -31,7 +32,7 @@ def integer_refusal(model: ModelProto, opset: int) -> str | None:
         )
     if model.ir_version <= _OWN_INPUTS_UNTIL_IR:
         return f"its IR version {model.ir_version} wants all initializers among the graph's inputs"
-    if not channel_weights(model):
+    if not channel_weights(model) and not holds_integers(model):
         return "it has no float32 weight of Conv, ConvTranspose, Gemm or MatMul that would become smaller"
     return None
 
@@ -45,15 +46,21 @@ def require_quantizer() -> Any:
         raise DependencyError(f"this ONNX Runtime has no quantiser ({error}): `pip install -U onnxruntime`") from None
 
 
-def to_int8(model: ModelProto) -> None:
+def to_int8(model: ModelProto) -> dict[WeightKey, int]:
     """Store the weights of a model whose data are all inline as int8; edits `model`, whose messages stay the same ones.
+
+    Returns
+    -------
+    How many zeros each of them has now, small values that became such among them; by the names that they had.
 
     Raises
     ------
     ModelError
         If a weight can't be read.
     """
-    quantize_in_place(model, list(_quantized(channel_weights(model))))
+    quantized = list(_quantized(channel_weights(model)))
+    quantize_in_place(model, quantized)
+    return {weight.key: integers.size - int(np.count_nonzero(integers)) for weight, integers, _ in quantized}
 
 
 def quantized_channels(weight: NDArray[Any], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

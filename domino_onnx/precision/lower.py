@@ -58,10 +58,20 @@ KEEP = Lowering()
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Lowered:
-    """A file to be written with values of its own, and what its manifest says then."""
+    """A file to be written, and what its manifest says then.
+
+    Attributes
+    ----------
+    values
+        New values of its stored tensors.
+    zeros
+        How many zeros there are in each weight that became integers; by the names that they had.
+    """
 
     file: OnnxFile
+    values: Mapping[WeightKey, NDArray[np.generic]] = dataclasses.field(default_factory=dict)
     manifest: Manifest | None = None
+    zeros: Mapping[WeightKey, int] = dataclasses.field(default_factory=dict)
 
 
 def check_lowering(file: OnnxFile, wanted: Lowering) -> None:
@@ -112,8 +122,7 @@ def lower(
     work = loaded(file, values)
     before = stored_tensors(work.proto)  # of tensors that are held, and so stay the same objects while they move
     true = [entry for entry in (() if manifest is None else manifest.entries) if _holds(entry, before)]
-    if wanted.weights == "int8":
-        to_int8(work.proto)
+    zeros = to_int8(work.proto) if wanted.weights == "int8" else {}
     if wanted.precision == "fp16":
         to_half(work.proto)
     else:
@@ -122,7 +131,7 @@ def lower(
     moved = {key: places[id(tensor)] for key, tensor in before.items()}
     if manifest is not None:
         manifest = _moved(_recounted(manifest, true, before), moved, wanted)
-    return Lowered(file=work, manifest=manifest)
+    return Lowered(file=work, manifest=manifest, zeros=zeros)
 
 
 def _holds(entry: ManifestEntry, tensors: Mapping[WeightKey, TensorProto]) -> bool:

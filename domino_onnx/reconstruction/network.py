@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.calibration import Dataset, Device, LinearView, Live, Values, Walk, affordable
 from domino_onnx.graph import Bias, LinearUse, OnnxFile, linear_uses, stored_tensors
-from domino_onnx.scheme import Inventory, Site, WeightKey
+from domino_onnx.scheme import Grid, Inventory, Site, WeightKey
 
 __all__ = ["HOLD_OUT_FROM", "Layer", "Network", "Stop"]
 
@@ -53,11 +53,12 @@ class Layer:
         return self.uses[0].bias is not None and self.uses[0].bias.inside
 
     def stored(self, matrix: NDArray[np.floating], bias: NDArray[np.floating] | None) -> dict[WeightKey, NDArray[Any]]:
-        """New values in the stored dtypes and shapes, the bias with them where there is one."""
-        values = {self.site.key: self.views[0].from_matrix(_narrow(matrix, self.site.dtype))}
+        """New values as they are stored, the bias with them where there is one."""
+        values: dict[WeightKey, NDArray[Any]]
+        values = {self.site.key: self.site.grid.stored(self.views[0].from_matrix(matrix))}
         where = self.uses[0].bias
         if bias is not None and where is not None:
-            values[where.key] = _narrow(bias, self.site.dtype).reshape(where.shape)
+            values[where.key] = Grid(where.dtype).stored(bias).reshape(where.shape)
         return values
 
 
@@ -225,13 +226,6 @@ def _layer(
 ) -> Layer:
     view = views[0]
     vector = None if bias is None else dense[bias.key.name].astype(np.float64).reshape(view.blocks, view.outputs)
-    matrix = view.to_matrix(dense[site.key.name]).astype(np.float64)
+    matrix = view.to_matrix(site.grid.floats(dense[site.key.name])).astype(np.float64)
     spread = None if fisher is None else view.to_matrix(fisher)
     return Layer(site=site, uses=uses, views=views, matrix=matrix, bias=vector, fisher=spread)
-
-
-def _narrow(values: NDArray[np.floating], dtype: str) -> NDArray[Any]:
-    """`values` in a stored dtype; what is beyond its range becomes its largest number."""
-    largest = float(np.finfo(dtype).max)
-    narrowed: NDArray[Any] = np.clip(values, -largest, largest).astype(dtype)
-    return narrowed

@@ -70,7 +70,8 @@ def measure_sensitivity(
     Parameters
     ----------
     load
-        Gives a site's weight, for those that data don't reach: their loss is estimated from the magnitudes they lose.
+        Gives a site's weight as floats, for those that data don't reach: their loss is estimated from the magnitudes
+        that they lose.
     progress
         Called after each layer with how many are done, of how many, and the layer's name.
 

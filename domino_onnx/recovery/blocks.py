@@ -180,9 +180,10 @@ class _Blocks:
         own = [key for key in self._own(index) if key in student.module.weights]
         weights = {key: self._weights[key] for key in own if key in self._weights}
         biases = {key: self._biases[key] for key in own if key in self._biases}
-        if not weights or not student.learns:
+        reached = student.reached(own) & weights.keys() if student.learns else set()
+        if not reached:
             return
-        self._trained |= student.reached(own) & weights.keys()
+        self._trained |= reached
         done = sum(recovery.steps for recovery in self._done)
 
         def tell(step: RecoveryStep) -> None:
@@ -282,12 +283,8 @@ class _BlockStudent:
         return found
 
     def trainable(self, keys: Iterable[WeightKey]) -> dict[WeightKey, torch.nn.Parameter]:
-        """Switch gradients on for these weights, and on for no others."""
-        self.module.requires_grad_(False)
-        chosen = {key: self.module.weights[key] for key in keys}
-        for parameter in chosen.values():
-            parameter.requires_grad_(True)
-        return chosen
+        """Switch gradients on for these weights, if they are floats, and on for no others."""
+        return self.module.learn(keys)
 
     def backward(self, batch: NDArray[np.int64], _batch_size: int, world: World, _draw: int, /) -> float:
         """Gradients of the mean loss over these batches; the mean loss."""

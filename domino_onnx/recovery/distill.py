@@ -130,7 +130,7 @@ class Distillation:
             )
 
     def trainable(self, keys: Iterable[WeightKey]) -> dict[WeightKey, torch.nn.Parameter]:
-        """Switch gradients on for these weights, and on for no others.
+        """Switch gradients on for these weights, if they are floats, and on for no others.
 
         All weights are the file's own again first: whoever trained before leaves no trace in what isn't trained now.
         """
@@ -138,12 +138,8 @@ class Distillation:
         with torch.no_grad():
             for key, original in self._originals.items():
                 weights[key].copy_(original)
-        self.module.requires_grad_(False)
-        self.module.zero_grad(set_to_none=True)
-        chosen = {key: weights[key] for key in keys}
+        chosen = self.module.learn(keys)
         self._originals |= {key: parameter.detach().clone() for key, parameter in chosen.items()}
-        for parameter in chosen.values():
-            parameter.requires_grad_(True)
         return chosen
 
     def loss(

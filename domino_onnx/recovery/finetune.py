@@ -83,7 +83,7 @@ def finetune(
     Parameters
     ----------
     weights
-        The pruned weights in their stored dtype and shape; zeros are pruned and stay zero.
+        The pruned weights in their stored dtype and shape; zeros are pruned and stay zero. Integers stay as they are.
     progress
         Called after each step.
     biases
@@ -162,6 +162,7 @@ class _Finetuning:
             history=tuple(course.history),
             halvings=course.halvings,
             diverged=course.diverged,
+            frozen=tuple(key for key, state in self._best_state.items() if not state.is_floating_point()),
         )
 
     def _begun(self) -> _Course:

@@ -146,7 +146,7 @@ class Recovery:
     blocks
         How many parts of the model were trained one by one; 0 if the model was trained as a whole.
     frozen
-        Weights that were left as they were given, because none of these parts could train them.
+        Weights that were left as they were given: integers, and what none of these parts could train.
     """
 
     values: Mapping[WeightKey, NDArray[np.generic]]

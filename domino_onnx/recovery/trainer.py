@@ -30,7 +30,7 @@ class Student(Protocol):
     device: torch.device
 
     def trainable(self, keys: Iterable[WeightKey]) -> dict[WeightKey, torch.nn.Parameter]:
-        """Switch gradients on for these weights, and on for no others."""
+        """Switch gradients on for these weights, if they are floats, and on for no others."""
 
     def backward(self, batch: NDArray[np.int64], batch_size: int, world: World, draw: int, /) -> float:
         """Gradients of the mean loss over the batch, of which each process adds its share; the mean loss itself.

@@ -55,7 +55,7 @@ def _left_out(skips: Iterable[Skip]) -> list[RenderableType]:
         Text(f"left out: {count}: {printable(reason, 160)}", style="dim") for reason, count in reasons.items()
     ]
     if any("QuantizeLinear" in reason or "DequantizeLinear" in reason for reason in reasons):
-        lines.append(Text("quantised weights with zero points, or of floats, aren't judged: judge the file before"))
+        lines.append(Text("weights quantised in other ways than these aren't judged: judge the file before"))
     return lines
 
 

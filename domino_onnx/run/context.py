@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from domino_onnx.recovery import Distillation
     from domino_onnx.search import LossTable
 
-__all__ = ["Run", "peak_rss_bytes", "torch_missing"]
+__all__ = ["ONLY_INTEGERS", "Run", "peak_rss_bytes", "torch_missing"]
+
+ONLY_INTEGERS = "all weights to be pruned are integers, which no gradient moves"
 
 _log = logging.getLogger(__name__)
 
@@ -117,11 +119,21 @@ class Run:
             raise ModelError(f"{self.model} has no tensor {str(key)!r}, which its manifest or plan names")
         return self.file.array(self._tensors[key])
 
+    def floats(self, key: WeightKey) -> NDArray[np.generic]:
+        """What a site's weight stands for, whatever it is stored as."""
+        site = self.inventory.site(key)
+        return self.load(key) if site is None else site.grid.floats(self.load(key))
+
     def change(self, values: Mapping[WeightKey, NDArray[np.generic]]) -> None:
         """Go on with other values of some stored tensors, which are inline."""
         self.file = dataclasses.replace(self.file, proto=replaced(self.file.proto, values))
         self._tensors = stored_tensors(self.file.proto)
         self.changed = frozenset(values)
+
+    @property
+    def learning(self) -> list[WeightKey]:
+        """The sites that gradients reach: those that aren't integers."""
+        return [site.key for site in self.inventory.sites if site.learns]
 
     def network(self, consequence: str) -> Network | None:
         """The model cut up at its sites, once for all stages; None with a warning where that can't be."""
@@ -152,12 +164,16 @@ class Run:
         """What `--saliency fisher` goes by; None with a warning where the model has no torch counterpart."""
         if self.options.saliency != "fisher":
             return None
-        distillation = self.distillation(self.model, "masks go by activations, for want of gradients")
+        consequence = "masks go by activations, for want of gradients"
+        if not self.learning:
+            self.warn(f"{consequence}: {ONLY_INTEGERS}")
+            return None
+        distillation = self.distillation(self.model, consequence)
         if distillation is None:
             return None
         from domino_onnx.recovery import fisher_information
 
-        keys = [site.key for site in self.inventory.sites]
+        keys = self.learning
         with self.stage("fisher"):
             return fisher_information(distillation, keys, batch_size=self.options.batch_size, seed=self.options.seed)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from domino_onnx.graph import OnnxFile
-from domino_onnx.precision import lower
+from domino_onnx.precision import Lowered, lower
 from domino_onnx.run.context import Run
 from domino_onnx.run.solving import Weights
 from domino_onnx.scheme import Manifest
@@ -11,8 +10,8 @@ from domino_onnx.scheme import Manifest
 __all__ = ["lowered"]
 
 
-def lowered(run: Run, values: Weights, manifest: Manifest | None) -> tuple[OnnxFile, Weights, Manifest | None]:
-    """What to write: the model, its new values and its manifest, as they were given if nothing is to be converted.
+def lowered(run: Run, values: Weights, manifest: Manifest | None) -> Lowered:
+    """What to write, as it was given if nothing is to be converted.
 
     Raises
     ------
@@ -21,6 +20,5 @@ def lowered(run: Run, values: Weights, manifest: Manifest | None) -> tuple[OnnxF
     """
     wanted = run.options.lowering
     if not wanted.is_needed:
-        return run.file, values, manifest
-    made = lower(run.file, values, manifest, wanted)
-    return made.file, {}, made.manifest
+        return Lowered(file=run.file, values=values, manifest=manifest)
+    return lower(run.file, values, manifest, wanted)

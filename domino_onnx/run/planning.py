@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from domino_onnx.errors import DataError, ModelError, PlanError
-from domino_onnx.run.context import Run
+from domino_onnx.run.context import ONLY_INTEGERS, Run
 from domino_onnx.run.options import Strategy
 from domino_onnx.scheme import OPTION, Budget, NMScheme, Plan, WeightKey, require_reachable
 from domino_onnx.search import (
@@ -113,7 +113,7 @@ def _search(run: Run, budgets: tuple[Budget, ...]) -> Planned:
     result = search_domino(
         run.inventory,
         budgets,
-        run.load,
+        run.floats,
         run.options.domino,
         gradients=_gradients(run) if run.options.search_with_data and run.inventory.sites else None,
         progress=lambda budget, done: run.progress(done, budget.reduction, f"{done:.1%} of {budget.measure}"),
@@ -143,7 +143,7 @@ def _measured(run: Run) -> LossTable | None:
         return None
     try:
         options = SensitivityOptions(criterion=run.options.saliency)
-        run.losses = measure_sensitivity(network, run.inventory, run.load, options, run.progress)
+        run.losses = measure_sensitivity(network, run.inventory, run.floats, options, run.progress)
     except ModelError as error:
         run.give_up_network(consequence, error)
     return run.losses
@@ -212,10 +212,12 @@ def _is_bad(prediction: Prediction) -> bool:
 
 def _gradients(run: Run) -> GradientSource | None:
     """Gradients for `domino` where there are data and the model has a torch counterpart, else None."""
+    if not run.learning:
+        run.warn(f"the search runs without gradients: {ONLY_INTEGERS}")
+        return None
     distillation = run.distillation(run.model, "the search runs without gradients")
     if distillation is None:
         return None
     from domino_onnx.recovery import DistillationGradients
 
-    keys = [site.key for site in run.inventory.sites]
-    return DistillationGradients(distillation, keys, batch_size=run.options.batch_size, seed=run.options.seed)
+    return DistillationGradients(distillation, run.learning, batch_size=run.options.batch_size, seed=run.options.seed)

@@ -14,7 +14,7 @@ import numpy as np
 from domino_onnx.errors import DependencyError, ModelError, RecoveryError
 from domino_onnx.graph import OnnxFile, read_model
 from domino_onnx.run.checkpoint import Checkpoint
-from domino_onnx.run.context import Run, torch_missing
+from domino_onnx.run.context import ONLY_INTEGERS, Run, torch_missing
 from domino_onnx.run.resuming import stopping
 from domino_onnx.run.solving import Solved, Weights
 from domino_onnx.scheme import Plan, WeightKey
@@ -31,6 +31,10 @@ __all__ = ["assist", "is_assistant", "recover", "recover_if_possible"]
 def recover_if_possible(run: Run, plan: Plan, solved: Solved, checkpoint: Checkpoint | None) -> Recovery | None:
     """Finetune as a whole or in blocks, as the options and the model allow; a warning that says why not."""
     if not solved.weights:
+        _told_to_others(run, None)
+        return None
+    if not _can_learn(run, solved):
+        run.warn(f"recovery is skipped: {ONLY_INTEGERS}")
         _told_to_others(run, None)
         return None
     recovery = None
@@ -52,6 +56,8 @@ def recover_if_possible(run: Run, plan: Plan, solved: Solved, checkpoint: Checkp
 
 def recover(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None) -> Recovery:
     """The same for whoever asked for nothing else: errors are the caller's."""
+    if not _can_learn(run, solved):
+        raise RecoveryError(ONLY_INTEGERS)
     recovery = None
     if _goes_by_blocks(run):
         recovery = in_blocks(run, plan, solved, read_model(teacher), checkpoint)
@@ -60,6 +66,11 @@ def recover(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Che
         return finetune(run, plan, solved, teacher, checkpoint)
     _told_to_others(run, None)
     return recovery
+
+
+def _can_learn(run: Run, solved: Solved) -> bool:
+    """Whether a gradient moves any of the weights."""
+    return not solved.weights.keys().isdisjoint(run.learning)
 
 
 def _in_blocks_if_possible(run: Run, plan: Plan, solved: Solved, checkpoint: Checkpoint | None) -> Recovery | None:
@@ -195,6 +206,9 @@ def _finetune(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: C
             stopped=stopped,
             world=World.current(torch_device(run.options.device)),
         )
+    if recovery.frozen:
+        named = ", ".join(map(str, recovery.frozen))
+        run.warn(f"left as they were, because no gradient moves integers: {named}")
     _warn_of_divergence(run, recovery)
     return recovery
 

@@ -49,8 +49,7 @@ class Solved:
 
 def _masked_by_magnitude(run: Run, plan: Plan) -> Solved:
     """The weights of the plan's sites, masked by magnitude, each when it is asked for."""
-    layouts = {site.key: site.layout for site in run.inventory.sites}
-    return Solved(weights=PrunedWeights(plan.schemes, layouts, run.load))
+    return Solved(weights=PrunedWeights(plan.schemes, run.inventory.sites, run.load))
 
 
 def solve(run: Run, plan: Plan) -> Solved:

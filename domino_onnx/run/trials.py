@@ -165,12 +165,12 @@ def _apart(data: Dataset, seed: int) -> tuple[Dataset, Dataset]:
 @contextlib.contextmanager
 def _written(run: Run, values: Values) -> Iterator[Path]:
     """The model with these values, in a folder of its own, for a while."""
-    file, values, _ = lowered(run, values, None)
+    made = lowered(run, values, None)
     copy = ModelProto()
-    copy.CopyFrom(file.proto)
+    copy.CopyFrom(made.file.proto)
     with tempfile.TemporaryDirectory(prefix="domino-onnx-") as folder:
         path = Path(folder) / run.model.name
-        write_model(dataclasses.replace(file, proto=copy), values, None, path)
+        write_model(dataclasses.replace(made.file, proto=copy), made.values, None, path)
         yield path
 
 

@@ -61,11 +61,9 @@ def finish(
     weights = solved.weights if values is None else {key: values[key] for key in solved.weights}
     biases = solved.biases if values is None else {key: values[key] for key in solved.biases}
     toll = Toll() if run.target == "generic" else None
-    records, written = _write(run, output, planned.plan, weights, biases, solved, toll)
+    records, zeros, written = _write(run, output, planned.plan, weights, biases, solved, toll)
     parity = _compare(run, reference or run.model, output)
-    skipped = [skip for skip in run.inventory.skips if skip.counted]
     site_zeros, site_params = sum(r.zeros for r in records), sum(r.params for r in records)
-    zeros = site_zeros + sum(skip.zeros for skip in skipped)
     return CompressResult(
         model=run.model,
         output=output,
@@ -101,20 +99,22 @@ def _write(
     biases: Mapping[WeightKey, NDArray[np.generic]],
     solved: Solved,
     toll: Toll | None,
-) -> tuple[tuple[WeightRecord, ...], Written]:
-    """Write the model with these values and their manifest, and add up the toll; what each site got, and the files."""
-    records: list[WeightRecord] = []
+) -> tuple[tuple[WeightRecord, ...], int, Written]:
+    """Write the model with these values and their manifest, and add up the toll.
+
+    What each site got, the zeros among all weights that count, and the files: zeros as they are written, which are more
+    than were pruned where weights became integers.
+    """
+    zeros = {weight.key: weight.zeros for weight in run.inventory.counted}
     entries: list[ManifestEntry] = []
     with run.stage("write"):
         for site in run.inventory.sites:
-            scheme = plan.schemes.get(site.key, site.schemes[0])
             values = weights.get(site.key)
-            zeros = site.zeros if values is None else values.size - int(np.count_nonzero(values))
             if values is not None:
-                entries.append(_entry(site, scheme, values))
+                entries.append(_entry(site, plan.schemes[site.key], values))
+                zeros[site.key] = entries[-1].zeros
                 if toll is not None:
                     toll.add(site, values)
-            records.append(_record(site, scheme, zeros, solved.errors.get(site.key)))
         manifest = Manifest(
             tool=f"domino-onnx {__version__}",
             source_sha256=plan.source_sha256 or run.file.sha256,
@@ -126,10 +126,16 @@ def _write(
             also_changed=_also_changed(run, weights, biases),
         )
         form, force = run.options.form, run.options.force
-        written = write_model(*lowered(run, Overlaid(weights, biases), manifest), output, form=form, force=force)
+        made = lowered(run, Overlaid(weights, biases), manifest)
+        written = write_model(made.file, made.values, made.manifest, output, form=form, force=force)
         if form != "dense" and all(outcome.kind == "dense" for outcome in written.outcomes):
             run.warn(why_dense(form, written.outcomes))
-    return tuple(records), written
+    zeros = {key: made.zeros.get(key, count) for key, count in zeros.items()}
+    records = tuple(
+        _record(site, plan.schemes.get(site.key, site.schemes[0]), zeros[site.key], solved.errors.get(site.key))
+        for site in run.inventory.sites
+    )
+    return records, sum(zeros.values()), written
 
 
 def why_dense(form: Form, outcomes: Sequence[Outcome]) -> str:

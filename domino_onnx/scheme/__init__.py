@@ -1,6 +1,7 @@
 """The values that pass between stages: pure, frozen, numpy only."""
 
 from domino_onnx.scheme.budget import OPTION, Budget, Measure, budgets_from_document, require_reachable
+from domino_onnx.scheme.grid import Grid
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.layout import WeightLayout
 from domino_onnx.scheme.manifest import MANIFEST_KEY, NODE_KEY, PREFIX, Manifest, ManifestEntry, mask_sha256
@@ -14,6 +15,7 @@ __all__ = [
     "OPTION",
     "PREFIX",
     "Budget",
+    "Grid",
     "Inventory",
     "Manifest",
     "ManifestEntry",

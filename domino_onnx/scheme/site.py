@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 
+from domino_onnx.scheme.grid import Grid
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.layout import WeightLayout
 from domino_onnx.scheme.nm import NMScheme
@@ -26,8 +27,8 @@ class Site:
         Operator type of the consumers.
     consumers
         Labels of all nodes that read the weight.
-    dtype
-        float32, float16, bfloat16 or float64.
+    grid
+        How its values are stored.
     schemes
         The schemes this site may get, densest first.
     zeros
@@ -50,7 +51,7 @@ class Site:
     name: str
     op: str
     layout: WeightLayout
-    dtype: str
+    grid: Grid
     consumers: tuple[str, ...]
     schemes: tuple[NMScheme, ...]
     zeros: int = 0
@@ -65,6 +66,16 @@ class Site:
     def params(self) -> int:
         """Number of weights."""
         return self.layout.size
+
+    @property
+    def dtype(self) -> str:
+        """What it is stored in: ``"float32"``, ``"int8"``, ..."""
+        return self.grid.dtype
+
+    @property
+    def learns(self) -> bool:
+        """Whether a gradient can move it: integers have none."""
+        return self.grid.scale is None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,7 +117,7 @@ def search_domino(
     budgets
         At most one a measure; all of them are met.
     weights
-        Gives a site's weight in its stored dtype and shape; the search works on a float32 copy.
+        Gives a site's weight as floats in its stored shape; the search works on a float32 copy.
     gradients
         With data; without, the pull alone decides.
     progress

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.scheme import NMScheme, WeightKey, WeightLayout
+from domino_onnx.scheme import NMScheme, Site, WeightKey
 from domino_onnx.solve.mask import magnitude_mask
 
 __all__ = ["PrunedWeights"]
@@ -20,25 +20,25 @@ class PrunedWeights(Mapping[WeightKey, NDArray[np.generic]]):
     ----------
     schemes
         Scheme of each weight; dense ones are left out of the mapping, since nothing changes in them.
-    layouts
-        Layout of each weight.
+    sites
+        The sites of these weights, and others.
     load
-        Gives the dense weight.
+        Gives the dense weight as it is stored.
     """
 
     def __init__(
         self,
         schemes: Mapping[WeightKey, NMScheme],
-        layouts: Mapping[WeightKey, WeightLayout],
+        sites: Iterable[Site],
         load: Callable[[WeightKey], NDArray[np.generic]],
     ) -> None:
         self._schemes = {key: scheme for key, scheme in schemes.items() if not scheme.is_dense}
-        self._layouts = layouts
+        self._sites = {site.key: site for site in sites}
         self._load = load
 
     def __getitem__(self, key: WeightKey) -> NDArray[np.generic]:
-        weight = self._load(key)
-        mask = magnitude_mask(weight, self._layouts[key], self._schemes[key])
+        weight, site = self._load(key), self._sites[key]
+        mask = magnitude_mask(site.grid.floats(weight), site.layout, self._schemes[key])
         return np.where(mask, weight, weight.dtype.type(0))
 
     def __iter__(self) -> Iterator[WeightKey]:

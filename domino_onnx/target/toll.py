@@ -37,7 +37,7 @@ class Toll:
             return
         self.eligible += 1
         if not read_fours(weight, site.layout).is_legal:
-            held, whole = legal_energy(weight, site.layout)
+            held, whole = legal_energy(site.grid.floats(weight), site.layout)
             self.broken, self.held, self.whole = self.broken + 1, self.held + held, self.whole + whole
 
     @property

@@ -227,15 +227,6 @@ def test_weights_computed_by_other_operators_are_left_alone_and_counted(make_mod
     assert found.params == 64
 
 
-def test_quantised_weights_are_skipped_as_what_they_are(make_model: Make, inventory: Take) -> None:
-    nodes = [node("DequantizeLinear", ["w", "s", "z"], ["v"]), node("MatMul", ["x", "v"], ["y"])]
-    arrays = {"w": np.ones((16, 4), np.int8), "s": np.float32(0.5), "z": np.int8(0)}
-    found = inventory(make_model(nodes, {"x": (1, 16)}, {"y": None}, arrays))
-    assert not found.sites
-    assert [skip.key.name for skip in found.skips] == ["w"]
-    assert "DequantizeLinear" in found.skips[0].reason or "int8" in found.skips[0].reason
-
-
 def test_recurrent_weights_are_listed_but_not_counted(make_model: Make, inventory: Take) -> None:
     lstm = node("LSTM", ["x", "w", "r"], ["h"], hidden_size=4)
     model = make_model([lstm], {"x": (3, 1, 8)}, {"h": None}, {"w": values(1, 16, 8), "r": values(1, 16, 4)})

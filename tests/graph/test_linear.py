@@ -176,6 +176,25 @@ def test_what_is_joined(body: str, joined: str | None, uses: Uses) -> None:
     assert use.joined == joined
 
 
+@pytest.mark.parametrize(
+    ("read", "joined"),
+    [
+        ("d = DequantizeLinear (q, s, z) y = Add (d, x)", "x"),
+        ("d = DequantizeLinear (q, s, z) y = Add (x, d)", "x"),
+        ("d = DequantizeLinear (q, s, z) t = Tanh (d) e = Add (d, x) y = Add (e, t)", None),
+        ("d = DequantizeLinear (q, s, z) t = Tanh (h) e = Add (d, x) y = Add (e, t)", None),
+        ("d = DequantizeLinear (q, s, z) r = DequantizeLinear (q, s, z) e = Add (d, x) y = Add (e, r)", None),
+        ("d = Cast <to = 1> (q) y = Add (d, x)", None),
+    ],
+)
+def test_what_is_joined_behind_quantisation(read: str, joined: str | None, uses: Uses) -> None:
+    start = "s = Constant <value = float {0.5}> () z = Constant <value = int8 {3}> ()"
+    body = f"{{ {start} h = Gemm (x, w, b) q = QuantizeLinear (h, s, z) {read} }}"
+    model = parsed(body, inputs=BLOCK[0], outputs=BLOCK[1])
+    (use,) = uses(with_arrays(model, w=(8, 8), b=(8,)))["w"]
+    assert use.joined == joined
+
+
 def test_an_output_of_the_model_is_joined_to_nothing(uses: Uses) -> None:
     model = parsed("{ h = Gemm (x, w) y = Add (h, x) }", inputs=BLOCK[0], outputs="float[n, 8] y, float[n, 8] h")
     (use,) = uses(with_arrays(model, w=(8, 8)))["w"]

@@ -45,7 +45,7 @@ def prune(source: Path, output: Path, *, force: bool = False, scheme: NMScheme =
     weights = dict(
         PrunedWeights(
             {site.key: scheme for site in inventory.sites},
-            {site.key: site.layout for site in inventory.sites},
+            inventory.sites,
             lambda key: file.array(tensors[key]),
         )
     )

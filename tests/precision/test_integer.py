@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from domino_onnx import CompressOptions, NMScheme, compress, convert, doctor, verify
+from domino_onnx import CompressOptions, NMScheme, Selection, compress, convert, doctor, verify
 from domino_onnx.errors import ModelError, PlanError
 from domino_onnx.pipeline import recover
 from domino_onnx.precision import Lowering
@@ -151,11 +151,48 @@ def test_weights_that_round_to_zero_are_counted(make_model: Run, save: Run, tmp_
     node = helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
     source = save(make_model([node], {"x": ["n", 16]}, {"y": ["n", 32]}, {"w": weight}))
     small, full = tmp_path / "small.onnx", tmp_path / "full.onnx"
-    compress(source, small, options(weights="int8"))
+    result = compress(source, small, options(weights="int8"))
     compress(source, full, options())
     assert verify(small).holds
     (ours,), (theirs,) = manifest(small)["weights"], manifest(full)["weights"]
-    assert ours["zeros"] == int((weights(small)["w_quantized"] == 0).sum()) >= theirs["zeros"] + 64
+    zeros = int((weights(small)["w_quantized"] == 0).sum())
+    assert ours["zeros"] == zeros >= theirs["zeros"] + 64
+    assert [record.zeros for record in result.weights] == [zeros]
+    assert result.sparsity == result.sparsity_sites == zeros / weight.size
+
+
+def test_zeros_of_weights_that_stay_dense_are_counted_as_they_are_written(
+    make_model: Run, save: Run, tmp_path: Path
+) -> None:
+    few, odd = normal(16, 32), normal(32, 7)
+    few[:, 0] = odd[:, 0] = 1e-9
+    nodes = [
+        helper.make_node("MatMul", ["x", "few"], ["h"]),
+        helper.make_node("Gemm", ["h", "more"], ["k"]),
+        helper.make_node("Gemm", ["k", "odd"], ["y"]),
+    ]
+    arrays = {"few": few, "more": normal(32, 32), "odd": odd}
+    source, small = save(make_model(nodes, {"x": ["n", 16]}, {"y": ["n", 7]}, arrays)), tmp_path / "small.onnx"
+    result = compress(source, small, options(weights="int8", selection=Selection(exclude=("few",))))
+    stored = [values for name, values in weights(small).items() if name.endswith("_quantized")]
+    zeros = [int((values == 0).sum()) for values in stored]
+    assert len(zeros) == 3
+    assert zeros[0] >= 15
+    assert result.sparsity == sum(zeros) / sum(values.size for values in stored)
+
+
+def test_integers_stay_the_integers_that_they_are(samples: Path, tmp_path: Path) -> None:
+    small, again, both = (tmp_path / f"{name}.onnx" for name in ("small", "again", "both"))
+    convert(samples / "digits_resnet.onnx", small, lowering=INT8)
+    convert(small, again, lowering=INT8)
+    assert all(np.array_equal(values, weights(again)[name]) for name, values in weights(small).items())
+    compress(small, both, options(weights="int8", precision="fp16"))
+    assert verify(both).holds
+    for entry in manifest(both)["weights"]:
+        before, after = weights(small)[entry["name"]], weights(both)[entry["name"]]
+        assert after.dtype == np.int8
+        assert np.array_equal(after[after != 0], before[after != 0])
+        assert entry["zeros"] == int((after == 0).sum()) >= after.size // 2
 
 
 def test_packed_integers_and_external_ones(samples: Path, tmp_path: Path, run_ort: Run) -> None:
@@ -189,8 +226,6 @@ def test_refusals(make_model: Run, save: Run, samples: Path, tmp_path: Path) -> 
         convert(model(dtype=TensorProto.FLOAT16), out, lowering=INT8)
     compress(samples / "digits_resnet.onnx", full, options())
     convert(full, small, lowering=INT8)
-    with pytest.raises(ModelError, match="no float32 weight"):
-        convert(small, out, lowering=INT8)
     with pytest.raises(PlanError, match="--weights int8"):
         recover(small, samples / "digits_resnet.onnx", out, CompressOptions(data=samples / "digits_calibration.npz"))
     assert not out.exists()

@@ -41,7 +41,7 @@ def bench() -> Callable[..., Bench]:
         inventory = take_inventory(file, SchemePool.fixed_m(), {})
         weights = PrunedWeights(
             {site.key: chosen for site in inventory.sites},
-            {site.key: site.layout for site in inventory.sites},
+            inventory.sites,
             lambda key: file.array(tensors[key]),
         )
         distillation = open_distillation(file, model, load_data(data, file.proto), device="cpu", threads=1, seed=seed)

@@ -51,8 +51,7 @@ def obstructed(make_model: Callable[..., Any], save: Callable[..., Path], tmp_pa
 def pruned(path: Path, scheme: NMScheme) -> dict[WeightKey, Any]:
     file = read_model(path)
     tensors, sites = stored_tensors(file.proto), take_inventory(file, SchemePool.fixed_m(), {}).sites
-    layouts = {site.key: site.layout for site in sites}
-    return dict(PrunedWeights({site.key: scheme for site in sites}, layouts, lambda key: file.array(tensors[key])))
+    return dict(PrunedWeights({site.key: scheme for site in sites}, sites, lambda key: file.array(tensors[key])))
 
 
 def error(path: Path, values: dict[WeightKey, Any], data: Path) -> float:

@@ -1,0 +1,198 @@
+"""What a name in a graph stands for: a stored tensor, moved or made of integers by steps.
+
+A scope is one graph, or one call of a local function. Names resolve outwards, from a subgraph to the graph around it,
+and from a function's formal input to the value that the call gives it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from onnx import NodeProto, SparseTensorProto, TensorProto
+
+from domino_onnx.graph.external import is_external
+from domino_onnx.graph.tensors import FLOAT_TYPES, read_tensor
+from domino_onnx.graph.walk import normal_domain
+from domino_onnx.scheme import WeightKey
+
+__all__ = [
+    "Derived",
+    "Scope",
+    "Sparse",
+    "Steps",
+    "Stored",
+    "Transposes",
+    "as_it_lies",
+    "dequantised",
+    "is_symmetric",
+    "seen_through",
+    "unmoved",
+]
+
+Transposes = list[tuple[int, ...] | None]
+"""From a value back to the tensor: the perm of each, None for the default."""
+
+
+@dataclasses.dataclass(eq=False, slots=True, kw_only=True)
+class Scope:
+    """One graph or function call: its nodes, its stored tensors, and where outer names come from."""
+
+    path: tuple[str, ...]
+    label: str
+    nodes: Sequence[NodeProto]
+    outputs: tuple[str, ...]
+    inputs: frozenset[str]
+    stored: dict[str, TensorProto]
+    sparse: dict[str, SparseTensorProto]
+    producers: dict[str, int]
+    parent: Scope | None = None
+    bindings: Mapping[str, tuple[Scope, str]] = dataclasses.field(default_factory=dict)
+
+    def locate(self, name: str) -> tuple[Scope, str] | None:
+        """The scope that defines `name`, and its name there; None for what nothing in the file defines."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.bindings:
+                scope, name = scope.bindings[name]
+            elif name in scope.stored or name in scope.sparse or name in scope.producers or name in scope.inputs:
+                return scope, name
+            else:
+                scope = scope.parent
+        return None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """What DequantizeLinear makes of stored integers: their distance from the zero point, in steps of the scale.
+
+    `axis` of the stored tensor is the one along which scales differ, if they do; `block` is 0 unless many integers
+    along it share each.
+    """
+
+    scale: TensorProto
+    zero_point: TensorProto | None
+    axis: int | None
+    block: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stored:
+    """A value that is a stored tensor, seen through transposes: axis `k` of the value is axis `axes[k]` of it.
+
+    With `steps` the tensor holds integers, of which the value is made.
+    """
+
+    key: WeightKey
+    tensor: TensorProto
+    axes: tuple[int, ...]
+    steps: Steps | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The value's shape, after the transposes."""
+        return tuple(self.tensor.dims[axis] for axis in self.axes)
+
+    @property
+    def data_type(self) -> int:
+        """The value's ONNX element type, before casts."""
+        return self.tensor.data_type if self.steps is None else self.steps.scale.data_type
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sparse:
+    """A value that is a sparse_initializer, or a Constant's sparse_value."""
+
+    key: WeightKey
+    tensor: SparseTensorProto
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Derived:
+    """A constant that is computed from a stored tensor by an operator that isn't followed."""
+
+    operator: str
+    origin: Stored
+
+
+def as_it_lies(scope: Scope, name: str) -> Stored:
+    """A tensor that `scope` stores."""
+    tensor = scope.stored[name]
+    return Stored(WeightKey(name, scope.path), tensor, tuple(range(len(tensor.dims))))
+
+
+def unmoved(scope: Scope, name: str, transposes: Transposes) -> tuple[Scope, str] | None:
+    """Where a value comes from, before Identity and Transpose; the latter are appended to `transposes`."""
+    found = scope.locate(name)
+    while found is not None:
+        scope, name = found
+        if name in scope.stored or name not in scope.producers:
+            break
+        node = scope.nodes[scope.producers[name]]
+        if node.op_type not in ("Identity", "Transpose") or normal_domain(node.domain):
+            break
+        if node.op_type == "Transpose":
+            transposes.append(_permutation(node))
+        found = scope.locate(node.input[0]) if node.input else None
+    return found
+
+
+def _moved(scope: Scope, name: str) -> Stored | None:
+    """The stored tensor that a value is, through nothing but Identity and Transpose."""
+    transposes: Transposes = []
+    found = unmoved(scope, name, transposes)
+    if found is None or found[1] not in found[0].stored:
+        return None
+    return seen_through(transposes, as_it_lies(*found))
+
+
+def dequantised(scope: Scope, node: NodeProto) -> Stored | None:
+    """What a DequantizeLinear makes of stored integers with stored scales; None for all other nodes."""
+    if node.op_type != "DequantizeLinear" or normal_domain(node.domain) or len(node.input) < 2:
+        return None
+    integers, scale = (_moved(scope, name) for name in node.input[:2])
+    if integers is None or scale is None or integers.tensor.data_type in FLOAT_TYPES:
+        return None
+    has_zero_point = len(node.input) > 2 and bool(node.input[2])
+    zero_point = _moved(scope, node.input[2]) if has_zero_point else None
+    if has_zero_point and zero_point is None:
+        return None
+    if any(attribute.ref_attr_name for attribute in node.attribute):
+        return None
+    attributes = {attribute.name: int(attribute.i) for attribute in node.attribute}
+    axis = attributes.get("axis", 1)
+    steps = Steps(
+        scale=scale.tensor,
+        zero_point=None if zero_point is None else zero_point.tensor,
+        axis=integers.axes[axis] if -len(integers.axes) <= axis < len(integers.axes) else None,
+        block=attributes.get("block_size", 0),
+    )
+    return dataclasses.replace(integers, steps=steps)
+
+
+def is_symmetric(scope: Scope, node: NodeProto, operator: str) -> bool:
+    """Whether a node is this operator with a zero point of zero, which stands beside it."""
+    if node.op_type != operator or normal_domain(node.domain) or not node.input:
+        return False
+    if len(node.input) < 3 or not node.input[2]:
+        return True
+    zero_point = scope.stored.get(node.input[2])
+    return zero_point is not None and not is_external(zero_point) and not np.any(read_tensor(zero_point, Path()))
+
+
+def _permutation(node: NodeProto) -> tuple[int, ...] | None:
+    """A Transpose's perm; None for the default, which reverses all axes."""
+    return next((tuple(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), None)
+
+
+def seen_through(transposes: Transposes, stored: Stored) -> Stored | None:
+    """A stored tensor behind transposes, of which the last listed comes first; None if they don't fit it."""
+    axes = stored.axes
+    for permutation in reversed(transposes):
+        order = permutation if permutation is not None else tuple(reversed(range(len(axes))))
+        if sorted(order) != list(range(len(axes))):
+            return None
+        axes = tuple(axes[axis] for axis in order)
+    return dataclasses.replace(stored, axes=axes)
