@@ -110,6 +110,8 @@ def measure(case: Case, prepared: Prepared) -> dict[str, Any]:
         "schemes": {site["weight"]: f"{site['n']}:{site['m']}" for site in document["sites"]},
         "warnings": document["warnings"],
     }
+    if document["recovery"]:
+        row["recovery"] = {key: document["recovery"][key] for key in ("lr", "best_step", "before", "after")}
     return row
 
 

@@ -26,7 +26,7 @@ __all__ = ["Store", "finetune"]
 _log = logging.getLogger(__name__)
 _PROBE_SHARE, _PROBE_STEPS = 25, 20
 """A probe takes a 25th of the steps, but no fewer than 20."""
-_PROBE_TOLERANCE = 0.4
+_PROBE_TOLERANCE = 0.25
 _PROBE_HELD_OUT = 256
 _MOST_HALVINGS = 2
 _BLOWN_UP = 10.0
