@@ -160,11 +160,11 @@ def compress(model: Path, output: Path, options: CompressOptions, observer: Obse
     PlanError, BudgetError
         If the plan doesn't fit it, or the budget is out of reach.
     OutputError
-        If the output exists (without `force`), is the input, or can't be written.
+        If the output exists (without `force`), is an input, or can't be written.
     CheckpointError
         If the checkpoint's folder can't be used, or is another run's.
     """
-    check_output(model, output, force=options.force)
+    check_output(output, (model, *options.inputs), force=options.force)
     run = Run(model, options, observer)
     run.read()
     trials = Trials(run) if options.max_drop is not None else None
@@ -240,7 +240,7 @@ def apply(
     PlanError
         If the plan doesn't fit the model.
     """
-    check_output(model, output, force=options.force)
+    check_output(output, (model, *options.inputs), force=options.force)
     run = Run(model, options, observer)
     run.read()
     if options.permute:
@@ -261,8 +261,7 @@ def recover(
     RecoveryError, ModelError
         If it can't be finetuned; here that is an error, since nothing else was asked for.
     """
-    check_output(model, output, force=options.force)
-    check_output(teacher, output, force=options.force)
+    check_output(output, (model, teacher, *options.inputs), force=options.force)
     run = Run(model, options, observer)
     run.read()
     manifest = read_manifest(run.file.proto)
@@ -313,9 +312,9 @@ def convert(
     CheckFailed
         If its manifest can't be read, where that has to be written again.
     OutputError
-        If the output exists (without `force`), is the input, or can't be written.
+        If the output exists (without `force`), is an input, or can't be written.
     """
-    check_output(model, output, force=force)
+    check_output(output, (model,), force=force)
     file = read_model(model, for_conversion=True)
     form = form or file.form
     check_lowering(file, lowering)

@@ -22,6 +22,7 @@ from domino_onnx.cli.options import (
     solver_options,
     target_options,
 )
+from domino_onnx.graph.files import check_output
 
 __all__ = ["command"]
 
@@ -59,10 +60,12 @@ def command(
     from domino_onnx.scheme import Plan
 
     set_up_logging(verbose, quiet)
-    check_report(report, force=given["force"])
     options = compress_options(**given)
+    written = output or default_output(model)
+    check_output(written, (plan,), force=options.force)
+    check_report(report, (model, plan, *options.inputs), force=options.force)
     with observing(quiet) as observer:
-        result = apply(model, Plan.load(plan), output or default_output(model), options, observer)
+        result = apply(model, Plan.load(plan), written, options, observer)
     if report is not None:
         write_report(report, result)
     present_or_json(compress_view(result, report), compress_document(result), as_json=as_json, quiet=quiet)

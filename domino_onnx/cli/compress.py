@@ -77,8 +77,8 @@ def command(
     from domino_onnx.report.terminal import compress_view
 
     set_up_logging(verbose, quiet)
-    check_report(report, force=given["force"])
     options = compress_options(**given)
+    check_report(report, (model, *options.inputs), force=options.force)
     if not options.budgets and options.plan is None and options.scheme is None and options.max_drop is None:
         raise click.UsageError(
             "nothing says how sparse the model shall be: give --sparsity, --flops-reduction, --max-drop, --scheme or "

@@ -8,16 +8,14 @@ from pathlib import Path
 import click
 
 from domino_onnx.errors import OutputError
-from domino_onnx.graph.files import whole_file
+from domino_onnx.graph.files import check_output, whole_file
 from domino_onnx.report.results import CompressResult, SweepResult
 
 __all__ = ["check_folder", "check_report", "write_report", "write_sweep_report", "write_text"]
 
 
-def write_text(path: Path, text: str, *, force: bool) -> None:
-    """Write a UTF-8 file; OutputError if it exists (without `force`) or can't be written."""
-    if path.exists() and not force:
-        raise OutputError(f"{path} exists; give another name, or --force to replace it")
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file, in the place of one that is there; OutputError if that can't be done."""
     try:
         with whole_file(path) as stream:
             stream.write(text.encode())
@@ -25,16 +23,13 @@ def write_text(path: Path, text: str, *, force: bool) -> None:
         raise OutputError(f"can't write {path}: {error.strerror or error}") from None
 
 
-def check_report(path: Path | None, *, force: bool) -> None:
-    """Refuse a report's name before any work is done."""
+def check_report(path: Path | None, inputs: Iterable[Path], *, force: bool) -> None:
+    """Refuse a report's name before any work is done; `inputs` are what is read."""
     if path is None:
         return
     if path.suffix.lower() not in (".html", ".json"):
         raise click.UsageError(f"--report {path}: the name must end in .html or .json")
-    if not path.parent.is_dir():
-        raise OutputError(f"the folder {path.parent} of the report doesn't exist; make it first")
-    if path.exists() and not force:
-        raise OutputError(f"the report {path} exists; give another name, or --force to replace it")
+    check_output(path, inputs, force=force, what="report")
 
 
 def check_folder(folder: Path, names: Iterable[str], *, force: bool) -> None:
@@ -54,7 +49,7 @@ def write_sweep_report(path: Path, result: SweepResult) -> None:
     from domino_onnx.report.sweep import sweep_html
 
     html = path.suffix.lower() == ".html"
-    write_text(path, sweep_html(result) if html else dump(sweep_document(result)) + "\n", force=True)
+    write_text(path, sweep_html(result) if html else dump(sweep_document(result)) + "\n")
 
 
 def write_report(path: Path, result: CompressResult) -> None:
@@ -67,4 +62,4 @@ def write_report(path: Path, result: CompressResult) -> None:
         from domino_onnx.report.document import compress_document, dump
 
         text = dump(compress_document(result)) + "\n"
-    write_text(path, text, force=True)
+    write_text(path, text)

@@ -361,7 +361,7 @@ data_option = click.option(
 eval_data_option = click.option(
     "--eval-data",
     type=_PATH,
-    help="Compare on these samples (with `labels`: top-1), not on the held-out part of --data.",
+    help="Compare on these samples (with `labels`: top-1), not on those of --data, which the weights are fitted to.",
 )
 
 output_options = _stacked(

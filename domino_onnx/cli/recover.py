@@ -58,9 +58,9 @@ def command(
     from domino_onnx.report.terminal import compress_view
 
     set_up_logging(verbose, quiet)
-    check_report(report, force=given["force"])
-    written = output or model.parent / f"{model.stem}.recovered{model.suffix}"
     options = compress_options(**given)
+    check_report(report, (model, teacher, *options.inputs), force=options.force)
+    written = output or model.parent / f"{model.stem}.recovered{model.suffix}"
     if is_assistant():
         assist(model, options, teacher=teacher)
         return

@@ -21,6 +21,7 @@ from domino_onnx.cli.options import (
     set_up_logging,
     target_options,
 )
+from domino_onnx.graph.files import check_output
 
 __all__ = ["command"]
 
@@ -56,8 +57,9 @@ def command(model: Path, output: Path, force: bool, as_json: bool, quiet: bool, 
         raise click.UsageError(
             "nothing says how sparse the model shall be: give --sparsity, --flops-reduction or --scheme"
         )
+    check_output(output, (model, *options.inputs), force=force, what="plan")
     with observing(quiet) as observer:
         result = search(model, options, observer)
-    write_text(output, result.plan.to_json(), force=force)
+    write_text(output, result.plan.to_json())
     document = {**search_document(result), "plan": str(output)}
     present_or_json(search_view(result), document, as_json=as_json, quiet=quiet)

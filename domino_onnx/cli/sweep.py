@@ -78,8 +78,8 @@ def command(
     from domino_onnx.report.sweep import sweep_view
 
     set_up_logging(verbose, quiet)
-    check_report(report, force=force)
     options = compress_options(**given)
+    check_report(report, (model, *options.inputs), force=force)
     if options.data is None:
         raise click.UsageError("what a plan is worth is measured on data: give --data")
     names = {share: f"{share:g}.json" for share in shares}
@@ -89,7 +89,7 @@ def command(
         result = sweep(model, shares, options, observer)
     if plans is not None:
         for trial in result.trials:
-            write_text(plans / names[trial.budget.reduction], trial.plan.to_json(), force=force)
+            write_text(plans / names[trial.budget.reduction], trial.plan.to_json())
     if report is not None:
         write_sweep_report(report, result)
     present_or_json(sweep_view(result), sweep_document(result), as_json=as_json, quiet=quiet)

@@ -6,19 +6,58 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
+
+from domino_onnx.errors import OutputError
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["current_umask", "escaped", "folder_lock", "sweep", "temporary_beside", "whole_file"]
+__all__ = ["check_output", "current_umask", "escaped", "folder_lock", "sweep", "temporary_beside", "whole_file"]
 
 _SUFFIX = ".domino-onnx.tmp"
 _LONGEST = 100
+
+
+def check_output(output: Path, inputs: Iterable[Path], *, force: bool, what: str = "output") -> None:
+    """Refuse a file's name before any work is done.
+
+    Parameters
+    ----------
+    inputs
+        Files and folders that are read: nothing of them is replaced, with `force` or without.
+    what
+        The file's part in the work, as messages call it.
+
+    Raises
+    ------
+    OutputError
+        If it is an input, exists without `force`, is no regular file, or can't be written.
+    """
+    if output.is_dir():
+        raise OutputError(f"the {what} {output} is a folder; give the name of a file")
+    lost = next((given for given in inputs if _would_lose(given, output)), None)
+    if lost is not None:
+        raise OutputError(f"the {what} {output} is the input itself, {lost}; give another name")
+    if output.exists() and not output.is_file():
+        raise OutputError(f"the {what} {output} is no regular file, so that it can't be replaced; give another name")
+    if output.exists() and not force:
+        raise OutputError(f"the {what} {output} exists; give another name, or --force to replace it")
+    if not output.parent.is_dir():
+        raise OutputError(f"the folder {output.parent} of the {what} doesn't exist; make it first")
+    if not os.access(output.parent, os.W_OK):
+        raise OutputError(f"the folder {output.parent} of the {what} can't be written to")
+
+
+def _would_lose(given: Path, output: Path) -> bool:
+    """Whether writing `output` would replace what is read from `given`, or a file in that folder."""
+    if not given.exists() or not output.exists():
+        return False
+    return output.samefile(given) or (given.is_dir() and output.parent.samefile(given))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from onnx import ModelProto, NodeProto, StringStringEntryProto, TensorProto
 from domino_onnx.errors import CheckFailed, ModelError, OutputError
 from domino_onnx.graph.data_files import copy_patched, drop_data, lay_out, new_data
 from domino_onnx.graph.external import is_external
-from domino_onnx.graph.files import folder_lock, sweep, whole_file
+from domino_onnx.graph.files import check_output, folder_lock, sweep, whole_file
 from domino_onnx.graph.forms import Outcome, store_as
 from domino_onnx.graph.index import GraphIndex
 from domino_onnx.graph.read import OnnxFile
@@ -33,7 +32,7 @@ from domino_onnx.graph.values import Stored
 from domino_onnx.scheme import MANIFEST_KEY, NODE_KEY, PREFIX, Manifest, WeightKey
 from domino_onnx.storage import STORAGE_KEY, Form
 
-__all__ = ["Written", "check_output", "read_manifest", "write_model"]
+__all__ = ["Written", "read_manifest", "write_model"]
 
 _NODE_METADATA_SINCE_IR = 10
 
@@ -49,20 +48,6 @@ class Written:
     def nbytes(self) -> int:
         """Bytes of all its files."""
         return sum(path.stat().st_size for path in self.files)
-
-
-def check_output(source: Path, output: Path, *, force: bool) -> None:
-    """Raise OutputError if `output` is the input, exists without `force`, or can't be written; before any work."""
-    if output.exists() and source.exists() and output.samefile(source):
-        raise OutputError(f"the output {output} is the input itself; give another name with -o")
-    if output.is_dir():
-        raise OutputError(f"the output {output} is a folder; give a file name with -o")
-    if output.exists() and not force:
-        raise OutputError(f"{output} exists; give another name with -o, or --force to replace it")
-    if not output.parent.is_dir():
-        raise OutputError(f"the folder {output.parent} of the output doesn't exist; make it first")
-    if not os.access(output.parent, os.W_OK):
-        raise OutputError(f"the folder {output.parent} can't be written to")
 
 
 def write_model(
@@ -90,9 +75,7 @@ def write_model(
     OutputError
         If the output exists (without `force`), is the input, or the disk refuses; what stood there before still does.
     """
-    check_output(file.path, output, force=force)
-    for source in sorted(file.data_files):
-        check_output(source, output, force=force)
+    check_output(output, (file.path, *sorted(file.data_files)), force=force)
     index = GraphIndex(file.proto)
     stored = _tensors_of(index, weights)
     as_it_lies = form == "dense" and file.storage is None and not file.loaded

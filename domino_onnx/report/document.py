@@ -72,7 +72,7 @@ def compress_document(result: CompressResult) -> Document:
             for record in result.weights
         ],
         "skipped": [_skip(skip) for skip in result.inventory.skips],
-        "parity": None if result.parity is None else evaluation_document(result.parity),
+        "parity": None if result.parity is None else {**evaluation_document(result.parity), "fitted": result.fitted},
         "tensorrt": None if result.toll is None else _toll(result.toll),
         "recovery": _recovery(result),
         "decisions": [_decision(decision) for decision in result.decisions],

@@ -183,6 +183,8 @@ class CompressResult:
         Of each stage: how long it took, and the most memory the process had had by its end, in bytes.
     parity
         The written file against the dense one in ONNX Runtime; None if it could not be run (see `warnings`).
+    fitted
+        Whether that was on samples that the weights were fitted to, and looks better than it is.
     form, nbytes
         How weights are stored in what was written, and the bytes of all its files.
     max_drop, trials
@@ -203,6 +205,7 @@ class CompressResult:
     decisions: tuple[Decision, ...]
     recovery: Recovery | None
     parity: Evaluation | None
+    fitted: bool
     toll: Toll | None
     seconds: Mapping[str, float]
     peaks: Mapping[str, int]

@@ -224,6 +224,8 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
     if result.parity is not None:
         for name, value in _comparison_rows(result.parity):
             row(name, value)
+        if result.fitted:
+            row("", "the weights were fitted to these samples and do worse on others: --eval-data says how much")
     size = f" ({result.nbytes:,} bytes, {result.form})" if result.nbytes is not None else ""
     row("written", printable(str(result.output), 200) + size)
     if result.toll is not None and result.toll.broken:

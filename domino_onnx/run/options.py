@@ -134,3 +134,8 @@ class CompressOptions:
     def lowering(self) -> Lowering:
         """What the output is written in."""
         return Lowering(precision=self.precision, weights=self.weights)
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """The files and folders that are read besides the model."""
+        return tuple(path for path in (self.data, self.eval_data, self.plan) if path is not None)

@@ -67,6 +67,8 @@ class Trials:
             run.data, run.eval_data = _apart(run.data, run.options.seed)
         self._run = run
         self._judges = run.eval_data
+        for doubt in _doubts(run.eval_data, run.options.max_drop):
+            run.warn(doubt)
 
     @property
     def most(self) -> float:
@@ -160,6 +162,20 @@ def _apart(data: Dataset, seed: int) -> tuple[Dataset, Dataset]:
     if not 0 < count < data.count - max(data.batch or 1, 1):
         raise DataError(f"{data.count} samples are too few to set some apart to judge by: give more, or --eval-data")
     return data.subset(np.sort(order[count:])), data.subset(np.sort(order[:count]))
+
+
+def _doubts(judges: Dataset, max_drop: float | None) -> Iterator[str]:
+    """Why these samples may not tell what a plan is worth."""
+    if judges.labels is not None and judges.count > 1 and np.all(judges.labels == judges.labels[0]):
+        yield (
+            f"all {judges.count} samples that judge have the label {judges.labels[0]}, so that nobody sees what other "
+            "classes lose: give samples of all classes, shuffled"
+        )
+    if max_drop is not None and judges.count * max_drop < 1:
+        yield (
+            f"{judges.count} samples judge, of which each counts {1 / judges.count:.1%}: too few to see a drop of "
+            f"{max_drop:.2%}; give more, with --eval-data or --data"
+        )
 
 
 @contextlib.contextmanager

@@ -62,6 +62,7 @@ def finish(
     biases = solved.biases if values is None else {key: values[key] for key in solved.biases}
     toll = Toll() if run.target == "generic" else None
     records, zeros, written = _write(run, output, planned.plan, weights, biases, solved, toll)
+    fitted = run.data is not None and run.eval_data is None and solved.solver != "magnitude"
     parity = _compare(run, reference or run.model, output)
     site_zeros, site_params = sum(r.zeros for r in records), sum(r.params for r in records)
     return CompressResult(
@@ -79,6 +80,7 @@ def finish(
         decisions=planned.decisions,
         recovery=recovery,
         parity=parity,
+        fitted=fitted,
         toll=toll,
         seconds=dict(run.seconds),
         peaks=dict(run.peaks),

@@ -109,7 +109,7 @@ class Budget:
     def require_reachable(self, inventory: Inventory) -> None:
         """Raise BudgetError, saying what can be reached, if even the sparsest schemes keep too much."""
         sparsest = {site.key: site.schemes[-1] for site in inventory.sites}
-        if self.is_met(inventory, sparsest):
+        if self.is_met(inventory, sparsest) and (inventory.counted or not self.reduction):
             return
         if not inventory.sites:
             raise BudgetError(

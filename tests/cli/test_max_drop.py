@@ -131,3 +131,15 @@ def test_a_drop_is_told_in_what_there_is() -> None:
     assert scored.is_within(0.01)
     assert not scored.is_within(0.0099)
     assert Comparison(**{**bare, "finite": False}, cosine=0.9).drop == math.inf
+
+
+def test_judges_that_cannot_tell_are_doubted(domino: Run, samples: Path, tmp_path: Path) -> None:
+    with np.load(samples / "digits_evaluation.npz") as arrays:
+        ones = arrays["labels"] == 1
+        np.savez(tmp_path / "ones.npz", image=arrays["image"][ones][:30], labels=arrays["labels"][ones][:30])
+    words = ["--data", samples / "digits_calibration.npz", "--eval-data", tmp_path / "ones.npz", "--no-recover"]
+    words += ["--solver", "magnitude", "--strategy", "uniform", "-o", tmp_path / "out.onnx"]
+    ran = domino("compress", samples / "digits_resnet.onnx", "--max-drop", "0.03", *words)
+    said = " ".join(ran.err.split())
+    assert "all 30 samples that judge have the label 1" in said
+    assert "each counts 3.3%" in said

@@ -326,7 +326,7 @@ class TestOutputNames:
         ):
             for force in (False, True):
                 with pytest.raises(OutputError, match="input itself"):
-                    check_output(source, spelling, force=force)
+                    check_output(spelling, (source,), force=force)
                 with pytest.raises(OutputError):
                     prune(source, spelling, force=force)
         assert source.read_bytes() == before
@@ -655,4 +655,4 @@ class TestInterruptedWrites:
     ) -> None:
         monkeypatch.setattr(os, "access", lambda *_: False)
         with pytest.raises(OutputError, match="can't be written to"):
-            check_output(tmp_path / "in.onnx", tmp_path / "out.onnx", force=False)
+            check_output(tmp_path / "out.onnx", (tmp_path / "in.onnx",), force=False)

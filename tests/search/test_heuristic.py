@@ -104,8 +104,9 @@ def test_the_reachable_share_in_the_refusal_can_be_asked_for() -> None:
 
 
 def test_a_model_without_sites_says_so() -> None:
-    with pytest.raises(BudgetError, match="no weight to prune"):
-        search_uniform(inventory(skipped=10), [Budget(measure="params", reduction=0.5)])
+    for empty in (inventory(skipped=10), inventory()):
+        with pytest.raises(BudgetError, match="no weight to prune"):
+            search_uniform(empty, [Budget(measure="params", reduction=0.5)])
 
 
 def test_unknown_macs_ask_for_an_input_shape() -> None:
