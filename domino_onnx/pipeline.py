@@ -12,7 +12,6 @@ from domino_onnx.graph import (
     OnnxFile,
     Selection,
     check_output,
-    infer_shapes,
     read_manifest,
     read_model,
     stored_tensors,
@@ -45,6 +44,7 @@ from domino_onnx.run import (
     open_checkpoint,
     permute,
     recover_if_possible,
+    shapes_seen,
     solve,
     solved_once,
     torch_missing,
@@ -104,7 +104,7 @@ def inspect(
         Samples that tell the shapes of dynamic inputs.
     bridge
         Also find out whether the model can be finetuned: on the first of the data or, without, on random inputs that
-        `seed` decides. This alone imports torch and ONNX Runtime.
+        `seed` decides. This alone imports torch; ONNX Runtime is asked for shapes too, where any are given.
 
     Raises
     ------
@@ -118,7 +118,8 @@ def inspect(
     file = read_model(model)
     samples = None if data is None else _samples(data, file)
     known = {**({} if samples is None else samples.shapes()), **(input_shapes or {})}
-    inventory = take_inventory(file, pool or SchemePool.fixed_m(), infer_shapes(file.proto, known), selection)
+    table = shapes_seen(file, known, samples, run=bool(known), seed=seed)
+    inventory = take_inventory(file, pool or SchemePool.fixed_m(), table, selection)
     readiness = None
     if bridge:
         keys = [site.key for site in inventory.sites]

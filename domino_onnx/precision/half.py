@@ -8,14 +8,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import numpy as np
 from onnx import ModelProto, TensorProto
 
 from domino_onnx.calibration import Session, require_onnxruntime
 from domino_onnx.errors import DependencyError, ModelError
-from domino_onnx.graph import infer_types, sort_nodes
+from domino_onnx.graph import OnnxFile, channel_weights, infer_types, sort_nodes
 from domino_onnx.graph.walk import tensors
 
-__all__ = ["half_refusal", "require_converter", "require_loadable", "to_half"]
+__all__ = ["half_refusal", "range_refusal", "require_converter", "require_loadable", "to_half"]
 
 _SMALLEST, _LARGEST = 5.96e-08, 65504.0
 """float16's smallest and largest magnitudes: what is nearer to zero than the first goes there, and not to zero."""
@@ -32,6 +33,20 @@ def half_refusal(model: ModelProto, opset: int) -> str | None:
     if TensorProto.FLOAT not in types:
         halves = types & {TensorProto.FLOAT16, TensorProto.BFLOAT16}
         return "it is in half precision already" if halves else "it stores no float32 values"
+    return None
+
+
+def range_refusal(file: OnnxFile) -> str | None:
+    """Which weight of Conv, ConvTranspose, Gemm or MatMul would be cut off by float16's range, or lost below it.
+
+    Other tensors are cut off, as masks of attention that stand for minus infinity are meant to be.
+    """
+    for weight in channel_weights(file.proto):
+        largest = float(np.abs(file.array(weight.tensor)).max(initial=0))
+        if largest > _LARGEST:
+            return f"its weight {str(weight.key)!r} holds values up to {largest:.3g}, and float16 ends at {_LARGEST:g}"
+        if 0 < largest < _SMALLEST:
+            return f"its weight {str(weight.key)!r} has no value above {largest:.3g}, and float16 begins at {_SMALLEST}"
     return None
 
 

@@ -16,7 +16,7 @@ from domino_onnx.graph import OnnxFile, loaded, stored_tensors
 from domino_onnx.graph.external import is_external, resolve
 from domino_onnx.graph.tensors import read_tensor
 from domino_onnx.graph.walk import tensors
-from domino_onnx.precision.half import half_refusal, require_converter, require_loadable, to_half
+from domino_onnx.precision.half import half_refusal, range_refusal, require_converter, require_loadable, to_half
 from domino_onnx.precision.integer import integer_refusal, require_quantizer, to_int8
 from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey, mask_sha256
 
@@ -91,6 +91,8 @@ def check_lowering(file: OnnxFile, wanted: Lowering) -> None:
     if wanted.precision == "fp16":
         require_converter()
         _refuse(file, "can't be converted to float16", half_refusal(file.proto, file.opset))
+        if wanted.weights != "int8":
+            _refuse(file, "can't be converted to float16", range_refusal(file))
     if wanted.weights == "int8":
         require_quantizer()
         _refuse(file, "can't have int8 weights", integer_refusal(file.proto, file.opset))

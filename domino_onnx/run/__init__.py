@@ -7,6 +7,7 @@ from domino_onnx.run.permuting import permute
 from domino_onnx.run.planning import Planned, fitted
 from domino_onnx.run.recovering import assist, is_assistant, recover, recover_if_possible
 from domino_onnx.run.resuming import open_checkpoint, solved_once
+from domino_onnx.run.shapes import shapes_seen
 from domino_onnx.run.solving import Solved, solve
 from domino_onnx.run.trials import Trials
 from domino_onnx.run.writing import finish, why_dense
@@ -29,6 +30,7 @@ __all__ = [
     "permute",
     "recover",
     "recover_if_possible",
+    "shapes_seen",
     "solve",
     "solved_once",
     "torch_missing",

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import DependencyError, ModelError, PlanError, RecoveryError
-from domino_onnx.graph import ShapeTable, infer_shapes, read_model, replaced, stored_tensors, take_inventory
+from domino_onnx.graph import read_model, replaced, stored_tensors, take_inventory
 from domino_onnx.precision import check_lowering
 from domino_onnx.run.options import CompressOptions, Observer
+from domino_onnx.run.shapes import shapes_seen
 from domino_onnx.scheme import Inventory, Plan, SchemePool, WeightKey
 from domino_onnx.target import TARGETS, Target, adapt, adapted, known
 
@@ -84,7 +85,8 @@ class Run:
             if options.eval_data is not None:
                 self.eval_data = self._load_data(options.eval_data)
             self.shapes = shapes
-            self._table = self._observed(infer_shapes(self.file.proto, shapes))
+            tell = self.data is not None or bool(options.input_shapes)
+            self._table = shapes_seen(self.file, shapes, self.data, run=tell, seed=options.seed)
             self._take_inventory(options.pool)
             self._tensors = stored_tensors(self.file.proto)
             for note in self.inventory.notes:
@@ -276,18 +278,6 @@ class Run:
         from domino_onnx.calibration import require_cuda
 
         require_cuda()
-
-    def _observed(self, table: ShapeTable) -> ShapeTable:
-        """Shapes that only a run on the data can tell; what inference found, where it can't be run."""
-        if self.data is None:
-            return table
-        from domino_onnx.calibration import observe_shapes
-
-        try:
-            return observe_shapes(self.file, table, self.data.take(np.arange(self.data.batch_size(1))))
-        except (DependencyError, ModelError) as error:
-            _log.info("shapes stay as inference found them: %s", error)
-            return table
 
     def _load_data(self, path: Path) -> Dataset:
         from domino_onnx.calibration import load_data

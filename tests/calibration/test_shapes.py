@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from domino_onnx import Budget, CompressOptions, compress
+from domino_onnx import Budget, CompressOptions, compress, inspect
 from domino_onnx.calibration import observe_shapes
 from domino_onnx.graph import infer_shapes, read_model
 
@@ -51,6 +52,9 @@ def test_a_flops_budget_works_where_only_data_give_the_macs(
         data=tmp_path / "data.npz",
         recover=False,
     )
-    result = compress(path, tmp_path / "out.onnx", options)
-    assert result.inventory.macs == 16 * 8
-    assert result.flops_reduction == 0.5
+    shaped = dataclasses.replace(options, data=None, input_shapes={"x": (1, 16)}, force=True)
+    for each in (options, shaped):
+        result = compress(path, tmp_path / "out.onnx", each)
+        assert result.inventory.macs == 16 * 8
+        assert result.flops_reduction == 0.5
+    assert inspect(path, input_shapes={"x": (1, 16)}).inventory.macs == 16 * 8

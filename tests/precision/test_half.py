@@ -216,3 +216,18 @@ def test_what_onnx_runtime_can_t_load_is_not_written(make_model: Run, save: Run,
     with pytest.raises(ModelError, match="--precision keep"):
         convert(source, tmp_path / "out.onnx", lowering=HALF)
     assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize(("scale", "said"), [(1e6, "float16 ends at 65504"), (1e-9, "float16 begins at 5.96e-08")])
+def test_weights_beyond_float16_are_refused_before_any_work(
+    scale: float, said: str, make_model: Callable[..., ModelProto], save: Callable[..., Path], tmp_path: Path
+) -> None:
+    weight = (np.random.default_rng(0).uniform(1, 2, (16, 16)) * scale).astype(np.float32)
+    mask = np.full((1, 16), np.finfo(np.float32).min, np.float32)  # stands for minus infinity, and may be cut off
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Max", ["m", "mask"], ["y"])]
+    path = save(make_model(nodes, {"x": (2, 16)}, {"y": None}, {"w": weight, "mask": mask}))
+    with pytest.raises(ModelError, match=said):
+        convert(path, tmp_path / "half.onnx", lowering=HALF)
+    assert not (tmp_path / "half.onnx").exists()
+    path = save(make_model(nodes, {"x": (2, 16)}, {"y": None}, {"w": weight / scale, "mask": mask}))
+    convert(path, tmp_path / "half.onnx", lowering=HALF)
