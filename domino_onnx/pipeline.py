@@ -287,7 +287,10 @@ def recover(
         raise PlanError(f"{model} has no pruned weight, so there is nothing to recover")
     weights = {key: run.load(key) for key, scheme in plan.schemes.items() if not scheme.is_dense}
     solved = Solved(weights=weights, biases={key: run.load(key) for key in manifest.also_changed})
-    checkpoint = open_checkpoint(run, teacher_sha256=read_model(teacher).sha256)
+    taught = read_model(teacher).sha256
+    if manifest.source_sha256 not in ("", taught):
+        run.warn(f"{model} was made from another file than the teacher {teacher}, whose answers it learns now")
+    checkpoint = open_checkpoint(run, teacher_sha256=taught)
     recovery = finetune(run, plan, solved, teacher, checkpoint)
     return finish(run, output, Planned(plan=plan), solved, recovery, reference=teacher)
 

@@ -66,6 +66,11 @@ def _read_npy(path: Path) -> NDArray[Any]:
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    if path.suffix.lower() == ".npy":
+        raise DataError(
+            f"{path} is one array without a name: put it into a folder under its input's name, or into a .npz "
+            "(np.savez('data.npz', INPUT=array))"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             _refuse_bomb(path, archive)

@@ -51,13 +51,14 @@ class Moments:
         )
 
     def add(self, features: NDArray[Any], wanted: NDArray[Any]) -> None:
-        """Take in (blocks, positions, features) and (blocks, positions, outputs)."""
+        """Take in (blocks, positions, features) and (blocks, positions, outputs); sums may become infinite."""
         self.count += features.shape[1]
         for start in range(0, features.shape[1], _CHUNK):
             x = features[:, start : start + _CHUNK].astype(np.float32, copy=False)
             y = wanted[:, start : start + _CHUNK].astype(np.float32, copy=False)
             for block in range(len(x)):
-                self._add_chunk(block, x[block], y[block])
+                with np.errstate(over="ignore", invalid="ignore"):
+                    self._add_chunk(block, x[block], y[block])
 
     def _add_chunk(self, block: int, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
         """Sums of ``(c + d) (c + d)^T`` from those of ``d d^T`` and ``d``, where `c` is near the mean."""

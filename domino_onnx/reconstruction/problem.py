@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.calibration import Moments
+from domino_onnx.errors import DataError
 from domino_onnx.reconstruction.network import Layer
 from domino_onnx.scheme import NMScheme
 from domino_onnx.solve import Criterion, Inputs, Quadratic, choose_mask, swap
@@ -177,7 +178,12 @@ def _problems(layer: Layer, moments: Moments, damping: float) -> list[Quadratic]
 
 
 def _centred(layer: Layer, moments: Moments, *, centred: bool) -> Iterator[tuple[_Matrix, _Matrix, _Matrix]]:
-    """Hessian, target and anchor of each block."""
+    """Hessian, target and anchor of each block; DataError where squares of what reaches the layer aren't finite."""
+    if not (np.isfinite(moments.xx).all() and np.isfinite(moments.yx).all()):
+        raise DataError(
+            f"what the data make at {layer.site.name!r} is too large to be squared in float32: check their scale, and "
+            "that they are prepared as in training"
+        )
     for block, anchor in enumerate(layer.matrix):
         hessian, target = moments.xx[block] / moments.count, moments.yx[block] / moments.count
         if centred and layer.bias is not None:

@@ -123,10 +123,12 @@ def verify_view(verdict: Verdict) -> RenderableType:
 
 
 def _table(*columns: str) -> Table:
+    """A table whose first column, of names, and verdicts give way where it is too wide; numbers never do."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         right = column in ("params", "MACs", "zeros")
-        table.add_column(column, justify="right" if right else "left", no_wrap=column != "verdict")
+        gives_way = column in (columns[0], "verdict")
+        table.add_column(column, justify="right" if right else "left", no_wrap=not gives_way, overflow="fold")
     return table
 
 

@@ -95,8 +95,10 @@ class Plan:
         """Read a plan file; PlanError if it can't be read."""
         try:
             return cls.from_json(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise PlanError(f"can't read the plan {path}: {error}") from None
+        except UnicodeDecodeError:
+            raise PlanError(f"{path} is no plan, which `domino-onnx search` writes, but something binary") from None
         except PlanError as error:
             raise PlanError(f"{path}: {error}") from None
 

@@ -364,3 +364,9 @@ class TestLabels:
         path = npz(x=np.zeros((2, 2), np.float32), labels=np.array([0, 3]))
         with pytest.raises(DataError, match=r"label is 3.*3 classes.*from 0") if refused else contextlib.nullcontext():
             load_data(path, self.classifier(*outputs))
+
+
+def test_one_array_without_a_name_is_told_where_to_go(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((4, 3, 4), np.float32))
+    with pytest.raises(DataError, match=r"one array without a name: put it into a folder .* or into a \.npz"):
+        load_data(tmp_path / "x.npy", model_of(**IMAGE))

@@ -72,7 +72,7 @@ def test_a_packed_file_can_be_compressed_again_and_recovered(
     assert again.stat().st_size < packed.stat().st_size
     pytest.importorskip("torch")
     outputs = []
-    for source in (packed, dense):
+    for source, is_of_the_teacher in ((packed, True), (dense, True), (again, False)):
         output = tmp_path / f"recovered.{source.name}"
         ran = domino(
             *("recover", source, "--teacher", digits, "--data", samples / "digits_calibration.npz"),
@@ -80,6 +80,7 @@ def test_a_packed_file_can_be_compressed_again_and_recovered(
         )
         assert ran.code == 0, ran.err
         assert domino("verify", output).code == 0
+        assert ("made from another file than the teacher" in " ".join(ran.err.split())) is not is_of_the_teacher
         outputs.append(shown(output))
     assert outputs[0] == outputs[1]
 
