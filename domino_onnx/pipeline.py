@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domino_onnx.errors import BudgetError, DataError, PlanError
+from domino_onnx.errors import BudgetError, DataError, ModelError, PlanError
 from domino_onnx.graph import (
     OnnxFile,
     Selection,
@@ -291,7 +291,13 @@ def recover(
     if manifest.source_sha256 not in ("", taught):
         run.warn(f"{model} was made from another file than the teacher {teacher}, whose answers it learns now")
     checkpoint = open_checkpoint(run, teacher_sha256=taught)
-    recovery = finetune(run, plan, solved, teacher, checkpoint)
+    try:
+        recovery = finetune(run, plan, solved, teacher, checkpoint)
+    except ModelError as error:
+        if manifest.precision == "keep":
+            raise
+        remedy = f"recover the file that it was made from, with --precision {manifest.precision}"
+        raise ModelError(f"{error}. {model} is in half precision: {remedy}") from None
     return finish(run, output, Planned(plan=plan), solved, recovery, reference=teacher)
 
 

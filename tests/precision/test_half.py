@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from domino_onnx import CompressOptions, NMScheme, compress, convert, verify
+from domino_onnx import CompressOptions, NMScheme, compress, convert, recover, verify
 from domino_onnx.errors import ModelError
 from domino_onnx.precision import Lowering
 
@@ -231,3 +231,19 @@ def test_weights_beyond_float16_are_refused_before_any_work(
     assert not (tmp_path / "half.onnx").exists()
     path = save(make_model(nodes, {"x": (2, 16)}, {"y": None}, {"w": weight / scale, "mask": mask}))
     convert(path, tmp_path / "half.onnx", lowering=HALF)
+
+
+def test_a_half_precision_file_that_torch_rounds_otherwise_names_the_way_out(
+    samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def differs(*_: object) -> None:
+        raise ModelError("output 'y' differs")
+
+    model, half, full = samples / "digits_resnet.onnx", tmp_path / "half.onnx", tmp_path / "full.onnx"
+    compress(model, half, options(precision="fp16"))
+    compress(model, full, options())
+    monkeypatch.setattr("domino_onnx.pipeline.finetune", differs)
+    with pytest.raises(ModelError, match="recover the file that it was made from, with --precision fp16"):
+        recover(half, model, tmp_path / "out.onnx", options(data=samples / "digits_calibration.npz"))
+    with pytest.raises(ModelError, match=r"differs$"):
+        recover(full, model, tmp_path / "out.onnx", options(data=samples / "digits_calibration.npz"))
