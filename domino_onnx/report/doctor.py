@@ -26,10 +26,12 @@ def doctor_view(result: DoctorResult) -> RenderableType:
     names = ["weight", "op", "shape", "in", "out", "type", "zeros", "2:4"]
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in (*names, "builder") if result.log else names:
-        table.add_column(name, justify="right" if name in ("in", "out", "zeros") else "left", no_wrap=True)
+        right, gives_way = name in ("in", "out", "zeros"), name == names[0]
+        table.add_column(name, justify="right" if right else "left", no_wrap=not gives_way, overflow="fold")
     for each in result.diagnoses:
         table.add_row(*_cells(each), *([_engine(each, result.log) or "?"] if result.log else []))
-    return Group(table, *_left_out(result.skips), *_findings(result.diagnoses), *_built(result), _total(result))
+    judged = [table] if result.diagnoses else []
+    return Group(*judged, *_left_out(result.skips), *_findings(result.diagnoses), *_built(result), _total(result))
 
 
 def doctor_document(result: DoctorResult) -> dict[str, Any]:

@@ -53,7 +53,8 @@ def inspect_view(result: InspectResult) -> RenderableType:
     if result.file.form != "dense":
         made.append(Text(f"stored {result.file.form}"))
     bridge = [] if result.bridge is None else [_readiness(result.bridge)]
-    return Group(head, *made, table, *_skips(inventory.skips), *notes, *bridge)
+    sites = table if inventory.sites else Text("no weight of Conv, ConvTranspose, Gemm or MatMul can be pruned")
+    return Group(head, *made, sites, *_skips(inventory.skips), *notes, *bridge)
 
 
 def search_view(result: SearchResult) -> RenderableType:
