@@ -118,7 +118,7 @@ def inspect(
     file = read_model(model)
     samples = None if data is None else _samples(data, file)
     known = {**({} if samples is None else samples.shapes()), **(input_shapes or {})}
-    table = shapes_seen(file, known, samples, run=bool(known), seed=seed)
+    table = shapes_seen(file, known, samples, seed=seed)
     inventory = take_inventory(file, pool or SchemePool.fixed_m(), table, selection)
     readiness = None
     if bridge:

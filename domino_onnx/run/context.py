@@ -85,8 +85,7 @@ class Run:
             if options.eval_data is not None:
                 self.eval_data = self._load_data(options.eval_data)
             self.shapes = shapes
-            tell = self.data is not None or bool(options.input_shapes)
-            self._table = shapes_seen(self.file, shapes, self.data, run=tell, seed=options.seed)
+            self._table = shapes_seen(self.file, shapes, self.data, seed=options.seed)
             self._take_inventory(options.pool)
             self._tensors = stored_tensors(self.file.proto)
             for note in self.inventory.notes:

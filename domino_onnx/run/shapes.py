@@ -20,19 +20,21 @@ _log = logging.getLogger(__name__)
 
 
 def shapes_seen(
-    file: OnnxFile, known: Mapping[str, tuple[int, ...]], data: Dataset | None, *, run: bool, seed: int = 0
+    file: OnnxFile, known: Mapping[str, tuple[int, ...]], data: Dataset | None, *, seed: int = 0
 ) -> ShapeTable:
-    """Inferred shapes, and with `run` those that only a run can tell, where the MACs of a weight hang on them.
+    """Inferred shapes, and those that only a run can tell, where the MACs of a weight hang on them.
 
     Parameters
     ----------
     known
-        Shapes of inputs.
+        Shapes of inputs, by name; without any, the model isn't run.
     data
-        What it is run on; without, random inputs of these shapes. If that can't be, inference has the last word.
+        What it is run on; without, random inputs of the known shapes. If it can't be run, inference has the last word.
+    seed
+        Of the random inputs.
     """
     table = infer_shapes(file.proto, known)
-    if not run:
+    if not known:
         return table
     try:
         from domino_onnx.calibration import input_specs, observe_shapes

@@ -12,26 +12,15 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from domino_onnx import CompressOptions, NMScheme, compress, convert, recover, verify
+from domino_onnx import compress, convert, recover, verify
 from domino_onnx.errors import ModelError
 from domino_onnx.precision import Lowering
+
+from .written import manifest, options, weights
 
 Run = Callable[..., Any]
 HALF = Lowering(precision="fp16")
 SMALLEST = 2.0**-24
-
-
-def weights(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
-
-
-def manifest(path: Path) -> dict[str, Any]:
-    entries = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-    return json.loads(entries["domino_onnx.manifest"])
-
-
-def options(**more: Any) -> CompressOptions:
-    return CompressOptions(scheme=NMScheme(2, 4), recover=False, force=True, threads=1, **more)
 
 
 @pytest.mark.parametrize("name", ["digits_resnet", "digits_transformer"])

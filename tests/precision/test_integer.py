@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,27 +11,16 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from domino_onnx import CompressOptions, NMScheme, Selection, compress, convert, doctor, verify
+from domino_onnx import CompressOptions, Selection, compress, convert, doctor, verify
 from domino_onnx.errors import ModelError, PlanError
 from domino_onnx.pipeline import recover
 from domino_onnx.precision import Lowering
 
+from .written import manifest, options, weights
+
 Run = Callable[..., Any]
 INT8 = Lowering(weights="int8")
 RNG = np.random.default_rng(0)
-
-
-def weights(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    return {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
-
-
-def manifest(path: Path) -> dict[str, Any]:
-    entries = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-    return json.loads(entries["domino_onnx.manifest"])
-
-
-def options(**more: Any) -> CompressOptions:
-    return CompressOptions(scheme=NMScheme(2, 4), recover=False, force=True, threads=1, **more)
 
 
 def normal(*shape: int) -> np.ndarray[Any, Any]:

@@ -1,0 +1,28 @@
+"""What the tests of this folder read from written files, and how they prune."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from domino_onnx import CompressOptions, NMScheme
+
+__all__ = ["manifest", "options", "weights"]
+
+
+def weights(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    entries = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    return json.loads(entries["domino_onnx.manifest"])
+
+
+def options(**more: Any) -> CompressOptions:
+    return CompressOptions(scheme=NMScheme(2, 4), recover=False, force=True, threads=1, **more)
