@@ -10,10 +10,11 @@ from typing import Any, Literal
 import numpy as np
 
 from domino_onnx.bridge import build, first_difference, mismatch, prove_parity
-from domino_onnx.calibration import InputSpec, Session, input_specs
+from domino_onnx.data import InputSpec, input_specs
 from domino_onnx.errors import DataError, ModelError, UnsupportedOperatorError
 from domino_onnx.evaluate import random_inputs
 from domino_onnx.graph import OnnxFile, read_model, take_inventory
+from domino_onnx.runtime import Session
 from domino_onnx.scheme import SchemePool
 
 __all__ = ["Conversion", "convert"]

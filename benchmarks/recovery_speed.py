@@ -25,10 +25,10 @@ from resnet20 import ResNet20, read_weights
 from torch import Tensor, nn
 from torch.nn import functional
 
-from domino_onnx.calibration import load_data
+from domino_onnx.data import load_data
+from domino_onnx.finetuning import Distillation, LossOptions, RecoveryOptions, open_distillation
+from domino_onnx.finetuning.trainer import Trainer
 from domino_onnx.graph import read_model, stored_tensors, take_inventory
-from domino_onnx.recovery import Distillation, LossOptions, RecoveryOptions, open_distillation
-from domino_onnx.recovery.trainer import Trainer
 from domino_onnx.scheme import NMScheme, SchemePool
 from domino_onnx.solve import PrunedWeights
 

@@ -27,7 +27,7 @@ import onnx
 from rows import RESULTS, Results, machine
 
 from domino_onnx import Budget, CompressOptions, compress, convert
-from domino_onnx.calibration import input_specs
+from domino_onnx.data import input_specs
 from domino_onnx.errors import DominoError
 from domino_onnx.evaluate import random_inputs
 from domino_onnx.precision import Lowering

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.errors import BudgetError, DataError, ModelError, PlanError
+from domino_onnx.files import check_output
 from domino_onnx.graph import (
     OnnxFile,
     Selection,
-    check_output,
     read_manifest,
     read_model,
     stored_tensors,
@@ -28,7 +28,8 @@ from domino_onnx.report.results import (
     SweepResult,
     Trial,
 )
-from domino_onnx.run import (
+from domino_onnx.scheme import Budget, Plan, SchemePool, WeightKey
+from domino_onnx.stages import (
     CompressOptions,
     Observer,
     Planned,
@@ -50,16 +51,16 @@ from domino_onnx.run import (
     torch_missing,
     why_dense,
 )
-from domino_onnx.run import assist as help_finetuning
-from domino_onnx.run import recover as finetune
-from domino_onnx.scheme import Budget, Plan, SchemePool, WeightKey
+from domino_onnx.stages import assist as help_finetuning
+from domino_onnx.stages import recover as finetune
 from domino_onnx.storage import Form
-from domino_onnx.target import BuildLog, diagnose, read_build_log
+from domino_onnx.targets import BuildLog, diagnose, read_build_log
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
-    from domino_onnx.calibration import Dataset, Device
+    from domino_onnx.data import Dataset
     from domino_onnx.evaluate import Evaluation, Verdict
+    from domino_onnx.runtime import Device
 
 __all__ = [
     "CompressOptions",
@@ -383,7 +384,7 @@ def evaluate(
     DataError
         If the data don't fit the reference.
     """
-    from domino_onnx.calibration import input_specs, load_data
+    from domino_onnx.data import input_specs, load_data
     from domino_onnx.evaluate import evaluate_models
 
     file = read_model(reference)
@@ -460,7 +461,7 @@ def _build_log(path: Path) -> BuildLog:
 
 
 def _samples(data: Path, file: OnnxFile) -> Dataset:
-    from domino_onnx.calibration import load_data
+    from domino_onnx.data import load_data
 
     return load_data(data, file.proto)
 

@@ -12,10 +12,10 @@ import torch
 
 from domino_onnx.bridge.module import GraphModule
 from domino_onnx.bridge.values import to_tensor
-from domino_onnx.calibration import Session
 from domino_onnx.errors import DataError, ModelError
 from domino_onnx.graph import OnnxFile, probe
 from domino_onnx.graph.order import describe, execution_order
+from domino_onnx.runtime import Session
 
 __all__ = ["BridgeParity", "FirstDifference", "check_parity", "first_difference", "mismatch", "prove_parity"]
 

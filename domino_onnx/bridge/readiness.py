@@ -13,10 +13,11 @@ import torch
 from domino_onnx.bridge.module import GraphModule, build
 from domino_onnx.bridge.parity import first_difference, mismatch, prove_parity
 from domino_onnx.bridge.values import to_tensor
-from domino_onnx.calibration import Dataset, Session, input_specs
+from domino_onnx.data import Dataset, input_specs
 from domino_onnx.errors import DataError, DependencyError, ModelError, UnsupportedOperatorError
 from domino_onnx.evaluate import random_inputs
 from domino_onnx.graph import OnnxFile
+from domino_onnx.runtime import Session
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["Readiness", "check_readiness"]

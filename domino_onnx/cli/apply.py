@@ -22,7 +22,7 @@ from domino_onnx.cli.options import (
     solver_options,
     target_options,
 )
-from domino_onnx.graph.files import check_output
+from domino_onnx.files import check_output
 
 __all__ = ["command"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from domino_onnx.errors import OutputError
-from domino_onnx.graph.files import check_output, whole_file
+from domino_onnx.files import check_output, whole_file
 from domino_onnx.report.results import CompressResult, SweepResult
 
 __all__ = ["check_folder", "check_report", "write_report", "write_sweep_report", "write_text"]

@@ -15,7 +15,7 @@ from domino_onnx.graph import Selection
 from domino_onnx.pipeline import CompressOptions
 from domino_onnx.scheme import Budget, Measure, NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
-from domino_onnx.target import TARGETS
+from domino_onnx.targets import TARGETS
 
 __all__ = [
     "InputShape",

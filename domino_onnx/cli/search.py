@@ -21,7 +21,7 @@ from domino_onnx.cli.options import (
     set_up_logging,
     target_options,
 )
-from domino_onnx.graph.files import check_output
+from domino_onnx.files import check_output
 
 __all__ = ["command"]
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.calibration import Dataset, Device, InputSpec, Session
+from domino_onnx.data import Dataset, InputSpec
 from domino_onnx.errors import DataError, ModelError
-from domino_onnx.evaluate.metrics import Comparison, Tally
+from domino_onnx.outputs.metrics import Comparison, Tally
+from domino_onnx.runtime import Device, Session
 
 __all__ = ["Evaluation", "evaluate_models", "random_inputs"]
 

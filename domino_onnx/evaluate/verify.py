@@ -11,7 +11,7 @@ from onnx import TensorProto
 from domino_onnx.graph import OnnxFile, read_manifest, stored_tensors, take_inventory
 from domino_onnx.scheme import Manifest, ManifestEntry, SchemePool, WeightKey, mask_sha256
 from domino_onnx.solve import obeys
-from domino_onnx.target import TARGETS, known, read_fours, refusal
+from domino_onnx.targets import TARGETS, known, read_fours, refusal
 
 __all__ = ["Finding", "Verdict", "verify_file"]
 

@@ -3,17 +3,16 @@
 from domino_onnx.graph.channels import ChannelGroup, channel_groups, permuted_values
 from domino_onnx.graph.copies import loaded, replaced
 from domino_onnx.graph.dequantize import ChannelWeight, channel_weights, holds_integers, quantize_in_place
-from domino_onnx.graph.files import check_output
-from domino_onnx.graph.forms import Outcome
 from domino_onnx.graph.index import stored_tensors
 from domino_onnx.graph.inventory import Selection, take_inventory
+from domino_onnx.graph.io.forms import Outcome
+from domino_onnx.graph.io.read import OnnxFile, read_model
+from domino_onnx.graph.io.write import Written, read_manifest, write_model
 from domino_onnx.graph.linear import Bias, LinearUse, linear_uses
 from domino_onnx.graph.order import sort_nodes
 from domino_onnx.graph.probe import probe
-from domino_onnx.graph.read import OnnxFile, read_model
 from domino_onnx.graph.segments import Segment, cut
 from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes, infer_types, model_inputs
-from domino_onnx.graph.write import Written, read_manifest, write_model
 
 __all__ = [
     "Bias",
@@ -29,7 +28,6 @@ __all__ = [
     "Written",
     "channel_groups",
     "channel_weights",
-    "check_output",
     "cut",
     "holds_integers",
     "infer_shapes",

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from domino_onnx.graph.external import is_external
 from domino_onnx.graph.index import stored_tensors
-from domino_onnx.graph.read import OnnxFile
+from domino_onnx.graph.io.external import is_external
+from domino_onnx.graph.io.read import OnnxFile
+from domino_onnx.graph.io.tensors import store_values
 from domino_onnx.graph.stored import put
-from domino_onnx.graph.tensors import store_values
 from domino_onnx.graph.walk import tensors
 from domino_onnx.scheme import WeightKey
 

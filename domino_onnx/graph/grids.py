@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from domino_onnx.graph.read import OnnxFile
-from domino_onnx.graph.tensors import FLOAT_TYPES, INTEGER_TYPES, dtype_name
+from domino_onnx.graph.io.read import OnnxFile
+from domino_onnx.graph.io.tensors import FLOAT_TYPES, INTEGER_TYPES, dtype_name
 from domino_onnx.graph.values import Steps, Stored
 from domino_onnx.scheme import Grid
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
-from domino_onnx.graph.check import call_id, function_id, node_label
+from domino_onnx.graph.io.check import call_id, function_id, node_label
 from domino_onnx.graph.values import (
     Derived,
     Scope,

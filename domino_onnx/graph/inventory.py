@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
 from domino_onnx.errors import ModelError, PlanError
-from domino_onnx.graph.external import overlapping
 from domino_onnx.graph.grids import grid_of
 from domino_onnx.graph.index import GraphIndex, Use
+from domino_onnx.graph.io.external import overlapping
+from domino_onnx.graph.io.read import OnnxFile
+from domino_onnx.graph.io.tensors import FLOAT_TYPES
 from domino_onnx.graph.macs import use_macs
-from domino_onnx.graph.read import OnnxFile
 from domino_onnx.graph.shapes import ShapeTable
-from domino_onnx.graph.tensors import FLOAT_TYPES
 from domino_onnx.graph.values import Derived, Sparse, Stored
 from domino_onnx.graph.walk import normal_domain, tensors
 from domino_onnx.scheme import Grid, Inventory, NMScheme, SchemePool, Site, Skip, WeightKey, WeightLayout

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 from onnx import AttributeProto, NodeProto
 
-from domino_onnx.graph.external import overlapping
 from domino_onnx.graph.index import GraphIndex, Use
+from domino_onnx.graph.io.external import overlapping
+from domino_onnx.graph.io.read import OnnxFile
+from domino_onnx.graph.io.tensors import dtype_name
 from domino_onnx.graph.order import captured, constant_nodes, execution_order, stored_names
-from domino_onnx.graph.read import OnnxFile
-from domino_onnx.graph.tensors import dtype_name
 from domino_onnx.graph.values import Stored
 from domino_onnx.graph.walk import normal_domain, tensors
 from domino_onnx.scheme import Inventory, WeightKey

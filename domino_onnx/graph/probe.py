@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from onnx import ModelProto, ValueInfoProto
 
-from domino_onnx.graph.read import OnnxFile
+from domino_onnx.graph.io.read import OnnxFile
 
 __all__ = ["probe"]
 

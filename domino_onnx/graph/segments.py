@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
 
-from domino_onnx.graph.external import is_external, resolve
+from domino_onnx.graph.io.external import is_external, resolve
+from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.order import constant_nodes, execution_order, names_read, stored_names
-from domino_onnx.graph.read import OnnxFile
 from domino_onnx.graph.walk import tensors
 
 __all__ = ["Segment", "cut"]

@@ -8,8 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto
 
-from domino_onnx.graph.external import is_external
-from domino_onnx.graph.tensors import store_values
+from domino_onnx.graph.io.external import is_external
+from domino_onnx.graph.io.tensors import store_values
 
 __all__ = ["StoredTensor", "is_outlined", "put", "set_entry"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from onnx import NodeProto, SparseTensorProto, TensorProto
 
-from domino_onnx.graph.external import is_external
-from domino_onnx.graph.tensors import FLOAT_TYPES, read_tensor
+from domino_onnx.graph.io.external import is_external
+from domino_onnx.graph.io.tensors import FLOAT_TYPES, read_tensor
 from domino_onnx.graph.walk import normal_domain
 from domino_onnx.scheme import WeightKey
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto
 
-from domino_onnx.calibration import Session, require_onnxruntime
 from domino_onnx.errors import DependencyError, ModelError
 from domino_onnx.graph import OnnxFile, channel_weights, infer_types, sort_nodes
 from domino_onnx.graph.walk import tensors
+from domino_onnx.runtime import Session, require_onnxruntime
 
 __all__ = ["half_refusal", "range_refusal", "require_converter", "require_loadable", "to_half"]
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
-from domino_onnx.calibration import require_onnxruntime
 from domino_onnx.errors import DependencyError, ModelError
 from domino_onnx.graph import ChannelWeight, channel_weights, holds_integers, quantize_in_place
-from domino_onnx.graph.tensors import read_tensor
+from domino_onnx.graph.io.tensors import read_tensor
+from domino_onnx.runtime import require_onnxruntime
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["integer_refusal", "quantized_channels", "require_quantizer", "to_int8"]

@@ -13,8 +13,8 @@ from onnx import TensorProto
 
 from domino_onnx.errors import ModelError
 from domino_onnx.graph import OnnxFile, loaded, stored_tensors
-from domino_onnx.graph.external import is_external, resolve
-from domino_onnx.graph.tensors import read_tensor
+from domino_onnx.graph.io.external import is_external, resolve
+from domino_onnx.graph.io.tensors import read_tensor
 from domino_onnx.graph.walk import tensors
 from domino_onnx.precision.half import half_refusal, range_refusal, require_converter, require_loadable, to_half
 from domino_onnx.precision.integer import integer_refusal, require_quantizer, to_int8

@@ -1,18 +1,15 @@
 """Layer-wise reconstruction without labels: how much each site loses under each scheme, and refitted weights."""
 
 from domino_onnx.reconstruction.dense import prune_like_sparsegpt
-from domino_onnx.reconstruction.divergence import OutputDivergence, tells_classes
 from domino_onnx.reconstruction.in_order import Reconstruction, reconstruct
 from domino_onnx.reconstruction.network import Network
 from domino_onnx.reconstruction.sensitivity import SensitivityOptions, measure_sensitivity
 
 __all__ = [
     "Network",
-    "OutputDivergence",
     "Reconstruction",
     "SensitivityOptions",
     "measure_sensitivity",
     "prune_like_sparsegpt",
     "reconstruct",
-    "tells_classes",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.calibration import Moments
+from domino_onnx.reconstruction.moments import Moments
 from domino_onnx.reconstruction.network import Layer, Network
 from domino_onnx.reconstruction.problem import dense_problems
 from domino_onnx.scheme import NMScheme, WeightKey

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.calibration import Live, Moments
+from domino_onnx.outputs.divergence import OutputDivergence
 from domino_onnx.reconstruction.dense import dense_moments
-from domino_onnx.reconstruction.divergence import OutputDivergence
+from domino_onnx.reconstruction.moments import Moments
 from domino_onnx.reconstruction.network import HOLD_OUT_FROM, Layer, Network, Stop
 from domino_onnx.reconstruction.problem import Gathered, Sample, Solution, dense_problems, prune_dense, prune_wanted
+from domino_onnx.runtime import Live
 from domino_onnx.scheme import NMScheme, WeightKey
 from domino_onnx.solve import Criterion, choose_mask, one_blas_thread
 

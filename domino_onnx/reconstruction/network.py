@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.calibration import Dataset, Device, LinearView, Live, Values, Walk, affordable
+from domino_onnx.data import Dataset
 from domino_onnx.graph import Bias, LinearUse, OnnxFile, linear_uses, stored_tensors
+from domino_onnx.reconstruction.unfold import LinearView
+from domino_onnx.runtime import Device, Live, Values, Walk, affordable
 from domino_onnx.scheme import Grid, Inventory, Site, WeightKey
 
 __all__ = ["HOLD_OUT_FROM", "Layer", "Network", "Stop"]

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.calibration import Moments
 from domino_onnx.errors import DataError
+from domino_onnx.reconstruction.moments import Moments
 from domino_onnx.reconstruction.network import Layer
 from domino_onnx.scheme import NMScheme
 from domino_onnx.solve import Criterion, Inputs, Quadratic, choose_mask, swap

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.calibration import Live, Moments
 from domino_onnx.errors import ModelError
+from domino_onnx.outputs.divergence import OutputDivergence
 from domino_onnx.reconstruction.dense import dense_moments
-from domino_onnx.reconstruction.divergence import OutputDivergence
+from domino_onnx.reconstruction.moments import Moments
 from domino_onnx.reconstruction.network import HOLD_OUT_FROM, Network, Stop
 from domino_onnx.reconstruction.problem import Solution, dense_problems, estimate_error, prune_dense
+from domino_onnx.runtime import Live
 from domino_onnx.scheme import Inventory, NMScheme, Site, WeightKey
 from domino_onnx.search import LossTable
 from domino_onnx.solve import Criterion, choose_mask, magnitude_mask, one_blas_thread

@@ -13,7 +13,7 @@ from rich.text import Text
 from domino_onnx.report.results import DoctorResult
 from domino_onnx.report.text import percent, printable, shape
 from domino_onnx.scheme import Skip
-from domino_onnx.target import BuildLog, Diagnosis
+from domino_onnx.targets import BuildLog, Diagnosis
 
 __all__ = ["doctor_document", "doctor_view"]
 

@@ -12,7 +12,7 @@ from domino_onnx.evaluate import Evaluation, Verdict
 from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult, SweepResult, Trial
 from domino_onnx.scheme import Inventory, Plan, Site, Skip
 from domino_onnx.search import Decision, Prediction
-from domino_onnx.target import Toll
+from domino_onnx.targets import Toll
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness

@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domino_onnx.evaluate import Comparison, Evaluation
+from domino_onnx.evaluate import Evaluation
 from domino_onnx.graph import OnnxFile, Outcome
+from domino_onnx.outputs import Comparison
 from domino_onnx.precision import Lowering
 from domino_onnx.scheme import Budget, Inventory, Manifest, NMScheme, Plan, Skip
 from domino_onnx.search import Decision, Prediction
 from domino_onnx.storage import Form
-from domino_onnx.target import BuildLog, Diagnosis, Toll
+from domino_onnx.targets import BuildLog, Diagnosis, Toll
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
-    from domino_onnx.recovery import Recovery  # which, as the bridge, needs torch; a report doesn't
+    from domino_onnx.finetuning import Recovery  # which, as the bridge, needs torch; a report doesn't
 
 __all__ = [
     "CompressResult",

@@ -24,7 +24,7 @@ class NMScheme:
     ----------
     two_of_four
         Whether at most two of each aligned four consecutive weights are kept as well, which sparse tensor cores want.
-        A plan doesn't write it down: it follows from the plan's target (`domino_onnx.target`).
+        A plan doesn't write it down: it follows from the plan's target (`domino_onnx.targets`).
 
     Raises
     ------

@@ -38,7 +38,7 @@ class Plan:
     budgets
         What the schemes were chosen to meet, at most one a measure; empty where they were given.
     target
-        The runtime that the schemes were chosen for, ``"generic"`` for none in particular (`domino_onnx.target`).
+        The runtime that the schemes were chosen for, ``"generic"`` for none in particular (`domino_onnx.targets`).
     """
 
     source_sha256: str

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from domino_onnx.bridge import GraphModule, build, check_parity, first_difference, mismatch, prove_parity
-from domino_onnx.calibration import Session
 from domino_onnx.errors import DataError
 from domino_onnx.graph import OnnxFile, read_model
+from domino_onnx.runtime import Session
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from domino_onnx.evaluate import Comparison
+from domino_onnx.outputs import Comparison
 
 Run = Callable[..., Any]
 

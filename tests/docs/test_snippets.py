@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from domino_onnx.calibration import InputSpec
-from domino_onnx.calibration.preprocessing import KEYS, read_preprocessing
+from domino_onnx.data import InputSpec
+from domino_onnx.data.preprocessing import KEYS, read_preprocessing
 
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("yaml")

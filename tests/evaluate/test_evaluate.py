@@ -12,9 +12,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from domino_onnx import evaluate
-from domino_onnx.calibration import InputSpec, Session, input_specs, require_onnxruntime
+from domino_onnx.data import InputSpec, input_specs
 from domino_onnx.errors import DataError, DependencyError, ModelError
 from domino_onnx.evaluate import evaluate_models, random_inputs
+from domino_onnx.runtime import Session, require_onnxruntime
 
 node = helper.make_node
 
@@ -158,9 +159,9 @@ def test_evaluation_without_data_says_that_inputs_were_random(linear: Callable[.
 
 
 def test_two_packages_of_onnxruntime_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from domino_onnx.calibration import runtime
+    from domino_onnx.runtime import session
 
-    monkeypatch.setattr(runtime, "_is_installed", lambda name: name in ("onnxruntime", "onnxruntime-gpu"))
+    monkeypatch.setattr(session, "_is_installed", lambda name: name in ("onnxruntime", "onnxruntime-gpu"))
     with pytest.raises(DependencyError, match="pip uninstall -y onnxruntime onnxruntime-gpu"):
         require_onnxruntime()
 

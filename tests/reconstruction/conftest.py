@@ -11,9 +11,10 @@ import onnx
 import pytest
 from onnx import ModelProto, numpy_helper
 
-from domino_onnx.calibration import Dataset
+from domino_onnx.data import Dataset
 from domino_onnx.graph import OnnxFile, read_model, stored_tensors, take_inventory
-from domino_onnx.reconstruction import Network, OutputDivergence
+from domino_onnx.outputs import OutputDivergence
+from domino_onnx.reconstruction import Network
 from domino_onnx.scheme import Inventory, NMScheme, SchemePool, WeightKey
 from domino_onnx.solve import magnitude_mask
 

@@ -19,8 +19,8 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from domino_onnx.graph.channels.axes import Axis, AxisLinks, FreeChannels, Places
 from domino_onnx.graph.channels.rules import apply_rule, is_plain_conv
-from domino_onnx.graph.external import is_external
 from domino_onnx.graph.index import GraphIndex
+from domino_onnx.graph.io.external import is_external
 from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes
 from domino_onnx.graph.values import Stored
 from domino_onnx.graph.walk import constant_tensor, normal_domain, tensors

@@ -1,0 +1,202 @@
+"""Images as a model's input: decoded when they are taken, so that there may be more than memory holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import struct
+import warnings
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.data.fields import image_package
+from domino_onnx.data.labels import labels_from_file, labels_from_folders
+from domino_onnx.data.preprocessing import FOLDERS, Preprocessing
+from domino_onnx.errors import DataError
+
+__all__ = ["ImageSamples", "open_images"]
+
+# What photographs and drawings come in. Pillow also reads formats that are programs, such as PostScript, and TIFF,
+# whose decoder writes of its troubles to stderr by itself.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "PPM")
+_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm"))
+_MODES = frozenset(("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"))
+_MAX_PIXELS = 1 << 27  # the largest cameras have 100 million
+_CACHED_BYTES = 512 << 20
+# What Pillow's decoders raise on damaged files; OSError has its own errors under it.
+_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, MemoryError, OverflowError,
+            IndexError, KeyError, TypeError)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSamples:
+    """Image files as samples of an input.
+
+    Attributes
+    ----------
+    files
+        One a sample.
+    shape
+        The number of files, and the shape of one image as the model takes it.
+    cache
+        Pixels of images that were decoded before, by their numbers. The first stay: whoever reads data goes round and
+        round, and a cache that throws out what is oldest would never have what comes next.
+    """
+
+    files: tuple[Path, ...]
+    preprocessing: Preprocessing
+    shape: tuple[int, ...]
+    cache: dict[int, NDArray[np.uint8]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What the preprocessing gives."""
+        return self.preprocessing.dtype
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, indices: NDArray[np.int64], /) -> NDArray[Any]:
+        return self.preprocessing.normalized(np.stack([self._pixels(int(index)) for index in indices]))
+
+    def _pixels(self, index: int) -> NDArray[np.uint8]:
+        if index in self.cache:
+            return self.cache[index]
+        pixels = _decode(self.files[index], self.preprocessing)
+        shape = _sample_shape(pixels, self.preprocessing)
+        if shape != self.shape[1:]:
+            raise DataError(
+                f"{self.files[index]} becomes {shape}, but {self.files[0]} {self.shape[1:]}: images of different sizes "
+                f"need `resize: [height, width]`, or a `crop`, in {self.preprocessing.file}"
+            )
+        if (len(self.cache) + 1) * pixels.nbytes <= _CACHED_BYTES:
+            self.cache[index] = pixels
+        return pixels
+
+
+def open_images(preprocessing: Preprocessing) -> tuple[ImageSamples, NDArray[np.int64] | None]:
+    """The images of a folder and its subfolders, and their labels if there are any.
+
+    They come in an order that is random but always the same: sorted, they would come class by class, and so would
+    batches, of which some are held out to judge by.
+
+    Raises
+    ------
+    DataError
+        If there are none, the first can't be read or doesn't fit the input, or labels are missing.
+    DependencyError
+        If Pillow isn't installed.
+    """
+    image_package("PIL.Image")
+    root = preprocessing.images
+    names = _find(preprocessing)
+    shape = _sample_shape(_decode(root / names[0], preprocessing), preprocessing)
+    _require_fit(root / names[0], shape, preprocessing)
+    samples = ImageSamples(
+        files=tuple(root / name for name in names), preprocessing=preprocessing, shape=(len(names), *shape)
+    )
+    if preprocessing.labels is None:
+        return samples, None
+    if isinstance(preprocessing.labels, Path):
+        return samples, labels_from_file(preprocessing.labels, names)
+    assert preprocessing.labels == FOLDERS
+    return samples, labels_from_folders(root, names)
+
+
+def _find(preprocessing: Preprocessing) -> list[PurePosixPath]:
+    """Image files by their paths under the folder; hidden ones are thumbnails and the like."""
+    root = preprocessing.images
+    if not root.is_dir():
+        raise DataError(f"{preprocessing.file}: there is no folder of images {root}")
+    found = []
+    for folder, inner, files in os.walk(root):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        for name in files:
+            path = Path(folder, name)
+            if path.suffix.lower() in _SUFFIXES and not name.startswith(".") and path.is_file():
+                found.append(PurePosixPath(path.relative_to(root).as_posix()))
+    if not found:
+        raise DataError(f"{root} holds no images ({' '.join(sorted(_SUFFIXES))})")
+    found.sort()
+    order = np.random.default_rng(0).permutation(len(found))[: preprocessing.limit]
+    return [found[place] for place in order]
+
+
+def _require_fit(file: Path, shape: tuple[int, ...], preprocessing: Preprocessing) -> None:
+    """An image is one sample of a batch, or all of an input that has no batch axis."""
+    spec = preprocessing.spec
+    if spec.shape is None:
+        return
+    sample = spec.shape[1:] if len(spec.shape) > len(shape) else spec.shape
+    if len(sample) != len(shape) or any(want not in (None, have) for want, have in zip(sample, shape, strict=True)):
+        raise DataError(
+            f"{file} becomes {shape}, the input is {spec}: see to `resize`, `crop`, `color` and `layout` "
+            f"(now {preprocessing.layout}) in {preprocessing.file}"
+        )
+
+
+def _sample_shape(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> tuple[int, ...]:
+    height, width, channels = pixels.shape
+    return (channels, height, width) if preprocessing.layout == "NCHW" else (height, width, channels)
+
+
+def _decode(file: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """(height, width, channels) pixels of one image, resized and cropped."""
+    pil = image_package("PIL.Image")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about metadata, and sizes that are refused below
+            with pil.open(file, formats=_FORMATS) as image:
+                _refuse(file, image)
+                converted = image.convert("L" if preprocessing.color == "gray" else "RGB")
+    except pil.DecompressionBombError as error:
+        raise DataError(f"{file} is refused: {error}") from None
+    except _DAMAGED as error:
+        raise DataError(f"{file} is not a readable image: {error}") from None
+    pixels = np.asarray(_cropped(file, _resized(file, converted, preprocessing), preprocessing), np.uint8)
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _refuse(file: Path, image: Any) -> None:
+    if image.width * image.height > _MAX_PIXELS:
+        raise DataError(
+            f"{file} says that it is {image.width} x {image.height}; more than {_MAX_PIXELS} pixels are refused"
+        )
+    if image.mode not in _MODES:
+        raise DataError(f"{file} has pixels of mode {image.mode}; images need 8 bits a channel: use .npz for others")
+
+
+def _resized(file: Path, image: Any, preprocessing: Preprocessing) -> Any:
+    if preprocessing.resize is None:
+        return image
+    size = _target(image.width, image.height, preprocessing.resize)
+    if size[0] * size[1] > _MAX_PIXELS:
+        raise DataError(f"{file} is {image.width} x {image.height}; resized it would be {size[0]} x {size[1]}")
+    return image.resize(size, image_package("PIL.Image").Resampling[preprocessing.interpolation.upper()])
+
+
+def _target(width: int, height: int, resize: int | tuple[int, int]) -> tuple[int, int]:
+    """(width, height) after resizing; the long side is rounded down, as torchvision does."""
+    if isinstance(resize, tuple):
+        return resize[1], resize[0]
+    if width <= height:
+        return resize, resize * height // width
+    return resize * width // height, resize
+
+
+def _cropped(file: Path, image: Any, preprocessing: Preprocessing) -> Any:
+    """The middle; half pixels are rounded as torchvision does."""
+    if preprocessing.crop is None:
+        return image
+    height, width = preprocessing.crop
+    if width > image.width or height > image.height:
+        raise DataError(
+            f"{file} is {image.width} x {image.height} when {width} x {height} are to be cropped from it: give a "
+            f"`resize` in {preprocessing.file}"
+        )
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))

@@ -1,0 +1,1 @@
+"""ONNX files: read and checked, and written with nothing else changed."""

@@ -1,0 +1,177 @@
+"""The files that a model's external data lie in: beside it, under a name that holds their hash."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from domino_onnx.files import current_umask, escaped, temporary_beside
+from domino_onnx.graph.io.external import ExternalRange, is_external, read_bytes, resolve
+from domino_onnx.graph.io.read import OnnxFile
+from domino_onnx.graph.stored import is_outlined, set_entry
+from domino_onnx.graph.walk import tensors
+from domino_onnx.scheme import WeightKey
+
+__all__ = ["copy_patched", "drop_data", "lay_out", "new_data"]
+
+_PAGE, _LINE = 4096, 64
+"""What large and small tensors are aligned to in a data file: whole pages can be mapped into memory."""
+
+
+@contextlib.contextmanager
+def new_data(output: Path) -> Iterator[set[str]]:
+    """A set for the names of new data files, which go again if the model that they belong to isn't written."""
+    before = _data_files(output)
+    new: set[str] = set()
+    try:
+        yield new
+    except BaseException:
+        drop_data(output, keep=before)
+        raise
+
+
+def copy_patched(
+    file: OnnxFile,
+    stored: Mapping[WeightKey, TensorProto],
+    weights: Mapping[WeightKey, NDArray[np.generic]],
+    output: Path,
+    written: set[str],
+) -> None:
+    """Copy each external data file beside the output, with the new values patched in; point all tensors there."""
+    external = [(tensor, resolve(tensor, file.folder)) for tensor in filter(is_external, tensors(file.proto))]
+    patches: dict[Path, list[tuple[ExternalRange, NDArray[np.generic]]]] = {}
+    for key, tensor in stored.items():
+        if is_external(tensor):
+            where = resolve(tensor, file.folder)
+            patches.setdefault(where.path, []).append((where, weights[key]))
+    names: dict[Path, str] = {}
+    for path in sorted({where.path for _, where in external}):
+        names[path] = _write_data_file(path, patches.get(path, []), output)
+        written.add(names[path])
+    changed = {id(tensor) for tensor in stored.values()}
+    for tensor, where in external:
+        _point_to(tensor, names[where.path], where, output.parent if id(tensor) in changed else None)
+
+
+def lay_out(
+    file: OnnxFile,
+    stored: Mapping[WeightKey, TensorProto],
+    weights: Mapping[WeightKey, NDArray[np.generic]],
+    output: Path,
+    written: set[str],
+) -> None:
+    """Write all tensors that are or belong outside the model one behind the other, and point them there."""
+    new = {id(tensor): key for key, tensor in stored.items()}
+    outside = [tensor for tensor in tensors(file.proto) if is_external(tensor) or is_outlined(tensor)]
+    if not outside:
+        return
+    path = temporary_beside(output)
+    try:
+        with path.open("wb") as stream:
+            for tensor in outside:
+                key = new.get(id(tensor)) if is_external(tensor) else None
+                _append(stream, tensor, _bytes_of(tensor, file.folder) if key is None else weights[key])
+            stream.flush()
+            os.fsync(stream.fileno())
+        path.chmod(0o666 & ~current_umask())
+        name = _name_data_file(path, output)
+    finally:
+        path.unlink(missing_ok=True)
+    for tensor in outside:
+        set_entry(tensor, "location", name)
+    written.add(name)
+
+
+def drop_data(output: Path, keep: set[str]) -> None:
+    """Remove the other data files of this output's name, but for those that a model beside it names as its own."""
+    for name in _data_files(output) - keep:
+        others = (path for path in output.parent.glob("*.onnx") if path.name != output.name)
+        if not any(_mentions(path, name) for path in others):
+            (output.parent / name).unlink(missing_ok=True)
+
+
+def _write_data_file(source: Path, patches: list[tuple[ExternalRange, NDArray[np.generic]]], output: Path) -> str:
+    path = temporary_beside(output)
+    try:
+        shutil.copyfile(source, path)
+        with path.open("r+b") as stream:
+            for where, values in patches:
+                stream.seek(where.offset)
+                stream.write(np.ascontiguousarray(values).view(np.uint8).reshape(-1).data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        shutil.copymode(source, path)
+        return _name_data_file(path, output)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _point_to(tensor: TensorProto, name: str, where: ExternalRange, changed_in: Path | None) -> None:
+    """Name the new data file; a checksum, which is of the tensor's own bytes, is renewed where they changed."""
+    for entry in tensor.external_data:
+        if entry.key == "location":
+            entry.value = name
+        elif entry.key == "checksum" and changed_in is not None:
+            with (changed_in / name).open("rb") as stream:
+                stream.seek(where.offset)
+                entry.value = hashlib.sha1(stream.read(where.length), usedforsecurity=False).hexdigest()
+
+
+def _bytes_of(tensor: TensorProto, folder: Path) -> NDArray[np.generic]:
+    if is_external(tensor):
+        return read_bytes(resolve(tensor, folder))
+    return np.frombuffer(tensor.raw_data, np.uint8)
+
+
+def _append(stream: IO[bytes], tensor: TensorProto, values: NDArray[np.generic]) -> None:
+    """Write a tensor's bytes, and say in it where they lie but for the file's name."""
+    data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    stream.write(bytes(-stream.tell() % (_PAGE if data.nbytes >= _PAGE else _LINE)))
+    set_entry(tensor, "offset", str(stream.tell()))
+    set_entry(tensor, "length", str(data.nbytes))
+    if any(entry.key == "checksum" for entry in tensor.external_data):
+        set_entry(tensor, "checksum", hashlib.sha1(data.data, usedforsecurity=False).hexdigest())
+    stream.write(data.data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+
+
+def _name_data_file(path: Path, output: Path) -> str:
+    """Give a data file that is whole its name, which holds its hash."""
+    name = f"{output.name}.{_file_sha256(path)[:16]}.data"
+    os.replace(path, output.parent / name)
+    return name
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        digest = hashlib.sha256()
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+
+def _data_files(output: Path) -> set[str]:
+    """Names of the data files that this output, or an earlier one of its name, has or had."""
+    pattern = re.compile(re.escape(output.name) + r"\.[0-9a-f]{16}\.data")
+    return {path.name for path in output.parent.glob(f"{escaped(output.name)}.*.data") if pattern.fullmatch(path.name)}
+
+
+def _mentions(model: Path, name: str) -> bool:
+    """Whether a file holds this text anywhere; one that can't be read may."""
+    try:
+        with model.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(name.encode()) >= 0
+    except (OSError, ValueError):
+        return model.exists() and model.stat().st_size > 0

@@ -1,0 +1,121 @@
+"""Weights packed in place: what was the weight's tensor holds its values, and operators make the weight of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto
+
+from domino_onnx.graph.io.external import is_external
+from domino_onnx.graph.io.forms.expansion import Part, expansion, refusal
+from domino_onnx.graph.stored import StoredTensor, is_outlined, put, set_entry
+from domino_onnx.graph.walk import nodes, subgraphs
+from domino_onnx.storage import Storage, StoredWeight, pack
+
+__all__ = ["Packing"]
+
+_PREFIX = "domino_onnx."
+_OWN_INPUTS_UNTIL_IR = 3
+
+
+class Packing:
+    """One pass over a model's weights; `finish` ends it.
+
+    The parts of initializers are put together before all other nodes, those of a Constant node right behind it. New
+    initializers stand behind all others.
+    """
+
+    def __init__(self, model: ModelProto, opset: int, schemes: Mapping[str, tuple[int, int]]) -> None:
+        self._graph, self._ir_version, self._opset, self._schemes = model.graph, model.ir_version, opset, schemes
+        self._prefix = _free_prefix(model)
+        self._originals = list(model.graph.node)
+        self._records: list[StoredWeight] = []
+        self._constants: set[str] = set()
+        self._before: list[NodeProto] = []
+        self._behind: dict[int, list[NodeProto]] = {}
+
+    def refusal(self, weight: StoredTensor) -> str | None:
+        """Why a weight can't be packed; None if it can."""
+        if self._ir_version <= _OWN_INPUTS_UNTIL_IR:
+            return f"IR version {self._ir_version} wants all initializers among the graph's inputs"
+        return refusal(weight.tensor.data_type, self._opset)
+
+    def store(self, weight: StoredTensor, values: NDArray[Any]) -> tuple[str | None, int]:
+        """Pack one weight if that is smaller: how, None if it isn't, and the bytes that it takes or would take."""
+        packed = pack(values, self._schemes.get(weight.name))
+        part = Part(
+            name=weight.name,
+            prefix=self._prefix,
+            number=len(self._records),
+            shape=packed.shape,
+            stored=packed.values.shape,
+            data_type=weight.tensor.data_type,
+            grouping=packed.grouping,
+        )
+        record = StoredWeight(name=weight.name, shape=packed.shape, grouping=packed.grouping)
+        made = expansion(part, self._opset)
+        constants = [constant for constant in made.constants if constant.name not in self._constants]
+        extras = (
+            sum(map(NodeProto.ByteSize, made.nodes))
+            + sum(map(TensorProto.ByteSize, constants))
+            + len(json.dumps(record.to_document()))
+        )
+        needed = packed.nbytes + extras
+        if needed >= values.nbytes:
+            return None, needed
+        self._records.append(record)
+        self._rewrite(weight, part, packed.values, packed.codes)
+        self._add(weight, made.nodes, constants)
+        return "positions" if packed.grouping is not None else "bitmask", needed
+
+    def finish(self) -> Storage | None:
+        """Sort the new nodes in, and tell what was done; None if nothing was."""
+        if not self._records:
+            return None
+        order = list(self._before)
+        for node in self._originals:
+            order += [node, *self._behind.get(id(node), [])]
+        rank = {id(node): position for position, node in enumerate(order)}
+        self._graph.node.sort(key=lambda node: rank[id(node)])
+        return Storage(form="packed", prefix=self._prefix, weights=tuple(self._records))
+
+    def _rewrite(self, weight: StoredTensor, part: Part, values: NDArray[Any], codes: NDArray[Any]) -> None:
+        outside = is_external(weight.tensor) or is_outlined(weight.tensor)
+        put(weight.tensor, values)
+        if weight.node is not None:
+            weight.node.output[0] = part.part("values")
+        else:
+            weight.tensor.name = part.part("values")
+        tensor = self._graph.initializer.add(name=part.part("codes"), data_type=TensorProto.UINT8, raw_data=b"")
+        put(tensor, codes)
+        if outside:
+            set_entry(tensor, "location", "")  # marks it; where it comes to lie is for whoever writes it
+
+    def _add(self, weight: StoredTensor, made: Sequence[NodeProto], constants: Sequence[TensorProto]) -> None:
+        for constant in constants:
+            self._graph.initializer.add().CopyFrom(constant)
+            self._constants.add(constant.name)
+        self._graph.node.extend(made)
+        added = list(self._graph.node[-len(made) :])
+        if weight.node is None:
+            self._before += added
+        else:
+            self._behind[id(weight.node)] = added
+
+
+def _free_prefix(model: ModelProto) -> str:
+    """What no name in the model begins with."""
+    taken: set[str] = {value.name for value in (*model.graph.input, *model.graph.initializer)}
+    taken |= {sparse.values.name for sparse in model.graph.sparse_initializer}
+    for node in nodes(model):
+        taken.update(node.input)
+        taken.update(node.output)
+        for _, graph in subgraphs(node):
+            taken.update(value.name for value in (*graph.input, *graph.initializer))
+    prefix = _PREFIX
+    while any(name.startswith(prefix) for name in taken):
+        prefix = prefix[:-1] + "_."
+    return prefix

@@ -1,0 +1,120 @@
+"""A dense model's weights in another form. What doesn't pay, or isn't possible, stays dense, with its reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+
+from domino_onnx.graph.io.external import is_external
+from domino_onnx.graph.io.forms.expansion import ITEMSIZES
+from domino_onnx.graph.io.forms.pack import Packing
+from domino_onnx.graph.io.forms.sparsify import Sparsing
+from domino_onnx.graph.stored import StoredTensor
+from domino_onnx.graph.walk import constant_tensor, nodes, subgraphs
+from domino_onnx.storage import Form, Storage
+
+__all__ = ["Outcome", "store_as"]
+
+_SMALLEST = 64
+"""Values of a tensor below which nobody asks how it is stored."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one weight is stored now (positions, bitmask, coordinates or dense), and why if it stayed dense.
+
+    `stored_bytes` has all that the weight takes in the file: its operators, and constants that it is the first to use.
+    """
+
+    name: str
+    kind: str
+    dense_bytes: int
+    stored_bytes: int
+    reason: str | None = None
+
+
+def store_as(
+    model: ModelProto,
+    form: Form,
+    opset: int,
+    values: Callable[[str, TensorProto], NDArray[Any]],
+    schemes: Mapping[str, tuple[int, int]],
+) -> tuple[Storage | None, tuple[Outcome, ...]]:
+    """Store the weights of a dense model in another form wherever that is smaller; edits `model`.
+
+    Messages of the model are edited, sorted and removed, but never copied: whoever holds one still holds the model's.
+
+    Parameters
+    ----------
+    values
+        Gives the values of a stored tensor of the main graph.
+    schemes
+        Axis and M of the schemes that weights are known to follow, by name.
+
+    Returns
+    -------
+    The record for the file, None if all weights are dense, and one outcome for each tensor of two axes or more.
+    """
+    if form == "dense":
+        return None, ()
+    work = Packing(model, opset, schemes) if form == "packed" else Sparsing(model, opset)
+    inputs = {value.name for value in model.graph.input}
+    outcomes = []
+    for weight in list(_weights(model.graph)):
+        reason = _refusal(weight, inputs) or work.refusal(weight)
+        if reason is not None:
+            outcomes.append(_left(weight.name, weight.tensor, reason))
+            continue
+        array = values(weight.name, weight.tensor)
+        kind, needed = work.store(weight, array)
+        if kind is None:
+            outcomes.append(_left(weight.name, weight.tensor, f"has too few zeros to be smaller {form}"))
+        else:
+            outcomes.append(Outcome(name=weight.name, kind=kind, dense_bytes=array.nbytes, stored_bytes=needed))
+    outcomes += [_left(name, tensor, "stands in a subgraph or a local function") for name, tensor in _nested(model)]
+    return work.finish(), tuple(outcomes)
+
+
+def _weights(graph: GraphProto) -> Iterator[StoredTensor]:
+    for place, tensor in enumerate(graph.initializer):
+        if _is_weight(tensor):
+            yield StoredTensor(tensor.name, tensor, place, None)
+    for node in graph.node:
+        constant = constant_tensor(node)
+        if constant is not None and _is_weight(constant):
+            yield StoredTensor(node.output[0], constant, None, node)
+
+
+def _nested(model: ModelProto) -> Iterator[tuple[str, TensorProto]]:
+    """Weights outside the main graph."""
+    inner: list[NodeProto] = [node for function in model.functions for node in function.node]
+    for node in nodes(model):
+        for _, graph in subgraphs(node):
+            yield from ((tensor.name, tensor) for tensor in graph.initializer if _is_weight(tensor))
+            inner += graph.node
+    for node in inner:
+        constant = constant_tensor(node)
+        if constant is not None and _is_weight(constant):
+            yield node.output[0], constant
+
+
+def _is_weight(tensor: TensorProto) -> bool:
+    return len(tensor.dims) >= 2 and tensor.data_type in ITEMSIZES and math.prod(tensor.dims) >= _SMALLEST
+
+
+def _refusal(weight: StoredTensor, inputs: set[str]) -> str | None:
+    if weight.name in inputs:
+        return "a graph input of the same name may replace it"
+    if weight.node is not None and is_external(weight.tensor):
+        return "is a Constant node with external data"
+    return None
+
+
+def _left(name: str, tensor: TensorProto, reason: str) -> Outcome:
+    size = math.prod(tensor.dims) * ITEMSIZES[tensor.data_type]
+    return Outcome(name=name, kind="dense", dense_bytes=size, stored_bytes=size, reason=reason)

@@ -1,0 +1,159 @@
+"""From a path to a model that has been checked; weights stay where they are until they are asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from pathlib import Path
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto
+
+from domino_onnx.errors import ModelError
+from domino_onnx.graph.io.check import check_structure
+from domino_onnx.graph.io.external import is_external, resolve
+from domino_onnx.graph.io.forms import dense_view, read_storage
+from domino_onnx.graph.io.tensors import read_tensor
+from domino_onnx.graph.walk import normal_domain, tensors
+from domino_onnx.storage import Form, Storage
+
+__all__ = ["OnnxFile", "read_model"]
+
+_NOT_ONNX = {
+    b"version https://git-lfs": "a Git LFS pointer: run `git lfs pull` to get the model itself",
+    b"\x1f\x8b": "gzip: unpack it first",
+    b"PK\x03\x04": "a zip archive (a PyTorch checkpoint?): export the model to ONNX first",
+    b"\x7fELF": "a program",
+    b"<": "HTML or XML",
+    b"ORTM": "an ORT-format model: use the .onnx file it was made from",
+}
+_MAX_PROTOBUF = 2**31 - 1
+_BYTES_OF_A_VALUE = 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxFile:
+    """A model file as it was read. External data is not loaded; `array` reads it through a memory map.
+
+    Attributes
+    ----------
+    proto
+        The model with dense weights, whatever form they have in the file.
+    sha256
+        Of the .onnx file's bytes, hexadecimal.
+    storage
+        The form of the weights in the file; None for a dense one.
+    data_files
+        Where its external data lie.
+    loaded
+        Whether `proto` holds them inline, each marked as `domino_onnx.graph.stored.is_outlined` says; they become
+        external again when it is written.
+    """
+
+    path: Path
+    proto: ModelProto
+    sha256: str
+    storage: Storage | None = None
+    data_files: frozenset[Path] = frozenset()
+    loaded: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where external data may lie."""
+        return self.path.parent
+
+    @property
+    def form(self) -> Form:
+        """How the weights are stored in the file."""
+        return "dense" if self.storage is None else self.storage.form
+
+    @property
+    def has_external_data(self) -> bool:
+        """Whether any tensor's bytes lie in another file."""
+        return any(map(is_external, tensors(self.proto)))
+
+    @property
+    def opset(self) -> int:
+        """Version of the standard operator set, 1 if none is imported."""
+        return _opset(self.proto)
+
+    def array(self, tensor: TensorProto) -> NDArray[np.generic]:
+        """A tensor's values; ModelError if they don't fit its shape."""
+        try:
+            return read_tensor(tensor, self.folder)
+        except ModelError as error:
+            raise ModelError(f"{self.path}: {error}") from None
+
+
+def read_model(path: Path, *, for_conversion: bool = False) -> OnnxFile:
+    """Read and check a model file; packed and sparse weights are seen as the dense ones that they stand for.
+
+    Parameters
+    ----------
+    for_conversion
+        To be written again, and nothing else: sparse tensors of other programs are seen as dense ones too, and what
+        the weights stand for may have more than the 2 GiB that a model in memory can be run with.
+
+    Raises
+    ------
+    ModelError
+        If it can't be read, isn't ONNX, is cut short, has an impossible structure, or refers to data outside its
+        folder.
+    """
+    data = _read_bytes(path)
+    model = ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError:
+        raise ModelError(f"{path} is not an ONNX model: {_guess(data)}") from None
+    if not model.HasField("graph"):
+        raise ModelError(f"{path} is not an ONNX model: {_guess(data)}")
+    try:
+        check_structure(model)
+        data_files = frozenset(resolve(tensor, path.parent).path for tensor in filter(is_external, tensors(model)))
+        storage = read_storage(model)
+        if not for_conversion:
+            _check_size(len(data), storage)
+        dense_view(model, storage, path.parent, _opset(model), foreign=for_conversion)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    digest = hashlib.sha256(data).hexdigest()
+    return OnnxFile(path=path, proto=model, sha256=digest, storage=storage, data_files=data_files)
+
+
+def _opset(model: ModelProto) -> int:
+    return max((opset.version for opset in model.opset_import if not normal_domain(opset.domain)), default=1)
+
+
+def _check_size(size: int, storage: Storage | None) -> None:
+    """Packed and sparse weights are made dense in memory, in messages that must not pass protobuf's limit."""
+    dense = sum(math.prod(weight.shape) for weight in storage.weights) if storage is not None else 0
+    if size + _BYTES_OF_A_VALUE * dense > _MAX_PROTOBUF:
+        raise ModelError(
+            f"its packed weights stand for {dense} values, too many to work on in memory: make it dense first, with "
+            "`domino-onnx convert --format dense`"
+        )
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            raise ModelError(f"{path} is not a file" if path.exists() else f"there is no file {path}")
+        size = path.stat().st_size
+        if size > _MAX_PROTOBUF:
+            raise ModelError(
+                f"{path} has {size} bytes; a protobuf file can't hold more than 2 GiB: save it with external data"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"can't read {path}: {error.strerror}") from None
+
+
+def _guess(data: bytes) -> str:
+    if not data:
+        return "the file is empty"
+    looks_like = (what for start, what in _NOT_ONNX.items() if data.startswith(start))
+    return "it looks like " + next(looks_like, "something else, or a file that was cut short")

@@ -1,0 +1,185 @@
+"""The only place that writes a model: the ModelProto that was read, with new weight values and our metadata.
+
+Everything else stays byte for byte. A file appears under its name only when it is whole: it is written beside it under
+a temporary name, flushed to disk and renamed. External data stays external, in a new file whose name holds its hash,
+so that an output that is being replaced keeps its own data until the rename. Weights may be stored in another form on
+the way (`domino_onnx.graph.io.forms`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from google.protobuf.message import EncodeError
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, StringStringEntryProto, TensorProto
+
+from domino_onnx.errors import CheckFailed, ModelError, OutputError
+from domino_onnx.files import check_output, folder_lock, sweep, whole_file
+from domino_onnx.graph.index import GraphIndex
+from domino_onnx.graph.io.data_files import copy_patched, drop_data, lay_out, new_data
+from domino_onnx.graph.io.external import is_external
+from domino_onnx.graph.io.forms import Outcome, store_as
+from domino_onnx.graph.io.read import OnnxFile
+from domino_onnx.graph.io.serialize import serialized
+from domino_onnx.graph.io.tensors import store_values
+from domino_onnx.graph.stored import is_outlined
+from domino_onnx.graph.values import Stored
+from domino_onnx.scheme import MANIFEST_KEY, NODE_KEY, PREFIX, Manifest, WeightKey
+from domino_onnx.storage import STORAGE_KEY, Form
+
+__all__ = ["Written", "read_manifest", "write_model"]
+
+_NODE_METADATA_SINCE_IR = 10
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A model that was written: all its files, and how each weight is stored, if not all were to be dense."""
+
+    files: tuple[Path, ...]
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its files."""
+        return sum(path.stat().st_size for path in self.files)
+
+
+def write_model(
+    file: OnnxFile,
+    weights: Mapping[WeightKey, NDArray[np.generic]],
+    manifest: Manifest | None,
+    output: Path,
+    *,
+    form: Form = "dense",
+    force: bool = False,
+) -> Written:
+    """Write `file` with new values for `weights` and with `manifest`; `file.proto` is used up by it.
+
+    Parameters
+    ----------
+    weights
+        New values in the stored dtype and shape.
+    manifest
+        None leaves our metadata as they are.
+    form
+        How weights are stored in the output.
+
+    Raises
+    ------
+    OutputError
+        If the output exists (without `force`), is the input, or the disk refuses; what stood there before still does.
+    """
+    check_output(output, (file.path, *sorted(file.data_files)), force=force)
+    index = GraphIndex(file.proto)
+    stored = _tensors_of(index, weights)
+    as_it_lies = form == "dense" and file.storage is None and not file.loaded
+    try:
+        with folder_lock(output.parent):
+            sweep(output)
+            with new_data(output) as data_files:
+                if as_it_lies:
+                    copy_patched(file, stored, weights, output, data_files)
+                streamed = _store_small(file.proto, stored, weights)
+                if manifest is not None:
+                    _set_metadata(file.proto, index, manifest)
+                outcomes = _store_as(file, index, form, weights)
+                if not as_it_lies:
+                    lay_out(file, stored, weights, output, data_files)
+                with whole_file(output) as stream:
+                    stream.writelines(serialized(file.proto, streamed))
+            drop_data(output, keep=data_files)
+    except (OSError, EncodeError) as error:
+        raise OutputError(f"can't write {output}: {error}; what stood there before is unchanged") from error
+    return Written(files=(output, *(output.parent / name for name in sorted(data_files))), outcomes=outcomes)
+
+
+def read_manifest(model: ModelProto) -> Manifest | None:
+    """The manifest in a model's metadata, None if it has none; CheckFailed if it can't be read."""
+    return next((Manifest.from_json(entry.value) for entry in model.metadata_props if entry.key == MANIFEST_KEY), None)
+
+
+def _tensors_of(index: GraphIndex, keys: Iterable[WeightKey]) -> dict[WeightKey, TensorProto]:
+    by_key = index.stored_tensors()
+    missing = [str(key) for key in keys if key not in by_key]
+    if missing:
+        raise ModelError(f"the model has no weight {', '.join(missing)}")
+    return {key: by_key[key] for key in keys}
+
+
+def _store_small(
+    model: ModelProto, stored: Mapping[WeightKey, TensorProto], weights: Mapping[WeightKey, NDArray[np.generic]]
+) -> dict[str, Callable[[], NDArray[np.generic]]]:
+    """Put new values into Constants, subgraphs and typed fields; the main graph's raw data are left to streaming."""
+    main = {tensor.name for tensor in model.graph.initializer}
+    streamed: dict[str, Callable[[], NDArray[np.generic]]] = {}
+    for key, tensor in stored.items():
+        if is_external(tensor):
+            continue
+        if not key.scope and key.name in main and tensor.HasField("raw_data") and not is_outlined(tensor):
+            streamed[key.name] = functools.partial(weights.__getitem__, key)
+        else:
+            store_values(tensor, weights[key])
+    return streamed
+
+
+def _set_metadata(model: ModelProto, index: GraphIndex, manifest: Manifest) -> None:
+    """Put the manifest into the model, and each scheme into the nodes that read it where the IR version allows."""
+    _replace(model.metadata_props, {MANIFEST_KEY: manifest.to_json()})
+    if model.ir_version < _NODE_METADATA_SINCE_IR:
+        return
+    entries = {entry.key: entry for entry in manifest.entries}
+    readers: dict[int, tuple[NodeProto, str]] = {}
+    for use in index.uses():
+        value = index.value(use)
+        if use.node is not None and isinstance(value, Stored) and value.key in entries:
+            entry = entries[value.key]
+            readers[id(use.node)] = (use.node, f"{entry.scheme} along axis {entry.layout.axis} of {entry.key.name}")
+    for scope in index.scopes:
+        for node in scope.nodes:
+            described = readers.get(id(node))
+            if described or any(entry.key == NODE_KEY for entry in node.metadata_props):
+                _replace(node.metadata_props, {NODE_KEY: described[1]} if described else {})
+
+
+def _replace(entries: object, ours: Mapping[str, str]) -> None:
+    """Drop our own keys from a metadata_props field and append `ours`; other entries keep value and order."""
+    field: list[StringStringEntryProto] = entries  # type: ignore[assignment]
+    for position in reversed(range(len(field))):
+        if field[position].key.startswith(PREFIX):
+            del field[position]
+    field.extend(StringStringEntryProto(key=key, value=value) for key, value in ours.items())
+
+
+def _store_as(
+    file: OnnxFile, index: GraphIndex, form: Form, weights: Mapping[WeightKey, NDArray[np.generic]]
+) -> tuple[Outcome, ...]:
+    """Give the weights their form, and the model the record of it."""
+
+    def values(name: str, tensor: TensorProto) -> NDArray[np.generic]:
+        key = WeightKey(name)
+        return weights[key] if key in weights else file.array(tensor)
+
+    storage, outcomes = store_as(file.proto, form, file.opset, values, _known_schemes(file.proto, index))
+    if storage is not None:
+        file.proto.metadata_props.add(key=STORAGE_KEY, value=storage.to_json())
+    return outcomes
+
+
+def _known_schemes(model: ModelProto, index: GraphIndex) -> dict[str, tuple[int, int]]:
+    """Axis and M of the main graph's weights, as far as the manifest tells."""
+    try:
+        manifest = read_manifest(model)
+    except CheckFailed:
+        return {}
+    return {
+        entry.key.name: (entry.layout.axis, entry.scheme.m)
+        for entry in (manifest.entries if manifest is not None else ())
+        if not entry.key.scope
+        and tuple(getattr(index.main.stored.get(entry.key.name), "dims", ())) == entry.layout.shape
+    }

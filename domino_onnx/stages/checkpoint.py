@@ -1,0 +1,119 @@
+"""What a run keeps in a folder so that it can be interrupted: no pickle, each file replaced as a whole."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.errors import CheckpointError
+from domino_onnx.files import sweep, whole_file
+
+__all__ = ["Checkpoint", "Part"]
+
+_VERSION = 1
+_HEAD, _ARRAY = "head", "array."
+_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+class Checkpoint:
+    """A folder with the parts of one run.
+
+    Parameters
+    ----------
+    folder
+        Made if need be, in a folder that exists.
+    run
+        What tells this run from others, as JSON. A part that another run has left is an error that names what differs.
+    resume
+        Whether to go on from what the folder holds; if not, it must hold nothing.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder can't be made, or holds a checkpoint that isn't to be resumed.
+    """
+
+    def __init__(self, folder: Path, run: Mapping[str, Any], *, resume: bool) -> None:
+        self.folder = folder
+        self.run = json.loads(json.dumps(run))
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"can't make the folder {folder} for checkpoints: {error.strerror}") from None
+        if not resume and any(folder.glob("*.npz")):
+            raise CheckpointError(
+                f"{folder} holds a checkpoint already: give --resume to go on from it, or another folder"
+            )
+
+    def part(self, name: str) -> Part:
+        """One of its files."""
+        return Part(self, name)
+
+
+class Part:
+    """One file of a checkpoint: a JSON document and arrays."""
+
+    def __init__(self, checkpoint: Checkpoint, name: str) -> None:
+        self._checkpoint = checkpoint
+        self._path = checkpoint.folder / f"{name}.npz"
+
+    def save(self, document: Mapping[str, Any], arrays: Arrays) -> None:
+        """Keep this instead of what was saved before, wholly or not at all.
+
+        Raises
+        ------
+        CheckpointError
+            If it can't be written.
+        """
+        narrow = [name for name, array in arrays.items() if array.dtype == _BFLOAT16]
+        head = {"version": _VERSION, "run": self._checkpoint.run, "document": document, "bfloat16": narrow}
+        stored = {_ARRAY + name: array.view(np.uint16) if name in narrow else array for name, array in arrays.items()}
+        stored[_HEAD] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+        try:
+            sweep(self._path)
+            with whole_file(self._path) as stream:
+                np.savez(stream, **stored)  # type: ignore[arg-type]
+        except OSError as error:
+            raise CheckpointError(f"can't write the checkpoint {self._path}: {error.strerror or error}") from None
+
+    def load(self) -> tuple[dict[str, Any], dict[str, NDArray[np.generic]]] | None:
+        """What was saved last; None if nothing was.
+
+        Raises
+        ------
+        CheckpointError
+            If it can't be read, or is of another run.
+        """
+        if not self._path.exists():
+            return None
+        try:
+            with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+                head = json.loads(archive[_HEAD].tobytes())
+                arrays = {n.removeprefix(_ARRAY): archive[n] for n in archive.files if n.startswith(_ARRAY)}
+            version, run, document = head["version"], head["run"], head["document"]
+            arrays |= {name: arrays[name].view(_BFLOAT16) for name in head["bfloat16"]}
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"{self._path} is no checkpoint that can be read ({error}); delete it") from None
+        if version != _VERSION:
+            raise CheckpointError(f"{self._path} has the version {version!r}; this program reads {_VERSION}")
+        self._refuse_another(run)
+        return document, arrays
+
+    def _refuse_another(self, run: Mapping[str, Any]) -> None:
+        ours = self._checkpoint.run
+        others = sorted(key for key in {*ours, *run} if ours.get(key) != run.get(key))
+        if others:
+            said = "; ".join(f"{key} was {run.get(key)!r}, is {ours.get(key)!r}" for key in others)
+            raise CheckpointError(
+                f"{self._checkpoint.folder} is the checkpoint of another run: {said}. "
+                "Give the same options, or another folder"
+            )

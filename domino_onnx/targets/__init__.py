@@ -1,0 +1,30 @@
+"""What a runtime accepts and accelerates: the sites that it can speed up, and the masks that it wants there."""
+
+from domino_onnx.targets.adapt import TARGETS, Target, adapt, adapted, known
+from domino_onnx.targets.buildlog import BuildLog, read_build_log
+from domino_onnx.targets.diagnosis import Diagnosis, State, diagnose
+from domino_onnx.targets.fours import Fours, legal_energy, obeys_flattened, obeys_on_axis, read_fours
+from domino_onnx.targets.tensorrt import WIDE, legal_scheme, refusal
+from domino_onnx.targets.toll import Toll
+
+__all__ = [
+    "TARGETS",
+    "WIDE",
+    "BuildLog",
+    "Diagnosis",
+    "Fours",
+    "State",
+    "Target",
+    "Toll",
+    "adapt",
+    "adapted",
+    "diagnose",
+    "known",
+    "legal_energy",
+    "legal_scheme",
+    "obeys_flattened",
+    "obeys_on_axis",
+    "read_build_log",
+    "read_fours",
+    "refusal",
+]

@@ -1,0 +1,107 @@
+"""Weights in aligned fours: how many fours hold more non-zeros than sparse tensor cores take, and where."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.scheme import WeightLayout
+from domino_onnx.targets.tensorrt import FOUR, KEPT_OF_FOUR
+
+__all__ = ["Fours", "legal_energy", "obeys_flattened", "obeys_on_axis", "read_fours"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Fours:
+    """What the fours of one weight hold.
+
+    Attributes
+    ----------
+    count, broken
+        How many there are, and how many hold more than two non-zeros.
+    zeros
+        In the whole weight.
+    first
+        Index, in the stored tensor, of the first weight of the first broken four: in the order of rows, that is output
+        channel, then kernel position. None if none is broken.
+    """
+
+    count: int
+    broken: int
+    zeros: int
+    first: tuple[int, ...] | None
+
+    @property
+    def is_legal(self) -> bool:
+        """Whether every four holds at most two non-zeros."""
+        return self.broken == 0
+
+    @property
+    def broken_share(self) -> float:
+        """0 to 1."""
+        return self.broken / self.count if self.count else 0.0
+
+
+def read_fours(weight: NDArray[np.generic], layout: WeightLayout) -> Fours:
+    """Count the fours along the reduction axis; a shorter one at the end of a row counts as if filled up with zeros.
+
+    `weight` is of any dtype, in the stored shape; -0.0 is zero.
+    """
+    kept = layout.to_rows(weight != 0)
+    filled = _fours(kept)
+    broken = np.count_nonzero(filled, axis=2) > KEPT_OF_FOUR
+    first = None
+    if broken.any():
+        row, four = divmod(int(broken.argmax()), broken.shape[1])
+        first = _stored_index(layout, row, four * FOUR)
+    return Fours(
+        count=broken.size,
+        broken=int(np.count_nonzero(broken)),
+        zeros=kept.size - int(np.count_nonzero(kept)),
+        first=first,
+    )
+
+
+def legal_energy(weight: NDArray[np.generic], layout: WeightLayout) -> tuple[float, float]:
+    """The sum of squares that the two largest of each four hold, and that of the whole weight."""
+    squares = np.square(layout.to_rows(weight).astype(np.float32))
+    fours = np.sort(_fours(squares), axis=2)[:, :, -KEPT_OF_FOUR:]
+    return float(fours.sum(dtype=np.float64)), float(squares.sum(dtype=np.float64))
+
+
+def obeys_flattened(weight: NDArray[np.generic], layout: WeightLayout) -> bool:
+    """Whether the fours of a convolution are right on channels and kernel flattened together, as some tools group.
+
+    `layout` is a convolution's whose weight is stored as (O, I, *kernel); False for a kernel of one position, where
+    that is no different.
+    """
+    rows = (weight != 0).reshape(layout.shape[0], -1)
+    return layout.rows > layout.shape[0] and bool((np.count_nonzero(_fours(rows), axis=2) <= KEPT_OF_FOUR).all())
+
+
+def obeys_on_axis(weight: NDArray[np.generic], layout: WeightLayout) -> int | None:
+    """Another axis along which the weight holds at most two of each four, the first; None if there is none."""
+    kept = weight != 0
+    for axis, size in enumerate(layout.shape):
+        if axis == layout.axis or size % FOUR:
+            continue
+        rows = np.moveaxis(kept, axis, -1).reshape(-1, size)
+        if bool((np.count_nonzero(_fours(rows), axis=2) <= KEPT_OF_FOUR).all()):
+            return axis
+    return None
+
+
+def _fours(rows: NDArray[np.generic]) -> NDArray[np.generic]:
+    """(rows, fours, 4), the last four of each row filled up with zeros."""
+    missing = -rows.shape[1] % FOUR
+    padded = np.pad(rows, ((0, 0), (0, missing))) if missing else rows
+    return padded.reshape(len(rows), -1, FOUR)
+
+
+def _stored_index(layout: WeightLayout, row: int, place: int) -> tuple[int, ...]:
+    """Where a weight of `WeightLayout.to_rows` stands in the stored tensor."""
+    moved = (*layout.shape[: layout.axis], *layout.shape[layout.axis + 1 :], layout.shape[layout.axis])
+    index = [int(each) for each in np.unravel_index(row * layout.reduction + place, moved)]
+    return (*index[: layout.axis], index[-1], *index[layout.axis : -1])

@@ -1,0 +1,119 @@
+"""What a preprocessing.yaml may hold, and what is said of what it may not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+pytest.importorskip("yaml")
+
+from domino_onnx.data import input_specs
+from domino_onnx.data.preprocessing import Preprocessing, read_preprocessing
+from domino_onnx.errors import DataError
+
+Read = Callable[..., Preprocessing]
+
+
+@pytest.fixture
+def read(tmp_path: Path, model_of: Callable[..., onnx.ModelProto]) -> Read:
+    def call(content: str | bytes, kind: int = TensorProto.FLOAT) -> Preprocessing:
+        file = tmp_path / "preprocessing.yaml"
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        return read_preprocessing(file, input_specs(model_of(["b", 3, 8, 8], kind)))
+
+    return call
+
+
+def test_what_is_left_out(read: Read, tmp_path: Path) -> None:
+    got = read("scale: 255")
+    assert (got.images, got.spec.name, got.resize, got.crop, got.labels) == (tmp_path, "x", None, None, None)
+    assert (got.interpolation, got.color, got.layout, got.dtype) == ("bilinear", "RGB", "NCHW", np.float32)
+    assert (got.mean, got.std, got.augment, got.limit) == ((0, 0, 0), (1, 1, 1), None, None)
+    assert read("", TensorProto.UINT8).dtype == np.uint8
+
+
+def test_one_number_for_all_channels(read: Read) -> None:
+    assert read("scale: 1\nmean: 3\nstd: 0.5").std == (0.5, 0.5, 0.5)
+    assert read("scale: 1\ncolor: gray\nmean: [3]").mean == (3,)
+
+
+def test_variations(read: Read) -> None:
+    augment = read("scale: 1\nlayout: NHWC\naugment: {flip: true, crop_padding: 4}").augment
+    assert augment is not None
+    assert (augment.flip, augment.crop_padding, augment.height) == (True, 4, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "`scale` is missing"),
+        ("scale: 1\nresise: 3", "unknown key 'resise'.*'resize'"),
+        ("scale: 1\nfoo: 3", "unknown key 'foo'.*known are images"),
+        ("scale: 1\n1: 3", "unknown key 1"),
+        ("scale: 0", "'scale' is 0.*above 0"),
+        ("scale: yes", "'scale' is True"),
+        ("scale: .nan", "'scale' is nan"),
+        ("scale: .inf", "'scale' is inf"),
+        ("scale: 1\nresize: 0", "'resize' is 0"),
+        ("scale: 1\nresize: true", "'resize' is True"),
+        ("scale: 1\nresize: 2.5", "'resize' is 2.5"),
+        ("scale: 1\nresize: 1000000", "'resize' is 1000000"),
+        ("scale: 1\nresize: [1, 2, 3]", "'resize'.*height, width"),
+        ("scale: 1\ncrop: [1, a]", "'crop'.*height, width"),
+        ("scale: 1\ninterpolation: cubic", "'interpolation' is 'cubic'.*bicubic"),
+        ("scale: 1\ncolor: 3", "'color' is 3.*rgb"),
+        ("scale: 1\nlayout: CHW", "nchw"),
+        ("scale: 1\ndtype: int3", "float16"),
+        ("scale: 1\nmean: [1, 2]", "'mean'.*3"),
+        ("scale: 1\ncolor: gray\nmean: [1, 2, 3]", "'mean'.*1"),
+        ("scale: 1\nmean: abc", "'mean' is 'abc'"),
+        ("scale: 1\nstd: [1, 0, 1]", "'std'.*above 0"),
+        ("scale: 1\nlimit: -3", "'limit'"),
+        ("scale: 1\nimages: 3", "'images' is 3.*text"),
+        ("scale: 1\ninput: y", "no input 'y'.*x"),
+        ("scale: 1\nlabels: {folders: maybe}", "'labels'.*folders: true"),
+        ("scale: 1\nlabels: 3", "'labels' is 3"),
+        ("scale: 1\naugment: true", "'augment' is True"),
+        ("scale: 1\naugment: {flop: true}", "unknown key 'flop'.*'flip'"),
+        ("scale: 1\naugment: {flip: 1}", "'flip' is 1.*true or false"),
+        ("scale: 1\naugment: {crop_padding: -1}", "'crop_padding' is -1"),
+        ("scale: 1\naugment: {crop_padding: 5000}", "'crop_padding' is 5000.*to 64"),
+        ("dtype: uint8\nmean: 3", "'mean' makes no sense with uint8"),
+        ("- scale", "holds list"),
+        ("scale", "holds str"),
+        ("scale: [1", "not readable YAML"),
+        ("scale: 2026-13-45", "not readable YAML"),
+        ("? [a]\n: 3", "YAML|unknown key"),
+        ("x: !!python/object/apply:os.mkdir [pwned]", "not readable YAML"),
+        (b"\xff\xfe\x00", "not readable YAML"),
+        ("[" * 5000, "not readable YAML"),
+        ("#" * 100_000, "a few lines"),
+    ],
+)
+def test_mistakes_are_named(text: str, says: str, read: Read, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"(?s){says}") as refused:
+        read(text)
+    assert str(tmp_path / "preprocessing.yaml") in str(refused.value)
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_value_that_holds_itself_many_times_is_not_spelled_out(read: Read) -> None:
+    lines = ["scale: 1", "a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))]
+    with pytest.raises(DataError, match="unknown key") as refused:
+        read("\n".join(lines))
+    assert len(str(refused.value)) < 1000
+    deep = "[&b0 [x, x]" + "".join(f", &b{n} [*b{n - 1}, *b{n - 1}]" for n in range(1, 60)) + "]"
+    with pytest.raises(DataError, match="'resize' is") as refused:
+        read(f"scale: 1\nresize: {deep}")
+    assert len(str(refused.value)) < 1000
+
+
+def test_images_are_for_models_of_one_input(tmp_path: Path, model_of: Callable[..., onnx.ModelProto]) -> None:
+    (tmp_path / "preprocessing.yaml").write_text("scale: 1\ninput: x")
+    with pytest.raises(DataError, match=r"one input only.*x.*z"):
+        read_preprocessing(tmp_path / "preprocessing.yaml", input_specs(model_of(["b", 3, 8, 8], z=["b"])))

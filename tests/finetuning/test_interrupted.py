@@ -1,0 +1,114 @@
+"""A finetuning that is stopped, wherever, and gone on with gives the same bits as one that isn't."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from domino_onnx.errors import CheckpointError  # noqa: E402
+from domino_onnx.finetuning import Grouping, RecoveryOptions, finetune  # noqa: E402
+from domino_onnx.graph import read_model, take_inventory  # noqa: E402
+from domino_onnx.scheme import NMScheme, SchemePool  # noqa: E402
+
+
+class Memory:
+    """A store that keeps copies."""
+
+    def __init__(self) -> None:
+        self.saved: tuple[dict[str, Any], dict[str, Any]] | None = None
+        self.saves = 0
+
+    def load(self) -> Any:
+        return self.saved
+
+    def save(self, document: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+        self.saves += 1
+        self.saved = (dict(document), {name: np.array(array) for name, array in arrays.items()})
+
+
+class After:
+    """Says stop once, after so many questions."""
+
+    def __init__(self, questions: int) -> None:
+        self.left = questions
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left == 0
+
+
+SETTINGS = {
+    "adamw": RecoveryOptions(steps=8, batch_size=16, lr=3e-3, checks=4),
+    "a probed rate": RecoveryOptions(steps=25, batch_size=16, checks=5),
+    "sr-ste": RecoveryOptions(steps=8, batch_size=16, lr=3e-2, method="sr-ste", checks=4),
+    "running mean": RecoveryOptions(steps=8, batch_size=16, lr=3e-3, ema=0.5, checks=4),
+    "divergence": RecoveryOptions(steps=8, batch_size=16, lr=1e4, checks=4),
+}
+
+
+@pytest.fixture
+def groupings(samples: Any) -> dict[Any, Grouping]:
+    inventory = take_inventory(read_model(samples / "digits_transformer.onnx"), SchemePool.fixed_m(), {})
+    return {site.key: Grouping(layout=site.layout, scheme=NMScheme(1, 4)) for site in inventory.sites}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("questions", [1, 3, 6])
+def test_stopped_and_resumed(
+    name: str, questions: int, bench: Any, samples: Any, few: Any, groupings: dict[Any, Grouping]
+) -> None:
+    def given() -> Any:
+        return bench(samples / "digits_transformer.onnx", few)
+
+    options, whole, store = SETTINGS[name], given(), Memory()
+    undisturbed = finetune(whole.distillation, whole.weights, options, groupings=groupings)
+    for attempt in (questions, 2, None):
+        again = given()
+        stopped = After(attempt) if attempt is not None else lambda: False
+        try:
+            recovery = finetune(
+                again.distillation, again.weights, options, groupings=groupings, store=store, stopped=stopped
+            )
+        except KeyboardInterrupt:
+            continue
+        break
+    assert store.saves
+    assert recovery.history == undisturbed.history
+    assert (recovery.before, recovery.after, recovery.lr) == (undisturbed.before, undisturbed.after, undisturbed.lr)
+    assert (recovery.best_step, recovery.halvings) == (undisturbed.best_step, undisturbed.halvings)
+    for key, values in undisturbed.values.items():
+        np.testing.assert_array_equal(recovery.values[key], values)
+
+
+def test_what_diverges_steps_back_and_halves_the_rate(bench: Any, samples: Any, few: Any) -> None:
+    given = bench(samples / "digits_transformer.onnx", few)
+    recovery = finetune(given.distillation, given.weights, RecoveryOptions(steps=12, batch_size=16, lr=1e4, checks=6))
+    assert (recovery.halvings, recovery.diverged) == (2, True)
+    assert recovery.after <= recovery.before
+
+
+def test_moving_masks_keep_their_scheme_and_do_move(
+    bench: Any, samples: Any, few: Any, groupings: dict[Any, Grouping]
+) -> None:
+    given = bench(samples / "digits_transformer.onnx", few)
+    options = RecoveryOptions(steps=40, batch_size=16, lr=0.1, method="sr-ste", checks=20)
+    recovery = finetune(given.distillation, given.weights, options, groupings=groupings)
+    assert recovery.after < recovery.before
+    moved = 0
+    for key, weight in given.weights.items():
+        layout = groupings[key].layout
+        assert (np.count_nonzero(layout.to_groups(recovery.values[key], 4), axis=1) <= 1).all()
+        moved += int(np.count_nonzero((recovery.values[key] != 0) & (weight == 0)))
+    assert moved
+
+
+def test_a_checkpoint_of_another_finetuning_is_refused(bench: Any, samples: Any, few: Any) -> None:
+    given, store = bench(samples / "digits_transformer.onnx", few), Memory()
+    finetune(given.distillation, given.weights, RecoveryOptions(steps=2, batch_size=8, lr=1e-3), store=store)
+    with pytest.raises(CheckpointError, match="another finetuning"):
+        finetune(given.distillation, given.weights, RecoveryOptions(steps=3, batch_size=8, lr=1e-3), store=store)

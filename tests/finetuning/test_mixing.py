@@ -1,0 +1,148 @@
+"""Mixtures of samples to learn from, and what they are judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from domino_onnx.data import Dataset, load_data  # noqa: E402
+from domino_onnx.finetuning import LossOptions, RecoveryOptions, finetune, open_distillation  # noqa: E402
+from domino_onnx.finetuning.features import feature_tensors  # noqa: E402
+from domino_onnx.finetuning.mixing import can_mix, mixture  # noqa: E402
+from domino_onnx.graph import read_model  # noqa: E402
+
+
+def test_a_mixture_is_the_same_whatever_batch_a_sample_is_in() -> None:
+    among = np.arange(100, 200)
+    whole = mixture(np.arange(8), among, draw=3)
+    half = mixture(np.arange(4, 8), among, draw=3)
+    np.testing.assert_array_equal(whole.others[4:], half.others)
+    np.testing.assert_array_equal(whole.shares[4:], half.shares)
+    assert set(whole.others) <= set(among)
+    assert len(set(mixture(np.arange(8), among, draw=4).shares) | set(whole.shares)) == 16
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_each_sample_lies_between_the_two_it_is_of(dtype: str) -> None:
+    mixing = mixture(np.arange(1000), np.arange(2000), draw=0)
+    first, second = np.zeros((1000, 2, 3), dtype), np.ones((1000, 2, 3), dtype)
+    mixed = mixing({"x": first}, {"x": second})["x"]
+    assert mixed.dtype == dtype
+    np.testing.assert_allclose(mixed[:, 1, 2], 1 - mixing.shares, atol=1e-3)
+    assert np.histogram(mixing.shares, 10, (0, 1))[0].min() > 60
+
+
+def test_the_dense_model_answers_for_mixtures_too(samples: Path, few: Path) -> None:
+    model = samples / "digits_resnet.onnx"
+    file = read_model(model)
+    data = load_data(few, file.proto)
+    mixed, plain = (
+        open_distillation(file, model, data, device="cpu", threads=1, loss=LossOptions(mix=mix, temperature=1.0))
+        for mix in (True, False)
+    )
+    chosen = plain.train[:8]
+    with torch.no_grad():  # the student is the teacher still: only answers for other inputs would tell them apart
+        assert abs(float(mixed.loss(chosen, draw=1))) < 1e-5
+        for module in (mixed.module, plain.module):
+            for parameter in module.parameters():
+                parameter.mul_(1.1)
+        assert float(mixed.loss(chosen, draw=1)) != float(plain.loss(chosen, draw=1))
+        assert float(mixed.loss(chosen)) == float(plain.loss(chosen, draw=1)) == float(plain.loss(chosen))
+
+
+def test_held_out_samples_are_mixed_among_themselves_and_alike_each_time(
+    samples: Path, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = samples / "digits_resnet.onnx"
+    file = read_model(model)
+    opened = open_distillation(file, model, load_data(few, file.proto), device="cpu", threads=1)
+    taken: set[int] = set()
+    take = Dataset.take
+
+    def recorded(self: Dataset, indices: np.ndarray[Any, Any], *, draw: int | None = None) -> dict[str, Any]:
+        taken.update(indices.tolist())
+        return take(self, indices, draw=draw)
+
+    with torch.no_grad():
+        for parameter in opened.module.parameters():
+            parameter.mul_(1.1)
+    monkeypatch.setattr(Dataset, "take", recorded)
+    first = opened.held_out_loss(32)
+    assert taken == set(opened.held_out.tolist())
+    assert first == opened.held_out_loss(32)
+    with torch.no_grad():
+        unmixed = float(opened.loss(opened.held_out))
+    assert first != pytest.approx(unmixed, rel=1e-3)
+
+
+def test_token_numbers_are_not_mixed(save: Callable[..., Path], make_model: Callable[..., Any], tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    node = helper.make_node("Gather", ["table", "tokens"], ["y"])
+    model = make_model([node], {}, {"y": ["n", 4]}, {"table": np.ones((9, 4), np.float32)}, opset=17)
+    model.graph.input.append(helper.make_tensor_value_info("tokens", TensorProto.INT64, ["n"]))
+    np.savez(tmp_path / "tokens.npz", tokens=np.arange(8))
+    assert not can_mix(load_data(tmp_path / "tokens.npz", model))
+
+
+def test_labels_are_mixed_as_their_samples_are(samples: Path, tmp_path: Path) -> None:
+    with np.load(samples / "digits_calibration.npz") as arrays:
+        np.savez(tmp_path / "few.npz", image=arrays["image"][:64], labels=np.arange(64) % 10)
+    model = samples / "digits_resnet.onnx"
+    file = read_model(model)
+    data = load_data(tmp_path / "few.npz", file.proto)
+    loss = LossOptions(label_weight=1.0)
+    distillation = open_distillation(file, model, data, device="cpu", threads=1, loss=loss)
+    chosen = distillation.train[:8]
+    mixing = mixture(chosen, distillation.train, draw=5)
+    images = data.take(chosen)["image"], data.take(mixing.others)["image"]
+    shares = torch.from_numpy(mixing.shares)
+    with torch.no_grad():
+        first, second = map(torch.from_numpy, images)
+        mixed = shares.reshape(-1, 1, 1, 1) * first + (1 - shares.reshape(-1, 1, 1, 1)) * second
+        (scores,) = distillation.module({"image": mixed}).values()
+        wanted = torch.tensor(0.0)
+        for row, (index, other, share) in enumerate(zip(chosen, mixing.others, shares, strict=True)):
+            log_p = torch.log_softmax(scores[row], dim=0)
+            wanted -= (share * log_p[int(index) % 10] + (1 - share) * log_p[int(other) % 10]) / len(chosen)
+        assert float(distillation.loss(chosen, draw=5)) == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_features_are_taught_too(samples: Path, few: Path, bench: Callable[..., Any]) -> None:
+    model = samples / "digits_resnet.onnx"
+    file = read_model(model)
+    names = feature_tensors(file.proto.graph, most=3)
+    assert len(names) == 3
+    weights = bench(model, few).weights
+    data = load_data(few, file.proto)
+    options = RecoveryOptions(steps=30, batch_size=16, lr=3e-3)
+
+    def error(weight: float) -> float:
+        loss = LossOptions(feature_weight=weight)
+        distillation = open_distillation(file, model, data, device="cpu", threads=1, loss=loss)
+        recovery = finetune(distillation, weights, options)
+        assert recovery.after < recovery.before
+        module, given = distillation.module, torch.from_numpy(data.take(distillation.held_out)["image"])
+        with torch.no_grad():
+            for key, value in recovery.values.items():
+                module.weights[key].copy_(torch.from_numpy(value))
+            inner = module({"image": given}, keep=names)
+            for key in weights:
+                module.weights[key].copy_(torch.from_numpy(dense[key]))
+            right = module({"image": given}, keep=names)
+        return sum(float(((inner[n] - right[n]) ** 2).mean() / right[n].var()) for n in names)
+
+    dense = {key: value.copy() for key, value in _stored(file).items()}
+    assert error(10.0) < error(0.0)
+
+
+def _stored(file: Any) -> dict[Any, Any]:
+    from domino_onnx.graph import stored_tensors
+
+    return {key: file.array(tensor) for key, tensor in stored_tensors(file.proto).items()}
