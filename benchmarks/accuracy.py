@@ -58,8 +58,8 @@ def arguments(case: Case, prepared: Prepared, output: Path) -> list[str]:
     if case["decay"] is not None:
         words += ["--decay", str(case["decay"])]
     words += ["--target", case["target"]] if "target" in case else []
-    steps = case["recover_steps"]
-    return [*words, *(["--recover-steps", str(steps)] if steps else ["--no-recover"])]
+    steps = case["finetune_steps"]
+    return [*words, *(["--finetune-steps", str(steps)] if steps else ["--no-finetune"])]
 
 
 def execute(words: list[str], threads: int) -> subprocess.CompletedProcess[str]:
@@ -110,8 +110,8 @@ def measure(case: Case, prepared: Prepared) -> dict[str, Any]:
         "schemes": {site["weight"]: f"{site['n']}:{site['m']}" for site in document["sites"]},
         "warnings": document["warnings"],
     }
-    if document["recovery"]:
-        row["recovery"] = {key: document["recovery"][key] for key in ("lr", "best_step", "before", "after")}
+    if document["finetuning"]:
+        row["finetuning"] = {key: document["finetuning"][key] for key in ("lr", "best_step", "before", "after")}
     return row
 
 
@@ -138,7 +138,7 @@ def cases(
 @click.option("--decay", type=float, help="domino: strength of the penalty, if not the default.")
 @click.option("--permute", is_flag=True, help="Permute channels first.")
 @click.option("--target", type=click.Choice(["tensorrt"]), help="Whose rules masks follow, if any.")
-@click.option("--recover-steps", type=int, default=0, show_default=True, help="Finetuning steps; 0 for none.")
+@click.option("--finetune-steps", type=int, default=0, show_default=True, help="Finetuning steps; 0 for none.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--threads", type=int, default=1, show_default=True)
 @click.option("--quick", is_flag=True, help="sensitivity and uniform with refit at 0.75 alone.")

@@ -90,7 +90,7 @@ def ours(case: dict[str, str], prepared: Prepared) -> Row:
     """One row of this package, with the same scheme everywhere."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "out.onnx"
-        words = ["compress", str(prepared.model), "-o", str(output), "--json", "--quiet", "--no-recover"]
+        words = ["compress", str(prepared.model), "-o", str(output), "--json", "--quiet", "--no-finetune"]
         words += ["--scheme", case["scheme"], "--solver", case["method"], "--data", str(prepared.data)]
         words += ["--threads", "1", "--batch-size", str(prepared.network.batch_size)]
         done = execute(words, 1)

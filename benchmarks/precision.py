@@ -44,7 +44,7 @@ def main(names: tuple[str, ...], shared: Path, cache: Path, budgets: tuple[float
                 budgets=(Budget(measure="params", reduction=budget),),
                 data=prepared.data,
                 batch_size=prepared.network.batch_size,
-                recover=False,
+                finetune=False,
                 threads=1,
                 device="cpu",
             )

@@ -62,7 +62,7 @@ def measured(model: Path, sparsity: float) -> Row:
     """One model at one sparsity; why not, if it can't be had."""
     case = {"model": model.stem, "sparsity": sparsity}
     options = CompressOptions(
-        budgets=(Budget(measure="params", reduction=sparsity),), strategy="uniform", recover=False, threads=1
+        budgets=(Budget(measure="params", reduction=sparsity),), strategy="uniform", finetune=False, threads=1
     )
     with tempfile.TemporaryDirectory() as folder:
         files = {form: Path(folder) / f"{form}.onnx" for form in FORMS}

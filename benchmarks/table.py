@@ -21,7 +21,7 @@ STRATEGIES = ("uniform", "erk", "domino", "domino-gradients", "measured-domino",
 SOLVERS = ("magnitude", "sparsegpt", "refit")
 SEEDS = 3
 TRIO = ("uniform", "domino", "sensitivity")
-PLAIN = {"policy": "fixed-m", "decay": None, "permute": False, "recover_steps": 0, "seed": 0, "threads": 1}
+PLAIN = {"policy": "fixed-m", "decay": None, "permute": False, "finetune_steps": 0, "seed": 0, "threads": 1}
 
 Row = dict[str, Any]
 File = dict[str, Any]
@@ -186,13 +186,13 @@ def permuted(file: File) -> str:
 
 def finetuning_table(measured: list[File]) -> str:
     """A line for each network, budget and strategy that was finetuned, two columns for each number of steps."""
-    steps = sorted({row["case"]["recover_steps"] for file in measured for row in file["rows"]} - {0})
+    steps = sorted({row["case"]["finetune_steps"] for file in measured for row in file["rows"]} - {0})
     lines = []
     for file, budget, strategy in itertools.product(measured, budgets(measured), STRATEGIES):
         line = [over_seeds(same_but_seeds(file, budget, strategy, 0))]
         for count in steps:
             rows = same_but_seeds(file, budget, strategy, count)
-            seconds = [row["seconds"]["recover"] for row in rows]
+            seconds = [row["seconds"]["finetune"] for row in rows]
             line += [over_seeds(rows), f"{statistics.median(seconds):.0f}" if rows else ""]
         if any(line[1:]):
             lines.append([f"{file['title']}, {100 * budget:g} %, `{strategy}`", *line])
@@ -202,7 +202,7 @@ def finetuning_table(measured: list[File]) -> str:
 
 def same_but_seeds(file: File, budget: float, strategy: str, steps: int) -> list[Row]:
     """The rows of a case with all seeds that it was measured with."""
-    wanted = {"budget": budget, "strategy": strategy, "solver": "refit", "recover_steps": steps}
+    wanted = {"budget": budget, "strategy": strategy, "solver": "refit", "finetune_steps": steps}
     found = (find(file, **wanted, seed=seed) for seed in range(SEEDS))
     return [row for row in found if row is not None]
 

@@ -132,7 +132,7 @@ def pruned(model: Path, budget: float, strategy: str, python: str) -> Row:
     """One row: the model at one budget."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "out.onnx"
-        words = ["compress", str(model), "-o", str(output), "--json", "--quiet", "--no-recover"]
+        words = ["compress", str(model), "-o", str(output), "--json", "--quiet", "--no-finetune"]
         words += ["--sparsity", str(budget), "--strategy", strategy, "--target", "tensorrt", "--threads", "1"]
         done = execute(words, 1)
         if done.returncode != 0:

@@ -9,7 +9,7 @@
     ├── DataError                      calibration or evaluation data that doesn't fit
     ├── PlanError                      a plan that is malformed or made for another model
     │   └── BudgetError                a budget that can't be met; says what can
-    ├── RecoveryError                  finetuning diverged
+    ├── FinetuneError                  finetuning diverged
     ├── CheckpointError                a checkpoint that can't be kept, read, or is of another run
     ├── OutputError                    the output can't or mustn't be written
     └── CheckFailed                    exit code 3: the file was written, a gate was not met
@@ -31,10 +31,10 @@ __all__ = [
     "DataError",
     "DependencyError",
     "DominoError",
+    "FinetuneError",
     "ModelError",
     "OutputError",
     "PlanError",
-    "RecoveryError",
     "UnsupportedOperatorError",
 ]
 
@@ -75,7 +75,7 @@ class BudgetError(PlanError):
     """A budget that no choice of schemes meets; the message says what is reachable."""
 
 
-class RecoveryError(DominoError):
+class FinetuneError(DominoError):
     """Finetuning diverged and could not be brought back."""
 
 

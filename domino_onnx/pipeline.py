@@ -39,12 +39,13 @@ from domino_onnx.stages import (
     Strategy,
     Trials,
     choose,
+    finetune_if_possible,
+    finetune_or_raise,
     finish,
     fitted,
     is_assistant,
     open_checkpoint,
     permute,
-    recover_if_possible,
     shapes_seen,
     solve,
     solved_once,
@@ -52,7 +53,6 @@ from domino_onnx.stages import (
     why_dense,
 )
 from domino_onnx.stages import assist as help_finetuning
-from domino_onnx.stages import recover as finetune
 from domino_onnx.storage import Form
 from domino_onnx.targets import BuildLog, diagnose, read_build_log
 
@@ -73,9 +73,9 @@ __all__ = [
     "convert",
     "doctor",
     "evaluate",
+    "finetune",
     "inspect",
     "is_assistant",
-    "recover",
     "search",
     "sweep",
     "verify",
@@ -184,14 +184,14 @@ def compress(model: Path, output: Path, options: CompressOptions, observer: Obse
         return planned, solved or solve(run, planned.plan)
 
     planned, solved = solved_once(run, checkpoint, make)
-    recovery = recover_if_possible(run, planned.plan, solved, checkpoint) if options.recover else None
-    if recovery is not None and trials is not None and options.max_drop is not None:
-        comparison = trials.judge(solved, recovery)
+    finetuned = finetune_if_possible(run, planned.plan, solved, checkpoint) if options.finetune else None
+    if finetuned is not None and trials is not None and options.max_drop is not None:
+        comparison = trials.judge(solved, finetuned)
         if not comparison.is_within(options.max_drop):
             lost = f"{comparison.drop:.3g} of {comparison.metric}"
             run.warn(f"after finetuning {lost} is lost, so the weights of before are written")
-            recovery = None
-    return finish(run, output, planned, solved, recovery, trials=tried)
+            finetuned = None
+    return finish(run, output, planned, solved, finetuned, trials=tried)
 
 
 def sweep(
@@ -212,7 +212,7 @@ def sweep(
     BudgetError
         If none of them can be reached.
     """
-    run = Run(model, dataclasses.replace(options, recover=False), observer)
+    run = Run(model, dataclasses.replace(options, finetune=False), observer)
     run.read()
     trials = Trials(run)
     reachable = [reduction for reduction in sorted(set(reductions)) if reduction <= trials.most]
@@ -251,7 +251,7 @@ def apply(
     return finish(run, output, planned, solve(run, planned.plan))
 
 
-def recover(
+def finetune(
     model: Path, teacher: Path, output: Path, options: CompressOptions, observer: Observer | None = None
 ) -> CompressResult:
     """Finetune a file that domino-onnx wrote: what is zero stays zero, `teacher` is the dense model.
@@ -260,7 +260,7 @@ def recover(
     ------
     PlanError
         If `model` has no manifest, so that nothing says which zeros are meant.
-    RecoveryError, ModelError
+    FinetuneError, ModelError
         If it can't be finetuned; here that is an error, since nothing else was asked for.
     """
     check_output(output, (model, teacher, *options.inputs), force=options.force)
@@ -271,7 +271,7 @@ def recover(
         raise PlanError(f"{model} has no domino-onnx manifest; make it with `domino-onnx compress` or `apply` first")
     if manifest.weight_type != "keep":
         raise PlanError(
-            f"the weights of {model} are {manifest.weight_type}, which can't be finetuned: recover the file that it "
+            f"the weights of {model} are {manifest.weight_type}, which can't be finetuned: finetune the file that it "
             f"was made from, with --weights {manifest.weight_type}"
         )
     plan = Plan(
@@ -285,7 +285,7 @@ def recover(
     plan = run.admit(plan)
     plan.check_fits(run.inventory, manifest.source_sha256)
     if all(scheme.is_dense for scheme in plan.schemes.values()):
-        raise PlanError(f"{model} has no pruned weight, so there is nothing to recover")
+        raise PlanError(f"{model} has no pruned weight, so there is nothing to finetune")
     weights = {key: run.load(key) for key, scheme in plan.schemes.items() if not scheme.is_dense}
     solved = Solved(weights=weights, biases={key: run.load(key) for key in manifest.also_changed})
     taught = read_model(teacher).sha256
@@ -293,13 +293,13 @@ def recover(
         run.warn(f"{model} was made from another file than the teacher {teacher}, whose answers it learns now")
     checkpoint = open_checkpoint(run, teacher_sha256=taught)
     try:
-        recovery = finetune(run, plan, solved, teacher, checkpoint)
+        finetuned = finetune_or_raise(run, plan, solved, teacher, checkpoint)
     except ModelError as error:
         if manifest.precision == "keep":
             raise
-        remedy = f"recover the file that it was made from, with --precision {manifest.precision}"
+        remedy = f"finetune the file that it was made from, with --precision {manifest.precision}"
         raise ModelError(f"{error}. {model} is in half precision: {remedy}") from None
-    return finish(run, output, Planned(plan=plan), solved, recovery, reference=teacher)
+    return finish(run, output, Planned(plan=plan), solved, finetuned, reference=teacher)
 
 
 def convert(
@@ -347,14 +347,14 @@ def convert(
 
 
 def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None) -> None:
-    """What a further process of torch's launcher does while the first one compresses or recovers `model`.
+    """What a further process of torch's launcher does while the first one compresses or finetunes `model`.
 
     It takes its share of the finetuning, and writes nothing.
 
     Raises
     ------
-    ModelError, DataError, RecoveryError
-        As `recover`.
+    ModelError, DataError, FinetuneError
+        As `finetune`.
     """
     run = Run(model, options, None)
     run.read()

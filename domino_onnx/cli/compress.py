@@ -15,11 +15,11 @@ from domino_onnx.cli.options import (
     compress_options,
     data_option,
     eval_data_option,
+    finetuning_options,
     format_option,
     model_argument,
     output_options,
     precision_options,
-    recovery_options,
     run_options,
     search_options,
     selection_options,
@@ -50,8 +50,8 @@ __all__ = ["command"]
 @search_options
 @target_options
 @solver_options
-@click.option("--recover/--no-recover", default=True, show_default=True, help="Finetune after pruning; needs --data.")
-@recovery_options
+@click.option("--finetune/--no-finetune", default=True, show_default=True, help="Finetune after pruning; needs --data.")
+@finetuning_options
 @selection_options
 @run_options
 @common_options
@@ -85,7 +85,7 @@ def command(
             "--plan"
         )
     if is_assistant():
-        if options.recover and options.data is not None:
+        if options.finetune and options.data is not None:
             assist(model, options)
         return
     with observing(quiet) as observer:

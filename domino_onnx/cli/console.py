@@ -22,7 +22,7 @@ _TITLES = {
     "bridge": "building the torch model",
     "search": "choosing schemes",
     "refit": "refitting",
-    "recover": "finetuning",
+    "finetune": "finetuning",
     "write": "writing",
     "evaluate": "comparing with the dense model",
 }

@@ -14,7 +14,7 @@ from domino_onnx.errors import DominoError
 
 __all__ = ["COMMANDS", "cli", "main"]
 
-COMMANDS = ("compress", "inspect", "search", "sweep", "apply", "recover", "convert", "evaluate", "verify", "doctor")
+COMMANDS = ("compress", "inspect", "search", "sweep", "apply", "finetune", "convert", "evaluate", "verify", "doctor")
 _INTERRUPTED = 130
 
 

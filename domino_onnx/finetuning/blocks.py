@@ -20,18 +20,18 @@ from torch import Tensor
 from domino_onnx.bridge import GraphModule, build, check_parity, missing_operators
 from domino_onnx.bridge.values import to_tensor
 from domino_onnx.data import Dataset
-from domino_onnx.errors import ModelError, RecoveryError
+from domino_onnx.errors import FinetuneError, ModelError
 from domino_onnx.finetuning.distill import torch_device
 from domino_onnx.finetuning.finetune import Store, finetune
 from domino_onnx.finetuning.masks import Grouping
-from domino_onnx.finetuning.options import Recovery, RecoveryOptions, RecoveryStep
+from domino_onnx.finetuning.options import Finetuned, FinetuneOptions, FinetuneStep
 from domino_onnx.finetuning.world import World
 from domino_onnx.graph import OnnxFile, cut
 from domino_onnx.graph.order import constant_nodes, execution_order, names_read, stored_names
 from domino_onnx.runtime import Device, Live, Walk, affordable
 from domino_onnx.scheme import WeightKey
 
-__all__ = ["BlockOptions", "recover_blocks"]
+__all__ = ["BlockOptions", "finetune_blocks"]
 
 _TINY = 1e-8
 
@@ -56,19 +56,19 @@ class BlockOptions:
     threads: int = 0
 
 
-def recover_blocks(
+def finetune_blocks(
     file: OnnxFile,
     data: Dataset,
     weights: Values,
-    options: RecoveryOptions | None = None,
-    progress: Callable[[RecoveryStep], None] | None = None,
+    options: FinetuneOptions | None = None,
+    progress: Callable[[FinetuneStep], None] | None = None,
     *,
     biases: Values | None = None,
     groupings: Mapping[WeightKey, Grouping] | None = None,
     blocks: BlockOptions | None = None,
     stores: Callable[[int], Store] | None = None,
     stopped: Callable[[], bool] | None = None,
-) -> Recovery:
+) -> Finetuned:
     """Train each block's weights and biases for `steps` steps towards the dense activations behind it.
 
     Parameters
@@ -87,14 +87,14 @@ def recover_blocks(
 
     Raises
     ------
-    RecoveryError
+    FinetuneError
         If no block can be trained.
     ModelError
         If ONNX Runtime can't run the model piece by piece.
     CheckpointError, KeyboardInterrupt
         As from `finetune`.
     """
-    course = _Blocks(file, data, weights, biases or {}, groupings or {}, options or RecoveryOptions(), blocks)
+    course = _Blocks(file, data, weights, biases or {}, groupings or {}, options or FinetuneOptions(), blocks)
     return course.run(progress or _nobody, stores or (lambda _: None), stopped)
 
 
@@ -106,7 +106,7 @@ class _Blocks:
         weights: Values,
         biases: Values,
         groupings: Mapping[WeightKey, Grouping],
-        options: RecoveryOptions,
+        options: FinetuneOptions,
         blocks: BlockOptions | None,
     ) -> None:
         self._file = file
@@ -122,15 +122,15 @@ class _Blocks:
         self._file_values = {name: file.array(stored[name]) for name in names if name in stored}
         self._dense = self._begin(data)
         self._pruned = [dict(live) for live in self._dense]
-        self._done: list[Recovery] = []
+        self._done: list[Finetuned] = []
         self._trained: set[WeightKey] = set()
 
     def run(
         self,
-        progress: Callable[[RecoveryStep], None],
+        progress: Callable[[FinetuneStep], None],
         stores: Callable[[int], Store | None],
         stopped: Callable[[], bool] | None,
-    ) -> Recovery:
+    ) -> Finetuned:
         for index in range(1, len(self._segments)):
             before = [dict(live) for live in self._pruned]
             made = [self._pass(index, self._dense, batch, {}) for batch in range(len(self._dense))]
@@ -139,7 +139,7 @@ class _Blocks:
             for batch in range(len(self._pruned)):
                 self._pass(index, self._pruned, batch, self._changed())
         if not self._done:
-            raise RecoveryError("no part of the model that holds a pruned weight alone can be trained")
+            raise FinetuneError("no part of the model that holds a pruned weight alone can be trained")
         return self._together()
 
     def _begin(self, data: Dataset) -> list[Live]:
@@ -171,7 +171,7 @@ class _Blocks:
         index: int,
         before: Sequence[Live],
         made: Sequence[Live],
-        progress: Callable[[RecoveryStep], None],
+        progress: Callable[[FinetuneStep], None],
         store: Store | None,
         stopped: Callable[[], bool] | None,
     ) -> None:
@@ -185,12 +185,12 @@ class _Blocks:
         if not reached:
             return
         self._trained |= reached
-        done = sum(recovery.steps for recovery in self._done)
+        done = sum(finetuned.steps for finetuned in self._done)
 
-        def tell(step: RecoveryStep) -> None:
+        def tell(step: FinetuneStep) -> None:
             progress(dataclasses.replace(step, step=done + step.step))
 
-        recovery = finetune(
+        finetuned = finetune(
             student,
             weights,
             self._options,
@@ -200,9 +200,9 @@ class _Blocks:
             store=store,
             stopped=stopped,
         )
-        self._weights |= {key: recovery.values[key] for key in weights}
-        self._biases |= {key: recovery.values[key] for key in biases}
-        self._done.append(recovery)
+        self._weights |= {key: finetuned.values[key] for key in weights}
+        self._biases |= {key: finetuned.values[key] for key in biases}
+        self._done.append(finetuned)
 
     def _student(self, index: int, before: Sequence[Live], made: Sequence[Live]) -> _BlockStudent | None:
         """The segment in torch, proved equal to ONNX Runtime; None where it can't be had."""
@@ -231,21 +231,21 @@ class _Blocks:
         both = (*self._weights.items(), *self._biases.items())
         return {key.name: value for key, value in both if key.name in self._file_values}
 
-    def _together(self) -> Recovery:
-        history: list[RecoveryStep] = []
-        for recovery in self._done:
+    def _together(self) -> Finetuned:
+        history: list[FinetuneStep] = []
+        for finetuned in self._done:
             first = len(history)
-            history += [dataclasses.replace(step, step=first + step.step) for step in recovery.history]
-        return Recovery(
+            history += [dataclasses.replace(step, step=first + step.step) for step in finetuned.history]
+        return Finetuned(
             values={**self._weights, **self._biases},
-            before=sum(recovery.before for recovery in self._done),
-            after=sum(recovery.after for recovery in self._done),
-            lr=max(recovery.lr for recovery in self._done),
+            before=sum(finetuned.before for finetuned in self._done),
+            after=sum(finetuned.after for finetuned in self._done),
+            lr=max(finetuned.lr for finetuned in self._done),
             steps=len(history),
-            best_step=sum(recovery.best_step for recovery in self._done),
+            best_step=sum(finetuned.best_step for finetuned in self._done),
             history=tuple(history),
-            halvings=sum(recovery.halvings for recovery in self._done),
-            diverged=any(recovery.diverged for recovery in self._done),
+            halvings=sum(finetuned.halvings for finetuned in self._done),
+            diverged=any(finetuned.diverged for finetuned in self._done),
             blocks=len(self._done),
             frozen=tuple(key for key in self._weights if key not in self._trained),
         )
@@ -346,5 +346,5 @@ def _type_of(array: NDArray[Any]) -> TypeProto:
     return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(array.dtype), [None] * array.ndim)
 
 
-def _nobody(_: RecoveryStep) -> None:
+def _nobody(_: FinetuneStep) -> None:
     """Who listens where nobody was named."""

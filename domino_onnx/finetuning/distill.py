@@ -16,7 +16,7 @@ from torch import Tensor
 from domino_onnx.bridge import GraphModule, build, first_difference, mismatch, prove_parity
 from domino_onnx.bridge.values import to_tensor
 from domino_onnx.data import Dataset
-from domino_onnx.errors import DataError, DependencyError, ModelError, RecoveryError
+from domino_onnx.errors import DataError, DependencyError, FinetuneError, ModelError
 from domino_onnx.finetuning.features import feature_tensors
 from domino_onnx.finetuning.losses import DistillationLoss
 from domino_onnx.finetuning.mixing import Mixture, can_mix, mixture
@@ -123,7 +123,7 @@ class Distillation:
         first = self.train[: data.batch_size(32)]
         self._loss = DistillationLoss(self._to_torch(teacher.outputs(first, data.take(first))), loss, features)
         if not self._loss.trainable:
-            raise RecoveryError("the model has no floating-point output, so there is nothing to learn from")
+            raise FinetuneError("the model has no floating-point output, so there is nothing to learn from")
         classes = self._loss.class_count
         if data.labels is not None and classes is not None and int(data.labels.max()) >= classes:
             raise DataError(
@@ -258,7 +258,7 @@ def open_distillation(
     ------
     UnsupportedOperatorError
         With all operators that have no torch counterpart.
-    RecoveryError
+    FinetuneError
         If there is no output to learn from, or activations are wanted of a model too large to show them.
     ModelError
         If the student's outputs differ from ONNX Runtime's, or either can't run.
@@ -295,9 +295,9 @@ def _showing(teacher: Path, features: Sequence[str]) -> Path | bytes:
         return teacher
     shown = probe(read_model(teacher), features)
     if shown is None:
-        raise RecoveryError(
+        raise FinetuneError(
             f"{teacher} is over 1 GiB or has external data, so that its activations can't be taught by: "
-            "leave --recover-feature-weight out, or give --recover-scope blocks"
+            "leave --finetune-feature-weight out, or give --finetune-scope blocks"
         )
     return shown
 

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domino_onnx.errors import CheckpointError, RecoveryError
+from domino_onnx.errors import CheckpointError, FinetuneError
 from domino_onnx.finetuning.masks import Grouping
-from domino_onnx.finetuning.options import PROBED_RATES, Recovery, RecoveryOptions, RecoveryStep
+from domino_onnx.finetuning.options import PROBED_RATES, Finetuned, FinetuneOptions, FinetuneStep
 from domino_onnx.finetuning.trainer import State, Student, Trainer
 from domino_onnx.finetuning.world import World
 from domino_onnx.scheme import WeightKey
@@ -58,7 +58,7 @@ class _Course:
     batches: int = 0
     halvings: int = 0
     diverged: bool = False
-    history: list[RecoveryStep] = dataclasses.field(default_factory=list)
+    history: list[FinetuneStep] = dataclasses.field(default_factory=list)
 
     @property
     def lr(self) -> float:
@@ -69,15 +69,15 @@ class _Course:
 def finetune(
     student: Student,
     weights: Mapping[WeightKey, NDArray[np.generic]],
-    options: RecoveryOptions | None = None,
-    progress: Callable[[RecoveryStep], None] | None = None,
+    options: FinetuneOptions | None = None,
+    progress: Callable[[FinetuneStep], None] | None = None,
     *,
     biases: Mapping[WeightKey, NDArray[np.generic]] | None = None,
     groupings: Mapping[WeightKey, Grouping] | None = None,
     store: Store | None = None,
     stopped: Callable[[], bool] | None = None,
     world: World | None = None,
-) -> Recovery:
+) -> Finetuned:
     """Train the non-zero entries of `weights`, and `biases`, towards the dense model's outputs.
 
     Parameters
@@ -105,14 +105,14 @@ def finetune(
 
     Raises
     ------
-    RecoveryError
+    FinetuneError
         If the given weights themselves have no finite loss.
     CheckpointError
         If what `store` has is of another finetuning.
     KeyboardInterrupt
         If `stopped` said so.
     """
-    settings = options or RecoveryOptions()
+    settings = options or FinetuneOptions()
     moving = (groupings or {}) if settings.method == "sr-ste" else {}
     trainer = Trainer(student, weights, biases or {}, moving, settings, world)
     dtypes = {key: values[key].dtype for values in (weights, biases or {}) for key in values}
@@ -124,7 +124,7 @@ class _Finetuning:
         self,
         student: Student,
         trainer: Trainer,
-        options: RecoveryOptions,
+        options: FinetuneOptions,
         dtypes: Mapping[WeightKey, np.dtype[np.generic]],
         store: Store | None,
         stopped: Callable[[], bool],
@@ -137,7 +137,7 @@ class _Finetuning:
         self._stopped = stopped
         self._best_state: State = trainer.given
 
-    def run(self, progress: Callable[[RecoveryStep], None] | None) -> Recovery:
+    def run(self, progress: Callable[[FinetuneStep], None] | None) -> Finetuned:
         tell = progress or _nobody
         self._course = course = self._resumed() or self._begun()
         if course.peak is None:
@@ -152,7 +152,7 @@ class _Finetuning:
             if course.step % self._options.checkpoint_every == 0:
                 self._save()
         self._save()
-        return Recovery(
+        return Finetuned(
             values={key: _to_numpy(state, self._dtypes[key]) for key, state in self._best_state.items()},
             before=course.before,
             after=course.best,
@@ -168,10 +168,10 @@ class _Finetuning:
     def _begun(self) -> _Course:
         before = self._trainer.held_out_loss()
         if not math.isfinite(before):
-            raise RecoveryError("the pruned model gives outputs that aren't finite, so there is nothing to start from")
+            raise FinetuneError("the pruned model gives outputs that aren't finite, so there is nothing to start from")
         return _Course(before=before, best=before, peak=self._options.lr)
 
-    def _step(self, batches: Iterator[NDArray[np.int64]], tell: Callable[[RecoveryStep], None]) -> None:
+    def _step(self, batches: Iterator[NDArray[np.int64]], tell: Callable[[FinetuneStep], None]) -> None:
         course, steps = self._course, self._options.steps
         course.step += 1
         course.batches += 1
@@ -179,7 +179,7 @@ class _Finetuning:
         loss = self._trainer.step(lr, next(batches), course.batches)
         due = course.step % max(steps // self._options.checks, 1) == 0 or course.step == steps
         held_out = self._trainer.held_out_loss() if due and math.isfinite(loss) else None
-        course.history.append(RecoveryStep(step=course.step, loss=loss, lr=lr, held_out=held_out))
+        course.history.append(FinetuneStep(step=course.step, loss=loss, lr=lr, held_out=held_out))
         tell(course.history[-1])
         if not math.isfinite(loss) or (held_out is not None and not held_out <= _BLOWN_UP * course.before):
             self._step_back()
@@ -199,7 +199,7 @@ class _Finetuning:
         del course.history[course.best_step :]
         self._trainer.restart(self._best_state)
 
-    def _probe(self, tell: Callable[[RecoveryStep], None]) -> float:
+    def _probe(self, tell: Callable[[FinetuneStep], None]) -> float:
         """The largest rate with which a short course from the given weights ends almost as well as with the best.
 
         Refitted weights lie where any step leads up at first: the best after a few steps is always the smallest rate,
@@ -213,7 +213,7 @@ class _Finetuning:
             batches = self._batches(0)
             for step in range(1, steps + 1):
                 loss = self._trainer.step(lr * _schedule(step, steps), next(batches), step)
-                tell(RecoveryStep(step=0, loss=loss, lr=lr))
+                tell(FinetuneStep(step=0, loss=loss, lr=lr))
                 if self._is_to_stop():
                     raise KeyboardInterrupt
                 if not math.isfinite(loss):
@@ -250,7 +250,7 @@ class _Finetuning:
         if document["weights"] != self._document_of_weights() or document["options"] != self._document_of_options():
             raise CheckpointError("the checkpoint is of another finetuning: other weights, or other options")
         course = _Course(**document["course"])
-        course.history = [RecoveryStep(**step) for step in document["course"]["history"]]
+        course.history = [FinetuneStep(**step) for step in document["course"]["history"]]
         self._best_state = {
             key: torch.from_numpy(arrays[f"best.{i}"].copy()).to(given.dtype)
             for i, (key, given) in enumerate(self._trainer.given.items())
@@ -272,7 +272,7 @@ class _Finetuning:
         return {k: v for k, v in dataclasses.asdict(self._options).items() if k != "checkpoint_every"}
 
 
-def _nobody(_: RecoveryStep) -> None:
+def _nobody(_: FinetuneStep) -> None:
     """Who listens where nobody was named."""
 
 

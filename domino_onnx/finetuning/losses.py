@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from domino_onnx.errors import RecoveryError
+from domino_onnx.errors import FinetuneError
 from domino_onnx.finetuning.options import LossKind, LossOptions
 
 __all__ = ["DistillationLoss"]
@@ -103,7 +103,7 @@ class DistillationLoss:
 
     def _distance(self, name: str, student: Tensor, teacher: Tensor) -> Tensor:
         if student.shape != teacher.shape:
-            raise RecoveryError(
+            raise FinetuneError(
                 f"{name!r} is {tuple(student.shape)} in torch and {tuple(teacher.shape)} in ONNX Runtime"
             )
         kind = self._kinds[name]

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from domino_onnx.scheme import WeightKey
 
 __all__ = [
+    "FinetuneOptions",
+    "FinetuneStep",
+    "Finetuned",
     "LossKind",
     "LossOptions",
     "Method",
     "OptimizerName",
     "Precision",
-    "Recovery",
-    "RecoveryOptions",
-    "RecoveryStep",
 ]
 
 Method = Literal["fixed", "sr-ste"]
@@ -34,7 +34,7 @@ PROBED_RATES: Mapping[str, tuple[float, ...]] = {
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveryOptions:
+class FinetuneOptions:
     """How to finetune.
 
     Attributes
@@ -114,7 +114,7 @@ class LossOptions:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveryStep:
+class FinetuneStep:
     """Loss on the training batch after `step` steps; `held_out` where the held-out part was looked at."""
 
     step: int
@@ -124,7 +124,7 @@ class RecoveryStep:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Recovery:
+class Finetuned:
     """What finetuning gave: the best state by the held-out part, which may be the one it was given.
 
     Attributes
@@ -155,7 +155,7 @@ class Recovery:
     lr: float
     steps: int
     best_step: int
-    history: tuple[RecoveryStep, ...]
+    history: tuple[FinetuneStep, ...]
     halvings: int = 0
     diverged: bool = False
     blocks: int = 0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domino_onnx.finetuning.masks import Grouping, MovingMask
-from domino_onnx.finetuning.options import RecoveryOptions
+from domino_onnx.finetuning.options import FinetuneOptions
 from domino_onnx.finetuning.world import World
 from domino_onnx.scheme import WeightKey
 
@@ -74,7 +74,7 @@ class Trainer:
         weights: Mapping[WeightKey, NDArray[np.generic]],
         biases: Mapping[WeightKey, NDArray[np.generic]],
         groupings: Mapping[WeightKey, Grouping],
-        options: RecoveryOptions,
+        options: FinetuneOptions,
         world: World | None = None,
     ) -> None:
         self._student = student

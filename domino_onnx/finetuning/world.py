@@ -14,7 +14,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domino_onnx.errors import RecoveryError
+from domino_onnx.errors import FinetuneError
 
 __all__ = ["World"]
 
@@ -90,4 +90,4 @@ def _touch() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise RecoveryError(f"lost touch with the other processes; what they say is the cause ({error})") from None
+        raise FinetuneError(f"lost touch with the other processes; what they say is the cause ({error})") from None

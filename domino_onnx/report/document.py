@@ -37,7 +37,7 @@ def dump(document: Mapping[str, Any]) -> str:
 
 
 def compress_document(result: CompressResult) -> Document:
-    """What `compress`, `apply` and `recover` say with ``--json``."""
+    """What `compress`, `apply` and `finetune` say with ``--json``."""
     return {
         "model": str(result.model),
         "output": str(result.output),
@@ -74,7 +74,7 @@ def compress_document(result: CompressResult) -> Document:
         "skipped": [_skip(skip) for skip in result.inventory.skips],
         "parity": None if result.parity is None else {**evaluation_document(result.parity), "fitted": result.fitted},
         "tensorrt": None if result.toll is None else _toll(result.toll),
-        "recovery": _recovery(result),
+        "finetuning": _finetuning(result),
         "decisions": [_decision(decision) for decision in result.decisions],
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
         "peak_rss_bytes_by_stage": dict(result.peaks),
@@ -268,24 +268,24 @@ def _decision(decision: Decision) -> Document:
     }
 
 
-def _recovery(result: CompressResult) -> Document | None:
-    recovery = result.recovery
-    if recovery is None:
+def _finetuning(result: CompressResult) -> Document | None:
+    finetuned = result.finetuned
+    if finetuned is None:
         return None
     return {
         "metric": "distillation loss on the held-out part of the data",
-        "before": recovery.before,
-        "after": recovery.after,
-        "steps": recovery.steps,
-        "lr": recovery.lr,
-        "best_step": recovery.best_step,
-        "halvings": recovery.halvings,
-        "diverged": recovery.diverged,
-        "blocks": recovery.blocks,
-        "frozen": [str(key) for key in recovery.frozen],
+        "before": finetuned.before,
+        "after": finetuned.after,
+        "steps": finetuned.steps,
+        "lr": finetuned.lr,
+        "best_step": finetuned.best_step,
+        "halvings": finetuned.halvings,
+        "diverged": finetuned.diverged,
+        "blocks": finetuned.blocks,
+        "frozen": [str(key) for key in finetuned.frozen],
         "history": [
             {"step": step.step, "loss": step.loss, "held_out": step.held_out}
-            for step in recovery.history
+            for step in finetuned.history
             if step.held_out is not None
         ],
     }

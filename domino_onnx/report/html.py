@@ -103,11 +103,11 @@ def _cards(result: CompressResult) -> list[tuple[str, str]]:
 
 
 def _curve(result: CompressResult) -> Markup:
-    """The held-out loss as an SVG polyline; empty without a recovery."""
-    recovery = result.recovery
-    if recovery is None:
+    """The held-out loss as an SVG polyline; empty without a finetuning."""
+    finetuned = result.finetuned
+    if finetuned is None:
         return Markup("")
-    points = [(0, recovery.before)] + [(s.step, s.held_out) for s in recovery.history if s.held_out is not None]
+    points = [(0, finetuned.before)] + [(s.step, s.held_out) for s in finetuned.history if s.held_out is not None]
     top = max(loss for _, loss in points) or 1.0
     last = max(points[-1][0], 1)
     path = " ".join(

@@ -18,7 +18,7 @@ from domino_onnx.targets import BuildLog, Diagnosis, Toll
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
-    from domino_onnx.finetuning import Recovery  # which, as the bridge, needs torch; a report doesn't
+    from domino_onnx.finetuning import Finetuned  # which, as the bridge, needs torch; a report doesn't
 
 __all__ = [
     "CompressResult",
@@ -204,7 +204,7 @@ class CompressResult:
     divergence: float | None
     prediction: Prediction | None
     decisions: tuple[Decision, ...]
-    recovery: Recovery | None
+    finetuned: Finetuned | None
     parity: Evaluation | None
     fitted: bool
     toll: Toll | None

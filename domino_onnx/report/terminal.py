@@ -218,11 +218,11 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
         row("expected", result.prediction.in_words())
     if result.divergence is not None:
         row("refitted", f"divergence from the dense model on the calibration data {result.divergence:.4g}")
-    if result.recovery is not None:
-        recovery = result.recovery
+    if result.finetuned is not None:
+        finetuned = result.finetuned
         row(
-            "recovery",
-            f"held-out loss {recovery.before:.4g} → {recovery.after:.4g} in {recovery.steps} steps, lr {recovery.lr:g}",
+            "finetuning",
+            f"held-out loss {finetuned.before:.4g} → {finetuned.after:.4g} in {finetuned.steps} steps, lr {finetuned.lr:g}",
         )
     if result.parity is not None:
         for name, value in _comparison_rows(result.parity):

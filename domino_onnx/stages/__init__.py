@@ -2,10 +2,10 @@
 
 from domino_onnx.stages.choosing import choose
 from domino_onnx.stages.context import Run, torch_missing
+from domino_onnx.stages.finetuning import assist, finetune_if_possible, finetune_or_raise, is_assistant
 from domino_onnx.stages.options import CompressOptions, Observer, Solver, Strategy
 from domino_onnx.stages.permuting import permute
 from domino_onnx.stages.planning import Planned, fitted
-from domino_onnx.stages.recovering import assist, is_assistant, recover, recover_if_possible
 from domino_onnx.stages.resuming import open_checkpoint, solved_once
 from domino_onnx.stages.shapes import shapes_seen
 from domino_onnx.stages.solving import Solved, solve
@@ -23,13 +23,13 @@ __all__ = [
     "Trials",
     "assist",
     "choose",
+    "finetune_if_possible",
+    "finetune_or_raise",
     "finish",
     "fitted",
     "is_assistant",
     "open_checkpoint",
     "permute",
-    "recover",
-    "recover_if_possible",
     "shapes_seen",
     "solve",
     "solved_once",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.errors import DependencyError, ModelError, PlanError, RecoveryError
+from domino_onnx.errors import DependencyError, FinetuneError, ModelError, PlanError
 from domino_onnx.graph import read_model, replaced, stored_tensors, take_inventory
 from domino_onnx.precision import check_lowering
 from domino_onnx.scheme import Inventory, Plan, SchemePool, WeightKey
@@ -201,7 +201,7 @@ class Run:
         with self.stage("bridge"):
             try:
                 self.open_distillation(teacher)
-            except (DependencyError, ModelError, RecoveryError) as error:
+            except (DependencyError, ModelError, FinetuneError) as error:
                 self.warn(f"{consequence}: {error}")
         return self._distillation
 
@@ -210,7 +210,7 @@ class Run:
         if self._distillation is not None:
             return self._distillation
         if self.data is None:
-            raise RecoveryError("finetuning needs data: give --data")
+            raise FinetuneError("finetuning needs data: give --data")
         try:
             from domino_onnx.finetuning import LossOptions, open_distillation
         except ImportError as error:
@@ -224,13 +224,13 @@ class Run:
             threads=options.threads,
             seed=options.seed,
             loss=LossOptions(
-                kind=options.recover_loss,
-                temperature=options.recover_temperature,
-                label_weight=options.recover_label_weight,
-                feature_weight=options.recover_feature_weight,
-                mix=options.recover_mix,
+                kind=options.finetune_loss,
+                temperature=options.finetune_temperature,
+                label_weight=options.finetune_label_weight,
+                feature_weight=options.finetune_feature_weight,
+                mix=options.finetune_mix,
             ),
-            precision=options.recover_precision,
+            precision=options.finetune_precision,
         )
         return self._distillation
 
@@ -286,7 +286,7 @@ class Run:
 
 def torch_missing(error: ImportError) -> DependencyError:
     """What to tell whoever asks for finetuning without torch."""
-    return DependencyError(f"torch is missing ({error}): pip install 'domino-onnx[recover]'")
+    return DependencyError(f"torch is missing ({error}): pip install 'domino-onnx[finetune]'")
 
 
 def peak_rss_bytes() -> int | None:

@@ -68,9 +68,9 @@ class CompressOptions:
         in weights, biases and whatever else they pass through.
     search_with_data
         Whether `domino` uses gradients where there are data.
-    recover
-        Finetune after pruning, where there are data and torch; the options that begin with `recover_` are
-        `domino_onnx.finetuning.RecoveryOptions` and `LossOptions`.
+    finetune
+        Finetune after pruning, where there are data and torch; the options that begin with `finetune_` are
+        `domino_onnx.finetuning.FinetuneOptions` and `LossOptions`.
     form
         How weights are stored in the output: zeros in place, packed, or as sparse tensors (docs/format.md).
     precision
@@ -101,19 +101,19 @@ class CompressOptions:
     eval_data: Path | None = None
     search_with_data: bool = True
     plan: Path | None = None
-    recover: bool = True
-    recover_steps: int = 500
-    recover_lr: float | None = None
-    recover_scope: Literal["model", "blocks", "both"] = "model"
-    recover_method: Literal["fixed", "sr-ste"] = "fixed"
-    recover_optimizer: Literal["auto", "adamw", "sgd"] = "auto"
-    recover_ema: float = 0.0
-    recover_loss: Literal["auto", "kl", "mse", "cosine"] = "auto"
-    recover_temperature: float = 2.0
-    recover_label_weight: float = 0.5
-    recover_feature_weight: float = 0.0
-    recover_mix: bool = True
-    recover_precision: Literal["float32", "bfloat16"] = "float32"
+    finetune: bool = True
+    finetune_steps: int = 500
+    finetune_lr: float | None = None
+    finetune_scope: Literal["model", "blocks", "both"] = "model"
+    finetune_method: Literal["fixed", "sr-ste"] = "fixed"
+    finetune_optimizer: Literal["auto", "adamw", "sgd"] = "auto"
+    finetune_ema: float = 0.0
+    finetune_loss: Literal["auto", "kl", "mse", "cosine"] = "auto"
+    finetune_temperature: float = 2.0
+    finetune_label_weight: float = 0.5
+    finetune_feature_weight: float = 0.0
+    finetune_mix: bool = True
+    finetune_precision: Literal["float32", "bfloat16"] = "float32"
     form: Form = "dense"
     precision: Precision = "keep"
     weights: WeightType = "keep"

@@ -28,7 +28,7 @@ from domino_onnx.stages.solving import Overlaid, Solved, solve
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset
     from domino_onnx.evaluate import Evaluation
-    from domino_onnx.finetuning import Recovery
+    from domino_onnx.finetuning import Finetuned
     from domino_onnx.outputs import Comparison
 
 __all__ = ["Found", "Trials"]
@@ -130,9 +130,9 @@ class Trials:
         with _written(self._run, {}) as path:
             return _sizes(path)
 
-    def judge(self, solved: Solved, recovery: Recovery) -> Comparison:
+    def judge(self, solved: Solved, finetuned: Finetuned) -> Comparison:
         """What finetuned weights are worth."""
-        return self._judged({key: recovery.values[key] for key in (*solved.weights, *solved.biases)})[0].comparison
+        return self._judged({key: finetuned.values[key] for key in (*solved.weights, *solved.biases)})[0].comparison
 
     def _judged(self, values: Values) -> tuple[Evaluation, int, int]:
         """Against the dense model; the bytes of the file, as it is and gzipped."""

@@ -34,7 +34,7 @@ from domino_onnx.targets import Toll
 
 if TYPE_CHECKING:
     from domino_onnx.evaluate import Evaluation
-    from domino_onnx.finetuning import Recovery
+    from domino_onnx.finetuning import Finetuned
 
 __all__ = ["finish", "why_dense"]
 
@@ -44,11 +44,11 @@ def finish(
     output: Path,
     planned: Planned,
     solved: Solved,
-    recovery: Recovery | None = None,
+    finetuned: Finetuned | None = None,
     reference: Path | None = None,
     trials: tuple[Trial, ...] = (),
 ) -> CompressResult:
-    """Write what recovery gave, or else what was solved; compare with `reference` (the model itself); and sum up.
+    """Write what finetuning gave, or else what was solved; compare with `reference` (the model itself); and sum up.
 
     `trials` are what was tried to find the plan.
 
@@ -57,7 +57,7 @@ def finish(
     OutputError
         If the file can't be written.
     """
-    values = dict(recovery.values) if recovery is not None else None
+    values = dict(finetuned.values) if finetuned is not None else None
     weights = solved.weights if values is None else {key: values[key] for key in solved.weights}
     biases = solved.biases if values is None else {key: values[key] for key in solved.biases}
     toll = Toll() if run.target == "generic" else None
@@ -78,7 +78,7 @@ def finish(
         divergence=solved.divergence,
         prediction=planned.prediction,
         decisions=planned.decisions,
-        recovery=recovery,
+        finetuned=finetuned,
         parity=parity,
         fitted=fitted,
         toll=toll,

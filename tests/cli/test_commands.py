@@ -24,7 +24,7 @@ from domino_onnx.scheme import Plan
 
 Run = Callable[..., Any]
 node = helper.make_node
-_WRITING = ("search", "apply", "compress", "convert", "recover")
+_WRITING = ("search", "apply", "compress", "convert", "finetune")
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ ERRORS = [
     (["compress", "MODEL", "--sparsity", "0.5", "--data", "missing.npz"], "missing.npz"),
     (["compress", "MODEL", "--plan", "missing.json"], "missing.json"),
     (["compress", "MODEL", "--sparsity", "0.5", "--include", "nothing"], "matches no weight"),
-    (["recover", "MODEL", "--teacher", "MODEL", "--data", "DATA"], "manifest"),
+    (["finetune", "MODEL", "--teacher", "MODEL", "--data", "DATA"], "manifest"),
     (["evaluate", "MODEL", "MODEL", "--data", "missing.npz"], "missing.npz"),
 ]
 
@@ -160,7 +160,7 @@ def test_a_failed_check_ends_with_three(domino: Run, model: Path) -> None:
 
 COMPRESS_KEYS = {
     "model", "output", "sparsity", "sparsity_sites", "flops_reduction", "strategy", "sites", "skipped", "parity",
-    "recovery", "seconds", "peak_rss_bytes",
+    "finetuning", "seconds", "peak_rss_bytes",
 }  # fmt: skip
 SITE_KEYS = {"name", "weight", "op", "shape", "n", "m", "sparsity", "params", "macs"}
 
@@ -168,15 +168,15 @@ SITE_KEYS = {"name", "weight", "op", "shape", "n", "m", "sparsity", "params", "m
 def test_compress_json_has_the_promised_keys(domino: Run, model: Path, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     output = tmp_path / "out.onnx"
-    ran = domino("compress", model, "--sparsity", "0.75", "--data", data, "--recover-steps", 8, "-o", output, "--json")
+    ran = domino("compress", model, "--sparsity", "0.75", "--data", data, "--finetune-steps", 8, "-o", output, "--json")
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     assert set(document) >= COMPRESS_KEYS
     assert all(set(site) >= SITE_KEYS for site in document["sites"])
     assert [{"name", "reason"} <= set(skip) for skip in document["skipped"]] == [True]
-    assert {"before", "after", "steps"} <= set(document["recovery"])
-    assert document["recovery"]["after"] <= document["recovery"]["before"]
-    assert document["recovery"]["steps"] == 8
+    assert {"before", "after", "steps"} <= set(document["finetuning"])
+    assert document["finetuning"]["after"] <= document["finetuning"]["before"]
+    assert document["finetuning"]["steps"] == 8
     assert document["output"] == str(output)
     assert document["peak_rss_bytes"] > 1 << 20
     stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(output).graph.initializer}
@@ -191,7 +191,7 @@ def test_compress_json_has_the_promised_keys(domino: Run, model: Path, data: Pat
 
 
 @pytest.mark.parametrize(
-    "command", ["inspect", "search", "apply", "compress", "convert", "evaluate", "verify", "recover"]
+    "command", ["inspect", "search", "apply", "compress", "convert", "evaluate", "verify", "finetune"]
 )
 def test_json_is_exactly_one_document_on_stdout(
     command: str, domino: Run, model: Path, data: Path, tmp_path: Path
@@ -199,7 +199,7 @@ def test_json_is_exactly_one_document_on_stdout(
     sparse, plan = tmp_path / "sparse.onnx", tmp_path / "plan.json"
     assert domino("search", model, "--sparsity", "0.5", "-o", plan).code == 0
     assert domino("apply", model, plan, "-o", sparse).code == 0
-    if command == "recover":
+    if command == "finetune":
         pytest.importorskip("torch")
     arguments = {
         "inspect": ["inspect", model],
@@ -209,14 +209,14 @@ def test_json_is_exactly_one_document_on_stdout(
         "convert": ["convert", sparse, "--format", "packed", "-o", tmp_path / "o.onnx"],
         "evaluate": ["evaluate", model, sparse, "--data", data],
         "verify": ["verify", sparse],
-        "recover": [
-            "recover",
+        "finetune": [
+            "finetune",
             sparse,
             "--teacher",
             model,
             "--data",
             data,
-            "--recover-steps",
+            "--finetune-steps",
             "4",
             "-o",
             tmp_path / "o.onnx",
@@ -250,14 +250,14 @@ def test_no_input_is_ever_replaced(domino: Run, samples: Path, tmp_path: Path) -
     assert domino("search", model, "--sparsity", "0.5", "-o", plan).code == 0
     (tmp_path / "alias.json").symlink_to(data)
     before = {path: path.read_bytes() for path in (model, data, plan)}
-    sparse = ("--sparsity", "0.5", "--force", "--no-recover")
+    sparse = ("--sparsity", "0.5", "--force", "--no-finetune")
     for words in (
         ("search", model, "--sparsity", "0.5", "--force", "-o", model),
         ("search", model, "--sparsity", "0.5", "--force", "--data", data, "-o", data),
         ("compress", model, *sparse, "--data", data, "-o", data),
         ("compress", model, *sparse, "--eval-data", data, "-o", data),
         ("compress", model, *sparse, "--data", data, "--report", tmp_path / "alias.json"),
-        ("compress", model, "--plan", plan, "--force", "--no-recover", "-o", plan),
+        ("compress", model, "--plan", plan, "--force", "--no-finetune", "-o", plan),
         ("apply", model, plan, "--force", "-o", plan),
         ("apply", model, plan, "--force", "-o", tmp_path / "out.onnx", "--report", plan),
     ):
@@ -289,7 +289,7 @@ def test_a_search_that_cannot_write_its_plan_does_not_begin(
 def test_data_that_overflow_are_named_as_such(domino: Run, samples: Path, tmp_path: Path) -> None:
     with np.load(samples / "digits_calibration.npz") as arrays:
         np.savez(tmp_path / "huge.npz", image=arrays["image"][:32] * np.float32(1e30))
-    words = ["compress", samples / "digits_resnet.onnx", "--sparsity", "0.5", "--no-recover", "-q"]
+    words = ["compress", samples / "digits_resnet.onnx", "--sparsity", "0.5", "--no-finetune", "-q"]
     ran = domino(*words, "--data", tmp_path / "huge.npz", "-o", tmp_path / "out.onnx")
     assert ran.code == 1
     assert "too large to be squared in float32: check their scale" in ran.err
@@ -300,7 +300,7 @@ def test_who_was_fitted_to_is_no_judge_and_says_so(domino: Run, samples: Path, t
     with np.load(samples / "digits_calibration.npz") as arrays:
         np.savez(tmp_path / "data.npz", image=arrays["image"][:32])
         np.savez(tmp_path / "other.npz", image=arrays["image"][32:64])
-    words = ["compress", samples / "digits_resnet.onnx", "--scheme", "2:4", "--no-recover", "--force"]
+    words = ["compress", samples / "digits_resnet.onnx", "--scheme", "2:4", "--no-finetune", "--force"]
     words += ["-o", tmp_path / "out.onnx", "--data", tmp_path / "data.npz"]
     fitted = domino(*words)
     assert "were fitted to these samples" in " ".join(fitted.out.split())
@@ -314,7 +314,7 @@ def test_default_output_stands_beside_the_model(domino: Run, model: Path) -> Non
     assert model.with_name("model.sparse.onnx").is_file()
 
 
-def test_without_data_it_says_that_recovery_is_skipped(domino: Run, model: Path, tmp_path: Path) -> None:
+def test_without_data_it_says_that_finetuning_is_skipped(domino: Run, model: Path, tmp_path: Path) -> None:
     ran = domino("compress", model, "--sparsity", "0.5", "-o", tmp_path / "out.onnx")
     assert ran.code == 0
     assert "--data" in ran.err
@@ -383,11 +383,11 @@ def test_a_plan_for_any_model_has_no_hash(domino: Run, model: Path, tmp_path: Pa
     assert domino("apply", other, plan, "-o", tmp_path / "out.onnx").code == 0
 
 
-def test_a_manifest_with_a_garbage_budget_does_not_crash_recover(
+def test_a_manifest_with_a_garbage_budget_does_not_crash_finetune(
     domino: Run, model: Path, data: Path, tmp_path: Path
 ) -> None:
     sparse = tmp_path / "sparse.onnx"
-    domino("compress", model, "--sparsity", "0.5", "-o", sparse, "--no-recover")
+    domino("compress", model, "--sparsity", "0.5", "-o", sparse, "--no-finetune")
     for budget in ({"x": 1}, 1, {"measure": "size", "reduction": 0.5}, {"measure": "params", "reduction": "a lot"}):
         changed = onnx.load(sparse)
         for entry in changed.metadata_props:
@@ -395,7 +395,7 @@ def test_a_manifest_with_a_garbage_budget_does_not_crash_recover(
                 entry.value = json.dumps({**json.loads(entry.value), "budgets": [budget]})
         sparse.write_bytes(changed.SerializeToString())
         ran = domino(
-            "recover",
+            "finetune",
             sparse,
             "--teacher",
             model,
@@ -403,7 +403,7 @@ def test_a_manifest_with_a_garbage_budget_does_not_crash_recover(
             data,
             "-o",
             tmp_path / "out.onnx",
-            "--recover-steps",
+            "--finetune-steps",
             "1",
             "--force",
         )

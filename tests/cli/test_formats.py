@@ -34,7 +34,7 @@ def shown(path: Path) -> bytes:
 
 def test_every_command_reads_every_form(domino: Run, digits: Path, samples: Path, tmp_path: Path) -> None:
     files = {form: tmp_path / f"{form}.onnx" for form in FORMS}
-    pruned = ("compress", digits, "--sparsity", "0.85", "--strategy", "uniform", "--no-recover")
+    pruned = ("compress", digits, "--sparsity", "0.85", "--strategy", "uniform", "--no-finetune")
     for form, path in files.items():
         ran = domino(*pruned, "--format", form, "-o", path, "--json")
         assert ran.code == 0, ran.err
@@ -59,24 +59,24 @@ def test_every_command_reads_every_form(domino: Run, digits: Path, samples: Path
     assert told["dense"] == told["packed"] == told["sparse"]
 
 
-def test_a_packed_file_can_be_compressed_again_and_recovered(
+def test_a_packed_file_can_be_compressed_again_and_finetuned(
     domino: Run, digits: Path, samples: Path, tmp_path: Path
 ) -> None:
     packed, again, dense = (tmp_path / f"{name}.onnx" for name in ("packed", "again", "dense"))
-    once = ("--sparsity", "0.75", "--strategy", "uniform", "--no-recover")
+    once = ("--sparsity", "0.75", "--strategy", "uniform", "--no-finetune")
     assert domino("compress", digits, *once, "--format", "packed", "-o", packed).code == 0
     assert domino("convert", packed, "--format", "dense", "-o", dense).code == 0
-    more = ("--sparsity", "0.85", "--strategy", "uniform", "--no-recover")
+    more = ("--sparsity", "0.85", "--strategy", "uniform", "--no-finetune")
     assert domino("compress", packed, *more, "--format", "packed", "-o", again).code == 0
     assert domino("verify", again).code == 0
     assert again.stat().st_size < packed.stat().st_size
     pytest.importorskip("torch")
     outputs = []
     for source, is_of_the_teacher in ((packed, True), (dense, True), (again, False)):
-        output = tmp_path / f"recovered.{source.name}"
+        output = tmp_path / f"finetuned.{source.name}"
         ran = domino(
-            *("recover", source, "--teacher", digits, "--data", samples / "digits_calibration.npz"),
-            *("--recover-steps", "3", "--recover-lr", "1e-3", "--format", "packed", "-o", output),
+            *("finetune", source, "--teacher", digits, "--data", samples / "digits_calibration.npz"),
+            *("--finetune-steps", "3", "--finetune-lr", "1e-3", "--format", "packed", "-o", output),
         )
         assert ran.code == 0, ran.err
         assert domino("verify", output).code == 0

@@ -85,7 +85,7 @@ def test_without_torch_it_says_what_to_install(domino: Run, samples: Path, monke
     monkeypatch.setitem(sys.modules, "torch", None)
     ran = domino("inspect", samples / "digits_resnet.onnx", "--bridge")
     assert ran.code == 1
-    assert "domino-onnx[recover]" in ran.err
+    assert "domino-onnx[finetune]" in ran.err
 
 
 def test_data_tell_shapes_without_the_bridge(domino: Run, samples: Path) -> None:

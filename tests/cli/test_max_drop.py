@@ -37,7 +37,7 @@ def top1(model: Path, data: Path) -> float:
 def test_the_file_loses_no_more_than_allowed(domino: Run, samples: Path, labelled: Path, tmp_path: Path) -> None:
     model, output = samples / "digits_transformer.onnx", tmp_path / "out.onnx"
     words = ["--max-drop", "0.005", "--data", samples / "digits_calibration.npz", "--eval-data", labelled, "-o", output]
-    ran = domino("compress", model, *words, "--no-recover", "--json")
+    ran = domino("compress", model, *words, "--no-finetune", "--json")
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     assert top1(model, labelled) - top1(output, labelled) <= 0.005 + 1e-9
@@ -53,7 +53,7 @@ def test_the_file_loses_no_more_than_allowed(domino: Run, samples: Path, labelle
 def test_without_other_data_some_are_set_apart(domino: Run, samples: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
     words = ["--max-drop", "0.05", "--data", samples / "digits_calibration.npz", "-o", output, "--json"]
-    ran = domino("compress", samples / "digits_resnet.onnx", *words, "--recover-steps", "4")
+    ran = domino("compress", samples / "digits_resnet.onnx", *words, "--finetune-steps", "4")
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     with np.load(samples / "digits_calibration.npz") as arrays:
@@ -137,7 +137,7 @@ def test_judges_that_cannot_tell_are_doubted(domino: Run, samples: Path, tmp_pat
     with np.load(samples / "digits_evaluation.npz") as arrays:
         ones = arrays["labels"] == 1
         np.savez(tmp_path / "ones.npz", image=arrays["image"][ones][:30], labels=arrays["labels"][ones][:30])
-    words = ["--data", samples / "digits_calibration.npz", "--eval-data", tmp_path / "ones.npz", "--no-recover"]
+    words = ["--data", samples / "digits_calibration.npz", "--eval-data", tmp_path / "ones.npz", "--no-finetune"]
     words += ["--solver", "magnitude", "--strategy", "uniform", "-o", tmp_path / "out.onnx"]
     ran = domino("compress", samples / "digits_resnet.onnx", "--max-drop", "0.03", *words)
     said = " ".join(ran.err.split())

@@ -111,7 +111,7 @@ def test_every_strategy_keeps_to_the_pool_and_the_budget(
         assert domino("verify", output).code == 0
 
 
-def test_a_plan_and_a_manifest_with_thirds_can_be_applied_and_recovered(
+def test_a_plan_and_a_manifest_with_thirds_can_be_applied_and_finetuned(
     domino: Run, make_model: Callable[..., Any], save: Callable[..., Path], tmp_path: Path, groups_of: Groups
 ) -> None:
     """No power of two of at least 4 divides 18: only the schemes in the file say that the weight is a site."""
@@ -124,20 +124,20 @@ def test_a_plan_and_a_manifest_with_thirds_can_be_applied_and_recovered(
     assert '{"weight": "w", "scheme": "2:6"}' in plan.read_text()
     for name, arguments in {
         "applied.onnx": ["apply", model, plan],
-        "planned.onnx": ["compress", model, "--plan", plan, "--no-recover"],
+        "planned.onnx": ["compress", model, "--plan", plan, "--no-finetune"],
     }.items():
         ran = domino(*arguments, "-o", tmp_path / name)
         assert ran.code == 0, ran.err
         assert check_groups(tmp_path / name, groups_of) == {"2:6"}
     pytest.importorskip("torch")
-    recovered = tmp_path / "recovered.onnx"
+    finetuned = tmp_path / "finetuned.onnx"
     ran = domino(
-        *("recover", tmp_path / "applied.onnx", "--teacher", model, "--data", tmp_path / "data.npz"),
-        *("--recover-steps", 4, "-o", recovered),
+        *("finetune", tmp_path / "applied.onnx", "--teacher", model, "--data", tmp_path / "data.npz"),
+        *("--finetune-steps", 4, "-o", finetuned),
     )
     assert ran.code == 0, ran.err
-    assert check_groups(recovered, groups_of) == {"2:6"}
-    assert domino("verify", recovered).code == 0
+    assert check_groups(finetuned, groups_of) == {"2:6"}
+    assert domino("verify", finetuned).code == 0
 
 
 def test_two_schemes_of_one_density_are_warned_of(domino: Run, samples: Path, tmp_path: Path) -> None:

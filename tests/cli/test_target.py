@@ -67,22 +67,22 @@ def test_masks_by_magnitude_are_legal(name: str, more: list[str], domino: Run, s
 def test_masks_on_data_are_legal_and_stay_so_when_they_move(
     saliency: str, domino: Run, samples: Path, tmp_path: Path
 ) -> None:
-    output, recovered = tmp_path / "out.onnx", tmp_path / "recovered.onnx"
+    output, finetuned = tmp_path / "out.onnx", tmp_path / "finetuned.onnx"
     data = ["--data", samples / "digits_calibration.npz"]
     model = samples / MODELS[1]
     ran = domino(
         *("compress", model, "--scheme", "4:16", "--target", "tensorrt", "--saliency", saliency, *data),
-        *("--no-recover", "-o", output),
+        *("--no-finetune", "-o", output),
     )
     assert ran.code == 0, ran.err
     assert not any(broken_fours(output).values())
     ran = domino(
-        *("recover", output, "--teacher", model, *data, "--recover-method", "sr-ste", "--recover-lr", "0.05"),
-        *("--recover-steps", "6", "-o", recovered),
+        *("finetune", output, "--teacher", model, *data, "--finetune-method", "sr-ste", "--finetune-lr", "0.05"),
+        *("--finetune-steps", "6", "-o", finetuned),
     )
     assert ran.code == 0, ran.err
-    assert manifest(recovered)["target"] == "tensorrt"
-    assert not any(broken_fours(recovered).values())
+    assert manifest(finetuned)["target"] == "tensorrt"
+    assert not any(broken_fours(finetuned).values())
 
 
 def test_without_a_target_the_same_plan_breaks_fours(domino: Run, samples: Path, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with np.load(SAMPLES / f"digits_{name}.npz") as arrays:
             np.savez(path / f"{name}.npz", **{key: array[:_SAMPLES] for key, array in arrays.items()})
     _write_images(path / "images")
-    _run("domino-onnx compress model.onnx --sparsity 0.75 --no-recover", path)
+    _run("domino-onnx compress model.onnx --sparsity 0.75 --no-finetune", path)
     _run("domino-onnx convert model.sparse.onnx --format packed -o model.packed.onnx", path)
     _run("domino-onnx convert model.sparse.onnx --format sparse -o model.coo.onnx", path)
     return path
@@ -64,10 +64,10 @@ def _write_images(folder: Path) -> None:
 
 def _run(command: str, folder: Path) -> None:
     words = shlex.split(command, comments=True)
-    if words[1] in ("compress", "search", "apply", "recover", "convert") and "--force" not in words:
+    if words[1] in ("compress", "search", "apply", "finetune", "convert") and "--force" not in words:
         words.append("--force")
-    if words[1] in ("compress", "recover") and "--recover-steps" not in words:
-        words += ["--recover-steps", "5"]
+    if words[1] in ("compress", "finetune") and "--finetune-steps" not in words:
+        words += ["--finetune-steps", "5"]
     if words[1] == "sweep" and "--sparsity" not in words:
         words += ["--sparsity", "0.5"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

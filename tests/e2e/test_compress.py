@@ -18,7 +18,7 @@ from onnx import helper, numpy_helper
 import domino_onnx
 from domino_onnx import Budget, CompressOptions, NMScheme, Plan, apply, compress, evaluate, search, verify
 from domino_onnx.errors import DominoError, PlanError
-from domino_onnx.pipeline import recover
+from domino_onnx.pipeline import finetune
 
 MODELS = ["digits_resnet.onnx", "digits_transformer.onnx"]
 PARAMS = Budget(measure="params", reduction=0.875)
@@ -27,7 +27,7 @@ PARAMS = Budget(measure="params", reduction=0.875)
 def test_the_public_surface_is_this() -> None:
     assert sorted(domino_onnx.__all__) == [
         "Budget", "CompressOptions", "DominoError", "DominoOptions", "NMScheme", "Plan", "SchemePool", "Selection",
-        "__version__", "apply", "compress", "convert", "doctor", "errors", "evaluate", "inspect", "recover", "search",
+        "__version__", "apply", "compress", "convert", "doctor", "errors", "evaluate", "inspect", "finetune", "search",
         "sweep", "verify",
     ]  # fmt: skip
     for name in domino_onnx.__all__:
@@ -89,15 +89,15 @@ def obeys(weight: Any, axis: int, n: int, m: int) -> bool:
 
 @pytest.fixture(scope="module", params=MODELS)
 def compressed(request: pytest.FixtureRequest, samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """One run with data and a few steps of recovery; the result and the dense model."""
+    """One run with data and a few steps of finetuning; the result and the dense model."""
     source = samples / request.param
     output = tmp_path_factory.mktemp("out") / "sparse.onnx"
     options = CompressOptions(
         budgets=(PARAMS,),
         data=samples / "digits_calibration.npz",
         eval_data=samples / "digits_evaluation.npz",
-        recover_steps=30,
-        recover_lr=3e-3,
+        finetune_steps=30,
+        finetune_lr=3e-3,
         threads=1,
     )
     return compress(source, output, options), source
@@ -130,9 +130,9 @@ def test_each_weight_obeys_its_scheme_and_the_budget_is_met_closely(compressed: 
     assert len({str(scheme) for scheme in pruned.values()}) > 1, "schemes are mixed"
 
 
-def test_recovery_never_makes_it_worse_and_the_manifest_holds(compressed: Any) -> None:
+def test_finetuning_never_makes_it_worse_and_the_manifest_holds(compressed: Any) -> None:
     result, _ = compressed
-    assert result.recovery.after <= result.recovery.before
+    assert result.finetuned.after <= result.finetuned.before
     assert result.parity.inputs == "data"
     assert result.parity.comparison.samples == 697
     assert result.parity.comparison.top1_reference > 0.95
@@ -144,19 +144,19 @@ def test_recovery_never_makes_it_worse_and_the_manifest_holds(compressed: Any) -
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_one_scheme_for_all_is_recovered_like_any_plan(name: str, samples: Path, tmp_path: Path) -> None:
+def test_one_scheme_for_all_is_finetuned_like_any_plan(name: str, samples: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     options = CompressOptions(
         scheme=NMScheme(2, 4),
         data=samples / "digits_calibration.npz",
         eval_data=samples / "digits_evaluation.npz",
-        recover_steps=20,
-        recover_lr=3e-3,
+        finetune_steps=20,
+        finetune_lr=3e-3,
         threads=1,
     )
     result = compress(samples / name, tmp_path / "out.onnx", options)
     assert (result.plan.strategy, result.plan.budgets, result.decisions) == ("uniform", (), ())
-    assert result.recovery.after <= result.recovery.before
+    assert result.finetuned.after <= result.finetuned.before
     weights = zero_counts(tmp_path / "out.onnx")
     for record in result.weights:
         weight, _, axis = weights[record.weight]
@@ -189,7 +189,7 @@ def test_without_data_every_strategy_meets_the_budget(name: str, strategy: Any, 
     weights = zero_counts(output)
     zeros = sum(int((weight == 0).sum()) for weight, _, _ in weights.values())
     assert zeros / sum(weight.size for weight, _, _ in weights.values()) >= 0.875
-    assert result.recovery is None
+    assert result.finetuned is None
     assert any("--data" in warning for warning in result.warnings)
     assert result.parity.inputs == "random"
     assert verify(output).holds
@@ -208,7 +208,7 @@ def test_a_flops_budget_is_met(samples: Path, tmp_path: Path) -> None:
 
 def test_the_same_seed_gives_the_same_file(samples: Path, tmp_path: Path) -> None:
     options = CompressOptions(
-        budgets=(PARAMS,), data=samples / "digits_calibration.npz", recover_steps=4, recover_lr=3e-3, threads=1,
+        budgets=(PARAMS,), data=samples / "digits_calibration.npz", finetune_steps=4, finetune_lr=3e-3, threads=1,
         strategy="erk", seed=5,
     )  # fmt: skip
     for name in ("a.onnx", "b.onnx"):
@@ -216,8 +216,8 @@ def test_the_same_seed_gives_the_same_file(samples: Path, tmp_path: Path) -> Non
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
-def test_plan_edit_apply_recover(samples: Path, tmp_path: Path) -> None:
-    source, sparse, recovered = samples / "digits_resnet.onnx", tmp_path / "sparse.onnx", tmp_path / "recovered.onnx"
+def test_plan_edit_apply_finetune(samples: Path, tmp_path: Path) -> None:
+    source, sparse, finetuned = samples / "digits_resnet.onnx", tmp_path / "sparse.onnx", tmp_path / "finetuned.onnx"
     options = CompressOptions(budgets=(Budget(measure="params", reduction=0.5),), strategy="uniform", threads=1)
     text = search(source, options).plan.to_json()
     document = json.loads(text)
@@ -227,24 +227,24 @@ def test_plan_edit_apply_recover(samples: Path, tmp_path: Path) -> None:
     name = document["sites"][1]["weight"]
     assert obeys(zero_counts(sparse)[name][0], 1, 1, 8)
     data = samples / "digits_calibration.npz"
-    again = CompressOptions(data=data, recover_steps=20, recover_lr=3e-3, threads=1)
-    result = recover(sparse, source, recovered, again)
-    assert result.recovery.after < result.recovery.before
-    before, after = zero_counts(sparse), zero_counts(recovered)
+    again = CompressOptions(data=data, finetune_steps=20, finetune_lr=3e-3, threads=1)
+    result = finetune(sparse, source, finetuned, again)
+    assert result.finetuned.after < result.finetuned.before
+    before, after = zero_counts(sparse), zero_counts(finetuned)
     for key, (weight, _, _) in before.items():
         assert not after[key][0][weight == 0].any()
     assert any((after[key][0] != weight).any() for key, (weight, _, _) in before.items())
-    assert verify(recovered).holds
-    judged = evaluate(source, recovered, samples / "digits_evaluation.npz", threads=1).comparison
+    assert verify(finetuned).holds
+    judged = evaluate(source, finetuned, samples / "digits_evaluation.npz", threads=1).comparison
     worse = evaluate(source, sparse, samples / "digits_evaluation.npz", threads=1).comparison
     assert judged.kl < worse.kl
 
 
-def test_recovering_a_file_without_a_manifest_is_refused(samples: Path, tmp_path: Path) -> None:
+def test_finetuning_a_file_without_a_manifest_is_refused(samples: Path, tmp_path: Path) -> None:
     source = samples / "digits_resnet.onnx"
     options = CompressOptions(data=samples / "digits_calibration.npz")
     with pytest.raises(PlanError, match="manifest"):
-        recover(source, source, tmp_path / "out.onnx", options)
+        finetune(source, source, tmp_path / "out.onnx", options)
 
 
 def test_a_model_that_is_sparse_already_can_be_compressed_further(samples: Path, tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_a_model_that_is_sparse_already_can_be_compressed_further(samples: Path,
     assert verify(tmp_path / "more.onnx").holds
 
 
-def test_a_model_with_a_foreign_operator_is_compressed_without_recovery(
+def test_a_model_with_a_foreign_operator_is_compressed_without_finetuning(
     make_model: Callable[..., Any], save: Callable[..., Path], tmp_path: Path
 ) -> None:
     """Nobody here can run it; its weights are pruned all the same, and the result says what was not done."""
@@ -272,7 +272,7 @@ def test_a_model_with_a_foreign_operator_is_compressed_without_recovery(
     options = CompressOptions(budgets=(Budget(measure="params", reduction=0.5),), data=tmp_path / "data.npz")
     result = compress(source, tmp_path / "out.onnx", options)
     assert result.parity is None
-    assert result.recovery is None
+    assert result.finetuned is None
     assert any("Mystery" in warning for warning in result.warnings)
     assert verify(tmp_path / "out.onnx").holds
 
@@ -286,13 +286,13 @@ def test_a_half_precision_file_stays_one(
     )
     np.savez(tmp_path / "data.npz", x=np.random.default_rng(1).standard_normal((512, 32)).astype(np.float16))
     options = CompressOptions(
-        budgets=(PARAMS,), data=tmp_path / "data.npz", recover_steps=80, recover_lr=2e-2, threads=1
+        budgets=(PARAMS,), data=tmp_path / "data.npz", finetune_steps=80, finetune_lr=2e-2, threads=1
     )
     result = compress(save(model), tmp_path / "out.onnx", options)
     written = onnx.load(tmp_path / "out.onnx").graph.initializer[0]
     assert written.data_type == 10
     assert np.mean(numpy_helper.to_array(written) == 0) >= 0.875
-    assert result.recovery.after < result.recovery.before
+    assert result.finetuned.after < result.finetuned.before
 
 
 def test_an_edited_plan_that_leaves_its_budget_behind_says_so(samples: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_finetuning_on_varied_images_gives_the_same_file_again(
     for output in outputs:
         done = domino(
             "compress", samples / "digits_resnet.onnx", "--scheme", "2:8", "--data", digits / "calibration",
-            "--eval-data", digits / "evaluation", "--recover", "--recover-steps", 6, "--threads", 1, "-o", output,
+            "--eval-data", digits / "evaluation", "--finetune", "--finetune-steps", 6, "--threads", 1, "-o", output,
         )  # fmt: skip
         assert done.code == 0, done.err
     assert outputs[0].read_bytes() == outputs[1].read_bytes()

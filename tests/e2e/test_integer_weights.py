@@ -76,7 +76,7 @@ def build(make_model: Run, save: Run, tmp_path: Path) -> Build:
 
 
 def options(**given: Any) -> CompressOptions:
-    return CompressOptions(**{"scheme": NMScheme(2, 4), "recover": False, "force": True, "threads": 1, **given})
+    return CompressOptions(**{"scheme": NMScheme(2, 4), "finetune": False, "force": True, "threads": 1, **given})
 
 
 def stored(path: Path) -> dict[str, Array]:
@@ -151,7 +151,7 @@ def test_a_refit_measures_what_it_writes(build: Build, tmp_path: Path, run_ort: 
 )
 def test_every_way_through(words: list[str], build: Build, domino: Run, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
-    common = ["--sparsity", "0.7", "--data", tmp_path / "data.npz", "--recover-steps", "2", "--threads", "1"]
+    common = ["--sparsity", "0.7", "--data", tmp_path / "data.npz", "--finetune-steps", "2", "--threads", "1"]
     ran = domino("compress", build(), *common, "-o", output, "--json", *words)
     assert ran.code == 0, ran.err
     assert verify(output).holds
@@ -161,12 +161,12 @@ def test_every_way_through(words: list[str], build: Build, domino: Run, tmp_path
     assert zeros >= 0.7 * size
     document = json.loads(ran.out)
     assert document["sparsity"] == pytest.approx(zeros / size)
-    assert sum("recovery is skipped" in warning for warning in document["warnings"]) == 1
+    assert sum("finetuning is skipped" in warning for warning in document["warnings"]) == 1
 
 
 def test_a_drop_that_is_allowed_is_measured_on_them(build: Build, domino: Run, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
-    given = ["--max-drop", "0.2", "--data", tmp_path / "data.npz", "--no-recover", "--threads", "1", "--json"]
+    given = ["--max-drop", "0.2", "--data", tmp_path / "data.npz", "--no-finetune", "--threads", "1", "--json"]
     ran = domino("compress", build(), *given, "-o", output)
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["sparsity"] > 0.1
@@ -179,13 +179,13 @@ def test_floats_beside_them_are_finetuned_and_they_are_named(
 ) -> None:
     model, plain, output = build(float_end=True), tmp_path / "plain.onnx", tmp_path / "out.onnx"
     common = ["--scheme", "2:4", "--data", tmp_path / "data.npz", "--threads", "1", "--json"]
-    assert domino("compress", model, *common, "--no-recover", "-o", plain).code == 0
-    steps = ["--recover-steps", "40", "--recover-scope", scope]
+    assert domino("compress", model, *common, "--no-finetune", "-o", plain).code == 0
+    steps = ["--finetune-steps", "40", "--finetune-scope", scope]
     ran = domino("compress", model, *common, *steps, "-o", output)
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
-    assert sorted(document["recovery"]["frozen"]) == sorted(WEIGHTS)
-    assert document["recovery"]["after"] < document["recovery"]["before"]
+    assert sorted(document["finetuning"]["frozen"]) == sorted(WEIGHTS)
+    assert document["finetuning"]["after"] < document["finetuning"]["before"]
     before, after = stored(plain), stored(output)
     assert all(np.array_equal(before[name], after[name]) for name in WEIGHTS)
     assert not np.array_equal(before["end"], after["end"])
@@ -196,20 +196,20 @@ def test_floats_beside_them_are_finetuned_and_they_are_named(
 @pytest.mark.parametrize("words", [["--strategy", "domino"], ["--strategy", "uniform", "--saliency", "fisher"]])
 def test_gradients_of_the_floats_beside_them(words: list[str], build: Build, domino: Run, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
-    common = ["--sparsity", "0.6", "--data", tmp_path / "data.npz", "--no-recover", "--threads", "1", "--json"]
+    common = ["--sparsity", "0.6", "--data", tmp_path / "data.npz", "--no-finetune", "--threads", "1", "--json"]
     ran = domino("compress", build(float_end=True), *common, *words, "-o", output)
     assert ran.code == 0, ran.err
     assert not any("gradients" in warning for warning in json.loads(ran.out)["warnings"])
     assert verify(output).holds
 
 
-def test_a_file_of_integers_alone_has_nothing_to_recover(build: Build, domino: Run, tmp_path: Path) -> None:
+def test_a_file_of_integers_alone_has_nothing_to_finetune(build: Build, domino: Run, tmp_path: Path) -> None:
     model, output, more = build(), tmp_path / "out.onnx", tmp_path / "more.onnx"
     data = ["--data", tmp_path / "data.npz", "--threads", "1"]
     ran = domino("compress", model, "--scheme", "2:4", *data, "-o", output)
     assert ran.code == 0, ran.err
-    assert "recovery is skipped: all weights to be pruned are integers" in " ".join(ran.err.split())
-    ran = domino("recover", output, "--teacher", model, *data, "-o", more)
+    assert "finetuning is skipped: all weights to be pruned are integers" in " ".join(ran.err.split())
+    ran = domino("finetune", output, "--teacher", model, *data, "-o", more)
     assert (ran.code, more.exists()) == (1, False)
     assert "integers, which no gradient moves" in " ".join(ran.err.split())
 

@@ -21,8 +21,8 @@ STEPS = 60
 
 def command(samples: Path, output: Path, *more: str) -> list[str]:
     words = ["compress", str(samples / "digits_transformer.onnx"), "--sparsity", "0.75", "-o", str(output), "--quiet"]
-    words += ["--data", str(samples / "digits_calibration.npz"), "--recover-steps", str(STEPS), "--threads", "1"]
-    words += ["--recover-lr", "0.001"]
+    words += ["--data", str(samples / "digits_calibration.npz"), "--finetune-steps", str(STEPS), "--threads", "1"]
+    words += ["--finetune-lr", "0.001"]
     return [sys.executable, "-m", "domino_onnx", *words, *more]
 
 
@@ -61,14 +61,14 @@ def test_terminated_while_finetuning(samples: Path, undisturbed: bytes, tmp_path
     output, folder = tmp_path / "out.onnx", tmp_path / "checkpoint"
     words = command(samples, output, "--checkpoint", str(folder), "--checkpoint-every", "20")
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
-        while not (folder / "recovery.npz").exists():
+        while not (folder / "finetuning.npz").exists():
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
         said, code = process.stderr.read(), process.wait(60)
     assert (code, output.exists(), "interrupted" in said) == (130, False, True)
-    with np.load(folder / "recovery.npz") as archive:
+    with np.load(folder / "finetuning.npz") as archive:
         assert 20 < json.loads(archive["head"].tobytes())["document"]["course"]["step"] < 40
     refused = subprocess.run(words, check=False, capture_output=True, text=True)
     assert (refused.returncode, "give --resume" in refused.stderr) == (1, True)

@@ -20,7 +20,7 @@ BUDGET = Budget(measure="params", reduction=0.875)
 
 
 def options(samples: Path, **given: Any) -> CompressOptions:
-    settings = {"budgets": (BUDGET,), "data": samples / "digits_calibration.npz", "recover": False, "threads": 1}
+    settings = {"budgets": (BUDGET,), "data": samples / "digits_calibration.npz", "finetune": False, "threads": 1}
     return CompressOptions(**{**settings, **given})
 
 
@@ -36,7 +36,7 @@ def refitted(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_a_refit_keeps_the_accuracy_without_any_training(refitted: Any) -> None:
-    assert (refitted.plan.strategy, refitted.solver, refitted.recovery) == ("sensitivity", "refit", None)
+    assert (refitted.plan.strategy, refitted.solver, refitted.finetuned) == ("sensitivity", "refit", None)
     comparison = refitted.parity.comparison
     assert comparison.top1_reference - comparison.top1_candidate < 0.02, "magnitude masks lose over 0.3 here"
 

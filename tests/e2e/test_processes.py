@@ -20,7 +20,7 @@ def finetuned(samples: Path, output: Path, processes: int, *more: str) -> dict[s
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     words += ["-m", "domino_onnx", "compress", str(samples / "digits_transformer.onnx"), "--sparsity", "0.75"]
     words += ["--data", str(samples / "digits_calibration.npz"), "-o", str(output), "--threads", "1", "--json"]
-    words += ["--strategy", "uniform", "--solver", "magnitude", "--recover-steps", "20", *more]
+    words += ["--strategy", "uniform", "--solver", "magnitude", "--finetune-steps", "20", *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
@@ -31,7 +31,7 @@ def finetuned(samples: Path, output: Path, processes: int, *more: str) -> dict[s
 def test_the_same_loss_curve(samples: Path, tmp_path: Path) -> None:
     one = finetuned(samples, tmp_path / "one.onnx", 1)
     two = finetuned(samples, tmp_path / "two.onnx", 2, "--checkpoint", str(tmp_path / "kept"))
-    alone, together = one["recovery"], two["recovery"]
+    alone, together = one["finetuning"], two["finetuning"]
     assert (alone["lr"], alone["steps"], alone["best_step"]) == (
         together["lr"],
         together["steps"],
@@ -44,4 +44,4 @@ def test_the_same_loss_curve(samples: Path, tmp_path: Path) -> None:
 
 
 def test_without_finetuning_the_others_have_nothing_to_do(samples: Path, tmp_path: Path) -> None:
-    assert finetuned(samples, tmp_path / "out.onnx", 2, "--no-recover")["recovery"] is None
+    assert finetuned(samples, tmp_path / "out.onnx", 2, "--no-finetune")["finetuning"] is None

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 from domino_onnx.data import Dataset, load_data  # noqa: E402
 from domino_onnx.data.augment import Augmentation  # noqa: E402
-from domino_onnx.finetuning import Distillation, LossOptions, RecoveryOptions, finetune, open_distillation  # noqa: E402
+from domino_onnx.finetuning import Distillation, FinetuneOptions, LossOptions, finetune, open_distillation  # noqa: E402
 from domino_onnx.graph import read_model  # noqa: E402
 
 Array = np.ndarray[Any, Any]
@@ -63,7 +63,7 @@ def test_finetuning_takes_new_variations_and_is_the_same_again(
         return take(self, indices, draw=draw)
 
     monkeypatch.setattr(Dataset, "take", recorded)
-    options = RecoveryOptions(steps=4, batch_size=16, lr=1e-3)
+    options = FinetuneOptions(steps=4, batch_size=16, lr=1e-3)
     runs = [finetune(open_on(Augmentation(flip=True)), weights, options) for _ in range(2)]
     assert [draw for draw in draws if draw is not None] == [1, 2, 3, 4] * 2
     assert None in draws

@@ -17,13 +17,13 @@ torch = pytest.importorskip("torch")
 from domino_onnx import verify  # noqa: E402
 from domino_onnx.bridge import missing_operators  # noqa: E402
 from domino_onnx.data import load_data  # noqa: E402
-from domino_onnx.errors import RecoveryError  # noqa: E402
-from domino_onnx.finetuning import BlockOptions, RecoveryOptions, recover_blocks  # noqa: E402
+from domino_onnx.errors import FinetuneError  # noqa: E402
+from domino_onnx.finetuning import BlockOptions, FinetuneOptions, finetune_blocks  # noqa: E402
 from domino_onnx.graph import read_model, stored_tensors, take_inventory  # noqa: E402
 from domino_onnx.scheme import NMScheme, SchemePool, WeightKey  # noqa: E402
 from domino_onnx.solve import PrunedWeights  # noqa: E402
 
-OPTIONS = RecoveryOptions(steps=60, batch_size=32, lr=1e-2)
+OPTIONS = FinetuneOptions(steps=60, batch_size=32, lr=1e-2)
 
 
 @pytest.fixture
@@ -70,38 +70,38 @@ def error(path: Path, values: dict[WeightKey, Any], data: Path) -> float:
 def test_what_stands_around_an_unknown_operator_is_trained(obstructed: Path, tmp_path: Path) -> None:
     file, data = read_model(obstructed), tmp_path / "data.npz"
     weights = pruned(obstructed, NMScheme(2, 4))
-    recovery = recover_blocks(file, load_data(data, file.proto), weights, OPTIONS)
-    assert (recovery.blocks, recovery.frozen) == (2, (WeightKey("both"),))
-    assert recovery.after < recovery.before
-    assert recovery.steps == len(recovery.history) == 2 * OPTIONS.steps
+    finetuned = finetune_blocks(file, load_data(data, file.proto), weights, OPTIONS)
+    assert (finetuned.blocks, finetuned.frozen) == (2, (WeightKey("both"),))
+    assert finetuned.after < finetuned.before
+    assert finetuned.steps == len(finetuned.history) == 2 * OPTIONS.steps
     for key, weight in weights.items():
-        assert not recovery.values[key][weight == 0].any()
-        assert np.array_equal(recovery.values[key], weight) == (key == WeightKey("both"))
-    assert error(obstructed, dict(recovery.values), data) < 0.9 * error(obstructed, weights, data)
+        assert not finetuned.values[key][weight == 0].any()
+        assert np.array_equal(finetuned.values[key], weight) == (key == WeightKey("both"))
+    assert error(obstructed, dict(finetuned.values), data) < 0.9 * error(obstructed, weights, data)
 
 
 def test_the_same_from_the_command_line_says_what_was_left(domino: Any, obstructed: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
     words = ["--scheme", "2:4", "--solver", "magnitude", "--data", tmp_path / "data.npz", "-o", output, "--json"]
-    ran = domino("compress", obstructed, *words, "--recover-steps", "40", "--recover-lr", "0.01")
+    ran = domino("compress", obstructed, *words, "--finetune-steps", "40", "--finetune-lr", "0.01")
     assert ran.code == 0, ran.err
-    recovery = json.loads(ran.out)["recovery"]
-    assert (recovery["blocks"], recovery["frozen"]) == (2, ["both"])
+    finetuned = json.loads(ran.out)["finetuning"]
+    assert (finetuned["blocks"], finetuned["frozen"]) == (2, ["both"])
     (warning,) = [line for line in json.loads(ran.out)["warnings"] if "part by part" in line]
     assert "CenterCropPad-18" in warning
     assert "3 of 4 weights" in warning
     assert verify(output).holds
 
 
-def test_a_file_that_was_pruned_before_is_recovered_alike(domino: Any, obstructed: Path, tmp_path: Path) -> None:
+def test_a_file_that_was_pruned_before_is_finetuned_alike(domino: Any, obstructed: Path, tmp_path: Path) -> None:
     sparse, output, data = tmp_path / "sparse.onnx", tmp_path / "out.onnx", tmp_path / "data.npz"
     assert domino("compress", obstructed, "--scheme", "2:4", "-o", sparse).code == 0
-    words = ["--teacher", obstructed, "--data", data, "-o", output, "--recover-steps", "40", "--recover-lr", "0.01"]
-    ran = domino("recover", sparse, *words, "--json")
+    words = ["--teacher", obstructed, "--data", data, "-o", output, "--finetune-steps", "40", "--finetune-lr", "0.01"]
+    ran = domino("finetune", sparse, *words, "--json")
     assert ran.code == 0, ran.err
-    recovery = json.loads(ran.out)["recovery"]
-    assert recovery["frozen"] == ["both"]
-    assert recovery["after"] < recovery["before"]
+    finetuned = json.loads(ran.out)["finetuning"]
+    assert finetuned["frozen"] == ["both"]
+    assert finetuned["after"] < finetuned["before"]
     assert verify(output).holds
 
 
@@ -109,12 +109,12 @@ def test_a_file_that_was_pruned_before_is_recovered_alike(domino: Any, obstructe
 def test_a_model_may_be_cut_up_though_it_needs_not(scope: str, domino: Any, samples: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
     words = ["--scheme", "2:4", "--solver", "magnitude", "--data", samples / "digits_calibration.npz", "-o", output]
-    more = ["--recover-steps", "20", "--recover-lr", "0.001", "--recover-scope", scope, "--json"]
+    more = ["--finetune-steps", "20", "--finetune-lr", "0.001", "--finetune-scope", scope, "--json"]
     ran = domino("compress", samples / "digits_transformer.onnx", *words, *more)
     assert ran.code == 0, ran.err
-    recovery = json.loads(ran.out)["recovery"]
-    assert recovery["after"] < recovery["before"]
-    assert bool(recovery["blocks"]) == (scope == "blocks")
+    finetuned = json.loads(ran.out)["finetuning"]
+    assert finetuned["after"] < finetuned["before"]
+    assert bool(finetuned["blocks"]) == (scope == "blocks")
     assert verify(output).holds
 
 
@@ -122,16 +122,16 @@ def test_small_blocks_cut_the_model_finer(samples: Path) -> None:
     file = read_model(samples / "digits_transformer.onnx")
     data = load_data(samples / "digits_calibration.npz", file.proto)
     weights = pruned(samples / "digits_transformer.onnx", NMScheme(1, 4))
-    settings = RecoveryOptions(steps=2, batch_size=32, lr=1e-3)
+    settings = FinetuneOptions(steps=2, batch_size=32, lr=1e-3)
     numbers = [
-        recover_blocks(file, data, weights, settings, blocks=BlockOptions(weights=most)).blocks for most in (1, 4, 100)
+        finetune_blocks(file, data, weights, settings, blocks=BlockOptions(weights=most)).blocks for most in (1, 4, 100)
     ]
     assert numbers[0] > numbers[1] > numbers[2] == 1
 
 
 def test_stopped_and_resumed_gives_the_same_bits(domino: Any, obstructed: Path, tmp_path: Path) -> None:
     output, folder = tmp_path / "out.onnx", tmp_path / "kept"
-    words = ["--scheme", "2:4", "--data", tmp_path / "data.npz", "--recover-steps", "20", "--recover-lr", "0.01"]
+    words = ["--scheme", "2:4", "--data", tmp_path / "data.npz", "--finetune-steps", "20", "--finetune-lr", "0.01"]
     assert domino("compress", obstructed, *words, "-o", output).code == 0
     undisturbed = output.read_bytes()
     words += ["-o", output, "--force", "--checkpoint", folder, "--checkpoint-every", "5"]
@@ -140,7 +140,7 @@ def test_stopped_and_resumed_gives_the_same_bits(domino: Any, obstructed: Path, 
     max(folder.glob("block-*.npz")).unlink()  # as if it had been stopped before the second block
     again = domino("compress", obstructed, *words, "--resume", "--json")
     assert again.code == 0, again.err
-    assert json.loads(again.out)["recovery"]["frozen"] == ["both"]
+    assert json.loads(again.out)["finetuning"]["frozen"] == ["both"]
     assert output.read_bytes() == undisturbed
 
 
@@ -150,12 +150,12 @@ def test_what_torch_gets_wrong_as_a_whole_is_trained_around(
     wrong_operator("Softmax")
     output = tmp_path / "out.onnx"
     words = ["--scheme", "2:4", "--solver", "magnitude", "--data", samples / "digits_calibration.npz", "-o", output]
-    more = ["--recover-steps", "20", "--recover-lr", "0.001", "--json"]
+    more = ["--finetune-steps", "20", "--finetune-lr", "0.001", "--json"]
     ran = domino("compress", samples / "digits_transformer.onnx", *words, *more)
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
-    assert document["recovery"]["blocks"] >= 1
-    assert document["recovery"]["after"] < document["recovery"]["before"]
+    assert document["finetuning"]["blocks"] >= 1
+    assert document["finetuning"]["after"] < document["finetuning"]["before"]
     assert any("doesn't reproduce ONNX Runtime" in warning for warning in document["warnings"])
     assert verify(output).holds
 
@@ -163,5 +163,5 @@ def test_what_torch_gets_wrong_as_a_whole_is_trained_around(
 def test_nothing_to_train_is_said(obstructed: Path, tmp_path: Path) -> None:
     file = read_model(obstructed)
     both = {key: weight for key, weight in pruned(obstructed, NMScheme(2, 4)).items() if key.name == "both"}
-    with pytest.raises(RecoveryError, match="no part of the model"):
-        recover_blocks(file, load_data(tmp_path / "data.npz", file.proto), both, OPTIONS)
+    with pytest.raises(FinetuneError, match="no part of the model"):
+        finetune_blocks(file, load_data(tmp_path / "data.npz", file.proto), both, OPTIONS)

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 pytest.importorskip("torch")
 
-from domino_onnx.errors import ModelError, RecoveryError, UnsupportedOperatorError
-from domino_onnx.finetuning import DistillationGradients, RecoveryOptions, finetune
+from domino_onnx.errors import FinetuneError, ModelError, UnsupportedOperatorError
+from domino_onnx.finetuning import DistillationGradients, FinetuneOptions, finetune
 
 node = helper.make_node
 
@@ -24,15 +24,15 @@ node = helper.make_node
 @pytest.mark.parametrize("name", ["digits_resnet.onnx", "digits_transformer.onnx"])
 def test_sample_models_learn_and_their_zeros_stay(name: str, bench: Any, samples: Path, few: Path) -> None:
     given = bench(samples / name, few)
-    recovery = finetune(given.distillation, given.weights, RecoveryOptions(steps=24, batch_size=16, lr=3e-3))
-    assert recovery.after < 0.98 * recovery.before
-    assert recovery.steps == 24
-    assert 0 < recovery.best_step <= 24
-    assert not recovery.diverged
-    assert set(recovery.values) == set(given.weights)
+    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=24, batch_size=16, lr=3e-3))
+    assert finetuned.after < 0.98 * finetuned.before
+    assert finetuned.steps == 24
+    assert 0 < finetuned.best_step <= 24
+    assert not finetuned.diverged
+    assert set(finetuned.values) == set(given.weights)
     changed = 0
     for key, before in given.weights.items():
-        after = recovery.values[key]
+        after = finetuned.values[key]
         assert (after.dtype, after.shape) == (before.dtype, before.shape)
         assert not after[before == 0].any()
         assert not np.signbit(after[before == 0]).any()
@@ -46,7 +46,7 @@ def test_the_same_seed_gives_the_same_weights(bench: Any, samples: Path, few: Pa
     for seed in (3, 3, 4):
         given = bench(samples / "digits_resnet.onnx", few, seed=seed)
         runs.append(
-            finetune(given.distillation, given.weights, RecoveryOptions(steps=4, batch_size=16, lr=3e-3, seed=seed))
+            finetune(given.distillation, given.weights, FinetuneOptions(steps=4, batch_size=16, lr=3e-3, seed=seed))
         )
     first, second, other = runs
     assert all(first.values[key].tobytes() == second.values[key].tobytes() for key in first.values)
@@ -57,27 +57,27 @@ def test_the_same_seed_gives_the_same_weights(bench: Any, samples: Path, few: Pa
 @pytest.mark.parametrize("lr", [1e6, 1e30])
 def test_an_absurd_learning_rate_falls_back_to_the_best_state(lr: float, bench: Any, samples: Path, few: Path) -> None:
     given = bench(samples / "digits_resnet.onnx", few)
-    recovery = finetune(given.distillation, given.weights, RecoveryOptions(steps=6, batch_size=16, lr=lr))
-    assert recovery.after <= recovery.before
-    assert math.isfinite(recovery.after)
-    if recovery.best_step == 0:
+    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=6, batch_size=16, lr=lr))
+    assert finetuned.after <= finetuned.before
+    assert math.isfinite(finetuned.after)
+    if finetuned.best_step == 0:
         for key, before in given.weights.items():
-            np.testing.assert_array_equal(recovery.values[key], before)
+            np.testing.assert_array_equal(finetuned.values[key], before)
 
 
 def test_the_loss_reported_is_that_of_the_weights_returned(bench: Any, samples: Path, few: Path) -> None:
     given = bench(samples / "digits_resnet.onnx", few)
-    recovery = finetune(given.distillation, given.weights, RecoveryOptions(steps=6, batch_size=16, lr=3e-3))
+    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=6, batch_size=16, lr=3e-3))
     again = bench(samples / "digits_resnet.onnx", few)
-    proof = finetune(again.distillation, recovery.values, RecoveryOptions(steps=1, batch_size=16, lr=1e-12))
-    assert proof.before == pytest.approx(recovery.after, rel=1e-5)
+    proof = finetune(again.distillation, finetuned.values, FinetuneOptions(steps=1, batch_size=16, lr=1e-12))
+    assert proof.before == pytest.approx(finetuned.after, rel=1e-5)
 
 
 def test_probing_the_learning_rate_leaves_no_trace(bench: Any, samples: Path, few: Path) -> None:
     given = bench(samples / "digits_resnet.onnx", few)
-    probed = finetune(given.distillation, given.weights, RecoveryOptions(steps=20, batch_size=16))
+    probed = finetune(given.distillation, given.weights, FinetuneOptions(steps=20, batch_size=16))
     again = bench(samples / "digits_resnet.onnx", few)
-    told = finetune(again.distillation, again.weights, RecoveryOptions(steps=20, batch_size=16, lr=probed.lr))
+    told = finetune(again.distillation, again.weights, FinetuneOptions(steps=20, batch_size=16, lr=probed.lr))
     assert probed.history == told.history
     assert all(probed.values[key].tobytes() == told.values[key].tobytes() for key in told.values)
     assert probed.before == told.before
@@ -93,7 +93,7 @@ def test_a_search_with_gradients_leaves_no_trace_in_the_student(bench: Any, samp
                 loss, slopes = gradients({key: value * 0 for key, value in given.weights.items()})
                 assert math.isfinite(loss)
                 assert set(slopes) == set(given.weights)
-        runs.append(finetune(given.distillation, given.weights, RecoveryOptions(steps=3, batch_size=16, lr=3e-3)))
+        runs.append(finetune(given.distillation, given.weights, FinetuneOptions(steps=3, batch_size=16, lr=3e-3)))
     assert runs[0].history == runs[1].history
     assert all(runs[0].values[key].tobytes() == runs[1].values[key].tobytes() for key in runs[0].values)
 
@@ -108,11 +108,11 @@ def test_dense_weights_have_nothing_to_learn(bench: Any, samples: Path, few: Pat
 def test_progress_is_told_step_by_step(bench: Any, samples: Path, few: Path) -> None:
     given = bench(samples / "digits_resnet.onnx", few)
     told: list[Any] = []
-    recovery = finetune(
-        given.distillation, given.weights, RecoveryOptions(steps=5, batch_size=16, lr=3e-3, checks=5), told.append
+    finetuned = finetune(
+        given.distillation, given.weights, FinetuneOptions(steps=5, batch_size=16, lr=3e-3, checks=5), told.append
     )
     assert [step.step for step in told] == [1, 2, 3, 4, 5]
-    assert tuple(told) == recovery.history
+    assert tuple(told) == finetuned.history
     assert told[-1].held_out is not None
 
 
@@ -146,11 +146,11 @@ def test_half_and_double_precision_and_fixed_batches_are_finetuned(
         if dtype == np.float64 and "NOT_IMPLEMENTED" in str(error):
             pytest.skip("this ONNX Runtime has no Conv in double precision")
         raise
-    recovery = finetune(given.distillation, given.weights, RecoveryOptions(steps=40, batch_size=8, lr=3e-3))
-    assert recovery.after < recovery.before
+    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=40, batch_size=8, lr=3e-3))
+    assert finetuned.after < finetuned.before
     for key, before in given.weights.items():
-        assert recovery.values[key].dtype == dtype
-        assert not recovery.values[key][before == 0].any()
+        assert finetuned.values[key].dtype == dtype
+        assert not finetuned.values[key][before == 0].any()
 
 
 def test_bfloat16_weights_come_back_as_bfloat16(make_model: Any, save: Any, bench: Any, tmp_path: Path) -> None:
@@ -160,11 +160,11 @@ def test_bfloat16_weights_come_back_as_bfloat16(make_model: Any, save: Any, benc
     path = save(make_model(nodes, {"x": ["b", 16]}, {"y": None}, {"w": weight}))
     np.savez(tmp_path / "data.npz", x=np.random.default_rng(1).standard_normal((40, 16)).astype(np.float32))
     given = bench(path, tmp_path / "data.npz")
-    recovery = finetune(given.distillation, given.weights, RecoveryOptions(steps=20, batch_size=8, lr=3e-2))
-    (key,) = recovery.values
-    assert recovery.values[key].dtype == ml_dtypes.bfloat16
-    assert recovery.after < recovery.before
-    assert np.count_nonzero(recovery.values[key]) <= 16
+    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=20, batch_size=8, lr=3e-2))
+    (key,) = finetuned.values
+    assert finetuned.values[key].dtype == ml_dtypes.bfloat16
+    assert finetuned.after < finetuned.before
+    assert np.count_nonzero(finetuned.values[key]) <= 16
 
 
 def test_operators_without_a_torch_counterpart_are_all_named(
@@ -192,7 +192,7 @@ def test_a_model_of_integer_outputs_has_nothing_to_learn_from(
     model = make_model(nodes, {"x": ["b", 16]}, {"y": None}, {"w": np.ones((16, 4), np.float32)})
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
     np.savez(tmp_path / "data.npz", x=np.random.default_rng(0).standard_normal((8, 16)).astype(np.float32))
-    with pytest.raises(RecoveryError, match="no floating-point output"):
+    with pytest.raises(FinetuneError, match="no floating-point output"):
         bench(save(model), tmp_path / "data.npz")
 
 
@@ -201,11 +201,11 @@ def test_biases_are_trained_whole_zeros_and_all(bench: Any, samples: Path, few: 
     parameters = given.distillation.module.weights
     key = next(key for key in parameters if parameters[key].ndim == 1)
     zeros = np.zeros(parameters[key].shape, np.float32)
-    settings = RecoveryOptions(steps=24, batch_size=16, lr=3e-3)
-    recovery = finetune(given.distillation, given.weights, settings, biases={key: zeros})
-    assert set(recovery.values) == {*given.weights, key}
-    assert recovery.best_step > 0
-    assert np.count_nonzero(recovery.values[key]) > zeros.size // 2
+    settings = FinetuneOptions(steps=24, batch_size=16, lr=3e-3)
+    finetuned = finetune(given.distillation, given.weights, settings, biases={key: zeros})
+    assert set(finetuned.values) == {*given.weights, key}
+    assert finetuned.best_step > 0
+    assert np.count_nonzero(finetuned.values[key]) > zeros.size // 2
 
 
 def test_a_student_that_differs_is_refused_with_the_tensor_where_it_begins(

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from domino_onnx.errors import CheckpointError  # noqa: E402
-from domino_onnx.finetuning import Grouping, RecoveryOptions, finetune  # noqa: E402
+from domino_onnx.finetuning import FinetuneOptions, Grouping, finetune  # noqa: E402
 from domino_onnx.graph import read_model, take_inventory  # noqa: E402
 from domino_onnx.scheme import NMScheme, SchemePool  # noqa: E402
 
@@ -43,11 +43,11 @@ class After:
 
 
 SETTINGS = {
-    "adamw": RecoveryOptions(steps=8, batch_size=16, lr=3e-3, checks=4),
-    "a probed rate": RecoveryOptions(steps=25, batch_size=16, checks=5),
-    "sr-ste": RecoveryOptions(steps=8, batch_size=16, lr=3e-2, method="sr-ste", checks=4),
-    "running mean": RecoveryOptions(steps=8, batch_size=16, lr=3e-3, ema=0.5, checks=4),
-    "divergence": RecoveryOptions(steps=8, batch_size=16, lr=1e4, checks=4),
+    "adamw": FinetuneOptions(steps=8, batch_size=16, lr=3e-3, checks=4),
+    "a probed rate": FinetuneOptions(steps=25, batch_size=16, checks=5),
+    "sr-ste": FinetuneOptions(steps=8, batch_size=16, lr=3e-2, method="sr-ste", checks=4),
+    "running mean": FinetuneOptions(steps=8, batch_size=16, lr=3e-3, ema=0.5, checks=4),
+    "divergence": FinetuneOptions(steps=8, batch_size=16, lr=1e4, checks=4),
 }
 
 
@@ -71,44 +71,44 @@ def test_stopped_and_resumed(
         again = given()
         stopped = After(attempt) if attempt is not None else lambda: False
         try:
-            recovery = finetune(
+            finetuned = finetune(
                 again.distillation, again.weights, options, groupings=groupings, store=store, stopped=stopped
             )
         except KeyboardInterrupt:
             continue
         break
     assert store.saves
-    assert recovery.history == undisturbed.history
-    assert (recovery.before, recovery.after, recovery.lr) == (undisturbed.before, undisturbed.after, undisturbed.lr)
-    assert (recovery.best_step, recovery.halvings) == (undisturbed.best_step, undisturbed.halvings)
+    assert finetuned.history == undisturbed.history
+    assert (finetuned.before, finetuned.after, finetuned.lr) == (undisturbed.before, undisturbed.after, undisturbed.lr)
+    assert (finetuned.best_step, finetuned.halvings) == (undisturbed.best_step, undisturbed.halvings)
     for key, values in undisturbed.values.items():
-        np.testing.assert_array_equal(recovery.values[key], values)
+        np.testing.assert_array_equal(finetuned.values[key], values)
 
 
 def test_what_diverges_steps_back_and_halves_the_rate(bench: Any, samples: Any, few: Any) -> None:
     given = bench(samples / "digits_transformer.onnx", few)
-    recovery = finetune(given.distillation, given.weights, RecoveryOptions(steps=12, batch_size=16, lr=1e4, checks=6))
-    assert (recovery.halvings, recovery.diverged) == (2, True)
-    assert recovery.after <= recovery.before
+    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=12, batch_size=16, lr=1e4, checks=6))
+    assert (finetuned.halvings, finetuned.diverged) == (2, True)
+    assert finetuned.after <= finetuned.before
 
 
 def test_moving_masks_keep_their_scheme_and_do_move(
     bench: Any, samples: Any, few: Any, groupings: dict[Any, Grouping]
 ) -> None:
     given = bench(samples / "digits_transformer.onnx", few)
-    options = RecoveryOptions(steps=40, batch_size=16, lr=0.1, method="sr-ste", checks=20)
-    recovery = finetune(given.distillation, given.weights, options, groupings=groupings)
-    assert recovery.after < recovery.before
+    options = FinetuneOptions(steps=40, batch_size=16, lr=0.1, method="sr-ste", checks=20)
+    finetuned = finetune(given.distillation, given.weights, options, groupings=groupings)
+    assert finetuned.after < finetuned.before
     moved = 0
     for key, weight in given.weights.items():
         layout = groupings[key].layout
-        assert (np.count_nonzero(layout.to_groups(recovery.values[key], 4), axis=1) <= 1).all()
-        moved += int(np.count_nonzero((recovery.values[key] != 0) & (weight == 0)))
+        assert (np.count_nonzero(layout.to_groups(finetuned.values[key], 4), axis=1) <= 1).all()
+        moved += int(np.count_nonzero((finetuned.values[key] != 0) & (weight == 0)))
     assert moved
 
 
 def test_a_checkpoint_of_another_finetuning_is_refused(bench: Any, samples: Any, few: Any) -> None:
     given, store = bench(samples / "digits_transformer.onnx", few), Memory()
-    finetune(given.distillation, given.weights, RecoveryOptions(steps=2, batch_size=8, lr=1e-3), store=store)
+    finetune(given.distillation, given.weights, FinetuneOptions(steps=2, batch_size=8, lr=1e-3), store=store)
     with pytest.raises(CheckpointError, match="another finetuning"):
-        finetune(given.distillation, given.weights, RecoveryOptions(steps=3, batch_size=8, lr=1e-3), store=store)
+        finetune(given.distillation, given.weights, FinetuneOptions(steps=3, batch_size=8, lr=1e-3), store=store)

@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from domino_onnx.data import Dataset, load_data  # noqa: E402
-from domino_onnx.finetuning import LossOptions, RecoveryOptions, finetune, open_distillation  # noqa: E402
+from domino_onnx.finetuning import FinetuneOptions, LossOptions, finetune, open_distillation  # noqa: E402
 from domino_onnx.finetuning.features import feature_tensors  # noqa: E402
 from domino_onnx.finetuning.mixing import can_mix, mixture  # noqa: E402
 from domino_onnx.graph import read_model  # noqa: E402
@@ -121,16 +121,16 @@ def test_features_are_taught_too(samples: Path, few: Path, bench: Callable[..., 
     assert len(names) == 3
     weights = bench(model, few).weights
     data = load_data(few, file.proto)
-    options = RecoveryOptions(steps=30, batch_size=16, lr=3e-3)
+    options = FinetuneOptions(steps=30, batch_size=16, lr=3e-3)
 
     def error(weight: float) -> float:
         loss = LossOptions(feature_weight=weight)
         distillation = open_distillation(file, model, data, device="cpu", threads=1, loss=loss)
-        recovery = finetune(distillation, weights, options)
-        assert recovery.after < recovery.before
+        finetuned = finetune(distillation, weights, options)
+        assert finetuned.after < finetuned.before
         module, given = distillation.module, torch.from_numpy(data.take(distillation.held_out)["image"])
         with torch.no_grad():
-            for key, value in recovery.values.items():
+            for key, value in finetuned.values.items():
                 module.weights[key].copy_(torch.from_numpy(value))
             inner = module({"image": given}, keep=names)
             for key in weights:

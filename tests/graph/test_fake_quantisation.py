@@ -74,7 +74,7 @@ def test_integers_that_something_else_reads_leave_them_dense(quantised: Build) -
 @pytest.mark.parametrize("data", [False, True])
 def test_zeros_arrive_at_the_operators(data: bool, domino: Any, quantised: Build, tmp_path: Path) -> None:
     model, output = quantised(), tmp_path / "out.onnx"
-    words = ["--data", tmp_path / "data.npz", "--recover-steps", "4"] if data else []
+    words = ["--data", tmp_path / "data.npz", "--finetune-steps", "4"] if data else []
     ran = domino("compress", model, "--scheme", "2:4", "-o", output, "--json", *words)
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["solver"] == ("refit" if data else "magnitude")

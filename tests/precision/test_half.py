@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from domino_onnx import compress, convert, recover, verify
+from domino_onnx import compress, convert, finetune, verify
 from domino_onnx.errors import ModelError
 from domino_onnx.precision import Lowering
 
@@ -145,7 +145,7 @@ def test_external_data_stay_external(samples: Path, tmp_path: Path, run_ort: Run
 
 @pytest.mark.parametrize("form", ["packed", "sparse"])
 def test_other_forms_hold_the_same_halves(form: str, domino: Run, samples: Path, tmp_path: Path) -> None:
-    pruned = ("compress", samples / "digits_resnet.onnx", "--scheme", "2:16", "--no-recover", "--precision", "fp16")
+    pruned = ("compress", samples / "digits_resnet.onnx", "--scheme", "2:16", "--no-finetune", "--precision", "fp16")
     assert domino(*pruned, "-o", tmp_path / "dense.onnx").code == 0
     assert domino(*pruned, "--format", form, "-o", tmp_path / "other.onnx").code == 0
     assert domino("convert", tmp_path / "other.onnx", "--format", "dense", "-o", tmp_path / "back.onnx").code == 0
@@ -232,7 +232,7 @@ def test_a_half_precision_file_that_torch_rounds_otherwise_names_the_way_out(
     compress(model, half, options(precision="fp16"))
     compress(model, full, options())
     monkeypatch.setattr("domino_onnx.pipeline.finetune", differs)
-    with pytest.raises(ModelError, match="recover the file that it was made from, with --precision fp16"):
-        recover(half, model, tmp_path / "out.onnx", options(data=samples / "digits_calibration.npz"))
+    with pytest.raises(ModelError, match="finetune the file that it was made from, with --precision fp16"):
+        finetune(half, model, tmp_path / "out.onnx", options(data=samples / "digits_calibration.npz"))
     with pytest.raises(ModelError, match=r"differs$"):
-        recover(full, model, tmp_path / "out.onnx", options(data=samples / "digits_calibration.npz"))
+        finetune(full, model, tmp_path / "out.onnx", options(data=samples / "digits_calibration.npz"))

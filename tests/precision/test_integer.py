@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from domino_onnx import CompressOptions, Selection, compress, convert, doctor, verify
 from domino_onnx.errors import ModelError, PlanError
-from domino_onnx.pipeline import recover
+from domino_onnx.pipeline import finetune
 from domino_onnx.precision import Lowering
 
 from .written import manifest, options, weights
@@ -215,7 +215,7 @@ def test_refusals(make_model: Run, save: Run, samples: Path, tmp_path: Path) -> 
     compress(samples / "digits_resnet.onnx", full, options())
     convert(full, small, lowering=INT8)
     with pytest.raises(PlanError, match="--weights int8"):
-        recover(small, samples / "digits_resnet.onnx", out, CompressOptions(data=samples / "digits_calibration.npz"))
+        finetune(small, samples / "digits_resnet.onnx", out, CompressOptions(data=samples / "digits_calibration.npz"))
     assert not out.exists()
 
 

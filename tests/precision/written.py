@@ -25,4 +25,4 @@ def manifest(path: Path) -> dict[str, Any]:
 
 
 def options(**more: Any) -> CompressOptions:
-    return CompressOptions(scheme=NMScheme(2, 4), recover=False, force=True, threads=1, **more)
+    return CompressOptions(scheme=NMScheme(2, 4), finetune=False, force=True, threads=1, **more)

@@ -50,7 +50,7 @@ def test_a_flops_budget_works_where_only_data_give_the_macs(
         budgets=(Budget(measure="flops", reduction=0.5),),
         strategy="uniform",
         data=tmp_path / "data.npz",
-        recover=False,
+        finetune=False,
     )
     shaped = dataclasses.replace(options, data=None, input_shapes={"x": (1, 16)}, force=True)
     for each in (options, shaped):

@@ -39,7 +39,7 @@ def test_the_better_one_stays(
     choosing_solve = choosing.solve
     monkeypatch.setattr(choosing, "solve", solve)
     output = tmp_path / "out.onnx"
-    words = ["--sparsity", "0.8", "--data", samples / "digits_calibration.npz", "-o", output, "--no-recover", "--json"]
+    words = ["--sparsity", "0.8", "--data", samples / "digits_calibration.npz", "-o", output, "--no-finetune", "--json"]
     ran = domino("compress", samples / "digits_resnet.onnx", *words)
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
@@ -55,7 +55,7 @@ def test_search_settles_on_the_plan_that_compress_takes(domino: Any, samples: Pa
     words = ["--sparsity", "0.8", "--data", samples / "digits_calibration.npz", "--json"]
     model, plan, output = samples / "digits_resnet.onnx", tmp_path / "plan.json", tmp_path / "out.onnx"
     assert domino("search", model, *words, "-o", plan).code == 0
-    ran = domino("compress", model, *words, "--no-recover", "-o", output)
+    ran = domino("compress", model, *words, "--no-finetune", "-o", output)
     assert ran.code == 0, ran.err
     searched = {site["weight"]: site["scheme"] for site in json.loads(plan.read_text())["sites"]}
     assert searched == {site["weight"]: f"{site['n']}:{site['m']}" for site in json.loads(ran.out)["sites"]}

@@ -1,6 +1,6 @@
 """Samples a second of the finetuning, beside a loop that someone would write by hand for the same network in torch.
 
-usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/recovery_speed.py --cache CACHE [--steps 60] [--rounds 5]
+usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/finetuning_speed.py --cache CACHE [--steps 60] [--rounds 5]
 
 ResNet-20 as a torch class with the file's weights, masks, AdamW, clipping and the same distillation loss; both from the
 same batches, by turns, several rounds, so that a shared machine slows both. Printed: the median of the rounds, and the
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from domino_onnx.data import load_data
-from domino_onnx.finetuning import Distillation, LossOptions, RecoveryOptions, open_distillation
+from domino_onnx.finetuning import Distillation, FinetuneOptions, LossOptions, open_distillation
 from domino_onnx.finetuning.trainer import Trainer
 from domino_onnx.graph import read_model, stored_tensors, take_inventory
 from domino_onnx.scheme import NMScheme, SchemePool
@@ -85,7 +85,7 @@ def opened(model: Path, data: Path, threads: int, mix: bool) -> tuple[Distillati
     weights = PrunedWeights(schemes, inventory.sites, lambda key: file.array(tensors[key]))
     samples, loss = load_data(data, file.proto), LossOptions(mix=mix)
     distillation = open_distillation(file, model, samples, device="cpu", threads=threads, loss=loss)
-    return distillation, Trainer(distillation, dict(weights), {}, {}, RecoveryOptions())
+    return distillation, Trainer(distillation, dict(weights), {}, {}, FinetuneOptions())
 
 
 @click.command()

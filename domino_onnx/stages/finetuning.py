@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from domino_onnx.errors import DependencyError, ModelError, RecoveryError
+from domino_onnx.errors import DependencyError, FinetuneError, ModelError
 from domino_onnx.graph import OnnxFile, read_model
 from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.stages.checkpoint import Checkpoint
@@ -20,52 +20,52 @@ from domino_onnx.stages.resuming import stopping
 from domino_onnx.stages.solving import Solved, Weights
 
 if TYPE_CHECKING:
-    from domino_onnx.finetuning import Grouping, Recovery, RecoveryOptions
+    from domino_onnx.finetuning import Finetuned, FinetuneOptions, Grouping
 
 Job = tuple[str, Weights, Weights]
 """A plan as JSON, and the weights and biases that it came to."""
 
-__all__ = ["assist", "is_assistant", "recover", "recover_if_possible"]
+__all__ = ["assist", "finetune_if_possible", "finetune_or_raise", "is_assistant"]
 
 
-def recover_if_possible(run: Run, plan: Plan, solved: Solved, checkpoint: Checkpoint | None) -> Recovery | None:
+def finetune_if_possible(run: Run, plan: Plan, solved: Solved, checkpoint: Checkpoint | None) -> Finetuned | None:
     """Finetune as a whole or in blocks, as the options and the model allow; a warning that says why not."""
     if not solved.weights:
         _told_to_others(run, None)
         return None
     if not _can_learn(run, solved):
-        run.warn(f"recovery is skipped: {ONLY_INTEGERS}")
+        run.warn(f"finetuning is skipped: {ONLY_INTEGERS}")
         _told_to_others(run, None)
         return None
-    recovery = None
+    finetuned = None
     if _goes_by_blocks(run):
-        recovery = _in_blocks_if_possible(run, plan, solved, checkpoint)
-        solved = _after(solved, recovery)
+        finetuned = _in_blocks_if_possible(run, plan, solved, checkpoint)
+        solved = _after(solved, finetuned)
     if not _goes_as_a_whole(run):
         _told_to_others(run, None)
-        return recovery
-    if run.distillation(run.model, "recovery is skipped" if run.data is None else "no recovery as a whole") is None:
+        return finetuned
+    if run.distillation(run.model, "finetuning is skipped" if run.data is None else "no finetuning as a whole") is None:
         _told_to_others(run, None)
-        return recovery if _goes_by_blocks(run) else _in_blocks_if_possible(run, plan, solved, checkpoint)
+        return finetuned if _goes_by_blocks(run) else _in_blocks_if_possible(run, plan, solved, checkpoint)
     try:
-        return finetune(run, plan, solved, run.model, checkpoint)
-    except (ModelError, RecoveryError) as error:
-        run.warn(f"recovery is skipped: {error}")
-        return recovery
+        return finetune_whole(run, plan, solved, run.model, checkpoint)
+    except (ModelError, FinetuneError) as error:
+        run.warn(f"finetuning is skipped: {error}")
+        return finetuned
 
 
-def recover(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None) -> Recovery:
+def finetune_or_raise(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None) -> Finetuned:
     """The same for whoever asked for nothing else: errors are the caller's."""
     if not _can_learn(run, solved):
-        raise RecoveryError(ONLY_INTEGERS)
-    recovery = None
+        raise FinetuneError(ONLY_INTEGERS)
+    finetuned = None
     if _goes_by_blocks(run):
-        recovery = in_blocks(run, plan, solved, read_model(teacher), checkpoint)
-        solved = _after(solved, recovery)
-    if recovery is None or _goes_as_a_whole(run):
-        return finetune(run, plan, solved, teacher, checkpoint)
+        finetuned = in_blocks(run, plan, solved, read_model(teacher), checkpoint)
+        solved = _after(solved, finetuned)
+    if finetuned is None or _goes_as_a_whole(run):
+        return finetune_whole(run, plan, solved, teacher, checkpoint)
     _told_to_others(run, None)
-    return recovery
+    return finetuned
 
 
 def _can_learn(run: Run, solved: Solved) -> bool:
@@ -73,42 +73,42 @@ def _can_learn(run: Run, solved: Solved) -> bool:
     return not solved.weights.keys().isdisjoint(run.learning)
 
 
-def _in_blocks_if_possible(run: Run, plan: Plan, solved: Solved, checkpoint: Checkpoint | None) -> Recovery | None:
+def _in_blocks_if_possible(run: Run, plan: Plan, solved: Solved, checkpoint: Checkpoint | None) -> Finetuned | None:
     if run.data is None:
         return None
     try:
         return in_blocks(run, plan, solved, run.file, checkpoint)
-    except (DependencyError, ModelError, RecoveryError) as error:
-        run.warn(f"recovery in blocks is skipped: {error}")
+    except (DependencyError, ModelError, FinetuneError) as error:
+        run.warn(f"finetuning in blocks is skipped: {error}")
         return None
 
 
-def _after(solved: Solved, recovery: Recovery | None) -> Solved:
-    """With the values that a recovery came to."""
-    if recovery is None:
+def _after(solved: Solved, finetuned: Finetuned | None) -> Solved:
+    """With the values that a finetuning came to."""
+    if finetuned is None:
         return solved
-    weights = {key: recovery.values[key] for key in solved.weights}
-    return dataclasses.replace(solved, weights=weights, biases={key: recovery.values[key] for key in solved.biases})
+    weights = {key: finetuned.values[key] for key in solved.weights}
+    return dataclasses.replace(solved, weights=weights, biases={key: finetuned.values[key] for key in solved.biases})
 
 
-def in_blocks(run: Run, plan: Plan, solved: Solved, dense: OnnxFile, checkpoint: Checkpoint | None) -> Recovery:
+def in_blocks(run: Run, plan: Plan, solved: Solved, dense: OnnxFile, checkpoint: Checkpoint | None) -> Finetuned:
     """Finetune what can be, part by part, and say what can't.
 
     Raises
     ------
     DependencyError
         If torch is missing.
-    RecoveryError, ModelError
+    FinetuneError, ModelError
         If there are no data, or no part can be trained.
     """
     if run.data is None:
-        raise RecoveryError("finetuning needs data: give --data")
+        raise FinetuneError("finetuning needs data: give --data")
     try:
-        from domino_onnx.finetuning import BlockOptions, recover_blocks
+        from domino_onnx.finetuning import BlockOptions, finetune_blocks
     except ImportError as error:
         raise torch_missing(error) from None
-    with run.stage("recover"), _stoppable(run) as stopped:
-        recovery = recover_blocks(
+    with run.stage("finetune"), _stoppable(run) as stopped:
+        finetuned = finetune_blocks(
             dense,
             run.data,
             solved.weights,
@@ -121,21 +121,21 @@ def in_blocks(run: Run, plan: Plan, solved: Solved, dense: OnnxFile, checkpoint:
             stopped=stopped,
         )
     missing = _missing_operators(run)
-    if recovery.frozen or missing:
+    if finetuned.frozen or missing:
         why = f"no torch counterpart for {', '.join(missing)}: " if missing else ""
-        named = ", ".join(map(str, recovery.frozen)) or "none"
-        count = f"{len(solved.weights) - len(recovery.frozen)} of {len(solved.weights)} weights"
+        named = ", ".join(map(str, finetuned.frozen)) or "none"
+        count = f"{len(solved.weights) - len(finetuned.frozen)} of {len(solved.weights)} weights"
         run.warn(f"{why}finetuned part by part: {count}; left as they were: {named}")
-    _warn_of_divergence(run, recovery)
-    return recovery
+    _warn_of_divergence(run, finetuned)
+    return finetuned
 
 
 def _goes_by_blocks(run: Run) -> bool:
-    return run.options.recover_scope != "model" or bool(_missing_operators(run))
+    return run.options.finetune_scope != "model" or bool(_missing_operators(run))
 
 
 def _goes_as_a_whole(run: Run) -> bool:
-    return run.options.recover_scope != "blocks" and not _missing_operators(run)
+    return run.options.finetune_scope != "blocks" and not _missing_operators(run)
 
 
 def _missing_operators(run: Run) -> tuple[str, ...]:
@@ -149,13 +149,15 @@ def _missing_operators(run: Run) -> tuple[str, ...]:
     return missing_operators(run.file.proto)
 
 
-def finetune(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None = None) -> Recovery:
+def finetune_whole(
+    run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None = None
+) -> Finetuned:
     """Finetune weights and the biases that were refitted with them; errors are the caller's.
 
     Other processes that torch's launcher started, and that `assist`, take their share.
     """
     _told_to_others(run, (plan.to_json(), dict(solved.weights), dict(solved.biases)))
-    return _finetune(run, plan, solved, teacher, checkpoint)
+    return _finetune_whole(run, plan, solved, teacher, checkpoint)
 
 
 def assist(run: Run, teacher: Path) -> None:
@@ -164,7 +166,7 @@ def assist(run: Run, teacher: Path) -> None:
     if job is not None:
         text, weights, biases = job
         plan = run.admit(Plan.from_json(text))
-        _finetune(run, plan, Solved(weights=weights, biases=biases), teacher, None)
+        _finetune_whole(run, plan, Solved(weights=weights, biases=biases), teacher, None)
 
 
 def is_assistant() -> bool:
@@ -182,35 +184,35 @@ def _told_to_others(run: Run, job: Job | None) -> Job | None:
     return told
 
 
-def _finetune(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None) -> Recovery:
-    from domino_onnx.finetuning import RecoveryStep, World, finetune, torch_device
+def _finetune_whole(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None) -> Finetuned:
+    from domino_onnx.finetuning import FinetuneStep, World, finetune, torch_device
 
     settings = _settings(run)
 
-    def tell(step: RecoveryStep) -> None:
+    def tell(step: FinetuneStep) -> None:
         held_out = "" if step.held_out is None else f", held-out {step.held_out:.4f}"
         run.progress(step.step, settings.steps, f"loss {step.loss:.4f}{held_out}")
 
-    with run.stage("recover"), _stoppable(run) as stopped:
+    with run.stage("finetune"), _stoppable(run) as stopped:
         distillation = run.open_distillation(teacher)
         if np.array_equal(np.sort(distillation.train), np.sort(distillation.held_out)):
-            run.warn("too few samples to hold any out: recovery is judged by the samples that it learns from")
-        recovery = finetune(
+            run.warn("too few samples to hold any out: finetuning is judged by the samples that it learns from")
+        finetuned = finetune(
             distillation,
             solved.weights,
             settings,
             tell,
             biases=solved.biases,
             groupings=_groupings(run, plan, solved),
-            store=checkpoint.part("recovery") if checkpoint is not None else None,
+            store=checkpoint.part("finetuning") if checkpoint is not None else None,
             stopped=stopped,
             world=World.current(torch_device(run.options.device)),
         )
-    if recovery.frozen:
-        named = ", ".join(map(str, recovery.frozen))
+    if finetuned.frozen:
+        named = ", ".join(map(str, finetuned.frozen))
         run.warn(f"left as they were, because no gradient moves integers: {named}")
-    _warn_of_divergence(run, recovery)
-    return recovery
+    _warn_of_divergence(run, finetuned)
+    return finetuned
 
 
 def _stoppable(run: Run) -> contextlib.AbstractContextManager[Callable[[], bool] | None]:
@@ -225,27 +227,27 @@ def _groupings(run: Run, plan: Plan, solved: Solved) -> dict[WeightKey, Grouping
     return {key: Grouping(layout=layouts[key], scheme=plan.schemes[key]) for key in solved.weights}
 
 
-def _settings(run: Run) -> RecoveryOptions:
-    from domino_onnx.finetuning import RecoveryOptions
+def _settings(run: Run) -> FinetuneOptions:
+    from domino_onnx.finetuning import FinetuneOptions
 
     options = run.options
-    return RecoveryOptions(
-        steps=options.recover_steps,
+    return FinetuneOptions(
+        steps=options.finetune_steps,
         batch_size=options.batch_size,
-        lr=options.recover_lr,
-        method=options.recover_method,
-        optimizer=options.recover_optimizer,
-        ema=options.recover_ema,
+        lr=options.finetune_lr,
+        method=options.finetune_method,
+        optimizer=options.finetune_optimizer,
+        ema=options.finetune_ema,
         checkpoint_every=options.checkpoint_every,
         seed=options.seed,
     )
 
 
-def _warn_of_divergence(run: Run, recovery: Recovery) -> None:
-    if recovery.diverged:
+def _warn_of_divergence(run: Run, finetuned: Finetuned) -> None:
+    if finetuned.diverged:
         run.warn(
-            f"finetuning diverged at {recovery.lr:g} and at half and a quarter of that rate; the best state before, of "
-            f"step {recovery.best_step}, is used: a lower --recover-lr may do better"
+            f"finetuning diverged at {finetuned.lr:g} and at half and a quarter of that rate; the best state before, of "
+            f"step {finetuned.best_step}, is used: a lower --finetune-lr may do better"
         )
-    elif recovery.halvings:
-        run.warn(f"finetuning diverged and went on from its best state at {0.5**recovery.halvings:g} of the rate")
+    elif finetuned.halvings:
+        run.warn(f"finetuning diverged and went on from its best state at {0.5**finetuned.halvings:g} of the rate")

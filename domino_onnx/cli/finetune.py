@@ -1,4 +1,4 @@
-"""`domino-onnx recover`."""
+"""`domino-onnx finetune`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from domino_onnx.cli.options import (
     common_options,
     compress_options,
     eval_data_option,
+    finetuning_options,
     format_option,
     model_argument,
     output_options,
     precision_options,
-    recovery_options,
     run_options,
     set_up_logging,
 )
@@ -25,7 +25,7 @@ from domino_onnx.cli.options import (
 __all__ = ["command"]
 
 
-@click.command("recover")
+@click.command("finetune")
 @model_argument
 @click.option("--teacher", type=click.Path(path_type=Path), required=True, help="The dense model that MODEL came from.")
 @click.option(
@@ -35,7 +35,7 @@ __all__ = ["command"]
 @output_options
 @format_option
 @precision_options
-@recovery_options
+@finetuning_options
 @run_options
 @common_options
 def command(
@@ -51,21 +51,21 @@ def command(
     """Finetune MODEL, a file that domino-onnx wrote, towards its dense teacher; what is pruned stays pruned.
 
     \b
-    domino-onnx recover model.sparse.onnx --teacher model.onnx --data calibration.npz -o model.recovered.onnx
+    domino-onnx finetune model.sparse.onnx --teacher model.onnx --data calibration.npz -o model.finetuned.onnx
     """
-    from domino_onnx.pipeline import assist, is_assistant, recover
+    from domino_onnx.pipeline import assist, finetune, is_assistant
     from domino_onnx.report.document import compress_document
     from domino_onnx.report.terminal import compress_view
 
     set_up_logging(verbose, quiet)
     options = compress_options(**given)
     check_report(report, (model, teacher, *options.inputs), force=options.force)
-    written = output or model.parent / f"{model.stem}.recovered{model.suffix}"
+    written = output or model.parent / f"{model.stem}.finetuned{model.suffix}"
     if is_assistant():
         assist(model, options, teacher=teacher)
         return
     with observing(quiet) as observer:
-        result = recover(model, teacher, written, options, observer)
+        result = finetune(model, teacher, written, options, observer)
     if report is not None:
         write_report(report, result)
     present_or_json(compress_view(result, report), compress_document(result), as_json=as_json, quiet=quiet)
