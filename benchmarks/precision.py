@@ -19,13 +19,13 @@ from networks import NETWORKS, prepare, score
 from rows import RESULTS, Results, machine
 
 from domino_onnx import Budget, CompressOptions, compress, convert, verify
-from domino_onnx.precision import Lowering
+from domino_onnx.precision import Conversion
 
 WAYS = (
-    Lowering(),
-    Lowering(precision="fp16"),
-    Lowering(weights="int8"),
-    Lowering(precision="fp16", weights="int8"),
+    Conversion(),
+    Conversion(precision="fp16"),
+    Conversion(weights="int8"),
+    Conversion(precision="fp16", weights="int8"),
 )
 
 
@@ -54,7 +54,7 @@ def main(names: tuple[str, ...], shared: Path, cache: Path, budgets: tuple[float
                 for way in WAYS:
                     sizes, zipped = {}, {}
                     for form in ("packed", "dense"):
-                        convert(pruned, written, form, lowering=way, force=True)
+                        convert(pruned, written, form, conversion=way, force=True)
                         data = written.read_bytes()
                         sizes[form], zipped[form] = len(data), len(gzip.compress(data, 9))
                     row = {

@@ -30,12 +30,12 @@ from domino_onnx import Budget, CompressOptions, compress, convert
 from domino_onnx.data import input_specs
 from domino_onnx.errors import DominoError
 from domino_onnx.evaluate import random_inputs
-from domino_onnx.precision import Lowering
+from domino_onnx.precision import Conversion
 from domino_onnx.report.text import percent
 
 SPARSITIES = (0.5, 0.75, 0.875)
 FORMS = ("dense", "packed", "sparse")
-LOWERINGS = {"fp16": Lowering(precision="fp16"), "int8": Lowering(weights="int8")}
+LOWERINGS = {"fp16": Conversion(precision="fp16"), "int8": Conversion(weights="int8")}
 LOADS = 9
 PAGE = Path(__file__).parents[1] / "docs" / "size.md"
 Row = dict[str, Any]
@@ -74,7 +74,7 @@ def measured(model: Path, sparsity: float) -> Row:
         kinds = {form: convert(files["dense"], files[form], form).outcomes for form in ("packed", "sparse")}
         seconds = time.perf_counter() - start
         dense, packed = load_seconds(files["dense"], files["packed"])
-        lowered = {name: written(files["dense"], lowering, Path(folder) / name) for name, lowering in LOWERINGS.items()}
+        lowered = {name: written(files["dense"], conversion, Path(folder) / name) for name, conversion in LOWERINGS.items()}
         return {
             "case": case,
             **sizes(files),
@@ -86,13 +86,13 @@ def measured(model: Path, sparsity: float) -> Row:
         }
 
 
-def written(pruned: Path, lowering: Lowering, folder: Path) -> dict[str, Any]:
+def written(pruned: Path, conversion: Conversion, folder: Path) -> dict[str, Any]:
     """The sizes of a pruned file with its values in another precision; why not, if it can't be written so."""
     folder.mkdir()
     files = {form: folder / f"{form}.onnx" for form in FORMS}
     try:
         for form, path in files.items():
-            convert(pruned, path, form, lowering=lowering)
+            convert(pruned, path, form, conversion=conversion)
     except DominoError as error:
         return {"failed": str(error)}
     return {**sizes(files), "identical": identical(files)}
@@ -143,7 +143,7 @@ def identical(files: dict[str, Path]) -> bool | None:
 def page(rows: Iterable[Row], packages: dict[str, str]) -> str:
     """docs/size.md."""
     done = sorted((row for row in rows if "bytes" in row), key=lambda row: tuple(row["case"].values()))
-    lowered = [lowering for row in done for lowering in row["lowered"].values() if "bytes" in lowering]
+    lowered = [conversion for row in done for conversion in row["lowered"].values() if "bytes" in conversion]
     compared = [each["identical"] for each in (*done, *lowered) if each["identical"] is not None]
     refused = sorted({row["case"]["model"] for row in done if "failed" in row["lowered"]["int8"]})
     out = [f"{row['case']['model']} at {percent(row['case']['sparsity'])}" for row in rows if "failed" in row]

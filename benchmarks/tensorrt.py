@@ -57,7 +57,7 @@ def build(path, sparse, size):
     for place in range(network.num_inputs):
         tensor = network.get_input(place)
         names = [tensor.get_dimension_name(axis) or "" for axis in range(len(tensor.shape))]
-        single = [axis == 0 or "batch" in name.lower() for axis, name in enumerate(names)]
+        single = [axis == 0 or "batch" in name.converted() for axis, name in enumerate(names)]
         shape = [(1 if one else size) if length < 0 else length for one, length in zip(single, tensor.shape)]
         if -1 in tuple(tensor.shape):
             profile.set_shape(tensor.name, shape, shape, shape)

@@ -3,41 +3,47 @@
 ::
 
     from pathlib import Path
-    from domino_onnx import Budget, CompressOptions, compress
+    from domino_onnx import CompressOptions, DataOptions, Goal, compress
 
-    options = CompressOptions(budgets=(Budget(measure="params", reduction=0.75),), data=Path("calibration.npz"))
+    options = CompressOptions(goal=Goal(sparsity=0.75), data=DataOptions(calibration=Path("calibration.npz")))
     result = compress(Path("model.onnx"), Path("model.sparse.onnx"), options)
 """
 
 from domino_onnx import errors
 from domino_onnx._version import __version__
 from domino_onnx.errors import DominoError
-from domino_onnx.graph import Selection
-from domino_onnx.pipeline import (
+from domino_onnx.options import (
     CompressOptions,
-    apply,
-    compress,
-    convert,
-    doctor,
-    evaluate,
-    finetune,
-    inspect,
-    search,
-    sweep,
-    verify,
+    DataOptions,
+    FinetuneOptions,
+    Goal,
+    OutputOptions,
+    RunOptions,
+    SearchOptions,
+    SolverOptions,
+    TargetOptions,
+    read_recipe,
 )
+from domino_onnx.pipeline import apply, compress, convert, doctor, evaluate, finetune, inspect, search, sweep, verify
 from domino_onnx.scheme import Budget, NMScheme, Plan, SchemePool
 from domino_onnx.search import DominoOptions
 
 __all__ = [
     "Budget",
     "CompressOptions",
+    "DataOptions",
     "DominoError",
     "DominoOptions",
+    "FinetuneOptions",
+    "Goal",
     "NMScheme",
+    "OutputOptions",
     "Plan",
+    "RunOptions",
     "SchemePool",
-    "Selection",
+    "SearchOptions",
+    "SolverOptions",
+    "TargetOptions",
     "__version__",
     "apply",
     "compress",
@@ -47,6 +53,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "inspect",
+    "read_recipe",
     "search",
     "sweep",
     "verify",

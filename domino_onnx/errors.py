@@ -6,6 +6,7 @@
     ├── DependencyError                a package is missing, doubled or too old
     ├── ModelError                     the model can't be read, is invalid or unsafe to read
     │   └── UnsupportedOperatorError   operators without a torch counterpart, all of them at once
+    ├── OptionError                    exit code 2: an option out of range, unknown, or against another
     ├── DataError                      calibration or evaluation data that doesn't fit
     ├── PlanError                      a plan that is malformed or made for another model
     │   └── BudgetError                a budget that can't be met; says what can
@@ -33,6 +34,7 @@ __all__ = [
     "DominoError",
     "FinetuneError",
     "ModelError",
+    "OptionError",
     "OutputError",
     "PlanError",
     "UnsupportedOperatorError",
@@ -61,6 +63,12 @@ class UnsupportedOperatorError(ModelError):
         super().__init__(
             f"no torch counterpart for {len(self.operators)} operator(s) of this model: {', '.join(self.operators)}"
         )
+
+
+class OptionError(DominoError):
+    """An option that is unknown or out of range, or two options that contradict each other."""
+
+    exit_code = 2
 
 
 class DataError(DominoError):

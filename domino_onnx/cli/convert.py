@@ -14,7 +14,7 @@ from domino_onnx.cli.options import (
     precision_options,
     set_up_logging,
 )
-from domino_onnx.precision import Lowering, Precision, WeightType
+from domino_onnx.precision import Conversion, Precision, WeightType
 from domino_onnx.storage import Form
 
 __all__ = ["command"]
@@ -57,7 +57,7 @@ def command(
     from domino_onnx.report.terminal import convert_view
 
     set_up_logging(verbose, quiet)
-    wanted = Lowering(precision=precision, weights=weights)
+    wanted = Conversion(precision=precision, weights=weights)
     if form is None and not wanted.is_needed:
         raise click.UsageError("nothing says what to convert to: give --format, --precision or --weights")
     kinds = [kind for kind in (form, precision, weights) if kind not in (None, "keep")]

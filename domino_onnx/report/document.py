@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from domino_onnx.evaluate import Evaluation, Verdict
+from domino_onnx.options import recipe_document
 from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult, SweepResult, Trial
 from domino_onnx.scheme import Inventory, Plan, Site, Skip
 from domino_onnx.search import Decision, Prediction
-from domino_onnx.targets import Toll
+from domino_onnx.targets import TwoFourCost
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
@@ -41,19 +42,20 @@ def compress_document(result: CompressResult) -> Document:
     return {
         "model": str(result.model),
         "output": str(result.output),
-        "format": result.form,
+        "format": result.options.output.format,
         "bytes": result.nbytes,
         "strategy": result.plan.strategy,
         "target": result.plan.target,
         "budgets": [budget.to_document() for budget in result.plan.budgets],
         "seed": result.plan.seed,
         "sparsity": result.sparsity,
+        "planned_sparsity": result.planned_sparsity,
         "sparsity_sites": result.sparsity_sites,
-        "flops_reduction": result.flops_reduction,
+        "flops_saved": result.flops_saved,
         "solver": result.solver,
         "divergence": result.divergence,
         "prediction": _prediction(result.prediction),
-        "max_drop": result.max_drop,
+        "max_drop": result.options.goal.max_drop,
         "trials": [_trial(trial) for trial in result.trials],
         "sites": [
             {
@@ -72,13 +74,14 @@ def compress_document(result: CompressResult) -> Document:
             for record in result.weights
         ],
         "skipped": [_skip(skip) for skip in result.inventory.skips],
-        "parity": None if result.parity is None else {**evaluation_document(result.parity), "fitted": result.fitted},
-        "tensorrt": None if result.toll is None else _toll(result.toll),
+        "parity": None if result.parity is None else {**evaluation_document(result.parity), "fitted": result.judge_seen},
+        "tensorrt": None if result.two_four is None else _two_four(result.two_four),
         "finetuning": _finetuning(result),
         "decisions": [_decision(decision) for decision in result.decisions],
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
         "peak_rss_bytes_by_stage": dict(result.peaks),
         "peak_rss_bytes": result.peak_rss_bytes,
+        "recipe": recipe_document(result.options),
         "warnings": list(result.warnings),
     }
 
@@ -97,6 +100,7 @@ def search_document(result: SearchResult) -> Document:
         "decisions": [_decision(decision) for decision in result.decisions],
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
         "peak_rss_bytes_by_stage": dict(result.peaks),
+        "recipe": recipe_document(result.options),
         "warnings": list(result.warnings),
     }
 
@@ -109,6 +113,7 @@ def sweep_document(result: SweepResult) -> Document:
         "dense_bytes_gzipped": result.dense_bytes_gzipped,
         "trials": [_trial(trial) for trial in result.trials],
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
+        "recipe": recipe_document(result.options),
         "warnings": list(result.warnings),
     }
 
@@ -140,8 +145,8 @@ def convert_document(result: ConvertResult) -> Document:
         "output": str(result.output),
         "before": result.before,
         "format": result.form,
-        "precision": result.lowering.precision,
-        "weight_type": result.lowering.weights,
+        "precision": result.conversion.precision,
+        "weight_type": result.conversion.weights,
         "bytes_before": result.bytes_before,
         "bytes_after": result.bytes_after,
         "weights": [dataclasses.asdict(outcome) for outcome in result.outcomes],
@@ -170,9 +175,9 @@ def verify_document(verdict: Verdict) -> Document:
     }
 
 
-def _toll(toll: Toll) -> Document:
+def _two_four(cost: TwoFourCost) -> Document:
     """Of pruned weights that TensorRT's sparse kernels could take: how many aren't 2:4, and what that would lose."""
-    return {"eligible": toll.eligible, "broken": toll.broken, "lost_energy": toll.lost}
+    return {"eligible": cost.eligible, "broken": cost.broken, "lost_energy": cost.lost}
 
 
 def _site(site: Site) -> Document:
@@ -228,7 +233,7 @@ def _trial(trial: Trial) -> Document:
     return {
         "budget": trial.budget.to_document(),
         "sparsity": trial.sparsity,
-        "flops_reduction": trial.flops_reduction,
+        "flops_saved": trial.flops_saved,
         "metric": trial.comparison.metric,
         "drop": trial.comparison.drop,
         "comparison": dataclasses.asdict(trial.comparison),

@@ -36,7 +36,7 @@ def _context(result: CompressResult) -> dict[str, Any]:
         "budget": " and ".join(f"{percent(budget.reduction, 2)} fewer {budget.measure}" for budget in plan.budgets),
         "seed": plan.seed,
         "target": plan.target,
-        "legality": result.toll.in_words() if result.toll is not None else "",
+        "legality": result.two_four.in_words() if result.two_four is not None else "",
         "cards": _cards(result),
         "warnings": [printable(warning, 2000) for warning in result.warnings],
         "sites": [
@@ -64,7 +64,7 @@ def _context(result: CompressResult) -> dict[str, Any]:
         ],
         "trial_heads": trial_heads(result.trials) if result.trials else [],
         "trials": [trial_cells(trial) for trial in result.trials],
-        "allowed": "" if result.max_drop is None else percent(result.max_drop, 2),
+        "allowed": "" if result.options.goal.max_drop is None else percent(result.options.goal.max_drop, 2),
         "curve": _curve(result),
         "decisions": [
             {
@@ -88,8 +88,8 @@ def _context(result: CompressResult) -> dict[str, Any]:
 
 def _cards(result: CompressResult) -> list[tuple[str, str]]:
     cards = [("zeros", percent(result.sparsity, 2))]
-    if result.flops_reduction is not None:
-        cards.append(("MACs saved in theory", percent(result.flops_reduction, 2)))
+    if result.flops_saved is not None:
+        cards.append(("MACs saved in theory", percent(result.flops_saved, 2)))
     if result.parity is not None and result.parity.inputs == "data":
         comparison = result.parity.comparison
         if comparison.top1_reference is not None:

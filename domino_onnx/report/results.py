@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from domino_onnx.evaluate import Evaluation
 from domino_onnx.graph import OnnxFile, Outcome
+from domino_onnx.options import CompressOptions
 from domino_onnx.outputs import Comparison
-from domino_onnx.precision import Lowering
+from domino_onnx.precision import Conversion
 from domino_onnx.scheme import Budget, Inventory, Manifest, NMScheme, Plan, Skip
 from domino_onnx.search import Decision, Prediction
 from domino_onnx.storage import Form
-from domino_onnx.targets import BuildLog, Diagnosis, Toll
+from domino_onnx.targets import BuildLog, Diagnosis, TwoFourCost
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
@@ -69,7 +70,7 @@ class ConvertResult:
     output: Path
     before: Form
     form: Form
-    lowering: Lowering
+    conversion: Conversion
     bytes_before: int
     bytes_after: int
     outcomes: tuple[Outcome, ...]
@@ -108,6 +109,7 @@ class SearchResult:
     inventory: Inventory
     decisions: tuple[Decision, ...]
     prediction: Prediction | None
+    options: CompressOptions
     seconds: Mapping[str, float]
     peaks: Mapping[str, int]
     warnings: tuple[str, ...]
@@ -119,7 +121,7 @@ class Trial:
 
     Attributes
     ----------
-    sparsity, flops_reduction
+    sparsity, flops_saved
         What its plan comes to, over all weights that count; MACs only where shapes are known.
     prediction, divergence
         What the plan was expected to cost, and how far apart the outputs were after the refit, on calibration data.
@@ -132,7 +134,7 @@ class Trial:
     budget: Budget
     plan: Plan
     sparsity: float
-    flops_reduction: float | None
+    flops_saved: float | None
     prediction: Prediction | None
     divergence: float | None
     comparison: Comparison
@@ -156,6 +158,7 @@ class SweepResult:
     dense_bytes: int
     dense_bytes_gzipped: int
     trials: tuple[Trial, ...]
+    options: CompressOptions
     seconds: Mapping[str, float]
     warnings: tuple[str, ...]
 
@@ -170,26 +173,30 @@ class CompressResult:
         Zeros over all Conv, ConvTranspose, Gemm and MatMul weights, skipped ones included, counted in what was written.
     sparsity_sites
         The same over the sites alone.
-    flops_reduction
-        Share of the MACs that the zeros save in theory; None where shapes are unknown.
+    planned_sparsity
+        The same zeros as the plan counts them, before a single weight was written.
+    flops_saved
+        Share of the MACs that the plan's zeros save in theory; None where shapes are unknown.
     solver
         How masks and weights were really found: ``"refit"``, ``"sparsegpt"`` or ``"magnitude"``.
     divergence
         Of the outputs after the refit from the dense ones, on the calibration data (KL or relative error).
     prediction
         What the plan was expected to cost; None if the strategy doesn't measure.
-    toll
+    two_four
         What TensorRT's rule would take, where the target is another.
     seconds, peaks
         Of each stage: how long it took, and the most memory the process had had by its end, in bytes.
     parity
         The written file against the dense one in ONNX Runtime; None if it could not be run (see `warnings`).
-    fitted
+    judge_seen
         Whether that was on samples that the weights were fitted to, and looks better than it is.
-    form, nbytes
-        How weights are stored in what was written, and the bytes of all its files.
-    max_drop, trials
-        What the plan may lose of the metric, and what was tried to find it; None and nothing if a budget was given.
+    nbytes
+        Of all files that were written.
+    options
+        All that was asked for: the recipe of the run.
+    trials
+        What was tried to find the plan, where a largest loss was given.
     """
 
     model: Path
@@ -199,20 +206,20 @@ class CompressResult:
     weights: tuple[WeightRecord, ...]
     sparsity: float
     sparsity_sites: float
-    flops_reduction: float | None
+    planned_sparsity: float
+    flops_saved: float | None
     solver: str
     divergence: float | None
     prediction: Prediction | None
     decisions: tuple[Decision, ...]
     finetuned: Finetuned | None
     parity: Evaluation | None
-    fitted: bool
-    toll: Toll | None
+    judge_seen: bool
+    two_four: TwoFourCost | None
     seconds: Mapping[str, float]
     peaks: Mapping[str, int]
     warnings: tuple[str, ...]
     peak_rss_bytes: int | None
-    form: Form = "dense"
-    nbytes: int | None = None
-    max_drop: float | None = None
+    nbytes: int
+    options: CompressOptions
     trials: tuple[Trial, ...] = ()

@@ -69,7 +69,7 @@ def trial_cells(trial: Trial) -> list[str]:
     agreement = trial.prediction.agreement if trial.prediction is not None else None
     return [
         percent(trial.sparsity, 2),
-        percent(trial.flops_reduction),
+        percent(trial.flops_saved),
         percent(_score(trial), 2),
         percent(trial.comparison.drop, 2),
         percent(agreement, 0),

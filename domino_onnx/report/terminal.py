@@ -91,8 +91,8 @@ def convert_view(result: ConvertResult) -> RenderableType:
         table.add_row(Text(printable(outcome.name)), outcome.kind, *sizes, Text(printable(outcome.reason or "", 100)))
     before, after = result.bytes_before, result.bytes_after
     saved = f"{before:,} → {after:,} bytes ({percent(after / before, 1)})"
-    lowered = "".join(f", {kind}" for kind in dataclasses.astuple(result.lowering) if kind != "keep")
-    written = f"{printable(str(result.output), 200)}: {result.before} → {result.form}{lowered}, {saved}"
+    converted = "".join(f", {kind}" for kind in dataclasses.astuple(result.conversion) if kind != "keep")
+    written = f"{printable(str(result.output), 200)}: {result.before} → {result.form}{converted}, {saved}"
     return Group(*([table] if result.outcomes else []), Text(written, style="bold"))
 
 
@@ -209,15 +209,17 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
         table.add_row(name, Text(value, style="bold"))
 
     row("zeros", f"{percent(result.sparsity, 2)} of all Conv/Gemm/MatMul weights")
-    if result.flops_reduction is not None:
-        row("MACs saved", f"{percent(result.flops_reduction, 2)} in theory; ONNX Runtime itself doesn't skip zeros")
-    if result.max_drop is not None and result.parity is not None:
+    if result.flops_saved is not None:
+        row("MACs saved", f"{percent(result.flops_saved, 2)} in theory; ONNX Runtime itself doesn't skip zeros")
+    if result.options.goal.max_drop is not None and result.parity is not None:
         comparison = result.parity.comparison
-        row("lost", f"{percent(comparison.drop, 2)} of {comparison.metric}; {percent(result.max_drop, 2)} were allowed")
+        row("lost", f"{percent(comparison.drop, 2)} of {comparison.metric}; {percent(result.options.goal.max_drop, 2)} were allowed")
     if result.prediction is not None:
         row("expected", result.prediction.in_words())
     if result.divergence is not None:
-        row("refitted", f"divergence from the dense model on the calibration data {result.divergence:.4g}")
+        pruned = [record for record in result.weights if not record.scheme.is_dense]
+        count = f"{sum(record.error is not None for record in pruned)} of {len(pruned)} pruned weights"
+        row("refitted", f"{count}; divergence from the dense model on the calibration data {result.divergence:.4g}")
     if result.finetuned is not None:
         finetuned = result.finetuned
         row(
@@ -227,12 +229,12 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
     if result.parity is not None:
         for name, value in _comparison_rows(result.parity):
             row(name, value)
-        if result.fitted:
-            row("", "the weights were fitted to these samples and do worse on others: --eval-data says how much")
-    size = f" ({result.nbytes:,} bytes, {result.form})" if result.nbytes is not None else ""
+        if result.judge_seen:
+            row("", "measured on the calibration data: expect less on new data; --eval-data FILE says how much")
+    size = f" ({result.nbytes:,} bytes, {result.options.output.format})"
     row("written", printable(str(result.output), 200) + size)
-    if result.toll is not None and result.toll.broken:
-        row("TensorRT", result.toll.in_words())
+    if result.two_four is not None and result.two_four.broken:
+        row("TensorRT", result.two_four.in_words())
     if report is not None:
         row("report", printable(str(report), 200))
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.seconds.items() if seconds >= _WORTH_SAYING)

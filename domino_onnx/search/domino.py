@@ -13,9 +13,10 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from domino_onnx.errors import BudgetError
@@ -52,14 +53,14 @@ class DominoOptions:
         Checks without any fall before the pull is strengthened (the authors double it after 30,000 steps).
     """
 
-    vote: float = 0.75
-    lr: float = 0.01
-    decay: float = 1.0
-    erk_weight: float = 0.5
-    flops_weight: float = 0.5
-    check_every: int = 1
-    penalise_every: int = 1
-    patience: int = 100
+    vote: Annotated[float, Meta(ge=0, le=1)] = 0.75
+    lr: Annotated[float, Meta(gt=0)] = 0.01
+    decay: Annotated[float, Meta(gt=0)] = 1.0
+    erk_weight: Annotated[float, Meta(ge=0)] = 0.5
+    flops_weight: Annotated[float, Meta(ge=0)] = 0.5
+    check_every: Annotated[int, Meta(ge=1)] = 1
+    penalise_every: Annotated[int, Meta(ge=1)] = 1
+    patience: Annotated[int, Meta(ge=1)] = 100
 
 
 class GradientSource(Protocol):

@@ -1,38 +1,44 @@
-"""One pass over a model: what is wanted, what every stage shares, and the stages, one a module."""
+"""The stages of a run, one a file: each takes values and options, and returns a frozen result.
 
-from domino_onnx.stages.choosing import choose
-from domino_onnx.stages.context import Run, torch_missing
-from domino_onnx.stages.finetuning import assist, finetune_if_possible, finetune_or_raise, is_assistant
-from domino_onnx.stages.options import CompressOptions, Observer, Solver, Strategy
-from domino_onnx.stages.permuting import permute
-from domino_onnx.stages.planning import Planned, fitted
-from domino_onnx.stages.resuming import open_checkpoint, solved_once
-from domino_onnx.stages.shapes import shapes_seen
-from domino_onnx.stages.solving import Solved, solve
-from domino_onnx.stages.trials import Trials
-from domino_onnx.stages.writing import finish, why_dense
+A `Source` is the model as it was read, an `Aim` what the masks must suit, a `Laboratory` what is built on demand.
+The `Journal` is the only thing that changes.
+"""
+
+from domino_onnx.stages.choosing import find, settle
+from domino_onnx.stages.converting import rewritten
+from domino_onnx.stages.finetuning import assist as help_finetuning
+from domino_onnx.stages.inspecting import diagnosed, evaluated, inspected
+from domino_onnx.stages.journal import Journal, Observer
+from domino_onnx.stages.laboratory import given_plan, open_laboratory
+from domino_onnx.stages.processes import is_assistant
+from domino_onnx.stages.pruned_file import finetune_file, open_pruned
+from domino_onnx.stages.reading import read
+from domino_onnx.stages.resuming import found_once, open_checkpoint
+from domino_onnx.stages.trials import finetune_within, sweep_result
+from domino_onnx.stages.writing import Made, compared, search_result, write
 
 __all__ = [
-    "CompressOptions",
+    "Journal",
+    "Made",
     "Observer",
-    "Planned",
-    "Run",
-    "Solved",
-    "Solver",
-    "Strategy",
-    "Trials",
-    "assist",
-    "choose",
-    "finetune_if_possible",
-    "finetune_or_raise",
-    "finish",
-    "fitted",
+    "compared",
+    "diagnosed",
+    "evaluated",
+    "find",
+    "finetune_file",
+    "finetune_within",
+    "found_once",
+    "given_plan",
+    "help_finetuning",
+    "inspected",
     "is_assistant",
     "open_checkpoint",
-    "permute",
-    "shapes_seen",
-    "solve",
-    "solved_once",
-    "torch_missing",
-    "why_dense",
+    "open_laboratory",
+    "open_pruned",
+    "read",
+    "rewritten",
+    "search_result",
+    "settle",
+    "sweep_result",
+    "write",
 ]

@@ -1,40 +1,58 @@
-"""The stage that settles on a plan: where two come into question, both are refitted, and the better one stays."""
+"""The stage that settles on a plan: where two come into question, both are refitted and the better one stays."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
+from domino_onnx.report.results import Trial
 from domino_onnx.scheme import Budget
-from domino_onnx.stages.context import Run
+from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.planning import Planned, choose_plan
 from domino_onnx.stages.solving import Solved, solve
 
-__all__ = ["choose"]
+__all__ = ["Found", "find", "settle"]
 
 _log = logging.getLogger(__name__)
 
 
-def choose(run: Run, budgets: tuple[Budget, ...] = ()) -> tuple[Planned, Solved | None]:
-    """The plan that the options ask for, with what it came to where that had to be found out to choose it.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A plan, the weights that it came to, and what was tried to find it."""
 
-    Parameters
-    ----------
-    budgets
-        Instead of those of the options.
+    planned: Planned
+    solved: Solved
+    trials: tuple[Trial, ...] = ()
+
+
+def find(lab: Laboratory, budgets: tuple[Budget, ...]) -> Found:
+    """Choose a plan within the budgets, and solve it.
 
     Raises
     ------
     PlanError, BudgetError
         As `choose_plan`.
     """
-    planned = choose_plan(run, budgets)
-    if not planned.alternatives or run.options.solver != "refit":
+    planned, solved = settle(lab, budgets)
+    return Found(planned=planned, solved=solved or solve(lab, planned.plan))
+
+
+def settle(lab: Laboratory, budgets: tuple[Budget, ...]) -> tuple[Planned, Solved | None]:
+    """Choose a plan. If that took a refit, its weights come with it.
+
+    Raises
+    ------
+    PlanError, BudgetError
+        As `choose_plan`.
+    """
+    planned = choose_plan(lab, budgets)
+    if not planned.alternatives or lab.options.solver.method != "refit":
         return planned, None
-    solved = solve(run, planned.plan)
+    solved = solve(lab, planned.plan)
     for other in planned.alternatives:
         if solved.divergence is None:
             break
-        found = solve(run, other.plan)
+        found = solve(lab, other.plan)
         if found.divergence is None:
             break
         _log.info("outputs diverge by %.4g, with another plan by %.4g", solved.divergence, found.divergence)

@@ -1,253 +1,249 @@
-"""The stage that finetunes what was solved."""
+"""The stage that finetunes what was solved: the model as a whole, in blocks, or in blocks first."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from domino_onnx.errors import DependencyError, FinetuneError, ModelError
 from domino_onnx.graph import OnnxFile, read_model
 from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.stages.checkpoint import Checkpoint
-from domino_onnx.stages.context import ONLY_INTEGERS, Run, torch_missing
-from domino_onnx.stages.resuming import stopping
-from domino_onnx.stages.solving import Solved, Weights
+from domino_onnx.stages.choosing import Found
+from domino_onnx.stages.laboratory import ONLY_INTEGERS, Laboratory, torch_missing
+from domino_onnx.stages.processes import tell_others
+from domino_onnx.stages.solving import Solved
+from domino_onnx.stages.stopping import stopping
 
 if TYPE_CHECKING:
-    from domino_onnx.finetuning import Finetuned, FinetuneOptions, Grouping
+    from domino_onnx.data import Split
+    from domino_onnx.finetuning import Distillation, Finetuned, FinetuneStep, Grouping, TrainingRun
 
-Job = tuple[str, Weights, Weights]
-"""A plan as JSON, and the weights and biases that it came to."""
-
-__all__ = ["assist", "finetune_if_possible", "finetune_or_raise", "is_assistant"]
+__all__ = ["assist", "finetune", "finetune_if_possible"]
 
 
-def finetune_if_possible(run: Run, plan: Plan, solved: Solved, checkpoint: Checkpoint | None) -> Finetuned | None:
-    """Finetune as a whole or in blocks, as the options and the model allow; a warning that says why not."""
-    if not solved.weights:
-        _told_to_others(run, None)
+def finetune_if_possible(lab: Laboratory, found: Found, checkpoint: Checkpoint | None) -> Finetuned | None:
+    """Finetune as the options ask for and the model allows. A warning says what is left out, and why."""
+    if not found.solved.weights:
+        tell_others(None, lab.options.run.device)
         return None
-    if not _can_learn(run, solved):
-        run.warn(f"finetuning is skipped: {ONLY_INTEGERS}")
-        _told_to_others(run, None)
+    refusal = _refusal(lab, found)
+    if refusal is not None:
+        lab.journal.warn(f"finetuning is skipped: {refusal}")
+        tell_others(None, lab.options.run.device)
         return None
-    finetuned = None
-    if _goes_by_blocks(run):
-        finetuned = _in_blocks_if_possible(run, plan, solved, checkpoint)
-        solved = _after(solved, finetuned)
-    if not _goes_as_a_whole(run):
-        _told_to_others(run, None)
-        return finetuned
-    if run.distillation(run.model, "finetuning is skipped" if run.data is None else "no finetuning as a whole") is None:
-        _told_to_others(run, None)
-        return finetuned if _goes_by_blocks(run) else _in_blocks_if_possible(run, plan, solved, checkpoint)
+    done = _in_blocks_if_possible(lab, found, checkpoint) if _goes_by_blocks(lab) else None
+    student = _student_if_possible(lab) if _goes_as_a_whole(lab) else None
+    if student is None:
+        tell_others(None, lab.options.run.device)
+        return done if _goes_by_blocks(lab) else _in_blocks_if_possible(lab, found, checkpoint)
     try:
-        return finetune_whole(run, plan, solved, run.model, checkpoint)
+        return _told_and_trained(lab, student, _after(found, done), checkpoint)
     except (ModelError, FinetuneError) as error:
-        run.warn(f"finetuning is skipped: {error}")
-        return finetuned
+        lab.journal.warn(f"finetuning is skipped: {error}")
+        return done
 
 
-def finetune_or_raise(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None) -> Finetuned:
-    """The same for whoever asked for nothing else: errors are the caller's."""
-    if not _can_learn(run, solved):
-        raise FinetuneError(ONLY_INTEGERS)
-    finetuned = None
-    if _goes_by_blocks(run):
-        finetuned = in_blocks(run, plan, solved, read_model(teacher), checkpoint)
-        solved = _after(solved, finetuned)
-    if finetuned is None or _goes_as_a_whole(run):
-        return finetune_whole(run, plan, solved, teacher, checkpoint)
-    _told_to_others(run, None)
-    return finetuned
-
-
-def _can_learn(run: Run, solved: Solved) -> bool:
-    """Whether a gradient moves any of the weights."""
-    return not solved.weights.keys().isdisjoint(run.learning)
-
-
-def _in_blocks_if_possible(run: Run, plan: Plan, solved: Solved, checkpoint: Checkpoint | None) -> Finetuned | None:
-    if run.data is None:
-        return None
-    try:
-        return in_blocks(run, plan, solved, run.file, checkpoint)
-    except (DependencyError, ModelError, FinetuneError) as error:
-        run.warn(f"finetuning in blocks is skipped: {error}")
-        return None
-
-
-def _after(solved: Solved, finetuned: Finetuned | None) -> Solved:
-    """With the values that a finetuning came to."""
-    if finetuned is None:
-        return solved
-    weights = {key: finetuned.values[key] for key in solved.weights}
-    return dataclasses.replace(solved, weights=weights, biases={key: finetuned.values[key] for key in solved.biases})
-
-
-def in_blocks(run: Run, plan: Plan, solved: Solved, dense: OnnxFile, checkpoint: Checkpoint | None) -> Finetuned:
-    """Finetune what can be, part by part, and say what can't.
+def finetune(lab: Laboratory, found: Found, teacher: Path, checkpoint: Checkpoint | None) -> Finetuned:
+    """Finetune as the options ask for.
 
     Raises
     ------
+    FinetuneError
+        Without data, if no gradient moves the weights, or if training fails.
     DependencyError
-        If torch is missing.
-    FinetuneError, ModelError
-        If there are no data, or no part can be trained.
+        Without torch.
+    ModelError
+        If torch doesn't reproduce the model.
     """
-    if run.data is None:
-        raise FinetuneError("finetuning needs data: give --data")
-    try:
-        from domino_onnx.finetuning import BlockOptions, finetune_blocks
-    except ImportError as error:
-        raise torch_missing(error) from None
-    with run.stage("finetune"), _stoppable(run) as stopped:
-        finetuned = finetune_blocks(
-            dense,
-            run.data,
-            solved.weights,
-            _settings(run),
-            lambda step: run.progress(step.step, step.step, f"loss {step.loss:.4f}"),
-            biases=solved.biases,
-            groupings=_groupings(run, plan, solved),
-            blocks=BlockOptions(device=run.options.device, threads=run.options.threads),
-            stores=None if checkpoint is None else lambda block: checkpoint.part(f"block-{block}"),
-            stopped=stopped,
-        )
-    missing = _missing_operators(run)
-    if finetuned.frozen or missing:
-        why = f"no torch counterpart for {', '.join(missing)}: " if missing else ""
-        named = ", ".join(map(str, finetuned.frozen)) or "none"
-        count = f"{len(solved.weights) - len(finetuned.frozen)} of {len(solved.weights)} weights"
-        run.warn(f"{why}finetuned part by part: {count}; left as they were: {named}")
-    _warn_of_divergence(run, finetuned)
-    return finetuned
+    refusal = _refusal(lab, found)
+    if refusal is not None:
+        raise FinetuneError(refusal)
+    done = _in_blocks(lab, found, read_model(teacher), checkpoint) if _goes_by_blocks(lab) else None
+    if done is not None and not _goes_as_a_whole(lab):
+        tell_others(None, lab.options.run.device)
+        return done
+    return _told_and_trained(lab, lab.student(teacher), _after(found, done), checkpoint)
 
 
-def _goes_by_blocks(run: Run) -> bool:
-    return run.options.finetune_scope != "model" or bool(_missing_operators(run))
+def assist(lab: Laboratory, teacher: Path) -> None:
+    """Take a share of the finetuning that the first process is going to do. Nothing is written here."""
+    job = tell_others(None, lab.options.run.device)
+    if job is not None:
+        text, weights, biases = job
+        _train(lab, lab.student(teacher), Plan.from_json(text), Solved(weights=weights, biases=biases), None)
 
 
-def _goes_as_a_whole(run: Run) -> bool:
-    return run.options.finetune_scope != "blocks" and not _missing_operators(run)
+def _refusal(lab: Laboratory, found: Found) -> str | None:
+    """What stops all finetuning."""
+    if lab.source.split is None:
+        return "it needs data: give --data"
+    if found.solved.weights.keys().isdisjoint(lab.trainable):
+        return ONLY_INTEGERS
+    return None
 
 
-def _missing_operators(run: Run) -> tuple[str, ...]:
-    """What stands in the way of training the model as a whole; nothing where there is no torch to ask or no data."""
-    if run.data is None:
-        return ()
+def _goes_by_blocks(lab: Laboratory) -> bool:
+    return lab.options.finetune.scope != "model" or bool(_missing_operators(lab))
+
+
+def _goes_as_a_whole(lab: Laboratory) -> bool:
+    return lab.options.finetune.scope != "blocks" and not _missing_operators(lab)
+
+
+def _missing_operators(lab: Laboratory) -> tuple[str, ...]:
+    """What stops training the model as a whole. Nothing where there is no torch to ask."""
     try:
         from domino_onnx.bridge import missing_operators
     except ImportError:
         return ()
-    return missing_operators(run.file.proto)
+    return missing_operators(lab.source.file.proto)
 
 
-def finetune_whole(
-    run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None = None
-) -> Finetuned:
-    """Finetune weights and the biases that were refitted with them; errors are the caller's.
+def _after(found: Found, done: Finetuned | None) -> Found:
+    """With the values that an earlier finetuning came to."""
+    if done is None:
+        return found
+    solved = found.solved
+    weights = {key: done.values[key] for key in solved.weights}
+    biases = {key: done.values[key] for key in solved.biases}
+    return dataclasses.replace(found, solved=dataclasses.replace(solved, weights=weights, biases=biases))
 
-    Other processes that torch's launcher started, and that `assist`, take their share.
+
+def _student_if_possible(lab: Laboratory) -> Distillation | None:
+    try:
+        return lab.student(lab.source.path)
+    except (DependencyError, ModelError, FinetuneError) as error:
+        lab.journal.warn(f"no finetuning as a whole: {error}")
+        return None
+
+
+def _in_blocks_if_possible(lab: Laboratory, found: Found, checkpoint: Checkpoint | None) -> Finetuned | None:
+    try:
+        return _in_blocks(lab, found, lab.source.file, checkpoint)
+    except (DependencyError, ModelError, FinetuneError) as error:
+        lab.journal.warn(f"finetuning in blocks is skipped: {error}")
+        return None
+
+
+def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile, checkpoint: Checkpoint | None) -> Finetuned:
+    """Finetune what can be, block by block, and say what can't.
+
+    Raises
+    ------
+    DependencyError
+        Without torch.
+    FinetuneError, ModelError
+        If no block can be trained.
     """
-    _told_to_others(run, (plan.to_json(), dict(solved.weights), dict(solved.biases)))
-    return _finetune_whole(run, plan, solved, teacher, checkpoint)
-
-
-def assist(run: Run, teacher: Path) -> None:
-    """Take a share of the finetuning that process 0 is going to do; nothing is written here."""
-    job = _told_to_others(run, None)
-    if job is not None:
-        text, weights, biases = job
-        plan = run.admit(Plan.from_json(text))
-        _finetune_whole(run, plan, Solved(weights=weights, biases=biases), teacher, None)
-
-
-def is_assistant() -> bool:
-    """Whether torch's launcher started this process to help another."""
-    return int(os.environ.get("RANK", "0")) > 0
-
-
-def _told_to_others(run: Run, job: Job | None) -> Job | None:
-    """What process 0 has to do, in all processes; torch is only asked where there are several."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return job
-    from domino_onnx.finetuning import World, torch_device
-
-    told: Job | None = World.current(torch_device(run.options.device)).from_first(job)
-    return told
-
-
-def _finetune_whole(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None) -> Finetuned:
-    from domino_onnx.finetuning import FinetuneStep, World, finetune, torch_device
-
-    settings = _settings(run)
-
-    def tell(step: FinetuneStep) -> None:
-        held_out = "" if step.held_out is None else f", held-out {step.held_out:.4f}"
-        run.progress(step.step, settings.steps, f"loss {step.loss:.4f}{held_out}")
-
-    with run.stage("finetune"), _stoppable(run) as stopped:
-        distillation = run.open_distillation(teacher)
-        if np.array_equal(np.sort(distillation.train), np.sort(distillation.held_out)):
-            run.warn("too few samples to hold any out: finetuning is judged by the samples that it learns from")
-        finetuned = finetune(
-            distillation,
+    try:
+        from domino_onnx.finetuning import BlockOptions, finetune_blocks
+    except ImportError as error:
+        raise torch_missing(error) from None
+    run, solved, journal = lab.options.run, found.solved, lab.journal
+    with journal.stage("finetune"), _stoppable(lab) as stopped:
+        finetuned = finetune_blocks(
+            dense,
+            _split(lab),
             solved.weights,
-            settings,
-            tell,
+            lab.options.finetune,
+            _training_run(lab),
+            lambda step: journal.progress(step.step, step.step, f"loss {step.loss:.4f}"),
             biases=solved.biases,
-            groupings=_groupings(run, plan, solved),
-            store=checkpoint.part("finetuning") if checkpoint is not None else None,
+            groupings=_groupings(lab, found.planned.plan, solved),
+            blocks=BlockOptions(device=run.device, threads=run.threads),
+            stores=None if checkpoint is None else lambda block: checkpoint.part(f"block-{block}"),
             stopped=stopped,
-            world=World.current(torch_device(run.options.device)),
         )
-    if finetuned.frozen:
-        named = ", ".join(map(str, finetuned.frozen))
-        run.warn(f"left as they were, because no gradient moves integers: {named}")
-    _warn_of_divergence(run, finetuned)
+    _warn_of_frozen(lab, found, finetuned)
+    _warn_of_divergence(lab, finetuned)
     return finetuned
 
 
-def _stoppable(run: Run) -> contextlib.AbstractContextManager[Callable[[], bool] | None]:
-    """Signals wait for the end of a step where there is a checkpoint to save, and end the program at once where not."""
-    return stopping() if run.options.checkpoint is not None else contextlib.nullcontext()
+def _told_and_trained(
+    lab: Laboratory, student: Distillation, found: Found, checkpoint: Checkpoint | None
+) -> Finetuned:
+    """Train the whole model. Other processes that torch's launcher started take their share."""
+    plan, solved = found.planned.plan, found.solved
+    tell_others((plan.to_json(), dict(solved.weights), dict(solved.biases)), lab.options.run.device)
+    return _train(lab, student, plan, solved, checkpoint)
 
 
-def _groupings(run: Run, plan: Plan, solved: Solved) -> dict[WeightKey, Grouping]:
+def _train(
+    lab: Laboratory, student: Distillation, plan: Plan, solved: Solved, checkpoint: Checkpoint | None
+) -> Finetuned:
+    from domino_onnx.finetuning import World, finetune, torch_device
+
+    if not _split(lab).holds_out:
+        lab.journal.warn("too few samples to hold any out: finetuning is judged by the samples that it learns from")
+    with lab.journal.stage("finetune"), _stoppable(lab) as stopped:
+        finetuned = finetune(
+            student,
+            solved.weights,
+            lab.options.finetune,
+            _training_run(lab),
+            lambda step: _tell(lab, step),
+            biases=solved.biases,
+            groupings=_groupings(lab, plan, solved),
+            store=checkpoint.part("finetuning") if checkpoint is not None else None,
+            stopped=stopped,
+            world=World.current(torch_device(lab.options.run.device)),
+        )
+    if finetuned.frozen:
+        named = ", ".join(map(str, finetuned.frozen))
+        lab.journal.warn(f"left as they were, because no gradient moves integers: {named}")
+    _warn_of_divergence(lab, finetuned)
+    return finetuned
+
+
+def _tell(lab: Laboratory, step: FinetuneStep) -> None:
+    held_out = "" if step.held_out is None else f", held-out {step.held_out:.4f}"
+    lab.journal.progress(step.step, lab.options.finetune.steps, f"loss {step.loss:.4f}{held_out}")
+
+
+def _split(lab: Laboratory) -> Split:
+    if lab.source.split is None:
+        raise FinetuneError("finetuning needs data: give --data")
+    return lab.source.split
+
+
+def _stoppable(lab: Laboratory) -> contextlib.AbstractContextManager[Callable[[], bool] | None]:
+    """Signals wait for the end of a step where there is a checkpoint to save, and end the program at once elsewhere."""
+    return stopping() if lab.options.run.checkpoint is not None else contextlib.nullcontext()
+
+
+def _groupings(lab: Laboratory, plan: Plan, solved: Solved) -> dict[WeightKey, Grouping]:
     from domino_onnx.finetuning import Grouping
 
-    layouts = {site.key: site.layout for site in run.inventory.sites}
+    layouts = {site.key: site.layout for site in lab.aim.inventory.sites}
     return {key: Grouping(layout=layouts[key], scheme=plan.schemes[key]) for key in solved.weights}
 
 
-def _settings(run: Run) -> FinetuneOptions:
-    from domino_onnx.finetuning import FinetuneOptions
+def _training_run(lab: Laboratory) -> TrainingRun:
+    from domino_onnx.finetuning import TrainingRun
 
-    options = run.options
-    return FinetuneOptions(
-        steps=options.finetune_steps,
-        batch_size=options.batch_size,
-        lr=options.finetune_lr,
-        method=options.finetune_method,
-        optimizer=options.finetune_optimizer,
-        ema=options.finetune_ema,
-        checkpoint_every=options.checkpoint_every,
-        seed=options.seed,
-    )
+    run = lab.options.run
+    return TrainingRun(batch_size=run.batch_size, seed=run.seed, checkpoint_every=run.checkpoint_every)
 
 
-def _warn_of_divergence(run: Run, finetuned: Finetuned) -> None:
+def _warn_of_frozen(lab: Laboratory, found: Found, finetuned: Finetuned) -> None:
+    missing, pruned = _missing_operators(lab), found.solved.weights
+    if finetuned.frozen or missing:
+        why = f"no torch counterpart for {', '.join(missing)}: " if missing else ""
+        named = ", ".join(map(str, finetuned.frozen)) or "none"
+        count = f"{len(pruned) - len(finetuned.frozen)} of {len(pruned)} weights"
+        lab.journal.warn(f"{why}finetuned block by block: {count}; left as they were: {named}")
+
+
+def _warn_of_divergence(lab: Laboratory, finetuned: Finetuned) -> None:
     if finetuned.diverged:
-        run.warn(
-            f"finetuning diverged at {finetuned.lr:g} and at half and a quarter of that rate; the best state before, of "
-            f"step {finetuned.best_step}, is used: a lower --finetune-lr may do better"
+        lab.journal.warn(
+            f"finetuning diverged at {finetuned.lr:g} and at half and a quarter of that rate. The best state before, "
+            f"of step {finetuned.best_step}, is used: a lower --finetune-lr may do better"
         )
     elif finetuned.halvings:
-        run.warn(f"finetuning diverged and went on from its best state at {0.5**finetuned.halvings:g} of the rate")
+        share = 0.5**finetuned.halvings
+        lab.journal.warn(f"finetuning diverged and went on from its best state at {share:g} of the rate")

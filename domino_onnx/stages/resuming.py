@@ -1,37 +1,72 @@
-"""What makes a run one that can be interrupted: what is kept of it, and how it is asked to stop."""
+"""What makes a run one that can be interrupted: what is kept of it, and what tells it from others."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.scheme import NMScheme, Plan, WeightKey
+from domino_onnx.codec import convert, plain
+from domino_onnx.errors import CheckpointError
+from domino_onnx.options import recipe_document
+from domino_onnx.report.results import Trial
+from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.search import Decision, Prediction
 from domino_onnx.stages.checkpoint import Checkpoint
-from domino_onnx.stages.context import Run
+from domino_onnx.stages.choosing import Found
+from domino_onnx.stages.journal import Journal
+from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.planning import Planned
 from domino_onnx.stages.solving import Solved
+from domino_onnx.stages.trials import found_within
 
-__all__ = ["open_checkpoint", "solved_once", "stopping"]
+if TYPE_CHECKING:
+    from domino_onnx.data import Dataset
 
-_NOT_THE_RUN = frozenset(
-    {"checkpoint", "checkpoint_every", "data", "device", "eval_data", "force", "form", "plan", "resume", "threads"}
+__all__ = ["found_once", "open_checkpoint"]
+
+_MAY_CHANGE = frozenset(
+    {
+        "data.calibration",
+        "data.evaluation",
+        "goal.plan",
+        "output.format",
+        "run.checkpoint",
+        "run.checkpoint_every",
+        "run.device",
+        "run.resume",
+        "run.threads",
+    }
 )
-"""Options that another try at the same run may change."""
+"""Options that another try at the same run may change. Of the files that they name the contents count."""
 _HASHED_SAMPLES = 32
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
 
-def open_checkpoint(run: Run, *, teacher_sha256: str = "") -> Checkpoint | None:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """The document of a checkpoint: a `Found` without its arrays, and the journal."""
+
+    plan: str
+    prediction: Prediction | None
+    decisions: tuple[Decision, ...]
+    weights: tuple[WeightKey, ...]
+    biases: tuple[WeightKey, ...]
+    solver: str
+    errors: tuple[tuple[WeightKey, float], ...]
+    divergence: float | None
+    trials: tuple[dict[str, Any], ...]
+    seconds: dict[str, float]
+    peaks: dict[str, int]
+    warnings: tuple[str, ...]
+
+
+def open_checkpoint(lab: Laboratory, *, teacher_sha256: str = "") -> Checkpoint | None:
     """The folder that the options name; None if they name none.
 
     Raises
@@ -39,135 +74,102 @@ def open_checkpoint(run: Run, *, teacher_sha256: str = "") -> Checkpoint | None:
     CheckpointError
         If it can't be made, or holds a checkpoint that isn't to be resumed.
     """
-    options = run.options
-    if options.checkpoint is None:
+    run, source = lab.options.run, lab.source
+    if run.checkpoint is None:
         return None
-    fields = (field.name for field in dataclasses.fields(options) if field.name not in _NOT_THE_RUN)
+    judges = source.judge if lab.options.goal.max_drop is not None else None
     same = {
-        "model": run.file.sha256,
+        "model": source.file.sha256,
         "teacher": teacher_sha256,
-        "data": _data_sha256(run),
-        "plan": "" if options.plan is None else Plan.load(options.plan).to_json(),
-        **{name: repr(getattr(options, name)) for name in fields},
+        "data": "" if source.split is None else _data_sha256(source.split.fit),
+        "evaluation data": "" if judges is None else _data_sha256(judges),
+        "plan": "" if lab.aim.plan is None else lab.aim.plan.to_json(),
+        **_identity(lab),
     }
-    return Checkpoint(options.checkpoint, same, resume=options.resume)
+    return Checkpoint(run.checkpoint, same, resume=run.resume)
 
 
-def solved_once(
-    run: Run, checkpoint: Checkpoint | None, make: Callable[[], tuple[Planned, Solved]]
-) -> tuple[Planned, Solved]:
-    """A plan and its weights: from the checkpoint if they are there, else made now, and kept there."""
-    part = checkpoint.part("solved") if checkpoint is not None else None
-    saved = part.load() if part is not None else None
+def found_once(lab: Laboratory, checkpoint: Checkpoint | None) -> Found:
+    """What the goal comes to: from the checkpoint if it is there, else found now, and kept there.
+
+    Raises
+    ------
+    PlanError, BudgetError, DataError
+        As `found_within`.
+    CheckpointError
+        If the checkpoint can't be read or written.
+    """
+    if checkpoint is None:
+        return found_within(lab)
+    part = checkpoint.part("found")
+    saved = part.load()
     if saved is not None:
-        return _restored(run, *saved)
-    planned, solved = make()
-    if part is not None:
-        part.save(*_packed(run, planned, solved))
-    return planned, solved
+        return _restored(lab.journal, *saved)
+    found = found_within(lab)
+    part.save(*_packed(lab.journal, found))
+    return found
 
 
-@contextlib.contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
-    """Within the block SIGINT and SIGTERM only make the function say yes; the second one interrupts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    asked = False
-
-    def ask(*_: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _identity(lab: Laboratory) -> dict[str, str]:
+    groups = recipe_document(lab.options).items()
+    fields = ((f"{group}.{field}", value) for group, values in groups for field, value in values.items())
+    return {name: repr(value) for name, value in fields if name not in _MAY_CHANGE}
 
 
-def _data_sha256(run: Run) -> str:
-    """Of the shapes and of some samples from all over the data."""
-    data = run.data
-    if data is None:
-        return ""
+def _data_sha256(data: Dataset) -> str:
+    """Of the shapes, and of some samples from all over the data."""
     digest = hashlib.sha256(str(data.count).encode())
     for place in np.unique(np.linspace(0, data.count - 1, _HASHED_SAMPLES).astype(np.int64)):
         for name, array in sorted(data.take(np.array([place])).items()):
             digest.update(f"{name} {array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        if data.labels is not None:
+            digest.update(str(data.labels[place]).encode())
     return digest.hexdigest()
 
 
-def _packed(run: Run, planned: Planned, solved: Solved) -> tuple[dict[str, Any], Arrays]:
-    document = {
-        "plan": planned.plan.to_json(),
-        "prediction": None if planned.prediction is None else dataclasses.asdict(planned.prediction),
-        "decisions": [_decision_document(decision) for decision in planned.decisions],
-        "weights": [_key_document(key) for key in solved.weights],
-        "biases": [_key_document(key) for key in solved.biases],
-        "solver": solved.solver,
-        "errors": [[_key_document(key), error] for key, error in solved.errors.items()],
-        "divergence": solved.divergence,
-        "seconds": run.seconds,
-        "peaks": run.peaks,
-        "warnings": run.warnings,
-    }
+def _packed(journal: Journal, found: Found) -> tuple[dict[str, Any], Arrays]:
+    planned, solved = found.planned, found.solved
+    kept = _Kept(
+        plan=planned.plan.to_json(),
+        prediction=planned.prediction,
+        decisions=planned.decisions,
+        weights=tuple(solved.weights),
+        biases=tuple(solved.biases),
+        solver=solved.solver,
+        errors=tuple(solved.errors.items()),
+        divergence=solved.divergence,
+        trials=tuple(_trial_document(trial) for trial in found.trials),
+        seconds=dict(journal.seconds),
+        peaks=dict(journal.peaks),
+        warnings=journal.warnings,
+    )
     arrays = {f"weight.{place}": np.asarray(array) for place, array in enumerate(solved.weights.values())}
-    return document, arrays | {f"bias.{place}": np.asarray(array) for place, array in enumerate(solved.biases.values())}
+    arrays |= {f"bias.{place}": np.asarray(array) for place, array in enumerate(solved.biases.values())}
+    return plain(kept), arrays
 
 
-def _restored(run: Run, document: Mapping[str, Any], arrays: Arrays) -> tuple[Planned, Solved]:
-    """What `_packed` packed; the stages that made it are told of as if they had run now."""
-    run.seconds.update(document["seconds"])
-    run.peaks.update(document["peaks"])
-    for warning in document["warnings"]:
-        run.warn(warning)
-    prediction = document["prediction"]
-    planned = Planned(
-        plan=run.admit(Plan.from_json(document["plan"])),
-        prediction=None if prediction is None else Prediction(**prediction),
-        decisions=tuple(_decision(each) for each in document["decisions"]),
-    )
+def _restored(journal: Journal, document: Mapping[str, Any], arrays: Arrays) -> Found:
+    """What `_packed` packed. The journal tells of the stages that made it as if they had run now."""
+    kept = convert(document, _Kept, what="the checkpoint", error=CheckpointError)
+    journal.resume(kept.seconds, kept.peaks, kept.warnings)
+    planned = Planned(plan=Plan.from_json(kept.plan), prediction=kept.prediction, decisions=kept.decisions)
     solved = Solved(
-        weights={_key(key): arrays[f"weight.{place}"] for place, key in enumerate(document["weights"])},
-        biases={_key(key): arrays[f"bias.{place}"] for place, key in enumerate(document["biases"])},
-        solver=document["solver"],
-        errors={_key(key): error for key, error in document["errors"]},
-        divergence=document["divergence"],
+        weights={key: arrays[f"weight.{place}"] for place, key in enumerate(kept.weights)},
+        biases={key: arrays[f"bias.{place}"] for place, key in enumerate(kept.biases)},
+        solver=kept.solver,
+        errors=dict(kept.errors),
+        divergence=kept.divergence,
     )
-    return planned, solved
+    return Found(planned=planned, solved=solved, trials=tuple(map(_trial, kept.trials)))
 
 
-def _key_document(key: WeightKey) -> list[Any]:
-    return [key.name, list(key.scope)]
+def _trial_document(trial: Trial) -> dict[str, Any]:
+    """A trial with its plan as text: the keys of a plan's schemes have no form in a document."""
+    fields = {field.name: getattr(trial, field.name) for field in dataclasses.fields(trial) if field.name != "plan"}
+    return {**plain(fields), "plan": trial.plan.to_json()}
 
 
-def _key(document: list[Any]) -> WeightKey:
-    name, scope = document
-    return WeightKey(name, tuple(scope))
-
-
-def _decision_document(decision: Decision) -> dict[str, Any]:
-    return {
-        "step": decision.step,
-        "kind": decision.kind,
-        "key": None if decision.key is None else _key_document(decision.key),
-        "scheme": None if decision.scheme is None else str(decision.scheme),
-        "achieved": list(decision.achieved),
-        "loss": decision.loss,
-    }
-
-
-def _decision(document: Mapping[str, Any]) -> Decision:
-    key, scheme = document["key"], document["scheme"]
-    return Decision(
-        step=document["step"],
-        kind=document["kind"],
-        key=None if key is None else _key(key),
-        scheme=None if scheme is None else NMScheme.parse(scheme),
-        achieved=tuple(document["achieved"]),
-        loss=document["loss"],
+def _trial(document: dict[str, Any]) -> Trial:
+    return convert(
+        {**document, "plan": Plan.from_json(document["plan"])}, Trial, what="the checkpoint", error=CheckpointError
     )

@@ -1,23 +1,24 @@
-"""The stage that finds masks and weights for a plan: refitted on data where there are any, by magnitude else."""
+"""The stage that finds masks and weights for a plan: refitted where data reach a weight, by magnitude elsewhere."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections import ChainMap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.errors import ModelError
+from domino_onnx.errors import DependencyError, ModelError
 from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.solve import PrunedWeights
-from domino_onnx.stages.context import Run
+from domino_onnx.stages.laboratory import Laboratory
 
 if TYPE_CHECKING:
     from domino_onnx.reconstruction import Network
 
-__all__ = ["Overlaid", "Solved", "Weights", "solve"]
+__all__ = ["Solved", "Weights", "overlaid", "solve"]
 
 Weights = Mapping[WeightKey, NDArray[np.generic]]
 
@@ -33,7 +34,7 @@ class Solved:
     biases
         New biases that go with them.
     solver
-        What really found them.
+        What really found them: ``"refit"``, ``"sparsegpt"``, ``"magnitude"``, or ``"file"`` if a file had them.
     errors
         What each refitted site loses of its output's energy on the data, as a share.
     divergence
@@ -47,39 +48,34 @@ class Solved:
     divergence: float | None = None
 
 
-def _masked_by_magnitude(run: Run, plan: Plan) -> Solved:
-    """The weights of the plan's sites, masked by magnitude, each when it is asked for."""
-    return Solved(weights=PrunedWeights(plan.schemes, run.inventory.sites, run.load))
-
-
-def solve(run: Run, plan: Plan) -> Solved:
-    """Masks and weights as the options ask for them; by magnitude with a warning where data can't be run."""
-    plain = _masked_by_magnitude(run, plan)
-    if run.data is None or run.options.solver == "magnitude" or not plain.weights:
+def solve(lab: Laboratory, plan: Plan) -> Solved:
+    """Masks and weights as the options ask for them; by magnitude, with a warning, where data can't be run."""
+    plain = Solved(weights=PrunedWeights(plan.schemes, lab.aim.inventory.sites, lab.source.load))
+    method = lab.options.solver.method
+    if lab.source.split is None or method == "magnitude" or not plain.weights:
         return plain
-
-    consequence = "masks go by magnitude, and weights are not refitted"
-    network = run.network(consequence)
-    if network is None:
-        return plain
-    with run.stage("refit"):
-        try:
-            return _on_data(run, network, plan, plain)
-        except ModelError as error:
-            run.give_up_network(consequence, error)
+    try:
+        network = lab.network()
+        unreached = plain.weights.keys() - {layer.site.key for layer in network.layers}
+        if len(unreached) == len(plain.weights):
+            raise ModelError("data reach none of the weights to be pruned")
+        with lab.journal.stage("refit"):
+            return lab.run(lambda network: _on_data(lab, network, plan, plain))
+    except (DependencyError, ModelError) as error:
+        lab.journal.warn(f"masks go by magnitude, and weights are not refitted: {error}")
     return plain
 
 
-def _on_data(run: Run, network: Network, plan: Plan, plain: Solved) -> Solved:
+def _on_data(lab: Laboratory, network: Network, plan: Plan, plain: Solved) -> Solved:
     from domino_onnx.reconstruction import prune_like_sparsegpt, reconstruct
 
-    if run.options.solver == "sparsegpt":
-        updated = prune_like_sparsegpt(network, plan.schemes, run.progress)
-        return Solved(weights=Overlaid(plain.weights, updated), solver="sparsegpt")
-    found = reconstruct(network, plan.schemes, run.options.saliency, run.progress)
+    if lab.options.solver.method == "sparsegpt":
+        updated = prune_like_sparsegpt(network, plan.schemes, lab.journal.progress)
+        return Solved(weights=overlaid(plain.weights, updated), solver="sparsegpt")
+    found = reconstruct(network, plan.schemes, lab.options.solver.masks, lab.journal.progress)
     refitted = {key: value for key, value in found.values.items() if key in plain.weights}
     return Solved(
-        weights=Overlaid(plain.weights, refitted),
+        weights=overlaid(plain.weights, refitted),
         biases={key: value for key, value in found.values.items() if key not in plain.weights},
         solver="refit",
         errors=found.errors,
@@ -87,19 +83,6 @@ def _on_data(run: Run, network: Network, plan: Plan, plain: Solved) -> Solved:
     )
 
 
-class Overlaid(Mapping[WeightKey, NDArray[np.generic]]):
-    """One mapping over another, without asking either for values before they are needed."""
-
-    def __init__(self, below: Weights, above: Weights) -> None:
-        self._below = below
-        self._above = above
-
-    def __getitem__(self, key: WeightKey) -> NDArray[np.generic]:
-        return self._above[key] if key in self._above else self._below[key]
-
-    def __iter__(self) -> Iterator[WeightKey]:
-        yield from self._below
-        yield from (key for key in self._above if key not in self._below)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+def overlaid(below: Weights, above: Weights) -> Weights:
+    """One mapping over another. Neither is asked for a value before it is needed."""
+    return ChainMap(cast("dict[WeightKey, NDArray[np.generic]]", above), cast("dict[WeightKey, NDArray[np.generic]]", below))

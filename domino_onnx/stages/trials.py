@@ -1,4 +1,4 @@
-"""Plans tried out: refitted, written to a temporary file, and compared with the dense model on data set apart."""
+"""Plans tried out: refitted, written to a temporary file, and compared with the dense model on unseen data."""
 
 from __future__ import annotations
 
@@ -7,170 +7,175 @@ import dataclasses
 import gzip
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import ModelProto
 
 from domino_onnx.errors import BudgetError, DataError
 from domino_onnx.graph import write_model
-from domino_onnx.report.results import Trial
-from domino_onnx.scheme import Budget, WeightKey
-from domino_onnx.stages.choosing import choose
-from domino_onnx.stages.context import Run
-from domino_onnx.stages.lowering import lowered
-from domino_onnx.stages.planning import Planned
-from domino_onnx.stages.solving import Overlaid, Solved, solve
+from domino_onnx.precision import converted
+from domino_onnx.report.results import SweepResult, Trial
+from domino_onnx.scheme import Budget
+from domino_onnx.stages.checkpoint import Checkpoint
+from domino_onnx.stages.choosing import Found, find
+from domino_onnx.stages.comparing import compare, judge_of
+from domino_onnx.stages.finetuning import finetune_if_possible
+from domino_onnx.stages.laboratory import Laboratory
+from domino_onnx.stages.reading import conversion
+from domino_onnx.stages.solving import Weights, overlaid
 
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset
     from domino_onnx.evaluate import Evaluation
     from domino_onnx.finetuning import Finetuned
-    from domino_onnx.outputs import Comparison
 
-__all__ = ["Found", "Trials"]
+__all__ = ["finetune_within", "found_within", "sweep_result"]
 
-_SET_APART = 0.25
-"""Share of the data that judges where no others are given."""
 _FINEST = 0.01
-"""How close to the sparsest plan that would do the search for it comes, as a share of the weights."""
-
-Values = Mapping[WeightKey, NDArray[np.generic]]
+"""How close the search comes to the sparsest plan that would do, as a share of the weights."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A plan that was tried, with its weights."""
+def found_within(lab: Laboratory) -> Found:
+    """A plan within the goal, and what it came to: by its budgets, or the sparsest within the largest loss.
 
-    trial: Trial
-    planned: Planned
-    solved: Solved
+    Raises
+    ------
+    PlanError, BudgetError
+        If the plan doesn't fit the model, or the goal is out of reach.
+    DataError
+        If a loss is to be measured without data.
+    """
+    goal = lab.options.goal
+    return find(lab, goal.budgets) if goal.max_drop is None else _sparsest_within(lab, goal.max_drop)
 
 
-class Trials:
-    """Tries out budgets for a model that was read.
+def finetune_within(lab: Laboratory, found: Found, checkpoint: Checkpoint | None) -> Finetuned | None:
+    """Finetune if the options ask for it; None, with a warning, if that breaks the largest loss allowed."""
+    if not lab.options.finetune.enabled:
+        return None
+    finetuned, max_drop = finetune_if_possible(lab, found, checkpoint), lab.options.goal.max_drop
+    if finetuned is None or max_drop is None:
+        return finetuned
+    keys = (*found.solved.weights, *found.solved.biases)
+    comparison = _measured(lab, {key: finetuned.values[key] for key in keys})[0].comparison
+    if comparison.is_within(max_drop):
+        return finetuned
+    lost = f"{comparison.drop:.3g} of {comparison.metric}"
+    lab.journal.warn(f"after finetuning {lost} is lost, so the weights of before are written")
+    return None
 
-    Without data of their own to judge by, the trials take a quarter of the calibration data away from all other stages.
+
+def sweep_result(lab: Laboratory, shares: Sequence[float]) -> SweepResult:
+    """A trial for each share of zeros that the model can reach, ascending; a warning for each that it can't.
 
     Raises
     ------
     DataError
         If there are no data.
+    BudgetError
+        If none can be reached.
     """
-
-    def __init__(self, run: Run) -> None:
-        if run.data is None:
-            raise DataError("the accuracy of a plan is measured on data: give --data")
-        if run.eval_data is None:
-            run.data, run.eval_data = _apart(run.data, run.options.seed)
-        self._run = run
-        self._judges = run.eval_data
-        for doubt in _doubts(run.eval_data, run.options.max_drop):
-            run.warn(doubt)
-
-    @property
-    def most(self) -> float:
-        """The largest share of zeros that schemes can give this model."""
-        inventory = self._run.inventory
-        sparsest = {site.key: site.schemes[-1] for site in inventory.sites}
-        return Budget(measure="params", reduction=0.0).achieved(inventory, sparsest)
-
-    def at(self, budget: Budget) -> Found:
-        """Choose a plan, refit it, and see what it is worth."""
-        run = self._run
-        planned, solved = choose(run, (budget,))
-        solved = solved or solve(run, planned.plan)
-        evaluation, size, zipped = self._judged(Overlaid(solved.weights, solved.biases))
-        inventory, schemes = run.inventory, planned.plan.schemes
-        trial = Trial(
-            budget=budget,
-            sparsity=Budget(measure="params", reduction=0.0).achieved(inventory, schemes),
-            flops_reduction=Budget(measure="flops", reduction=0.0).achieved(inventory, schemes)
-            if inventory.macs
-            else None,
-            prediction=planned.prediction,
-            divergence=solved.divergence,
-            comparison=evaluation.comparison,
-            bytes=size,
-            bytes_gzipped=zipped,
-            plan=planned.plan,
-        )
-        return Found(trial=trial, planned=planned, solved=solved)
-
-    def sparsest_within(self, max_drop: float) -> tuple[Found, tuple[Trial, ...]]:
-        """The sparsest plan that loses no more than `max_drop` of the metric, and all that was tried to find it.
-
-        What is in question is halved, down to a hundredth of the weights.
-
-        Raises
-        ------
-        BudgetError
-            If every plan that was tried loses more.
-        """
-        low, high, best = 0.0, self.most, None
-        tried: list[Trial] = []
-        while high - low > _FINEST:
-            found = self.at(Budget(measure="params", reduction=round((low + high) / 2, 4)))
-            trial = found.trial
-            tried.append(trial)
-            if trial.comparison.is_within(max_drop):
-                low, best = max(trial.sparsity, trial.budget.reduction), found
-            else:
-                high = trial.budget.reduction
-        if best is None:
-            said = "".join(f"; {each.sparsity:.1%} zeros cost {each.comparison.drop:.3g}" for each in tried[-1:])
-            raise BudgetError(f"no plan stays within --max-drop {max_drop:g}{said}. Allow more, or give more --data")
-        return best, tuple(tried)
-
-    def dense_bytes(self) -> tuple[int, int]:
-        """Of the model's files as they are, and gzipped."""
-        with _written(self._run, {}) as path:
-            return _sizes(path)
-
-    def judge(self, solved: Solved, finetuned: Finetuned) -> Comparison:
-        """What finetuned weights are worth."""
-        return self._judged({key: finetuned.values[key] for key in (*solved.weights, *solved.biases)})[0].comparison
-
-    def _judged(self, values: Values) -> tuple[Evaluation, int, int]:
-        """Against the dense model; the bytes of the file, as it is and gzipped."""
-        from domino_onnx.data import input_specs
-        from domino_onnx.evaluate import evaluate_models
-
-        run = self._run
-        specs = input_specs(run.file.proto)
-        with run.stage("try"), _written(run, values) as path:
-            evaluation = evaluate_models(
-                run.model,
-                path,
-                self._judges,
-                specs=specs,
-                device=run.options.device,
-                threads=run.options.threads,
-                batch_size=run.options.batch_size,
-            )
-            return (evaluation, *_sizes(path))
+    _require_judges(lab)
+    reachable = _reachable(lab, sorted(set(shares)))
+    size, zipped = _dense_bytes(lab)
+    budgets = [Budget(measure="params", reduction=share) for share in reachable]
+    return SweepResult(
+        model=lab.source.path,
+        dense_bytes=size,
+        dense_bytes_gzipped=zipped,
+        trials=tuple(_try(lab, budget).trials[-1] for budget in budgets),
+        options=lab.options,
+        seconds=lab.journal.seconds,
+        warnings=lab.journal.warnings,
+    )
 
 
-def _apart(data: Dataset, seed: int) -> tuple[Dataset, Dataset]:
-    """Data to learn from, and data to judge by."""
-    order = np.random.default_rng(seed).permutation(data.count)
-    count = round(data.count * _SET_APART)
-    if data.batch:
-        count = count // data.batch * data.batch
-    if not 0 < count < data.count - max(data.batch or 1, 1):
-        raise DataError(f"{data.count} samples are too few to set some apart to judge by: give more, or --eval-data")
-    return data.subset(np.sort(order[count:])), data.subset(np.sort(order[:count]))
+def _require_judges(lab: Laboratory) -> None:
+    """The samples that judge; a warning where they may not tell what a plan is worth."""
+    if lab.source.judge is None or lab.source.split is None:
+        raise DataError("the accuracy of a plan is measured on data: give --data")
+    for doubt in _doubts(lab.source.judge, lab.options.goal.max_drop):
+        lab.journal.warn(doubt)
+
+
+def _try(lab: Laboratory, budget: Budget) -> Found:
+    """Choose a plan, refit it, and measure what it is worth. The trial is the last of `trials`."""
+    found = find(lab, (budget,))
+    evaluation, size, zipped = _measured(lab, overlaid(found.solved.weights, found.solved.biases))
+    inventory, schemes = lab.aim.inventory, found.planned.plan.schemes
+    trial = Trial(
+        budget=budget,
+        sparsity=inventory.sparsity(schemes),
+        flops_saved=inventory.flops_saved(schemes),
+        prediction=found.planned.prediction,
+        divergence=found.solved.divergence,
+        comparison=evaluation.comparison,
+        bytes=size,
+        bytes_gzipped=zipped,
+        plan=found.planned.plan,
+    )
+    return dataclasses.replace(found, trials=(trial,))
+
+
+def _sparsest_within(lab: Laboratory, max_drop: float) -> Found:
+    """The sparsest plan that loses no more than `max_drop` of the metric, with all that was tried to find it.
+
+    The range in question is halved, down to a hundredth of the weights.
+    """
+    _require_judges(lab)
+    low, high, best = 0.0, _most(lab), None
+    tried: list[Trial] = []
+    while high - low > _FINEST:
+        found = _try(lab, Budget(measure="params", reduction=round((low + high) / 2, 4)))
+        trial = found.trials[-1]
+        tried.append(trial)
+        if trial.comparison.is_within(max_drop):
+            low, best = max(trial.sparsity, trial.budget.reduction), found
+        else:
+            high = trial.budget.reduction
+    if best is None:
+        said = "".join(f"; {each.sparsity:.1%} zeros cost {each.comparison.drop:.3g}" for each in tried[-1:])
+        raise BudgetError(f"no plan stays within --max-drop {max_drop:g}{said}. Allow more, or give more --data")
+    return dataclasses.replace(best, trials=tuple(tried))
+
+
+def _reachable(lab: Laboratory, wanted: Sequence[float]) -> list[float]:
+    most = _most(lab)
+    reachable = [share for share in wanted if share <= most]
+    for share in wanted[len(reachable) :]:
+        lab.journal.warn(f"--sparsity {share:g} can't be reached on this model: at most {most:.4g} is possible")
+    if not reachable:
+        raise BudgetError(f"none of these shares of zeros can be reached: at most {most:.4g} is possible")
+    return reachable
+
+
+def _dense_bytes(lab: Laboratory) -> tuple[int, int]:
+    """Bytes of the model's files as they are, and gzipped."""
+    with _written(lab, {}) as path:
+        return _sizes(path)
+
+
+def _most(lab: Laboratory) -> float:
+    """The largest share of zeros that schemes can give this model."""
+    sparsest = {site.key: site.schemes[-1] for site in lab.aim.inventory.sites}
+    return lab.aim.inventory.sparsity(sparsest)
+
+
+def _measured(lab: Laboratory, values: Weights) -> tuple[Evaluation, int, int]:
+    """Against the dense model; the bytes of the file, as it is and gzipped."""
+    with lab.journal.stage("try"), _written(lab, values) as path:
+        return (compare(lab.source.path, path, judge_of(lab.source), lab.options.run), *_sizes(path))
 
 
 def _doubts(judges: Dataset, max_drop: float | None) -> Iterator[str]:
     """Why these samples may not tell what a plan is worth."""
     if judges.labels is not None and judges.count > 1 and np.all(judges.labels == judges.labels[0]):
         yield (
-            f"all {judges.count} samples that judge have the label {judges.labels[0]}, so that nobody sees what other "
-            "classes lose: give samples of all classes, shuffled"
+            f"all {judges.count} samples that judge have the label {judges.labels[0]}. What other classes lose stays "
+            "unseen: give samples of all classes, shuffled"
         )
     if max_drop is not None and judges.count * max_drop < 1:
         yield (
@@ -180,13 +185,13 @@ def _doubts(judges: Dataset, max_drop: float | None) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _written(run: Run, values: Values) -> Iterator[Path]:
+def _written(lab: Laboratory, values: Weights) -> Iterator[Path]:
     """The model with these values, in a folder of its own, for a while."""
-    made = lowered(run, values, None)
+    made = converted(lab.source.file, values, None, conversion(lab.options))
     copy = ModelProto()
     copy.CopyFrom(made.file.proto)
     with tempfile.TemporaryDirectory(prefix="domino-onnx-") as folder:
-        path = Path(folder) / run.model.name
+        path = Path(folder) / lab.source.path.name
         write_model(dataclasses.replace(made.file, proto=copy), made.values, None, path)
         yield path
 

@@ -1,9 +1,10 @@
-"""The last stages: the file is written, compared with the dense one, and everything is put together."""
+"""The last stages: the file is written with its manifest, and everything is put together for the report."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,188 +12,162 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx._version import __version__
-from domino_onnx.errors import DominoError
-from domino_onnx.graph import Outcome, Written, write_model
-from domino_onnx.report.results import CompressResult, Trial, WeightRecord
-from domino_onnx.scheme import (
-    Budget,
-    Inventory,
-    Manifest,
-    ManifestEntry,
-    NMScheme,
-    Plan,
-    Site,
-    WeightKey,
-    mask_sha256,
-)
-from domino_onnx.stages.context import Run, peak_rss_bytes
-from domino_onnx.stages.lowering import lowered
+from domino_onnx.graph import Written, write_model
+from domino_onnx.graph.io.forms import Outcome
+from domino_onnx.options import CompressOptions
+from domino_onnx.precision import converted
+from domino_onnx.report.results import CompressResult, SearchResult, WeightRecord
+from domino_onnx.scheme import Inventory, Manifest, ManifestEntry, NMScheme, Plan, Site, WeightKey, mask_sha256
+from domino_onnx.stages.choosing import Found
+from domino_onnx.stages.comparing import Judge, compare_if_possible, judge_of
+from domino_onnx.stages.journal import Journal, peak_rss_bytes
+from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.planning import Planned
-from domino_onnx.stages.solving import Overlaid, Solved
+from domino_onnx.stages.reading import conversion
+from domino_onnx.stages.solving import Weights, overlaid
 from domino_onnx.storage import Form
-from domino_onnx.targets import Toll
+from domino_onnx.targets import TwoFourCost
 
 if TYPE_CHECKING:
     from domino_onnx.evaluate import Evaluation
     from domino_onnx.finetuning import Finetuned
 
-__all__ = ["finish", "why_dense"]
+__all__ = ["Made", "compared", "search_result", "why_dense", "write"]
 
 
-def finish(
-    run: Run,
-    output: Path,
-    planned: Planned,
-    solved: Solved,
-    finetuned: Finetuned | None = None,
-    reference: Path | None = None,
-    trials: tuple[Trial, ...] = (),
-) -> CompressResult:
-    """Write what finetuning gave, or else what was solved; compare with `reference` (the model itself); and sum up.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A file that was written, and how it came to be. It holds nothing of the model itself.
 
-    `trials` are what was tried to find the plan.
+    Attributes
+    ----------
+    records
+        What each site got.
+    zeros
+        Among all weights that count, as they are written.
+    two_four
+        What TensorRT's rule would cost, where the target is another.
+    """
+
+    model: Path
+    output: Path
+    found: Found
+    inventory: Inventory
+    records: tuple[WeightRecord, ...]
+    zeros: int
+    nbytes: int
+    finetuned: Finetuned | None
+    two_four: TwoFourCost | None
+    judge: Judge
+    options: CompressOptions
+
+
+def write(
+    lab: Laboratory, found: Found, output: Path, *, finetuned: Finetuned | None = None, force: bool = False
+) -> Made:
+    """Write what finetuning gave, or else what was solved.
 
     Raises
     ------
     OutputError
         If the file can't be written.
+    ModelError
+        If it can't be converted as the options ask for.
     """
-    values = dict(finetuned.values) if finetuned is not None else None
-    weights = solved.weights if values is None else {key: values[key] for key in solved.weights}
-    biases = solved.biases if values is None else {key: values[key] for key in solved.biases}
-    toll = Toll() if run.target == "generic" else None
-    records, zeros, written = _write(run, output, planned.plan, weights, biases, solved, toll)
-    fitted = run.data is not None and run.eval_data is None and solved.solver != "magnitude"
-    parity = _compare(run, reference or run.model, output)
-    site_zeros, site_params = sum(r.zeros for r in records), sum(r.params for r in records)
-    return CompressResult(
-        model=run.model,
+    weights, biases = _values(found, finetuned)
+    inventory, plan, form = lab.aim.inventory, found.planned.plan, lab.options.output.format
+    with lab.journal.stage("write"):
+        entries = _entries(inventory, plan, weights)
+        manifest = _manifest(lab, plan, entries, set(biases) - set(weights))
+        made = converted(lab.source.file, overlaid(weights, biases), manifest, conversion(lab.options))
+        written = write_model(made.file, made.values, made.manifest, output, form=form, force=force)
+    _warn_of_form(lab.journal, form, written)
+    read = {weight.key: weight.zeros for weight in inventory.counted}
+    zeros = read | {entry.key: entry.zeros for entry in entries} | made.zeros
+    return Made(
+        model=lab.source.path,
         output=output,
+        found=found,
+        inventory=inventory,
+        records=tuple(_record(site, found, zeros[site.key]) for site in inventory.sites),
+        zeros=sum(zeros[key] for key in read),
+        nbytes=written.nbytes,
+        finetuned=finetuned,
+        two_four=_two_four(lab, weights),
+        judge=judge_of(lab.source),
+        options=lab.options,
+    )
+
+
+def compared(made: Made, reference: Path, journal: Journal) -> CompressResult:
+    """Compare what was written with the dense model, and put everything together that a report tells."""
+    comparison = compare_if_possible(reference, made.output, made.judge, made.options.run, journal)
+    return _result(made, comparison, journal)
+
+
+def search_result(lab: Laboratory, planned: Planned) -> SearchResult:
+    """What a search found."""
+    return SearchResult(
         plan=planned.plan,
-        inventory=run.inventory,
-        weights=records,
-        sparsity=zeros / run.inventory.params if run.inventory.params else 0.0,
+        inventory=lab.aim.inventory,
+        decisions=planned.decisions,
+        prediction=planned.prediction,
+        options=lab.options,
+        seconds=lab.journal.seconds,
+        peaks=lab.journal.peaks,
+        warnings=lab.journal.warnings,
+    )
+
+
+def _result(made: Made, comparison: Evaluation | None, journal: Journal) -> CompressResult:
+    site_zeros, site_params = sum(r.zeros for r in made.records), sum(r.params for r in made.records)
+    planned, solved, inventory = made.found.planned, made.found.solved, made.inventory
+    return CompressResult(
+        model=made.model,
+        output=made.output,
+        plan=planned.plan,
+        inventory=inventory,
+        weights=made.records,
+        sparsity=made.zeros / inventory.params if inventory.params else 0.0,
         sparsity_sites=site_zeros / site_params if site_params else 0.0,
-        flops_reduction=_flops_reduction(run.inventory, planned.plan),
+        planned_sparsity=inventory.sparsity(planned.plan.schemes),
+        flops_saved=inventory.flops_saved(planned.plan.schemes),
         solver=solved.solver,
         divergence=solved.divergence,
         prediction=planned.prediction,
         decisions=planned.decisions,
-        finetuned=finetuned,
-        parity=parity,
-        fitted=fitted,
-        toll=toll,
-        seconds=dict(run.seconds),
-        peaks=dict(run.peaks),
-        warnings=tuple(run.warnings),
+        finetuned=made.finetuned,
+        parity=comparison,
+        judge_seen=made.judge.seen and (solved.solver != "magnitude" or made.finetuned is not None),
+        two_four=made.two_four,
+        seconds=journal.seconds,
+        peaks=journal.peaks,
+        warnings=journal.warnings,
         peak_rss_bytes=peak_rss_bytes(),
-        form=run.options.form,
-        nbytes=written.nbytes,
-        max_drop=run.options.max_drop,
-        trials=trials,
+        nbytes=made.nbytes,
+        trials=made.found.trials,
+        options=made.options,
     )
-
-
-def _write(
-    run: Run,
-    output: Path,
-    plan: Plan,
-    weights: Mapping[WeightKey, NDArray[np.generic]],
-    biases: Mapping[WeightKey, NDArray[np.generic]],
-    solved: Solved,
-    toll: Toll | None,
-) -> tuple[tuple[WeightRecord, ...], int, Written]:
-    """Write the model with these values and their manifest, and add up the toll.
-
-    What each site got, the zeros among all weights that count, and the files: zeros as they are written, which are more
-    than were pruned where weights became integers.
-    """
-    zeros = {weight.key: weight.zeros for weight in run.inventory.counted}
-    entries: list[ManifestEntry] = []
-    with run.stage("write"):
-        for site in run.inventory.sites:
-            values = weights.get(site.key)
-            if values is not None:
-                entries.append(_entry(site, plan.schemes[site.key], values))
-                zeros[site.key] = entries[-1].zeros
-                if toll is not None:
-                    toll.add(site, values)
-        manifest = Manifest(
-            tool=f"domino-onnx {__version__}",
-            source_sha256=plan.source_sha256 or run.file.sha256,
-            strategy=plan.strategy,
-            budgets=plan.budgets,
-            target=run.target,
-            seed=plan.seed,
-            entries=tuple(entries),
-            also_changed=_also_changed(run, weights, biases),
-        )
-        form, force = run.options.form, run.options.force
-        made = lowered(run, Overlaid(weights, biases), manifest)
-        written = write_model(made.file, made.values, made.manifest, output, form=form, force=force)
-        if form != "dense" and all(outcome.kind == "dense" for outcome in written.outcomes):
-            run.warn(why_dense(form, written.outcomes))
-    zeros = {key: made.zeros.get(key, count) for key, count in zeros.items()}
-    records = tuple(
-        _record(site, plan.schemes.get(site.key, site.schemes[0]), zeros[site.key], solved.errors.get(site.key))
-        for site in run.inventory.sites
-    )
-    return records, sum(zeros.values()), written
 
 
 def why_dense(form: Form, outcomes: Sequence[Outcome]) -> str:
-    """What to tell whoever asked for another form and gets a file that is dense all through."""
+    """What to tell a user who asked for another form and gets a file that is dense all through."""
     reasons = Counter(outcome.reason for outcome in outcomes).most_common(1)
     why = f"{reasons[0][1]} of {len(outcomes)}: {reasons[0][0]}" if reasons else "there is none of a fitting type"
     return f"--format {form}: every weight stays dense; {why}"
 
 
-def _also_changed(
-    run: Run, weights: Mapping[WeightKey, NDArray[np.generic]], biases: Mapping[WeightKey, NDArray[np.generic]]
-) -> tuple[WeightKey, ...]:
-    """Biases that were refitted, and whatever a permutation moved besides the pruned weights; in order of names."""
-    return tuple(sorted((run.changed | biases.keys()) - set(weights), key=str))
+def _values(found: Found, finetuned: Finetuned | None) -> tuple[Weights, Weights]:
+    solved = found.solved
+    if finetuned is None:
+        return solved.weights, solved.biases
+    values = finetuned.values
+    return {key: values[key] for key in solved.weights}, {key: values[key] for key in solved.biases}
 
 
-def _compare(run: Run, reference: Path, output: Path) -> Evaluation | None:
-    """Compare the written file with the dense one; a warning if ONNX Runtime can't run them."""
-    from domino_onnx.data import input_specs
-    from domino_onnx.evaluate import evaluate_models
-
-    options = run.options
-    with run.stage("evaluate"):
-        try:
-            specs = input_specs(run.file.proto)
-            data = run.close()  # the written model is on disk: its copies in memory make room for ONNX Runtime's
-            return evaluate_models(
-                reference,
-                output,
-                data,
-                specs=specs,
-                shapes=run.shapes,
-                device=options.device,
-                threads=options.threads,
-                batch_size=options.batch_size,
-                seed=options.seed,
-            )
-        except DominoError as error:
-            run.warn(f"the written file was not compared with the dense one: {error}")
-    return None
-
-
-def _record(site: Site, scheme: NMScheme, zeros: int, error: float | None) -> WeightRecord:
-    return WeightRecord(
-        name=site.name,
-        weight=site.key.name,
-        scope=site.key.scope,
-        op=site.op,
-        shape=site.layout.shape,
-        scheme=scheme,
-        params=site.params,
-        zeros=zeros,
-        macs=site.macs,
-        error=error,
-    )
+def _entries(inventory: Inventory, plan: Plan, weights: Weights) -> tuple[ManifestEntry, ...]:
+    pruned = (site for site in inventory.sites if site.key in weights)
+    return tuple(_entry(site, plan.schemes[site.key], weights[site.key]) for site in pruned)
 
 
 def _entry(site: Site, scheme: NMScheme, values: NDArray[np.generic]) -> ManifestEntry:
@@ -201,7 +176,40 @@ def _entry(site: Site, scheme: NMScheme, values: NDArray[np.generic]) -> Manifes
     return ManifestEntry(key=site.key, layout=site.layout, scheme=scheme, zeros=zeros, mask_sha256=mask_sha256(kept))
 
 
-def _flops_reduction(inventory: Inventory, plan: Plan) -> float | None:
-    if not inventory.macs:
+def _manifest(lab: Laboratory, plan: Plan, entries: tuple[ManifestEntry, ...], changed: set[WeightKey]) -> Manifest:
+    return Manifest(
+        tool=f"domino-onnx {__version__}",
+        source_sha256=plan.source_sha256 or lab.source.file.sha256,
+        strategy=plan.strategy,
+        budgets=plan.budgets,
+        target=lab.aim.target,
+        seed=plan.seed,
+        entries=entries,
+        also_changed=tuple(sorted(changed, key=str)),
+    )
+
+
+def _warn_of_form(journal: Journal, form: Form, written: Written) -> None:
+    if form != "dense" and all(outcome.kind == "dense" for outcome in written.outcomes):
+        journal.warn(why_dense(form, written.outcomes))
+
+
+def _two_four(lab: Laboratory, weights: Weights) -> TwoFourCost | None:
+    if lab.aim.target != "generic":
         return None
-    return Budget(measure="flops", reduction=0.0).achieved(inventory, plan.schemes)
+    return TwoFourCost.of((site, weights[site.key]) for site in lab.aim.inventory.sites if site.key in weights)
+
+
+def _record(site: Site, found: Found, zeros: int) -> WeightRecord:
+    return WeightRecord(
+        name=site.name,
+        weight=site.key.name,
+        scope=site.key.scope,
+        op=site.op,
+        shape=site.layout.shape,
+        scheme=found.planned.plan.schemes.get(site.key, site.schemes[0]),
+        params=site.params,
+        zeros=zeros,
+        macs=site.macs,
+        error=found.solved.errors.get(site.key),
+    )

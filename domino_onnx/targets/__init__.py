@@ -1,11 +1,11 @@
 """What a runtime accepts and accelerates: the sites that it can speed up, and the masks that it wants there."""
 
-from domino_onnx.targets.adapt import TARGETS, Target, adapt, adapted, known
+from domino_onnx.targets.for_target import TARGETS, Target, inventory_for, schemes_for, known
 from domino_onnx.targets.buildlog import BuildLog, read_build_log
 from domino_onnx.targets.diagnosis import Diagnosis, State, diagnose
 from domino_onnx.targets.fours import Fours, legal_energy, obeys_flattened, obeys_on_axis, read_fours
 from domino_onnx.targets.tensorrt import WIDE, legal_scheme, refusal
-from domino_onnx.targets.toll import Toll
+from domino_onnx.targets.two_four_cost import TwoFourCost
 
 __all__ = [
     "TARGETS",
@@ -15,9 +15,9 @@ __all__ = [
     "Fours",
     "State",
     "Target",
-    "Toll",
-    "adapt",
-    "adapted",
+    "TwoFourCost",
+    "inventory_for",
+    "schemes_for",
     "diagnose",
     "known",
     "legal_energy",

@@ -14,12 +14,12 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from domino_onnx import compress, convert, finetune, verify
 from domino_onnx.errors import ModelError
-from domino_onnx.precision import Lowering
+from domino_onnx.precision import Conversion
 
 from .written import manifest, options, weights
 
 Run = Callable[..., Any]
-HALF = Lowering(precision="fp16")
+HALF = Conversion(precision="fp16")
 SMALLEST = 2.0**-24
 
 
@@ -56,7 +56,7 @@ def test_what_float16_can_t_hold_stays_no_zero(make_model: Run, save: Run, tmp_p
     weight = np.tile(np.array([[1e-12], [-1e-30], [0], [-0.0], [1e9], [-1e9], [0.1], [0]], np.float32), (1, 4))
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     source = save(make_model([node], {"x": ["n", 8]}, {"y": ["n", 4]}, {"w": weight}))
-    convert(source, tmp_path / "half.onnx", lowering=HALF)
+    convert(source, tmp_path / "half.onnx", conversion=HALF)
     column = weights(tmp_path / "half.onnx")["w"][:, 0]
     assert column.tolist() == [SMALLEST, -SMALLEST, 0, 0, 65504, -65504, np.float16(0.1), 0]
 
@@ -107,7 +107,7 @@ def test_operators_without_float16_get_casts(make_model: Run, save: Run, tmp_pat
     ]
     arrays = {"w": rng.standard_normal((8, 8)).astype(np.float32), "b": np.zeros(8, np.float32), "axis": np.int64(1)}
     source, half = save(make_model(nodes, {"x": ["n", 8]}, {"y": ["n", 8]}, arrays)), tmp_path / "half.onnx"
-    convert(source, half, lowering=HALF)
+    convert(source, half, conversion=HALF)
     onnx.checker.check_model(onnx.load(half), full_check=True)
     x = rng.standard_normal((4, 8)).astype(np.float32)
     np.testing.assert_allclose(run_ort(half, {"x": x})[0], run_ort(source, {"x": x})[0], atol=0.05)
@@ -122,7 +122,7 @@ def test_float64_weights_stay(make_model: Run, save: Run, tmp_path: Path, run_or
     ]
     arrays = {"w": np.random.default_rng(0).standard_normal((4, 4)), "s": np.float32([2, 3, 4, 5])}
     source, half = save(make_model(nodes, {"x": [2, 4]}, {"y": [2, 4]}, arrays)), tmp_path / "half.onnx"
-    convert(source, half, lowering=HALF)
+    convert(source, half, conversion=HALF)
     assert weights(half)["w"].tobytes() == arrays["w"].tobytes()
     x = np.ones((2, 4), np.float32)
     np.testing.assert_allclose(run_ort(half, {"x": x})[0], run_ort(source, {"x": x})[0], rtol=2e-3)
@@ -166,7 +166,7 @@ def test_convert_says_what_it_did_and_hides_no_tampering(domino: Run, samples: P
     tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "classifier.weight")
     tensor.CopyFrom(numpy_helper.from_array(np.ones(tuple(tensor.dims), np.float32), tensor.name))
     onnx.save(model, broken)
-    convert(broken, half, lowering=HALF)
+    convert(broken, half, conversion=HALF)
     assert domino("verify", half).code == 3
 
 
@@ -186,7 +186,7 @@ def test_convert_refuses(more: tuple[str, ...], said: str, domino: Run, samples:
 
 def test_refusals_come_before_the_work(make_model: Run, save: Run, samples: Path, tmp_path: Path) -> None:
     half, out = tmp_path / "half.onnx", tmp_path / "out.onnx"
-    convert(samples / "digits_resnet.onnx", half, lowering=HALF)
+    convert(samples / "digits_resnet.onnx", half, conversion=HALF)
     with pytest.raises(ModelError, match="in half precision already"):
         compress(half, out, options(precision="fp16", data=tmp_path / "isn't there.npz"))
     node = helper.make_node("Conv", ["x", "w"], ["y"])
@@ -194,7 +194,7 @@ def test_refusals_come_before_the_work(make_model: Run, save: Run, samples: Path
         [node], {"x": [1, 4, 8, 8]}, {"y": [1, 4, 6, 6]}, {"w": np.ones((4, 4, 3, 3), np.float32)}, opset=5
     )
     with pytest.raises(ModelError, match="opset 5"):
-        convert(save(old, check=False), out, lowering=HALF)
+        convert(save(old, check=False), out, conversion=HALF)
     assert not out.exists()
 
 
@@ -203,7 +203,7 @@ def test_what_onnx_runtime_can_t_load_is_not_written(make_model: Run, save: Run,
     nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Own", ["h"], ["y"], domain="own")]
     source = save(make_model(nodes, {"x": [1, 8]}, {"y": [1, 8]}, {"w": w}, domains={"own": 1}), check=False)
     with pytest.raises(ModelError, match="--precision keep"):
-        convert(source, tmp_path / "out.onnx", lowering=HALF)
+        convert(source, tmp_path / "out.onnx", conversion=HALF)
     assert not (tmp_path / "out.onnx").exists()
 
 
@@ -216,10 +216,10 @@ def test_weights_beyond_float16_are_refused_before_any_work(
     nodes = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Max", ["m", "mask"], ["y"])]
     path = save(make_model(nodes, {"x": (2, 16)}, {"y": None}, {"w": weight, "mask": mask}))
     with pytest.raises(ModelError, match=said):
-        convert(path, tmp_path / "half.onnx", lowering=HALF)
+        convert(path, tmp_path / "half.onnx", conversion=HALF)
     assert not (tmp_path / "half.onnx").exists()
     path = save(make_model(nodes, {"x": (2, 16)}, {"y": None}, {"w": weight / scale, "mask": mask}))
-    convert(path, tmp_path / "half.onnx", lowering=HALF)
+    convert(path, tmp_path / "half.onnx", conversion=HALF)
 
 
 def test_a_half_precision_file_that_torch_rounds_otherwise_names_the_way_out(

@@ -14,12 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 from domino_onnx import CompressOptions, Selection, compress, convert, doctor, verify
 from domino_onnx.errors import ModelError, PlanError
 from domino_onnx.pipeline import finetune
-from domino_onnx.precision import Lowering
+from domino_onnx.precision import Conversion
 
 from .written import manifest, options, weights
 
 Run = Callable[..., Any]
-INT8 = Lowering(weights="int8")
+INT8 = Conversion(weights="int8")
 RNG = np.random.default_rng(0)
 
 
@@ -77,7 +77,7 @@ def test_every_channel_has_its_own_scale(
         nodes.insert(0, helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(weight)))
     arrays = {} if constant else {"w": weight}
     source, small = save(make_model(nodes, {"x": x_shape}, {"y": None}, arrays)), tmp_path / "small.onnx"
-    convert(source, small, lowering=INT8)
+    convert(source, small, conversion=INT8)
     onnx.checker.check_model(onnx.load(small), full_check=True)
     scale = np.abs(weight).max(axis=others)
     np.testing.assert_allclose(weights(small)["w_scale"], scale / 127, rtol=1e-6)
@@ -171,8 +171,8 @@ def test_zeros_of_weights_that_stay_dense_are_counted_as_they_are_written(
 
 def test_integers_stay_the_integers_that_they_are(samples: Path, tmp_path: Path) -> None:
     small, again, both = (tmp_path / f"{name}.onnx" for name in ("small", "again", "both"))
-    convert(samples / "digits_resnet.onnx", small, lowering=INT8)
-    convert(small, again, lowering=INT8)
+    convert(samples / "digits_resnet.onnx", small, conversion=INT8)
+    convert(small, again, conversion=INT8)
     assert all(np.array_equal(values, weights(again)[name]) for name, values in weights(small).items())
     compress(small, both, options(weights="int8", precision="fp16"))
     assert verify(both).holds
@@ -208,12 +208,12 @@ def test_refusals(make_model: Run, save: Run, samples: Path, tmp_path: Path) -> 
         return save(make_model([node], {"x": [1, 32]}, {"y": [1, 32]}, arrays, **more))
 
     with pytest.raises(ModelError, match="opset 12 has no scales"):
-        convert(model(opset=12), out, lowering=INT8)
+        convert(model(opset=12), out, conversion=INT8)
     arrays["w"] = arrays["w"].astype(np.float16)
     with pytest.raises(ModelError, match="no float32 weight"):
-        convert(model(dtype=TensorProto.FLOAT16), out, lowering=INT8)
+        convert(model(dtype=TensorProto.FLOAT16), out, conversion=INT8)
     compress(samples / "digits_resnet.onnx", full, options())
-    convert(full, small, lowering=INT8)
+    convert(full, small, conversion=INT8)
     with pytest.raises(PlanError, match="--weights int8"):
         finetune(small, samples / "digits_resnet.onnx", out, CompressOptions(data=samples / "digits_calibration.npz"))
     assert not out.exists()
@@ -241,7 +241,7 @@ def test_integers_with_a_zero_point_are_not_judged(make_model: Run, save: Run, t
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     source = save(make_model([node], {"x": [1, 32]}, {"y": [1, 32]}, {"w": normal(32, 32).T.copy()}))
     small = tmp_path / "small.onnx"
-    convert(source, small, lowering=INT8)
+    convert(source, small, conversion=INT8)
     assert [found.state for found in doctor(small).diagnoses] == ["dense"]
     model = onnx.load(small)
     tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "w_zero_point")

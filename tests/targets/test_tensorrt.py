@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from domino_onnx.errors import PlanError
 from domino_onnx.scheme import Inventory, NMScheme, WeightKey, WeightLayout
-from domino_onnx.targets import adapt, adapted, legal_scheme, refusal
+from domino_onnx.targets import inventory_for, schemes_for, legal_scheme, refusal
 
 
 def worst_four(n: int, m: int) -> int:
@@ -90,12 +90,12 @@ def test_which_sites_sparse_kernels_can_take(make_site: Any, changes: dict[str, 
 def test_an_inventory_gets_the_legal_pool_where_it_can_be_fast(make_site: Any) -> None:
     fast, small = make_site(), make_site(key=WeightKey("small"), conv_groups=4)
     inventory = Inventory(sites=(fast, small), skips=())
-    assert adapt(inventory, "generic") == inventory
-    both = adapt(inventory, "tensorrt")
+    assert inventory_for(inventory, "generic") == inventory
+    both = inventory_for(inventory, "tensorrt")
     assert list(map(str, both.sites[0].schemes)) == ["16:16", "2:4", "4:16", "2:16", "1:16"]
     assert [scheme.two_of_four for scheme in both.sites[0].schemes] == [False, False, True, False, False]
     assert both.sites[1] == small
-    alone = adapt(inventory, "tensorrt", speed_only=True)
+    alone = inventory_for(inventory, "tensorrt", speed_only=True)
     assert [site.key for site in alone.sites] == [fast.key]
     assert "--speed-only" in alone.skips[0].reason
     assert "grouped" in alone.skips[0].reason
@@ -104,7 +104,7 @@ def test_an_inventory_gets_the_legal_pool_where_it_can_be_fast(make_site: Any) -
 
 def test_a_site_without_a_legal_scheme_is_left_out(make_site: Any) -> None:
     inventory = Inventory(sites=(make_site(schemes=(NMScheme(4, 4), NMScheme(3, 4))),), skips=())
-    left = adapt(inventory, "tensorrt")
+    left = inventory_for(inventory, "tensorrt")
     assert not left.sites
     assert "two of each aligned four" in left.skips[0].reason
 
@@ -113,7 +113,7 @@ def test_a_plans_schemes_take_their_legal_form_or_are_refused(make_site: Any) ->
     fast, small = make_site(), make_site(key=WeightKey("small"), conv_groups=4)
     inventory = Inventory(sites=(fast, small), skips=())
     plan = {fast.key: NMScheme(8, 16), small.key: NMScheme(8, 16)}
-    assert adapted(plan, inventory, "generic") == plan
-    assert adapted(plan, inventory, "tensorrt") == {fast.key: NMScheme(2, 4), small.key: NMScheme(8, 16)}
+    assert schemes_for(plan, inventory, "generic") == plan
+    assert schemes_for(plan, inventory, "tensorrt") == {fast.key: NMScheme(2, 4), small.key: NMScheme(8, 16)}
     with pytest.raises(PlanError, match="3:4 of 'w'"):
-        adapted({fast.key: NMScheme(3, 4), small.key: NMScheme(3, 4)}, inventory, "tensorrt")
+        schemes_for({fast.key: NMScheme(3, 4), small.key: NMScheme(3, 4)}, inventory, "tensorrt")

@@ -10,7 +10,7 @@ from domino_onnx.errors import PlanError
 from domino_onnx.scheme import Inventory, NMScheme, Site, Skip, WeightKey
 from domino_onnx.targets.tensorrt import legal_scheme, refusal
 
-__all__ = ["TARGETS", "Target", "adapt", "adapted", "known"]
+__all__ = ["TARGETS", "Target", "inventory_for", "schemes_for", "known"]
 
 Target = Literal["generic", "tensorrt"]
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -21,7 +21,7 @@ def known(name: str) -> TypeGuard[Target]:
     return name in TARGETS
 
 
-def adapt(inventory: Inventory, target: Target, *, speed_only: bool = False) -> Inventory:
+def inventory_for(inventory: Inventory, target: Target, *, speed_only: bool = False) -> Inventory:
     """The sites with the schemes that are legal for the target, one a density.
 
     A site for which none is left that prunes becomes a skip. So does, with `speed_only`, one that the target can't
@@ -46,7 +46,7 @@ def adapt(inventory: Inventory, target: Target, *, speed_only: bool = False) -> 
     return Inventory(sites=tuple(sites), skips=tuple(skips), notes=inventory.notes)
 
 
-def adapted(schemes: Mapping[WeightKey, NMScheme], inventory: Inventory, target: Target) -> dict[WeightKey, NMScheme]:
+def schemes_for(schemes: Mapping[WeightKey, NMScheme], inventory: Inventory, target: Target) -> dict[WeightKey, NMScheme]:
     """Schemes from a plan or a manifest, in the form that is legal for the target wherever it can speed a site up.
 
     Raises

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,24 +15,18 @@ from domino_onnx.graph import OnnxFile, loaded, stored_tensors
 from domino_onnx.graph.io.external import is_external, resolve
 from domino_onnx.graph.io.tensors import read_tensor
 from domino_onnx.graph.walk import tensors
+from domino_onnx.options import Precision, WeightType
 from domino_onnx.precision.half import half_refusal, range_refusal, require_converter, require_loadable, to_half
 from domino_onnx.precision.integer import integer_refusal, require_quantizer, to_int8
 from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey, mask_sha256
 
-__all__ = ["KEEP", "Lowered", "Lowering", "Precision", "WeightType", "check_lowering", "lower"]
+__all__ = ["KEEP", "Conversion", "Converted", "check_conversion", "converted"]
 
-Precision = Literal["keep", "fp16", "bf16"]
-WeightType = Literal["keep", "int8"]
 _MAX_BYTES = 2**31 - 1
-_NO_BF16 = (
-    "--precision bf16: no converter that is kept up writes a bfloat16 file which ONNX Runtime could then run and "
-    "compare, so none is written. Take --precision fp16; where float16's range is too small, let NVIDIA's ModelOpt "
-    "convert the output (`python -m modelopt.onnx.autocast --low_precision_type bf16`): zeros stay zeros"
-)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Lowering:
+class Conversion:
     """What a file is to be written in.
 
     Attributes
@@ -53,11 +46,11 @@ class Lowering:
         return self != KEEP
 
 
-KEEP = Lowering()
+KEEP = Conversion()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Lowered:
+class Converted:
     """A file to be written, and what its manifest says then.
 
     Attributes
@@ -74,8 +67,8 @@ class Lowered:
     zeros: Mapping[WeightKey, int] = dataclasses.field(default_factory=dict)
 
 
-def check_lowering(file: OnnxFile, wanted: Lowering) -> None:
-    """Find out before any work what would stop `lower` after it, as far as a look at the model can tell.
+def check_conversion(file: OnnxFile, wanted: Conversion) -> None:
+    """Find out before any work what would stop `converted` after it, as far as a look at the model can tell.
 
     Raises
     ------
@@ -86,8 +79,6 @@ def check_lowering(file: OnnxFile, wanted: Lowering) -> None:
     """
     if not wanted.is_needed:
         return
-    if wanted.precision == "bf16":
-        raise ModelError(_NO_BF16)
     if wanted.precision == "fp16":
         require_converter()
         _refuse(file, "can't be converted to float16", half_refusal(file.proto, file.opset))
@@ -100,9 +91,9 @@ def check_lowering(file: OnnxFile, wanted: Lowering) -> None:
         raise ModelError(f"{file.path} can't be converted: it has more than the 2 GiB that fit in one message")
 
 
-def lower(
-    file: OnnxFile, values: Mapping[WeightKey, NDArray[np.generic]], manifest: Manifest | None, wanted: Lowering
-) -> Lowered:
+def converted(
+    file: OnnxFile, values: Mapping[WeightKey, NDArray[np.generic]], manifest: Manifest | None, wanted: Conversion
+) -> Converted:
     """Convert the model with new `values`; `file` stays as it is.
 
     Parameters
@@ -133,7 +124,7 @@ def lower(
     moved = {key: places[id(tensor)] for key, tensor in before.items()}
     if manifest is not None:
         manifest = _moved(_recounted(manifest, true, before), moved, wanted)
-    return Lowered(file=work, manifest=manifest, zeros=zeros)
+    return Converted(file=work, manifest=manifest, zeros=zeros)
 
 
 def _holds(entry: ManifestEntry, tensors: Mapping[WeightKey, TensorProto]) -> bool:
@@ -160,7 +151,7 @@ def _recounted(manifest: Manifest, true: Sequence[ManifestEntry], tensors: Mappi
     )
 
 
-def _moved(manifest: Manifest, places: Mapping[WeightKey, WeightKey], wanted: Lowering) -> Manifest:
+def _moved(manifest: Manifest, places: Mapping[WeightKey, WeightKey], wanted: Conversion) -> Manifest:
     """The same claims, under the names that the weights have now."""
     return dataclasses.replace(
         manifest,

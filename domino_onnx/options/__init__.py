@@ -1,0 +1,39 @@
+"""What a user can ask for: the options in groups, and recipe files that hold them."""
+
+from domino_onnx.options.compress import CompressOptions
+from domino_onnx.options.groups import (
+    DataOptions,
+    Device,
+    FinetuneOptions,
+    Goal,
+    OutputOptions,
+    Precision,
+    RunOptions,
+    SearchOptions,
+    Solver,
+    SolverOptions,
+    Strategy,
+    TargetOptions,
+    WeightType,
+)
+from domino_onnx.options.recipe import overridden, read_recipe, recipe_document
+
+__all__ = [
+    "CompressOptions",
+    "DataOptions",
+    "Device",
+    "FinetuneOptions",
+    "Goal",
+    "OutputOptions",
+    "Precision",
+    "RunOptions",
+    "SearchOptions",
+    "Solver",
+    "SolverOptions",
+    "Strategy",
+    "TargetOptions",
+    "WeightType",
+    "overridden",
+    "read_recipe",
+    "recipe_document",
+]

@@ -1,0 +1,73 @@
+"""All options of a run together, checked against each other."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from domino_onnx.codec import check_fields
+from domino_onnx.errors import OptionError
+from domino_onnx.options.groups import (
+    DataOptions,
+    FinetuneOptions,
+    Goal,
+    OutputOptions,
+    RunOptions,
+    SearchOptions,
+    SolverOptions,
+    TargetOptions,
+)
+from domino_onnx.scheme import SchemePool
+
+__all__ = ["CompressOptions"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CompressOptions:
+    """What to do with a model. A recipe file has the same groups and fields.
+
+    Raises
+    ------
+    OptionError
+        For a value that a field doesn't take, and for options that contradict each other.
+    """
+
+    goal: Goal = dataclasses.field(default_factory=Goal)
+    data: DataOptions = dataclasses.field(default_factory=DataOptions)
+    target: TargetOptions = dataclasses.field(default_factory=TargetOptions)
+    search: SearchOptions = dataclasses.field(default_factory=SearchOptions)
+    solver: SolverOptions = dataclasses.field(default_factory=SolverOptions)
+    finetune: FinetuneOptions = dataclasses.field(default_factory=FinetuneOptions)
+    output: OutputOptions = dataclasses.field(default_factory=OutputOptions)
+    run: RunOptions = dataclasses.field(default_factory=RunOptions)
+
+    def __post_init__(self) -> None:
+        check_fields(self, OptionError)
+        self._require_one_choice_of_schemes()
+        self._require_target_for_speed()
+
+    @property
+    def pool(self) -> SchemePool:
+        """The schemes that weights may get: those of the search, or the one of the goal."""
+        if self.goal.scheme is not None:
+            return SchemePool.single(self.goal.scheme)
+        return self.search.pool or SchemePool.fixed_m()
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """The files and folders that are read besides the model."""
+        paths = (self.data.calibration, self.data.evaluation, self.goal.plan)
+        return tuple(path for path in paths if path is not None)
+
+    def _require_one_choice_of_schemes(self) -> None:
+        if self.goal.scheme is None:
+            return
+        if self.search.strategy != "auto":
+            raise OptionError(f"--scheme leaves nothing to search: drop strategy = {self.search.strategy!r}")
+        if self.search.pool is not None:
+            raise OptionError("--scheme and --pool contradict each other: give one of them")
+
+    def _require_target_for_speed(self) -> None:
+        from_plan = self.target.runtime is None and self.goal.plan is not None
+        if self.target.speed_only and self.target.runtime != "tensorrt" and not from_plan:
+            raise OptionError("--speed-only leaves dense what a target cannot speed up: give --target tensorrt")

@@ -1,0 +1,242 @@
+"""The groups of options: what each field means, which values it takes, and its default.
+
+Command line, recipe files and the Python API read all three from here. A group checks itself when it is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from domino_onnx.codec import check_fields
+from domino_onnx.errors import OptionError
+from domino_onnx.scheme import Budget, NMScheme, SchemePool
+from domino_onnx.search import DominoOptions
+from domino_onnx.solve import MaskRule
+from domino_onnx.storage import Form
+from domino_onnx.targets import Target
+
+__all__ = [
+    "DataOptions",
+    "Device",
+    "FinetuneOptions",
+    "Goal",
+    "OutputOptions",
+    "Precision",
+    "RunOptions",
+    "SearchOptions",
+    "Solver",
+    "SolverOptions",
+    "Strategy",
+    "TargetOptions",
+    "WeightType",
+]
+
+Strategy = Literal["auto", "sensitivity", "measured-domino", "domino", "erk", "uniform"]
+Solver = Literal["refit", "sparsegpt", "magnitude"]
+Precision = Literal["keep", "fp16"]
+WeightType = Literal["keep", "int8"]
+Device = Literal["auto", "cpu", "cuda"]
+
+_Share = Annotated[float, Meta(ge=0, le=1)]
+_Positive = Annotated[float, Meta(gt=0)]
+_Count = Annotated[int, Meta(ge=1)]
+
+
+class _Group:
+    """Checks every field against its annotation as soon as the group is made."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self, OptionError)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Goal(_Group):
+    """How sparse the model becomes: budgets, a largest loss, one scheme, or a plan. Give one of the four.
+
+    Raises
+    ------
+    OptionError
+        For two answers to this one question.
+    BudgetError
+        For a budget that is not between 0 and 1.
+    """
+
+    sparsity: Annotated[float | None, Meta(description="Zeros over all Conv/Gemm/MatMul weights: 0.875 is 87.5 %.")] = (
+        None
+    )
+    flops_reduction: Annotated[float | None, Meta(description="Share of the MACs to save, 0 to 1.")] = None
+    max_drop: Annotated[
+        _Share | None,
+        Meta(description="Most zeros that cost at most this much accuracy: 0.01 is one point."),
+    ] = None
+    scheme: Annotated[NMScheme | None, Meta(description="One scheme for every weight, for instance 2:4.")] = None
+    plan: Annotated[Path | None, Meta(description="Take the schemes from this plan.")] = None
+
+    def __post_init__(self) -> None:
+        check_fields(self, OptionError)
+        given = [name for name, value in self._answers().items() if value]
+        if len(given) > 1:
+            raise OptionError(f"{' and '.join(given)} contradict each other: give one of them")
+
+    @property
+    def budgets(self) -> tuple[Budget, ...]:
+        """The budgets in parameters and in MACs that are asked for."""
+        params = () if self.sparsity is None else (Budget(measure="params", reduction=self.sparsity),)
+        flops = () if self.flops_reduction is None else (Budget(measure="flops", reduction=self.flops_reduction),)
+        return (*params, *flops)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether anything says how sparse the model becomes."""
+        return any(self._answers().values())
+
+    def _answers(self) -> dict[str, bool]:
+        measures = (("--sparsity", self.sparsity), ("--flops-reduction", self.flops_reduction))
+        budgets = " and ".join(option for option, value in measures if value is not None)
+        return {
+            budgets: bool(self.budgets),
+            "--max-drop": self.max_drop is not None,
+            "--scheme": self.scheme is not None,
+            "--plan": self.plan is not None,
+        }
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DataOptions(_Group):
+    """What the program learns from, and what it judges by."""
+
+    calibration: Annotated[
+        Path | None,
+        Meta(description="Samples to learn from: .npz, a folder of .npz or .npy, or images with a preprocessing.yaml."),
+    ] = None
+    evaluation: Annotated[
+        Path | None, Meta(description="Other samples to judge by; with labels they give the top-1.")
+    ] = None
+    input_shapes: Annotated[
+        Mapping[str, tuple[_Count, ...]],
+        Meta(description="Shape of an input that has free axes. Needed for MACs only where there are no data."),
+    ] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TargetOptions(_Group):
+    """What the pruned file is for, and which weights may be pruned."""
+
+    runtime: Annotated[
+        Target | None,
+        Meta(description="Runtime that the masks must suit. Default: the plan's, else generic."),
+    ] = None
+    speed_only: Annotated[bool, Meta(description="Leave dense what the target cannot speed up.")] = False
+    include: Annotated[tuple[str, ...], Meta(description="Prune only weights or nodes whose name matches.")] = ()
+    exclude: Annotated[tuple[str, ...], Meta(description="Leave weights or nodes dense whose name matches.")] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOptions(_Group):
+    """How the schemes are chosen."""
+
+    pool: Annotated[
+        SchemePool | None,
+        Meta(description="Schemes to choose from, for instance 2:4,1:4. Default: 1:16,2:16,4:16,8:16."),
+    ] = None
+    strategy: Annotated[
+        Strategy,
+        Meta(
+            description="sensitivity and measured-domino go by measured losses, domino by DominoSearch, erk and "
+            "uniform by densities. auto: sensitivity with data, domino without."
+        ),
+    ] = "auto"
+    gradients: Annotated[bool, Meta(description="Let domino use gradients where there are data.")] = True
+    domino: Annotated[DominoOptions, Meta(description="Hyper-parameters of DominoSearch.")] = dataclasses.field(
+        default_factory=DominoOptions
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SolverOptions(_Group):
+    """How masks and weights are found for the chosen schemes."""
+
+    method: Annotated[
+        Solver,
+        Meta(
+            description="refit: masks and least squares, layer by layer. sparsegpt and magnitude are for comparison."
+        ),
+    ] = "refit"
+    masks: Annotated[
+        MaskRule,
+        Meta(description="How the refit chooses the weights that stay in each group."),
+    ] = "admm"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneOptions(_Group):
+    """How the pruned weights are trained, taught by the dense model."""
+
+    enabled: Annotated[bool, Meta(description="Finetune after pruning; needs data and torch.")] = True
+    steps: Annotated[int, Meta(ge=1, description="Optimizer steps.")] = 500
+    lr: Annotated[_Positive | None, Meta(description="Peak learning rate. Default: a few are tried.")] = None
+    scope: Annotated[
+        Literal["model", "blocks", "both"],
+        Meta(description="Train the whole model, or blocks of a few weights one by one, or blocks first."),
+    ] = "model"
+    method: Annotated[
+        Literal["fixed", "sr-ste"],
+        Meta(description="fixed: zeros stay zeros. sr-ste: masks may move under the same scheme."),
+    ] = "fixed"
+    loss: Annotated[
+        Literal["auto", "kl", "mse", "cosine"],
+        Meta(description="How outputs are compared with the dense model's. auto: by what each output is."),
+    ] = "auto"
+    temperature: Annotated[_Positive, Meta(description="Softens class scores before they are compared.")] = 2.0
+    label_weight: Annotated[_Share, Meta(description="Share of the loss that labels have, where there are any.")] = 0.5
+    mix: Annotated[bool, Meta(description="Learn from mixtures of two samples (float inputs only).")] = True
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        Meta(description="What training computes in. Weights and steps stay float32."),
+    ] = "float32"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions(_Group):
+    """How the file is written."""
+
+    format: Annotated[
+        Form, Meta(description="dense: zeros in place. packed: zeros left out; standard operators expand them.")
+    ] = "dense"
+    precision: Annotated[
+        Precision, Meta(description="fp16: compute in half precision; inputs and outputs stay float32.")
+    ] = "keep"
+    weights: Annotated[
+        WeightType, Meta(description="int8: store weights as integers with a scale for each output channel.")
+    ] = "keep"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions(_Group):
+    """How the work is done. Only `batch_size` and `seed` can change what comes out.
+
+    Raises
+    ------
+    OptionError
+        If `resume` is given without `checkpoint`.
+    """
+
+    batch_size: Annotated[int, Meta(ge=1, description="Samples in one run of the model.")] = 32
+    device: Annotated[Device, Meta(description="Where torch and ONNX Runtime run.")] = "auto"
+    threads: Annotated[int, Meta(ge=0, description="Threads of torch and ONNX Runtime; 0 lets them choose.")] = 0
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1, description="Seed of all randomness.")] = 0
+    checkpoint: Annotated[Path | None, Meta(description="Folder that keeps what an interrupted run needs.")] = None
+    checkpoint_every: Annotated[int, Meta(ge=1, description="Finetuning steps between two checkpoints.")] = 100
+    resume: Annotated[bool, Meta(description="Go on from the checkpoint.")] = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, OptionError)
+        if self.resume and self.checkpoint is None:
+            raise OptionError("--resume goes on from a checkpoint: give --checkpoint FOLDER as well")

@@ -1,0 +1,66 @@
+"""Recipe files: all options of a run as TOML, or as a report holds them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from domino_onnx.codec import convert, decode, plain
+from domino_onnx.errors import OptionError
+from domino_onnx.options.compress import CompressOptions
+from domino_onnx.options.groups import Goal
+
+__all__ = ["overridden", "read_recipe", "recipe_document"]
+
+_KEY = "recipe"
+"""Where a report has the recipe of its run."""
+
+
+def read_recipe(path: Path) -> CompressOptions:
+    """Read a recipe: TOML with a table for each group, or the JSON report of an earlier run.
+
+    Raises
+    ------
+    OptionError
+        If the file can't be read, has an unknown key, or a value that the field doesn't take.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise OptionError(f"can't read the recipe {path}: {error.strerror or error}") from None
+    if path.suffix.lower() != ".json":
+        return decode(text, CompressOptions, what=f"the recipe {path}", error=OptionError, syntax="toml")
+    report = decode(text, dict[str, Any], what=f"the report {path}", error=OptionError, syntax="json")
+    if _KEY not in report:
+        raise OptionError(f"{path} holds no recipe: give a TOML file, or the JSON report of a compress run")
+    return _converted(report[_KEY], path)
+
+
+def recipe_document(options: CompressOptions) -> dict[str, Any]:
+    """The options as a report holds them: plain values, a mapping for each group."""
+    document: dict[str, Any] = plain(options)
+    return document
+
+
+def overridden(options: CompressOptions, given: Mapping[str, Any]) -> CompressOptions:
+    """The options with some fields replaced.
+
+    Parameters
+    ----------
+    given
+        Values by ``group.field``. If one of them is of the goal, the goal that `options` have is dropped first.
+    """
+    fields: dict[str, dict[str, Any]] = defaultdict(dict)
+    for name, value in given.items():
+        group, field = name.split(".")
+        fields[group][field] = value
+    before = {group: Goal() if group == "goal" else getattr(options, group) for group in fields}
+    groups = {group: dataclasses.replace(before[group], **values) for group, values in fields.items()}
+    return dataclasses.replace(options, **groups)
+
+
+def _converted(document: Any, path: Path) -> CompressOptions:
+    return convert(document, CompressOptions, what=f"the recipe in {path}", error=OptionError)

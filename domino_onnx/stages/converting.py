@@ -1,0 +1,47 @@
+"""The stage that writes a file in another form or precision, with everything else as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from domino_onnx.graph import read_manifest, read_model, write_model
+from domino_onnx.precision import Conversion, Converted, check_conversion, converted
+from domino_onnx.report.results import ConvertResult
+from domino_onnx.stages.writing import why_dense
+from domino_onnx.storage import Form
+
+__all__ = ["rewritten"]
+
+
+def rewritten(model: Path, output: Path, form: Form | None, conversion: Conversion, *, force: bool) -> ConvertResult:
+    """Write `model` with its weights in another form.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be read, or not converted.
+    CheckFailed
+        If its manifest can't be read, where that has to be written again.
+    OutputError
+        If the output can't be written.
+    """
+    file = read_model(model, for_conversion=True)
+    check_conversion(file, conversion)
+    before = sum(path.stat().st_size for path in (model, *file.data_files))
+    made = Converted(file=file)
+    if conversion.is_needed:
+        made = converted(file, {}, read_manifest(file.proto), conversion)
+    wanted = form or file.form
+    written = write_model(made.file, {}, made.manifest, output, form=wanted, force=force)
+    useless = wanted != "dense" and all(outcome.kind == "dense" for outcome in written.outcomes)
+    return ConvertResult(
+        model=model,
+        output=output,
+        before=file.form,
+        form=wanted,
+        conversion=conversion,
+        bytes_before=before,
+        bytes_after=written.nbytes,
+        outcomes=written.outcomes,
+        warnings=(why_dense(wanted, written.outcomes),) if useless else (),
+    )

@@ -1,0 +1,107 @@
+"""What can be said of a file without changing it: `inspect`, `doctor` and `evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domino_onnx.errors import DataError
+from domino_onnx.graph import read_manifest, read_model
+from domino_onnx.options import RunOptions
+from domino_onnx.report.results import DoctorResult, InspectResult
+from domino_onnx.scheme import SchemePool
+from domino_onnx.stages.journal import Journal
+from domino_onnx.stages.laboratory import torch_missing
+from domino_onnx.stages.reading import load_samples
+from domino_onnx.stages.source import Source, open_source
+from domino_onnx.targets import BuildLog, diagnose, read_build_log
+
+if TYPE_CHECKING:
+    from domino_onnx.bridge import Readiness
+    from domino_onnx.evaluate import Evaluation
+
+__all__ = ["diagnosed", "evaluated", "inspected"]
+
+_GROUPS_OF_FOUR = SchemePool.fixed_m(4)
+"""Groups of four divide the axis of every weight that sparse kernels can take."""
+
+
+def inspected(source: Source, run: RunOptions, *, bridge: bool) -> InspectResult:
+    """The inventory, and with `bridge` whether the model can be finetuned.
+
+    Raises
+    ------
+    DependencyError
+        If `bridge` is wanted and torch is missing.
+    """
+    return InspectResult(
+        file=source.file,
+        inventory=source.inventory,
+        manifest=read_manifest(source.file.proto),
+        bridge=_readiness(source, run) if bridge else None,
+    )
+
+
+def diagnosed(model: Path, log: Path | None) -> DoctorResult:
+    """Whether TensorRT's sparse kernels can and will run each weight.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be read.
+    DataError
+        If the log can't be read.
+    """
+    source = open_source(read_model(model), pool=_GROUPS_OF_FOUR, infers=False)
+    return DoctorResult(
+        model=model,
+        diagnoses=tuple(diagnose(site, source.load(site.key)) for site in source.inventory.sites),
+        skips=tuple(skip for skip in source.inventory.skips if skip.counted),
+        log=None if log is None else _build_log(log),
+    )
+
+
+def evaluated(reference: Path, candidate: Path, data: Path, run: RunOptions, journal: Journal) -> Evaluation:
+    """Compare two models with the same inputs and outputs.
+
+    Raises
+    ------
+    ModelError
+        If a model can't be read or run.
+    DataError
+        If the data don't fit the reference.
+    """
+    from domino_onnx.data import input_specs
+    from domino_onnx.evaluate import evaluate_models
+
+    file = read_model(reference)
+    read_model(candidate)
+    samples = load_samples(data, file)
+    with journal.stage("evaluate"):
+        return evaluate_models(
+            reference,
+            candidate,
+            samples,
+            specs=input_specs(file.proto),
+            device=run.device,
+            threads=run.threads,
+            batch_size=run.batch_size,
+            progress=lambda done: journal.progress(done, samples.count, f"{done} of {samples.count} samples"),
+        )
+
+
+def _build_log(path: Path) -> BuildLog:
+    try:
+        return read_build_log(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise DataError(f"can't read the log {path}: {error.strerror or error}") from None
+
+
+def _readiness(source: Source, run: RunOptions) -> Readiness:
+    try:
+        from domino_onnx.bridge import check_readiness
+    except ImportError as error:
+        raise torch_missing(error) from None
+    keys = [site.key for site in source.inventory.sites]
+    samples = None if source.split is None else source.split.fit
+    return check_readiness(source.file, keys, samples, shapes=source.shapes, seed=run.seed, threads=run.threads)

@@ -1,0 +1,229 @@
+"""What stages work with and build only when they need it: the model cut up at its sites, and the model in torch."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.errors import DependencyError, DominoError, FinetuneError, ModelError
+from domino_onnx.options import CompressOptions
+from domino_onnx.scheme import Plan, WeightKey
+from domino_onnx.stages.aim import Aim, take_aim
+from domino_onnx.stages.journal import Journal
+from domino_onnx.stages.source import Source
+
+if TYPE_CHECKING:
+    from domino_onnx.finetuning import Distillation
+    from domino_onnx.reconstruction import Network
+    from domino_onnx.search import LossTable
+
+__all__ = ["ONLY_INTEGERS", "Laboratory", "given_plan", "open_laboratory", "torch_missing"]
+
+ONLY_INTEGERS = "all weights to be pruned are integers, which no gradient moves"
+
+_T = TypeVar("_T")
+
+
+class Laboratory:
+    """The parts of a run that are expensive to build: each is built when it is first asked for, and then kept.
+
+    Attributes
+    ----------
+    source, aim, options, journal
+        What the run is about. None of them is ever replaced.
+    """
+
+    def __init__(self, source: Source, aim: Aim, options: CompressOptions, journal: Journal) -> None:
+        self.source = source
+        self.aim = aim
+        self.options = options
+        self.journal = journal
+        self._network = _Once(self._build_network)
+        self._losses = _Once(self._measure_losses)
+        self._students: dict[Path, _Once[Distillation]] = {}
+
+    @property
+    def trainable(self) -> list[WeightKey]:
+        """The sites that gradients reach: those that aren't integers."""
+        return [site.key for site in self.aim.inventory.sites if site.learns]
+
+    def floats(self, key: WeightKey) -> NDArray[np.generic]:
+        """A site's weight as floats, also where the file stores integers."""
+        site = self.aim.inventory.site(key)
+        return self.source.load(key) if site is None else site.grid.floats(self.source.load(key))
+
+    def network(self) -> Network:
+        """The model cut up at its sites, with the data to run through it.
+
+        Raises
+        ------
+        ModelError, DependencyError
+            If ONNX Runtime can't run the model piece by piece, or data reach no site; each time the same error.
+        """
+        return self._network.value()
+
+    def losses(self) -> LossTable:
+        """What each scheme of each site costs, measured once.
+
+        Raises
+        ------
+        ModelError, DependencyError
+            As `network`.
+        """
+        return self._losses.value()
+
+    def run(self, work: Callable[[Network], _T]) -> _T:
+        """Do something with the network. If the model turns out not to run, `network` raises that error from then on.
+
+        Raises
+        ------
+        ModelError, DependencyError
+            As `network`.
+        """
+        network = self.network()
+        try:
+            return work(network)
+        except ModelError as error:
+            self._network.fail(error)
+            raise
+
+    def student(self, teacher: Path) -> Distillation:
+        """The model in torch, proved equal to ONNX Runtime, and its teacher.
+
+        Raises
+        ------
+        FinetuneError
+            Without data.
+        DependencyError
+            Without torch.
+        ModelError
+            If the model can't be built or isn't reproduced; each time the same error.
+        """
+        once = self._students.setdefault(teacher, _Once(functools.partial(self._build_student, teacher)))
+        return once.value()
+
+    def _build_network(self) -> Network:
+        from domino_onnx.reconstruction import Network
+
+        source, run = self.source, self.options.run
+        if source.split is None:
+            raise ModelError("there are no data to run through the model")
+        network = Network(
+            source.file,
+            self.aim.inventory,
+            source.split.fit,
+            batch_size=run.batch_size,
+            device=run.device,
+            threads=run.threads,
+            seed=run.seed,
+        )
+        if not network.stops:
+            raise ModelError(f"data reach none of its weights ({_reasons(network)})")
+        self._warn_of_limits(network)
+        return network
+
+    def _warn_of_limits(self, network: Network) -> None:
+        if network.left_out:
+            self.journal.warn(f"no statistics of {_reasons(network)}; these masks go by magnitude")
+        if network.affordable < network.batches:
+            share = network.affordable / network.batches
+            self.journal.warn(f"memory allows {share:.0%} of the data at a time: the refit learns from that part")
+
+    def _measure_losses(self) -> LossTable:
+        from domino_onnx.reconstruction import SensitivityOptions, measure_sensitivity
+
+        options = SensitivityOptions(masks=self.options.solver.masks)
+        inventory, progress = self.aim.inventory, self.journal.progress
+        return self.run(lambda network: measure_sensitivity(network, inventory, self.floats, options, progress))
+
+    def _build_student(self, teacher: Path) -> Distillation:
+        if self.source.split is None:
+            raise FinetuneError("finetuning needs data: give --data")
+        try:
+            from domino_onnx.finetuning import open_distillation
+        except ImportError as error:
+            raise torch_missing(error) from None
+        run = self.options.run
+        with self.journal.stage("bridge"):
+            return open_distillation(
+                self.source.file,
+                teacher,
+                self.source.split,
+                self.options.finetune,
+                device=run.device,
+                threads=run.threads,
+                seed=run.seed,
+            )
+
+
+def open_laboratory(
+    source: Source, options: CompressOptions, journal: Journal, plan: Plan | None = None
+) -> Laboratory:
+    """A laboratory that aims at the options' target, or at that of the plan that was given.
+
+    Raises
+    ------
+    PlanError
+        As `take_aim`.
+    """
+    return Laboratory(source, take_aim(source, options.target, plan), options, journal)
+
+
+def given_plan(options: CompressOptions) -> Plan | None:
+    """The plan that the goal names; None if it names none.
+
+    Raises
+    ------
+    PlanError
+        If it can't be read.
+    """
+    return None if options.goal.plan is None else Plan.load(options.goal.plan)
+
+
+class _Once(Generic[_T]):
+    """A value that is built when it is first asked for, or the error that building it gave."""
+
+    def __init__(self, build: Callable[[], _T]) -> None:
+        self._build = build
+        self._value: _T | None = None
+        self._error: DominoError | None = None
+
+    def value(self) -> _T:
+        """The value; the error, each time it is asked for, if it couldn't be built."""
+        if self._error is not None:
+            raise self._error
+        if self._value is None:
+            try:
+                self._value = self._build()
+            except DominoError as error:
+                self._error = error
+                raise
+        return self._value
+
+    def fail(self, error: DominoError) -> None:
+        """Forget the value, and raise this error from now on."""
+        self._value, self._error = None, error
+
+
+def torch_missing(error: ImportError) -> DependencyError:
+    """What to tell a user who asks for finetuning without torch."""
+    return DependencyError(f"torch is missing ({error}): pip install 'domino-onnx[finetune]'")
+
+
+def _reasons(network: Network) -> str:
+    """Which sites data can't be gathered for, one phrase a reason."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for key, reason in network.left_out.items():
+        names[reason].append(str(key))
+    return "; ".join(f"{_listed(keys)}: {reason}" for reason, keys in names.items()) or "it has none"
+
+
+def _listed(names: list[str], most: int = 3) -> str:
+    shown = ", ".join(map(repr, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,31 @@
+"""Several processes that torch's launcher started: the first one works, the others help it to finetune."""
+
+from __future__ import annotations
+
+import os
+
+from domino_onnx.options import Device
+from domino_onnx.stages.solving import Weights
+
+__all__ = ["Job", "is_assistant", "tell_others"]
+
+Job = tuple[str, Weights, Weights]
+"""A plan as JSON, and the weights and biases that it came to."""
+
+
+def is_assistant() -> bool:
+    """Whether torch's launcher started this process to help another."""
+    return int(os.environ.get("RANK", "0")) > 0
+
+
+def tell_others(job: Job | None, device: Device) -> Job | None:
+    """What the first process has to do, in all processes; None if there is nothing to finetune.
+
+    Torch is only asked where there are several processes.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return job
+    from domino_onnx.finetuning import World, torch_device
+
+    told: Job | None = World.current(torch_device(device)).from_first(job)
+    return told
