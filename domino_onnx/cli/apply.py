@@ -5,49 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import click
+import cloup
 
+from domino_onnx.cli import options as o
 from domino_onnx.cli.console import default_output, observing, present_or_json
 from domino_onnx.cli.files import check_report, write_report
-from domino_onnx.cli.options import (
-    common_options,
-    compress_options,
-    data_option,
-    format_option,
-    model_argument,
-    output_options,
-    precision_options,
-    run_options,
-    set_up_logging,
-    solver_options,
-    target_options,
-)
 from domino_onnx.files import check_output
 
 __all__ = ["command"]
 
 
-@click.command("apply")
-@model_argument
-@click.argument("plan", type=click.Path(path_type=Path))
-@output_options
-@format_option
-@precision_options
-@data_option
-@solver_options
-@target_options
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Samples a run.")
-@run_options
-@common_options
+@cloup.command("apply")
+@o.model_argument
+@cloup.argument("plan", type=o.PATH)
+@o.data_options(o.DATA, o.EVAL_DATA)
+@o.target_options(o.TARGET, o.SPEED_ONLY)
+@o.output_options(o.OUTPUT, o.FORMAT, o.PRECISION, o.WEIGHTS, o.REPORT, o.FORCE)
+@o.run_options(o.RECIPE, o.BATCH_SIZE, o.DEVICE, o.THREADS, o.SEED)
 def command(
     model: Path,
     plan: Path,
     output: Path | None,
     report: Path | None,
+    recipe: Path | None,
+    force: bool,
     as_json: bool,
     quiet: bool,
     verbose: int,
-    **given: Any,
+    **_: Any,
 ) -> None:
     """Prune MODEL as PLAN says, refit what is left where there are --data, write, and check that it runs.
 
@@ -59,13 +44,13 @@ def command(
     from domino_onnx.report.terminal import compress_view
     from domino_onnx.scheme import Plan
 
-    set_up_logging(verbose, quiet)
-    options = compress_options(**given)
+    o.set_up_logging(verbose, quiet)
+    options = o.chosen_options(recipe)
     written = output or default_output(model)
-    check_output(written, (plan,), force=options.force)
-    check_report(report, (model, plan, *options.inputs), force=options.force)
+    check_output(written, (plan,), force=force)
+    check_report(report, (model, plan, *options.inputs), force=force)
     with observing(quiet) as observer:
-        result = apply(model, Plan.load(plan), written, options, observer)
+        result = apply(model, Plan.load(plan), written, options, observer, force=force)
     if report is not None:
         write_report(report, result)
     present_or_json(compress_view(result, report), compress_document(result), as_json=as_json, quiet=quiet)

@@ -6,90 +6,62 @@ from pathlib import Path
 from typing import Any
 
 import click
+import cloup
 
+from domino_onnx.cli import options as o
 from domino_onnx.cli.console import default_output, observing, present_or_json
 from domino_onnx.cli.files import check_report, write_report
-from domino_onnx.cli.options import (
-    budget_options,
-    common_options,
-    compress_options,
-    data_option,
-    eval_data_option,
-    finetuning_options,
-    format_option,
-    model_argument,
-    output_options,
-    precision_options,
-    run_options,
-    search_options,
-    selection_options,
-    set_up_logging,
-    solver_options,
-    target_options,
-)
 
 __all__ = ["command"]
 
 
-@click.command("compress")
-@model_argument
-@output_options
-@format_option
-@precision_options
-@budget_options
-@click.option(
-    "--max-drop",
-    type=click.FloatRange(0, 1),
-    metavar="D",
-    help="Instead of a budget: as many zeros as cost at most this much of top-1 (with labels), agreement or cosine, "
-    "0.01 for a point; judged by --eval-data or, without, by a quarter of --data.",
-)
-@click.option("--plan", type=click.Path(path_type=Path), help="Use this plan instead of searching.")
-@data_option
-@eval_data_option
-@search_options
-@target_options
-@solver_options
-@click.option("--finetune/--no-finetune", default=True, show_default=True, help="Finetune after pruning; needs --data.")
-@finetuning_options
-@selection_options
-@run_options
-@common_options
+@cloup.command("compress", show_constraints=False)
+@o.model_argument
+@o.goal_options(o.SPARSITY, o.FLOPS_REDUCTION, o.MAX_DROP, o.SCHEME, o.PLAN)
+@o.data_options(o.DATA, o.EVAL_DATA, o.INPUT_SHAPE)
+@o.target_options(o.TARGET, o.SPEED_ONLY, o.INCLUDE, o.EXCLUDE, o.POOL)
+@o.output_options(o.OUTPUT, o.FORMAT, o.PRECISION, o.WEIGHTS, o.REPORT, o.FORCE)
+@o.finetuning_options(o.FINETUNE, o.FINETUNE_STEPS)
+@o.run_options(o.RECIPE, o.CHECKPOINT, o.RESUME, o.BATCH_SIZE, o.DEVICE, o.THREADS, o.SEED)
 def command(
     model: Path,
     output: Path | None,
     report: Path | None,
+    recipe: Path | None,
+    force: bool,
     as_json: bool,
     quiet: bool,
     verbose: int,
-    **given: Any,
+    **_: Any,
 ) -> None:
-    """Prune MODEL to a budget with a scheme of its own for every weight, finetune, write and check it.
+    """Prune MODEL to a goal, with a scheme of its own for every weight; finetune, write and check it.
 
     \b
     domino-onnx compress model.onnx --sparsity 0.75 --data calibration.npz
     domino-onnx compress model.onnx --max-drop 0.01 --data calibration.npz --eval-data evaluation.npz
-    domino-onnx compress model.onnx --scheme 2:4 --data calibration.npz
-    domino-onnx compress model.onnx --flops-reduction 0.5 --data calibration.npz -o small.onnx --report small.html
+    domino-onnx compress model.onnx --scheme 2:4 --target tensorrt --data calibration.npz
+
+    docs/options.md lists the options that a recipe has beyond these.
     """
-    from domino_onnx.pipeline import assist, compress, is_assistant
+    from domino_onnx.pipeline import assist, compress
     from domino_onnx.report.document import compress_document
     from domino_onnx.report.terminal import compress_view
+    from domino_onnx.stages import is_assistant
 
-    set_up_logging(verbose, quiet)
-    options = compress_options(**given)
-    check_report(report, (model, *options.inputs), force=options.force)
-    if not options.budgets and options.plan is None and options.scheme is None and options.max_drop is None:
+    o.set_up_logging(verbose, quiet)
+    options = o.chosen_options(recipe)
+    check_report(report, (model, *options.inputs), force=force)
+    if not options.goal.is_given:
         raise click.UsageError(
-            "nothing says how sparse the model shall be: give --sparsity, --flops-reduction, --max-drop, --scheme or "
+            "nothing says how sparse the model becomes: give --sparsity, --flops-reduction, --max-drop, --scheme or "
             "--plan"
         )
     if is_assistant():
-        if options.finetune and options.data is not None:
+        if options.finetune.enabled and options.data.calibration is not None:
             assist(model, options)
         return
     with observing(quiet) as observer:
-        result = compress(model, output or default_output(model), options, observer)
+        result = compress(model, output or default_output(model), options, observer, force=force)
     if report is not None:
         write_report(report, result)
     present_or_json(compress_view(result, report), compress_document(result), as_json=as_json, quiet=quiet)

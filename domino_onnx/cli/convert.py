@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
+import cloup
 
+from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
-from domino_onnx.cli.options import (
-    any_format_option,
-    common_options,
-    model_argument,
-    precision_options,
-    set_up_logging,
-)
-from domino_onnx.precision import Conversion, Precision, WeightType
-from domino_onnx.storage import Form
+from domino_onnx.cli.fields import given_fields
+from domino_onnx.precision import Conversion
 
 __all__ = ["command"]
 
 
-@click.command("convert")
-@model_argument
-@any_format_option
-@precision_options
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="The file to write; without, MODEL.packed.onnx, MODEL.fp16.onnx or the like beside MODEL.",
+@cloup.command("convert")
+@o.model_argument
+@o.output_options(
+    cloup.option("-o", "--output", type=o.PATH, metavar="FILE", help="File to write. [default: MODEL.packed.onnx etc.]"),
+    o.FORMAT,
+    o.PRECISION,
+    o.WEIGHTS,
+    o.FORCE,
 )
-@click.option("--force", is_flag=True, help="Replace an output that exists.")
-@common_options
+@o.run_options()
 def command(
-    model: Path,
-    form: Form | None,
-    precision: Precision,
-    weights: WeightType,
-    output: Path | None,
-    force: bool,
-    as_json: bool,
-    quiet: bool,
-    verbose: int,
-    seed: int,
+    model: Path, output: Path | None, force: bool, as_json: bool, quiet: bool, verbose: int, **_: Any
 ) -> None:
     """Write MODEL with its weights stored in another form, the same weights bit for bit, or in fewer bits.
 
@@ -56,13 +41,15 @@ def command(
     from domino_onnx.report.document import convert_document
     from domino_onnx.report.terminal import convert_view
 
-    set_up_logging(verbose, quiet)
-    wanted = Conversion(precision=precision, weights=weights)
+    o.set_up_logging(verbose, quiet)
+    chosen = o.chosen_options().output
+    form = chosen.format if "output.format" in given_fields(click.get_current_context()) else None
+    wanted = Conversion(precision=chosen.precision, weights=chosen.weights)
     if form is None and not wanted.is_needed:
         raise click.UsageError("nothing says what to convert to: give --format, --precision or --weights")
-    kinds = [kind for kind in (form, precision, weights) if kind not in (None, "keep")]
+    kinds = [kind for kind in (form, chosen.precision, chosen.weights) if kind not in (None, "keep")]
     written = output or model.with_name(f"{model.stem}.{'.'.join(map(str, kinds))}{model.suffix}")
-    result = convert(model, written, form, lowering=wanted, force=force)
+    result = convert(model, written, form, conversion=wanted, force=force)
     with observing(quiet) as observer:
         for warning in result.warnings:
             observer.warn(warning)

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import click
+import cloup
 
+from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
-from domino_onnx.cli.options import common_options, run_options, set_up_logging
 
 __all__ = ["command"]
 
-_PATH = click.Path(path_type=Path)
 
-
-@click.command("evaluate")
-@click.argument("reference", type=_PATH)
-@click.argument("candidate", type=_PATH)
-@click.option("--data", type=_PATH, required=True, help="Samples, with `labels` for top-1: .npz, a folder, or images.")
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Samples a run.")
-@run_options
-@common_options
+@cloup.command("evaluate")
+@cloup.argument("reference", type=o.PATH)
+@cloup.argument("candidate", type=o.PATH)
+@o.data_options(
+    cloup.option("--data", type=o.PATH, metavar="PATH", required=True, help="Samples; with `labels` they give the top-1.")
+)
+@o.run_options(o.BATCH_SIZE, o.DEVICE, o.THREADS)
 def command(
-    reference: Path,
-    candidate: Path,
-    data: Path,
-    batch_size: int,
-    device: str,
-    threads: int,
-    as_json: bool,
-    quiet: bool,
-    verbose: int,
-    seed: int,
+    reference: Path, candidate: Path, data: Path, as_json: bool, quiet: bool, verbose: int, **_: Any
 ) -> None:
-    """Compare CANDIDATE with REFERENCE in ONNX Runtime: top-1, agreement, KL divergence, cosine.
+    """Compare CANDIDATE with REFERENCE in ONNX Runtime, by what their outputs are.
 
     \b
     domino-onnx evaluate model.onnx model.sparse.onnx --data evaluation.npz
@@ -42,16 +32,8 @@ def command(
     from domino_onnx.report.document import evaluation_document
     from domino_onnx.report.terminal import evaluation_view
 
-    set_up_logging(verbose, quiet)
+    o.set_up_logging(verbose, quiet)
     with observing(quiet) as observer:
-        evaluation = evaluate(
-            reference,
-            candidate,
-            data,
-            device=device,  # type: ignore[arg-type]  # click.Choice has checked it
-            threads=threads,
-            batch_size=batch_size,
-            observer=observer,
-        )
+        evaluation = evaluate(reference, candidate, data, o.chosen_options().run, observer)
     document = {"reference": str(reference), "candidate": str(candidate), **evaluation_document(evaluation)}
     present_or_json(evaluation_view(evaluation), document, as_json=as_json, quiet=quiet)

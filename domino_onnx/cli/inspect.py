@@ -5,46 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import click
+import cloup
 
+from domino_onnx.cli import options as o
 from domino_onnx.cli.console import present_or_json
-from domino_onnx.cli.options import (
-    common_options,
-    compress_options,
-    data_option,
-    model_argument,
-    selection_options,
-    set_up_logging,
-    threads_option,
-)
 
 __all__ = ["command"]
 
 
-@click.command("inspect")
-@model_argument
-@click.option(
-    "--bridge",
-    is_flag=True,
-    help="Also say whether MODEL can be finetuned: whether torch has its operators, reproduces ONNX Runtime on the "
-    "first of --data or on random inputs, and gives each site a gradient.",
+@cloup.command("inspect")
+@o.model_argument
+@cloup.option_group(
+    "Question",
+    cloup.option(
+        "--bridge",
+        is_flag=True,
+        help="Also say whether MODEL can be finetuned: torch has its operators, reproduces ONNX Runtime, and gives "
+        "each site a gradient.",
+    ),
 )
-@data_option
-@selection_options
-@threads_option
-@common_options
-def command(
-    model: Path,
-    bridge: bool,
-    data: Path | None,
-    threads: int,
-    as_json: bool,
-    quiet: bool,
-    verbose: int,
-    seed: int,
-    **given: Any,
-) -> None:
-    """List what can be pruned in MODEL, what can't and why, with shapes, MACs and the sparsity that is there already.
+@o.data_options(o.DATA, o.INPUT_SHAPE)
+@o.target_options(o.INCLUDE, o.EXCLUDE, o.POOL)
+@o.run_options(o.THREADS, o.SEED)
+def command(model: Path, bridge: bool, as_json: bool, quiet: bool, verbose: int, **_: Any) -> None:
+    """List what can be pruned in MODEL, what can't and why, with shapes, MACs and the zeros that are there already.
 
     \b
     domino-onnx inspect model.onnx
@@ -55,16 +39,6 @@ def command(
     from domino_onnx.report.document import inspect_document
     from domino_onnx.report.terminal import inspect_view
 
-    set_up_logging(verbose, quiet)
-    options = compress_options(**given)
-    result = inspect(
-        model,
-        pool=options.pool,
-        selection=options.selection,
-        input_shapes=options.input_shapes,
-        data=data,
-        bridge=bridge,
-        seed=seed,
-        threads=threads,
-    )
+    o.set_up_logging(verbose, quiet)
+    result = inspect(model, o.chosen_options(), bridge=bridge)
     present_or_json(inspect_view(result), inspect_document(result), as_json=as_json, quiet=quiet)

@@ -8,6 +8,7 @@ import os
 import sys
 
 import click
+import cloup
 
 from domino_onnx._version import __version__
 from domino_onnx.errors import DominoError
@@ -16,9 +17,10 @@ __all__ = ["COMMANDS", "cli", "main"]
 
 COMMANDS = ("compress", "inspect", "search", "sweep", "apply", "finetune", "convert", "evaluate", "verify", "doctor")
 _INTERRUPTED = 130
+_WIDEST = 120
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(cloup.Group):
     """Imports a command's module when the command is named: `inspect` never pays for torch."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -31,8 +33,15 @@ class _LazyGroup(click.Group):
         return command
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="domino-onnx")
+@cloup.group(
+    cls=_LazyGroup,
+    context_settings=cloup.Context.settings(
+        help_option_names=["-h", "--help"],
+        max_content_width=_WIDEST,
+        formatter_settings=cloup.HelpFormatter.settings(max_width=_WIDEST, col2_min_width=40),
+    ),
+)
+@cloup.version_option(__version__, prog_name="domino-onnx")
 def cli() -> None:
     """Compress trained ONNX models with mixed N:M sparsity, layer by layer, without their source code.
 

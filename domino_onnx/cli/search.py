@@ -6,56 +6,53 @@ from pathlib import Path
 from typing import Any
 
 import click
+import cloup
 
+from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
 from domino_onnx.cli.files import write_text
-from domino_onnx.cli.options import (
-    budget_options,
-    common_options,
-    compress_options,
-    data_option,
-    model_argument,
-    run_options,
-    search_options,
-    selection_options,
-    set_up_logging,
-    target_options,
-)
 from domino_onnx.files import check_output
 
 __all__ = ["command"]
 
 
-@click.command("search")
-@model_argument
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default="plan.json", show_default=True, help="The plan to write."
+@cloup.command("search")
+@o.model_argument
+@o.goal_options(o.SPARSITY, o.FLOPS_REDUCTION, o.SCHEME)
+@o.data_options(o.DATA, o.INPUT_SHAPE)
+@o.target_options(o.TARGET, o.SPEED_ONLY, o.INCLUDE, o.EXCLUDE, o.POOL)
+@o.output_options(
+    cloup.option(
+        "-o", "--output", type=o.PATH, default="plan.json", metavar="FILE", help="Plan to write. [default: plan.json]"
+    ),
+    o.FORCE,
 )
-@click.option("--force", is_flag=True, help="Replace a plan that exists.")
-@budget_options
-@data_option
-@search_options
-@target_options
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Samples a gradient.")
-@selection_options
-@run_options
-@common_options
-def command(model: Path, output: Path, force: bool, as_json: bool, quiet: bool, verbose: int, **given: Any) -> None:
-    """Choose an N:M scheme for every weight of MODEL, and write them as a plan that can be edited and applied.
+@o.run_options(o.RECIPE, o.BATCH_SIZE, o.DEVICE, o.THREADS, o.SEED)
+def command(
+    model: Path,
+    output: Path,
+    recipe: Path | None,
+    force: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: int,
+    **_: Any,
+) -> None:
+    """Choose an N:M scheme for every weight of MODEL, and write them as a plan that you can edit and apply.
 
     \b
-    domino-onnx search model.onnx --sparsity 0.75 -o plan.json
-    domino-onnx apply model.onnx plan.json -o model.sparse.onnx
+    domino-onnx search model.onnx --sparsity 0.75 --data calibration.npz -o plan.json
+    domino-onnx apply model.onnx plan.json --data calibration.npz -o model.sparse.onnx
     """
     from domino_onnx.pipeline import search
     from domino_onnx.report.document import search_document
     from domino_onnx.report.terminal import search_view
 
-    set_up_logging(verbose, quiet)
-    options = compress_options(**given)
-    if not options.budgets and options.scheme is None:
+    o.set_up_logging(verbose, quiet)
+    options = o.chosen_options(recipe)
+    if not options.goal.budgets and options.goal.scheme is None:
         raise click.UsageError(
-            "nothing says how sparse the model shall be: give --sparsity, --flops-reduction or --scheme"
+            "nothing says how sparse the model becomes: give --sparsity, --flops-reduction or --scheme"
         )
     check_output(output, (model, *options.inputs), force=force, what="plan")
     with observing(quiet) as observer:

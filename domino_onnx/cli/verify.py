@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
+import cloup
 
+from domino_onnx.cli import options as o
 from domino_onnx.cli.console import present_or_json
-from domino_onnx.cli.options import common_options, model_argument, set_up_logging
 from domino_onnx.errors import CheckFailed
 
 __all__ = ["command"]
 
 
-@click.command("verify")
-@model_argument
-@common_options
-def command(model: Path, as_json: bool, quiet: bool, verbose: int, seed: int) -> None:
-    """Prove again, from the file alone, that MODEL holds what its manifest says; exit code 3 if it doesn't.
+@cloup.command("verify")
+@o.model_argument
+@o.run_options()
+def command(model: Path, as_json: bool, quiet: bool, verbose: int) -> None:
+    """Check, from the file alone, that MODEL holds what its manifest says; exit code 3 if it doesn't.
 
     \b
     domino-onnx verify model.sparse.onnx
@@ -26,7 +26,7 @@ def command(model: Path, as_json: bool, quiet: bool, verbose: int, seed: int) ->
     from domino_onnx.report.document import verify_document
     from domino_onnx.report.terminal import verify_view
 
-    set_up_logging(verbose, quiet)
+    o.set_up_logging(verbose, quiet)
     verdict = verify(model)
     present_or_json(verify_view(verdict), verify_document(verdict), as_json=as_json, quiet=quiet)
     if not verdict.holds:

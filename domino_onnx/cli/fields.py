@@ -1,0 +1,126 @@
+"""Command-line options made from the fields of the option groups: names, choices, ranges, defaults and help."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union
+
+import click
+import cloup
+import msgspec
+
+from domino_onnx.cli.types import InputShape, Parsed
+from domino_onnx.options import CompressOptions
+from domino_onnx.scheme import NMScheme, SchemePool
+
+__all__ = ["field_option", "given_fields"]
+
+_JOINT = "__"
+"""Between group and field in a parameter's name: click wants identifiers."""
+_PARSED = {NMScheme: Parsed("N:M", NMScheme.parse), SchemePool: Parsed("N:M,...", SchemePool.parse)}
+
+Decorator = Callable[[Any], Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Field:
+    """A field of an option group, without the annotations around its type."""
+
+    kind: Any
+    metas: tuple[msgspec.Meta, ...]
+    default: Any
+
+    @property
+    def description(self) -> str:
+        return next((meta.description for meta in self.metas if meta.description), "")
+
+    def bound(self, name: str) -> Any:
+        """A limit (`ge`, `gt`, `le`, `lt`), None without."""
+        return next((value for meta in self.metas if (value := getattr(meta, name)) is not None), None)
+
+
+def field_option(name: str, *declarations: str, metavar: str | None = None, show_default: bool = True) -> Decorator:
+    """A decorator that adds the option for a field, named ``group.field``.
+
+    Parameters
+    ----------
+    declarations
+        The option's names, for instance ``"--finetune/--no-finetune"``.
+    metavar
+        What stands for the value in the help.
+    """
+    field = _field(name)
+    shown = _shown(field.default) if show_default else None
+    return cloup.option(
+        *declarations,
+        name.replace(".", _JOINT),
+        help=field.description + (f" [default: {shown}]" if shown else ""),
+        metavar=metavar,
+        **_kind(field),
+    )
+
+
+def given_fields(context: click.Context) -> dict[str, Any]:
+    """The values that the command line gave, by ``group.field``; defaults are left to the option groups."""
+    given = {}
+    for name, value in context.params.items():
+        source = context.get_parameter_source(name)
+        if _JOINT in name and source not in (None, click.core.ParameterSource.DEFAULT):
+            given[name.replace(_JOINT, ".")] = dict(value) if name.endswith("input_shapes") else value
+    return given
+
+
+def _field(name: str) -> _Field:
+    group, attribute = name.split(".")
+    kind = typing.get_type_hints(CompressOptions)[group]
+    field = next(field for field in dataclasses.fields(kind) if field.name == attribute)
+    metas, inner = _stripped(typing.get_type_hints(kind, include_extras=True)[attribute])
+    return _Field(kind=inner, metas=metas, default=field.default)
+
+
+def _stripped(annotation: Any) -> tuple[tuple[msgspec.Meta, ...], Any]:
+    """The metadata of a type and the type itself, without `Annotated` and ``| None``."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        outer = tuple(meta for meta in annotation.__metadata__ if isinstance(meta, msgspec.Meta))
+        metas, inner = _stripped(annotation.__origin__)
+        return (*outer, *metas), inner
+    if typing.get_origin(annotation) in (Union, types.UnionType):
+        return _stripped(next(each for each in typing.get_args(annotation) if each is not type(None)))
+    return (), annotation
+
+
+def _kind(field: _Field) -> dict[str, Any]:
+    """What click has to know of the values."""
+    kind, origin = field.kind, typing.get_origin(field.kind)
+    if kind is bool:
+        return {"is_flag": True, "default": None}
+    if origin is Literal:
+        return {"type": click.Choice(typing.get_args(kind))}
+    if origin is tuple:
+        return {"type": str, "multiple": True}
+    if origin is not None and issubclass(origin, Mapping):
+        return {"type": InputShape(), "multiple": True}
+    if kind in _PARSED:
+        return {"type": _PARSED[kind]}
+    return {"type": click.Path(path_type=Path) if kind is Path else _range(field)}
+
+
+def _range(field: _Field) -> click.ParamType:  # type: ignore[type-arg]
+    low, high = field.bound("gt"), field.bound("lt")
+    limits = {
+        "min": field.bound("ge") if low is None else low,
+        "max": field.bound("le") if high is None else high,
+        "min_open": low is not None,
+        "max_open": high is not None,
+    }
+    return click.IntRange(**limits) if field.kind is int else click.FloatRange(**limits)
+
+
+def _shown(default: Any) -> str | None:
+    if default in (None, (), dataclasses.MISSING) or isinstance(default, bool):
+        return None
+    return f"{default:g}" if isinstance(default, float) else str(default)

@@ -1,0 +1,48 @@
+"""How values on the command line are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from domino_onnx.errors import PlanError
+
+__all__ = ["InputShape", "Parsed"]
+
+
+class InputShape(click.ParamType):  # type: ignore[type-arg]  # generic only in click 8.4 and later
+    """``NAME:1,3,224,224``."""
+
+    name = "NAME:DIMS"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, tuple[int, ...]]:
+        """Name and sizes; click's usage error if the text is neither."""
+        if isinstance(value, tuple):
+            return value
+        name, _, dims = str(value).rpartition(":")
+        try:
+            sizes = tuple(int(size) for size in dims.split(",")) if dims else ()
+        except ValueError:
+            sizes = (0,)
+        if not name or any(size < 1 for size in sizes):
+            self.fail(f"{value!r} is not NAME:SIZES, for instance input:1,3,224,224", param, ctx)
+        return name, sizes
+
+
+class Parsed(click.ParamType):  # type: ignore[type-arg]  # as above
+    """A value in the library's own notation; where that is wrong, its PlanError becomes click's usage error."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """What the text stands for."""
+        try:
+            return self._parse(value)
+        except PlanError as error:
+            self.fail(str(error), param, ctx)
