@@ -15,7 +15,7 @@ from domino_onnx.files import check_output
 __all__ = ["command"]
 
 
-@cloup.command("apply")
+@cloup.command("apply", short_help="Prune a model as a plan says.")
 @o.model_argument
 @cloup.argument("plan", type=o.PATH)
 @o.data_options(o.DATA, o.EVAL_DATA)

@@ -15,7 +15,7 @@ from domino_onnx.cli.files import check_report, write_report
 __all__ = ["command"]
 
 
-@cloup.command("compress", show_constraints=False)
+@cloup.command("compress", short_help="Prune a model to a goal, finetune it, write and check it.")
 @o.model_argument
 @o.goal_options(o.SPARSITY, o.FLOPS_REDUCTION, o.MAX_DROP, o.SCHEME, o.PLAN)
 @o.data_options(o.DATA, o.EVAL_DATA, o.INPUT_SHAPE)

@@ -11,12 +11,11 @@ import cloup
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
 from domino_onnx.cli.fields import given_fields
-from domino_onnx.precision import Conversion
 
 __all__ = ["command"]
 
 
-@cloup.command("convert")
+@cloup.command("convert", short_help="Store weights in another form, or in fewer bits.")
 @o.model_argument
 @o.output_options(
     cloup.option("-o", "--output", type=o.PATH, metavar="FILE", help="File to write. [default: MODEL.packed.onnx etc.]"),
@@ -38,6 +37,7 @@ def command(
     domino-onnx convert model.sparse.onnx --weights int8 --format packed -o model.small.onnx
     """
     from domino_onnx.pipeline import convert
+    from domino_onnx.precision import Conversion
     from domino_onnx.report.document import convert_document
     from domino_onnx.report.terminal import convert_view
 

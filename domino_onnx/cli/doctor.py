@@ -14,7 +14,7 @@ from domino_onnx.errors import CheckFailed
 __all__ = ["command"]
 
 
-@cloup.command("doctor")
+@cloup.command("doctor", short_help="Say which weights sparse kernels can run, and why not.")
 @o.model_argument
 @cloup.option_group(
     "Question",

@@ -13,7 +13,7 @@ from domino_onnx.cli.console import observing, present_or_json
 __all__ = ["command"]
 
 
-@cloup.command("evaluate")
+@cloup.command("evaluate", short_help="Compare two models on your data.")
 @cloup.argument("reference", type=o.PATH)
 @cloup.argument("candidate", type=o.PATH)
 @o.data_options(

@@ -110,6 +110,8 @@ def _kind(field: _Field) -> dict[str, Any]:
 
 
 def _range(field: _Field) -> click.ParamType:  # type: ignore[type-arg]
+    if not field.metas or all(field.bound(name) is None for name in ("ge", "gt", "le", "lt")):
+        return click.INT if field.kind is int else click.FLOAT
     low, high = field.bound("gt"), field.bound("lt")
     limits = {
         "min": field.bound("ge") if low is None else low,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from domino_onnx.errors import OutputError
 from domino_onnx.files import check_output, whole_file
-from domino_onnx.report.results import CompressResult, SweepResult
+
+if TYPE_CHECKING:
+    from domino_onnx.report.results import CompressResult, SweepResult
 
 __all__ = ["check_folder", "check_report", "write_report", "write_sweep_report", "write_text"]
 

@@ -15,7 +15,7 @@ from domino_onnx.cli.files import check_report, write_report
 __all__ = ["command"]
 
 
-@cloup.command("finetune")
+@cloup.command("finetune", short_help="Finetune a pruned file towards its dense teacher.")
 @o.model_argument
 @o.data_options(
     cloup.option("--teacher", type=o.PATH, metavar="FILE", required=True, help="Dense model that MODEL came from."),

@@ -13,7 +13,7 @@ from domino_onnx.cli.console import present_or_json
 __all__ = ["command"]
 
 
-@cloup.command("inspect")
+@cloup.command("inspect", short_help="List what can be pruned, and what cannot, and why.")
 @o.model_argument
 @cloup.option_group(
     "Question",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
@@ -11,33 +10,38 @@ import click
 import cloup
 
 from domino_onnx._version import __version__
+from domino_onnx.cli import (
+    apply,
+    compress,
+    convert,
+    doctor,
+    evaluate,
+    finetune,
+    inspect,
+    search,
+    sweep,
+    verify,
+)
 from domino_onnx.errors import DominoError
 
-__all__ = ["COMMANDS", "cli", "main"]
+__all__ = ["cli", "main"]
 
-COMMANDS = ("compress", "inspect", "search", "sweep", "apply", "finetune", "convert", "evaluate", "verify", "doctor")
 _INTERRUPTED = 130
 _WIDEST = 120
 
 
-class _LazyGroup(cloup.Group):
-    """Imports a command's module when the command is named: `inspect` never pays for torch."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f"domino_onnx.cli.{cmd_name}").command
-        return command
+_SECTIONS = (
+    cloup.Section("Prune", [compress.command, sweep.command, search.command, apply.command, finetune.command]),
+    cloup.Section("Look and check", [inspect.command, evaluate.command, verify.command, doctor.command]),
+    cloup.Section("Rewrite", [convert.command]),
+)
 
 
 @cloup.group(
-    cls=_LazyGroup,
+    sections=_SECTIONS,
+    align_sections=True,
     context_settings=cloup.Context.settings(
         help_option_names=["-h", "--help"],
-        max_content_width=_WIDEST,
         formatter_settings=cloup.HelpFormatter.settings(max_width=_WIDEST, col2_min_width=40),
     ),
 )

@@ -16,7 +16,7 @@ from domino_onnx.files import check_output
 __all__ = ["command"]
 
 
-@cloup.command("search")
+@cloup.command("search", short_help="Choose an N:M scheme for every weight; write a plan.")
 @o.model_argument
 @o.goal_options(o.SPARSITY, o.FLOPS_REDUCTION, o.SCHEME)
 @o.data_options(o.DATA, o.INPUT_SHAPE)

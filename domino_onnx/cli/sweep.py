@@ -17,7 +17,7 @@ __all__ = ["command"]
 _SHARES = (0.5, 0.625, 0.75, 0.8125, 0.875, 0.9)
 
 
-@cloup.command("sweep")
+@cloup.command("sweep", short_help="Say what a model is worth with ever more zeros.")
 @o.model_argument
 @cloup.option_group(
     "Goal",

@@ -13,7 +13,7 @@ from domino_onnx.errors import CheckFailed
 __all__ = ["command"]
 
 
-@cloup.command("verify")
+@cloup.command("verify", short_help="Check a file against its own manifest.")
 @o.model_argument
 @o.run_options()
 def command(model: Path, as_json: bool, quiet: bool, verbose: int) -> None:
