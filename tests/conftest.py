@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -132,11 +133,18 @@ class Ran:
 
 
 @pytest.fixture
-def domino(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Run `domino-onnx` with these arguments, through the border that turns errors into exit codes."""
+def domino(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Ran]:
+    """Run `domino-onnx` with these arguments, through the border that turns errors into exit codes.
+
+    `recipe` holds fields that have no option, by ``group.field``: they go into a recipe file.
+    """
     from domino_onnx.cli import main
 
-    def run(*arguments: object) -> Ran:
+    def run(*arguments: object, recipe: Mapping[str, Any] | None = None) -> Ran:
+        if recipe is not None:
+            arguments = (*arguments, "--recipe", _recipe(tmp_path_factory.mktemp("recipe"), recipe))
         monkeypatch.setattr(sys, "argv", ["domino-onnx", *map(str, arguments)])
         monkeypatch.delenv("DOMINO_ONNX_DEBUG", raising=False)
         capsys.readouterr()
@@ -147,6 +155,13 @@ def domino(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
         return Ran(code if isinstance(code, int) else int(code is not None), captured.out, captured.err)
 
     return run
+
+
+def _recipe(folder: Path, fields: Mapping[str, Any]) -> Path:
+    path = folder / "recipe.toml"
+    lines = (f"{name} = {json.dumps(value)}" for name, value in fields.items())
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
 
 
 @pytest.fixture

@@ -18,16 +18,16 @@ __all__ = ["command"]
 @cloup.command("convert", short_help="Store weights in another form, or in fewer bits.")
 @o.model_argument
 @o.output_options(
-    cloup.option("-o", "--output", type=o.PATH, metavar="FILE", help="File to write. [default: MODEL.packed.onnx etc.]"),
+    cloup.option(
+        "-o", "--output", type=o.PATH, metavar="FILE", help="File to write. [default: MODEL.packed.onnx etc.]"
+    ),
     o.FORMAT,
     o.PRECISION,
     o.WEIGHTS,
     o.FORCE,
 )
 @o.run_options()
-def command(
-    model: Path, output: Path | None, force: bool, as_json: bool, quiet: bool, verbose: int, **_: Any
-) -> None:
+def command(model: Path, output: Path | None, force: bool, as_json: bool, quiet: bool, verbose: int, **_: Any) -> None:
     """Write MODEL with its weights stored in another form, the same weights bit for bit, or in fewer bits.
 
     \b

@@ -37,9 +37,7 @@ __all__ = ["command"]
     ),
 )
 @o.run_options()
-def command(
-    model: Path, target: str, log: Path | None, strict: bool, as_json: bool, quiet: bool, verbose: int
-) -> None:
+def command(model: Path, target: str, log: Path | None, strict: bool, as_json: bool, quiet: bool, verbose: int) -> None:
     """Say of every weight of MODEL, pruned by any tool, whether sparse kernels can run it, and why not.
 
     \b

@@ -17,12 +17,12 @@ __all__ = ["command"]
 @cloup.argument("reference", type=o.PATH)
 @cloup.argument("candidate", type=o.PATH)
 @o.data_options(
-    cloup.option("--data", type=o.PATH, metavar="PATH", required=True, help="Samples; with `labels` they give the top-1.")
+    cloup.option(
+        "--data", type=o.PATH, metavar="PATH", required=True, help="Samples; with `labels` they give the top-1."
+    )
 )
 @o.run_options(o.BATCH_SIZE, o.DEVICE, o.THREADS)
-def command(
-    reference: Path, candidate: Path, data: Path, as_json: bool, quiet: bool, verbose: int, **_: Any
-) -> None:
+def command(reference: Path, candidate: Path, data: Path, as_json: bool, quiet: bool, verbose: int, **_: Any) -> None:
     """Compare CANDIDATE with REFERENCE in ONNX Runtime, by what their outputs are.
 
     \b

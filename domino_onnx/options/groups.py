@@ -165,9 +165,7 @@ class SolverOptions(_Group):
 
     method: Annotated[
         Solver,
-        Meta(
-            description="refit: masks and least squares, layer by layer. sparsegpt and magnitude are for comparison."
-        ),
+        Meta(description="refit: masks and least squares, layer by layer. sparsegpt and magnitude are for comparison."),
     ] = "refit"
     masks: Annotated[
         MaskRule,

@@ -74,7 +74,9 @@ def compress_document(result: CompressResult) -> Document:
             for record in result.weights
         ],
         "skipped": [_skip(skip) for skip in result.inventory.skips],
-        "parity": None if result.parity is None else {**evaluation_document(result.parity), "fitted": result.judge_seen},
+        "parity": None
+        if result.parity is None
+        else {**evaluation_document(result.parity), "fitted": result.judge_seen},
         "tensorrt": None if result.two_four is None else _two_four(result.two_four),
         "finetuning": _finetuning(result),
         "decisions": [_decision(decision) for decision in result.decisions],

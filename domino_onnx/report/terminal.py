@@ -213,7 +213,10 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
         row("MACs saved", f"{percent(result.flops_saved, 2)} in theory; ONNX Runtime itself doesn't skip zeros")
     if result.options.goal.max_drop is not None and result.parity is not None:
         comparison = result.parity.comparison
-        row("lost", f"{percent(comparison.drop, 2)} of {comparison.metric}; {percent(result.options.goal.max_drop, 2)} were allowed")
+        row(
+            "lost",
+            f"{percent(comparison.drop, 2)} of {comparison.metric}; {percent(result.options.goal.max_drop, 2)} were allowed",
+        )
     if result.prediction is not None:
         row("expected", result.prediction.in_words())
     if result.divergence is not None:

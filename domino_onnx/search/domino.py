@@ -36,31 +36,26 @@ class DominoOptions:
 
     The defaults take the authors' pull of lr * decay * 20 penalties between two checks in two strides of 1 %, so that
     a search takes hundreds of steps, not tens of thousands.
-
-    Attributes
-    ----------
-    vote
-        Share of the groups that must have fewer than N weights above their threshold for N to fall (0.75).
-    lr
-        Learning rate of plain SGD (0.01).
-    decay
-        Strength of the pull, times `lr` and a site's factor (0.1).
-    erk_weight, flops_weight
-        Weights of the two parts of the factors (0.5 each).
-    check_every, penalise_every
-        Steps between two checks, and between two penalties (100 and 5).
-    patience
-        Checks without any fall before the pull is strengthened (the authors double it after 30,000 steps).
     """
 
-    vote: Annotated[float, Meta(ge=0, le=1)] = 0.75
-    lr: Annotated[float, Meta(gt=0)] = 0.01
-    decay: Annotated[float, Meta(gt=0)] = 1.0
-    erk_weight: Annotated[float, Meta(ge=0)] = 0.5
-    flops_weight: Annotated[float, Meta(ge=0)] = 0.5
-    check_every: Annotated[int, Meta(ge=1)] = 1
-    penalise_every: Annotated[int, Meta(ge=1)] = 1
-    patience: Annotated[int, Meta(ge=1)] = 100
+    vote: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Share of the groups with under N weights above their threshold that lets N fall (0.75).",
+        ),
+    ] = 0.75
+    lr: Annotated[float, Meta(gt=0, description="Learning rate of plain SGD (0.01).")] = 0.01
+    decay: Annotated[float, Meta(gt=0, description="Strength of the pull to zero (0.1).")] = 1.0
+    erk_weight: Annotated[float, Meta(ge=0, description="Weight of the ERK deficit in a site's factor (0.5).")] = 0.5
+    flops_weight: Annotated[float, Meta(ge=0, description="Weight of the remaining FLOPs in the factor (0.5).")] = 0.5
+    check_every: Annotated[int, Meta(ge=1, description="Steps between two checks (100).")] = 1
+    penalise_every: Annotated[int, Meta(ge=1, description="Steps between two penalties (5).")] = 1
+    patience: Annotated[
+        int,
+        Meta(ge=1, description="Checks without any fall before the pull is strengthened (the authors: 30,000 steps)."),
+    ] = 100
 
 
 class GradientSource(Protocol):

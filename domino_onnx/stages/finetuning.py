@@ -163,9 +163,7 @@ def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile, checkpoint: Check
     return finetuned
 
 
-def _told_and_trained(
-    lab: Laboratory, student: Distillation, found: Found, checkpoint: Checkpoint | None
-) -> Finetuned:
+def _told_and_trained(lab: Laboratory, student: Distillation, found: Found, checkpoint: Checkpoint | None) -> Finetuned:
     """Train the whole model. Other processes that torch's launcher started take their share."""
     plan, solved = found.planned.plan, found.solved
     tell_others((plan.to_json(), dict(solved.weights), dict(solved.biases)), lab.options.run.device)

@@ -162,9 +162,7 @@ class Laboratory:
             )
 
 
-def open_laboratory(
-    source: Source, options: CompressOptions, journal: Journal, plan: Plan | None = None
-) -> Laboratory:
+def open_laboratory(source: Source, options: CompressOptions, journal: Journal, plan: Plan | None = None) -> Laboratory:
     """A laboratory that aims at the options' target, or at that of the plan that was given.
 
     Raises

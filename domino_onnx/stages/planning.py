@@ -91,9 +91,7 @@ def _same_everywhere(lab: Laboratory, scheme: NMScheme) -> Plan:
     return _plan(lab, "uniform", everywhere, ())
 
 
-def _plan(
-    lab: Laboratory, strategy: str, schemes: Mapping[WeightKey, NMScheme], budgets: tuple[Budget, ...]
-) -> Plan:
+def _plan(lab: Laboratory, strategy: str, schemes: Mapping[WeightKey, NMScheme], budgets: tuple[Budget, ...]) -> Plan:
     return Plan(
         source_sha256=lab.source.file.sha256,
         strategy=strategy,

@@ -85,4 +85,6 @@ def _on_data(lab: Laboratory, network: Network, plan: Plan, plain: Solved) -> So
 
 def overlaid(below: Weights, above: Weights) -> Weights:
     """One mapping over another. Neither is asked for a value before it is needed."""
-    return ChainMap(cast("dict[WeightKey, NDArray[np.generic]]", above), cast("dict[WeightKey, NDArray[np.generic]]", below))
+    return ChainMap(
+        cast("dict[WeightKey, NDArray[np.generic]]", above), cast("dict[WeightKey, NDArray[np.generic]]", below)
+    )

@@ -114,4 +114,3 @@ def open_source(
         inventory=take_inventory(file, pool, table, chosen),
         tensors=stored_tensors(file.proto),
     )
-

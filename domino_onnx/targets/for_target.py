@@ -46,7 +46,9 @@ def inventory_for(inventory: Inventory, target: Target, *, speed_only: bool = Fa
     return Inventory(sites=tuple(sites), skips=tuple(skips), notes=inventory.notes)
 
 
-def schemes_for(schemes: Mapping[WeightKey, NMScheme], inventory: Inventory, target: Target) -> dict[WeightKey, NMScheme]:
+def schemes_for(
+    schemes: Mapping[WeightKey, NMScheme], inventory: Inventory, target: Target
+) -> dict[WeightKey, NMScheme]:
     """Schemes from a plan or a manifest, in the form that is legal for the target wherever it can speed a site up.
 
     Raises
