@@ -168,7 +168,7 @@ def compress(model: Path, output: Path, options: CompressOptions, observer: Obse
     """
     check_output(output, (model, *options.inputs), force=options.force)
     run = Run(model, options, observer)
-    run.read()
+    run.read(apart=options.max_drop is not None)
     trials = Trials(run) if options.max_drop is not None else None
     tried: tuple[Trial, ...] = ()
     checkpoint = open_checkpoint(run)
@@ -213,7 +213,7 @@ def sweep(
         If none of them can be reached.
     """
     run = Run(model, dataclasses.replace(options, finetune=False), observer)
-    run.read()
+    run.read(apart=True)
     trials = Trials(run)
     reachable = [reduction for reduction in sorted(set(reductions)) if reduction <= trials.most]
     for reduction in sorted(set(reductions) - set(reachable)):
@@ -357,9 +357,7 @@ def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None
         As `finetune`.
     """
     run = Run(model, options, None)
-    run.read()
-    if options.max_drop is not None:
-        Trials(run)  # which sets data apart
+    run.read(apart=options.max_drop is not None)
     if options.permute:
         permute(run)
     help_finetuning(run, teacher or model)

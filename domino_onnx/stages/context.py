@@ -24,8 +24,8 @@ from domino_onnx.stages.shapes import shapes_seen
 from domino_onnx.targets import TARGETS, Target, adapt, adapted, known
 
 if TYPE_CHECKING:
-    from domino_onnx.data import Dataset
-    from domino_onnx.finetuning import Distillation
+    from domino_onnx.data import Dataset, Split
+    from domino_onnx.finetuning import Distillation, FinetuneOptions
     from domino_onnx.reconstruction import Network
     from domino_onnx.search import LossTable
 
@@ -60,8 +60,7 @@ class Run:
         self._distillation: Distillation | None = None
         self._network: Network | None = None
         self._network_failed = False
-        self.data: Dataset | None = None
-        self.eval_data: Dataset | None = None
+        self.split: Split | None = None
         self.seconds: dict[str, float] = {}
         self.peaks: dict[str, int] = {}
         self.warnings: list[str] = []
@@ -70,22 +69,23 @@ class Run:
         self.target: Target = options.target or "generic"
         self.inventory: Inventory
 
-    def read(self) -> None:
-        """Read the model and the data, and take the inventory."""
+    def read(self, *, apart: bool = False) -> None:
+        """Read the model and the data, and take the inventory.
+
+        `apart` keeps some of the data from all stages, to judge plans by, where there are no evaluation data.
+        """
         options = self.options
         with self.stage("read"):
             self.file = read_model(self.model)
             check_lowering(self.file, options.lowering)  # before hours of work are put into what can't be written
             if options.device == "cuda":
                 self._require_cuda()
-            shapes = dict(options.input_shapes)
-            if options.data is not None:
-                self.data = self._load_data(options.data)
-                shapes = {**self.data.shapes(), **shapes}
-            if options.eval_data is not None:
-                self.eval_data = self._load_data(options.eval_data)
-            self.shapes = shapes
-            self._table = shapes_seen(self.file, shapes, self.data, seed=options.seed)
+            data = None if options.data is None else self._load_data(options.data)
+            self.evaluation = None if options.eval_data is None else self._load_data(options.eval_data)
+            if data is not None:
+                self.split = self._split(data, apart=apart)
+            self.shapes = {**({} if data is None else data.shapes()), **options.input_shapes}
+            self._table = shapes_seen(self.file, self.shapes, data, seed=options.seed)
             self._take_inventory(options.pool)
             self._tensors = stored_tensors(self.file.proto)
             for note in self.inventory.notes:
@@ -132,6 +132,11 @@ class Run:
         self.changed = frozenset(values)
 
     @property
+    def data(self) -> Dataset | None:
+        """What the search and the refit learn from."""
+        return None if self.split is None else self.split.fit
+
+    @property
     def learning(self) -> list[WeightKey]:
         """The sites that gradients reach: those that aren't integers."""
         return [site.key for site in self.inventory.sites if site.learns]
@@ -152,7 +157,6 @@ class Run:
                 device=options.device,
                 threads=options.threads,
                 seed=options.seed,
-                fisher=self._fisher(),
             )
             self._warn_of_limits(network)
         except (DependencyError, ModelError) as error:
@@ -160,23 +164,6 @@ class Run:
         else:
             self._network = network
         return self._network
-
-    def _fisher(self) -> Mapping[WeightKey, NDArray[np.float32]] | None:
-        """What `--saliency fisher` goes by; None with a warning where the model has no torch counterpart."""
-        if self.options.saliency != "fisher":
-            return None
-        consequence = "masks go by activations, for want of gradients"
-        if not self.learning:
-            self.warn(f"{consequence}: {ONLY_INTEGERS}")
-            return None
-        distillation = self.distillation(self.model, consequence)
-        if distillation is None:
-            return None
-        from domino_onnx.finetuning import fisher_information
-
-        keys = self.learning
-        with self.stage("fisher"):
-            return fisher_information(distillation, keys, batch_size=self.options.batch_size, seed=self.options.seed)
 
     def _warn_of_limits(self, network: Network) -> None:
         """What a network can't do; ModelError if it can't even be run."""
@@ -209,38 +196,43 @@ class Run:
         """The same, with errors for whoever can't do without."""
         if self._distillation is not None:
             return self._distillation
-        if self.data is None:
+        if self.split is None:
             raise FinetuneError("finetuning needs data: give --data")
         try:
-            from domino_onnx.finetuning import LossOptions, open_distillation
+            from domino_onnx.finetuning import open_distillation
         except ImportError as error:
             raise torch_missing(error) from None
         options = self.options
         self._distillation = open_distillation(
             self.file,
             teacher,
-            self.data,
+            self.split,
+            self.finetune_options(),
             device=options.device,
             threads=options.threads,
-            seed=options.seed,
-            loss=LossOptions(
-                kind=options.finetune_loss,
-                temperature=options.finetune_temperature,
-                label_weight=options.finetune_label_weight,
-                feature_weight=options.finetune_feature_weight,
-                mix=options.finetune_mix,
-            ),
-            precision=options.finetune_precision,
         )
         return self._distillation
 
+    def finetune_options(self) -> FinetuneOptions:
+        """How to finetune, as the options say it; ImportError without torch."""
+        from domino_onnx.finetuning import FinetuneOptions
+
+        options = self.options
+        return FinetuneOptions(
+            steps=options.finetune_steps,
+            lr=options.finetune_lr,
+            scope=options.finetune_scope,
+            method=options.finetune_method,
+            loss=options.finetune_loss,
+            temperature=options.finetune_temperature,
+            label_weight=options.finetune_label_weight,
+            mix=options.finetune_mix,
+            precision=options.finetune_precision,
+        )
+
     def close(self) -> Dataset | None:
         """Drop all copies of the model, and hand out the data to judge the written file by."""
-        data = self.eval_data
-        if data is None:
-            data = self.data
-            if data is not None and self._distillation is not None:
-                data = data.subset(self._distillation.held_out)
+        data = self.evaluation if self.split is None else self.split.judge
         self._distillation = self._network = None
         self._tensors = {}
         del self.file
@@ -277,6 +269,11 @@ class Run:
         from domino_onnx.runtime import require_cuda
 
         require_cuda()
+
+    def _split(self, data: Dataset, *, apart: bool) -> Split:
+        from domino_onnx.data import Split
+
+        return Split.of(data, evaluation=self.evaluation, apart=apart, seed=self.options.seed)
 
     def _load_data(self, path: Path) -> Dataset:
         from domino_onnx.data import load_data

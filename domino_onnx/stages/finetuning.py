@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from domino_onnx.errors import DependencyError, FinetuneError, ModelError
 from domino_onnx.graph import OnnxFile, read_model
 from domino_onnx.scheme import Plan, WeightKey
@@ -20,7 +18,7 @@ from domino_onnx.stages.resuming import stopping
 from domino_onnx.stages.solving import Solved, Weights
 
 if TYPE_CHECKING:
-    from domino_onnx.finetuning import Finetuned, FinetuneOptions, Grouping
+    from domino_onnx.finetuning import Finetuned, FinetuneStep, TrainingRun, WeightGroups
 
 Job = tuple[str, Weights, Weights]
 """A plan as JSON, and the weights and biases that it came to."""
@@ -92,40 +90,43 @@ def _after(solved: Solved, finetuned: Finetuned | None) -> Solved:
 
 
 def in_blocks(run: Run, plan: Plan, solved: Solved, dense: OnnxFile, checkpoint: Checkpoint | None) -> Finetuned:
-    """Finetune what can be, part by part, and say what can't.
+    """Finetune what can be, block by block, and say what can't.
 
     Raises
     ------
     DependencyError
         If torch is missing.
     FinetuneError, ModelError
-        If there are no data, or no part can be trained.
+        If there are no data, or no block can be trained.
     """
-    if run.data is None:
+    if run.split is None:
         raise FinetuneError("finetuning needs data: give --data")
     try:
-        from domino_onnx.finetuning import BlockOptions, finetune_blocks
+        from domino_onnx.finetuning import finetune_blocks
     except ImportError as error:
         raise torch_missing(error) from None
+    _warn_of_few_samples(run)
     with run.stage("finetune"), _stoppable(run) as stopped:
         finetuned = finetune_blocks(
             dense,
-            run.data,
+            run.split,
             solved.weights,
-            _settings(run),
-            lambda step: run.progress(step.step, step.step, f"loss {step.loss:.4f}"),
+            run.finetune_options(),
+            _training_run(run),
             biases=solved.biases,
-            groupings=_groupings(run, plan, solved),
-            blocks=BlockOptions(device=run.options.device, threads=run.options.threads),
-            stores=None if checkpoint is None else lambda block: checkpoint.part(f"block-{block}"),
+            groups=_groups(run, plan, solved),
+            progress=lambda step: run.progress(step.step, step.step, f"loss {step.loss:.4f}"),
+            checkpoints=None if checkpoint is None else lambda block: checkpoint.part(f"block-{block}"),
             stopped=stopped,
+            device=run.options.device,
+            threads=run.options.threads,
         )
     missing = _missing_operators(run)
     if finetuned.frozen or missing:
         why = f"no torch counterpart for {', '.join(missing)}: " if missing else ""
         named = ", ".join(map(str, finetuned.frozen)) or "none"
         count = f"{len(solved.weights) - len(finetuned.frozen)} of {len(solved.weights)} weights"
-        run.warn(f"{why}finetuned part by part: {count}; left as they were: {named}")
+        run.warn(f"{why}finetuned block by block: {count}; left as they were: {named}")
     _warn_of_divergence(run, finetuned)
     return finetuned
 
@@ -178,35 +179,35 @@ def _told_to_others(run: Run, job: Job | None) -> Job | None:
     """What process 0 has to do, in all processes; torch is only asked where there are several."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return job
-    from domino_onnx.finetuning import World, torch_device
+    from domino_onnx.finetuning import Processes, torch_device
 
-    told: Job | None = World.current(torch_device(run.options.device)).from_first(job)
+    told: Job | None = Processes.current(torch_device(run.options.device)).from_first(job)
     return told
 
 
 def _finetune_whole(run: Run, plan: Plan, solved: Solved, teacher: Path, checkpoint: Checkpoint | None) -> Finetuned:
-    from domino_onnx.finetuning import FinetuneStep, World, finetune, torch_device
+    from domino_onnx.finetuning import Processes, finetune, torch_device
 
-    settings = _settings(run)
+    options = run.finetune_options()
 
     def tell(step: FinetuneStep) -> None:
         held_out = "" if step.held_out is None else f", held-out {step.held_out:.4f}"
-        run.progress(step.step, settings.steps, f"loss {step.loss:.4f}{held_out}")
+        run.progress(step.step, options.steps, f"loss {step.loss:.4f}{held_out}")
 
     with run.stage("finetune"), _stoppable(run) as stopped:
         distillation = run.open_distillation(teacher)
-        if np.array_equal(np.sort(distillation.train), np.sort(distillation.held_out)):
-            run.warn("too few samples to hold any out: finetuning is judged by the samples that it learns from")
+        _warn_of_few_samples(run)
         finetuned = finetune(
             distillation,
             solved.weights,
-            settings,
-            tell,
+            options,
+            _training_run(run),
             biases=solved.biases,
-            groupings=_groupings(run, plan, solved),
-            store=checkpoint.part("finetuning") if checkpoint is not None else None,
+            groups=_groups(run, plan, solved),
+            progress=tell,
+            checkpoint=checkpoint.part("finetuning") if checkpoint is not None else None,
             stopped=stopped,
-            world=World.current(torch_device(run.options.device)),
+            processes=Processes.current(torch_device(run.options.device)),
         )
     if finetuned.frozen:
         named = ", ".join(map(str, finetuned.frozen))
@@ -220,34 +221,30 @@ def _stoppable(run: Run) -> contextlib.AbstractContextManager[Callable[[], bool]
     return stopping() if run.options.checkpoint is not None else contextlib.nullcontext()
 
 
-def _groupings(run: Run, plan: Plan, solved: Solved) -> dict[WeightKey, Grouping]:
-    from domino_onnx.finetuning import Grouping
+def _warn_of_few_samples(run: Run) -> None:
+    if run.split is not None and not run.split.holds_out:
+        run.warn("too few samples to hold any out: finetuning is judged by the samples that it learns from")
+
+
+def _groups(run: Run, plan: Plan, solved: Solved) -> dict[WeightKey, WeightGroups]:
+    from domino_onnx.finetuning import WeightGroups
 
     layouts = {site.key: site.layout for site in run.inventory.sites}
-    return {key: Grouping(layout=layouts[key], scheme=plan.schemes[key]) for key in solved.weights}
+    return {key: WeightGroups(layout=layouts[key], scheme=plan.schemes[key]) for key in solved.weights}
 
 
-def _settings(run: Run) -> FinetuneOptions:
-    from domino_onnx.finetuning import FinetuneOptions
+def _training_run(run: Run) -> TrainingRun:
+    from domino_onnx.finetuning import TrainingRun
 
     options = run.options
-    return FinetuneOptions(
-        steps=options.finetune_steps,
-        batch_size=options.batch_size,
-        lr=options.finetune_lr,
-        method=options.finetune_method,
-        optimizer=options.finetune_optimizer,
-        ema=options.finetune_ema,
-        checkpoint_every=options.checkpoint_every,
-        seed=options.seed,
-    )
+    return TrainingRun(batch_size=options.batch_size, seed=options.seed, checkpoint_every=options.checkpoint_every)
 
 
 def _warn_of_divergence(run: Run, finetuned: Finetuned) -> None:
     if finetuned.diverged:
         run.warn(
-            f"finetuning diverged at {finetuned.lr:g} and at half and a quarter of that rate; the best state before, of "
-            f"step {finetuned.best_step}, is used: a lower --finetune-lr may do better"
+            f"finetuning diverged at {finetuned.lr:g} and at half and a quarter of that rate; the best state before, "
+            f"of step {finetuned.best_step}, is used: a lower --finetune-lr may do better"
         )
     elif finetuned.halvings:
         run.warn(f"finetuning diverged and went on from its best state at {0.5**finetuned.halvings:g} of the rate")

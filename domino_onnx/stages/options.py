@@ -11,7 +11,7 @@ from domino_onnx.graph import Selection
 from domino_onnx.precision import Lowering, Precision, WeightType
 from domino_onnx.scheme import Budget, NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
-from domino_onnx.solve import Criterion
+from domino_onnx.solve import MaskRule
 from domino_onnx.storage import Form
 from domino_onnx.targets import Target
 
@@ -61,7 +61,7 @@ class CompressOptions:
     solver
         How masks and weights are found where there are data: `refit` layer by layer in graph order, `sparsegpt` with
         its own mask and update on the dense network's inputs, or `magnitude` masks alone.
-    saliency
+    masks
         What decides which weights of a group stay when they are refitted (`domino_onnx.solve.choose_mask`).
     permute
         Permute channels first, where the graph allows it, so that groups can keep more; changes the order of channels
@@ -69,8 +69,8 @@ class CompressOptions:
     search_with_data
         Whether `domino` uses gradients where there are data.
     finetune
-        Finetune after pruning, where there are data and torch; the options that begin with `finetune_` are
-        `domino_onnx.finetuning.FinetuneOptions` and `LossOptions`.
+        Finetune after pruning, where there are data and torch; the options that begin with `finetune_` are those of
+        `domino_onnx.finetuning.FinetuneOptions`.
     form
         How weights are stored in the output: zeros in place, packed, or as sparse tensors (docs/format.md).
     precision
@@ -92,7 +92,7 @@ class CompressOptions:
     target: Target | None = None
     speed_only: bool = False
     solver: Solver = "refit"
-    saliency: Criterion = "admm"
+    masks: MaskRule = "admm"
     permute: bool = False
     domino: DominoOptions = dataclasses.field(default_factory=DominoOptions)
     selection: Selection = dataclasses.field(default_factory=Selection)
@@ -106,12 +106,9 @@ class CompressOptions:
     finetune_lr: float | None = None
     finetune_scope: Literal["model", "blocks", "both"] = "model"
     finetune_method: Literal["fixed", "sr-ste"] = "fixed"
-    finetune_optimizer: Literal["auto", "adamw", "sgd"] = "auto"
-    finetune_ema: float = 0.0
     finetune_loss: Literal["auto", "kl", "mse", "cosine"] = "auto"
     finetune_temperature: float = 2.0
     finetune_label_weight: float = 0.5
-    finetune_feature_weight: float = 0.0
     finetune_mix: bool = True
     finetune_precision: Literal["float32", "bfloat16"] = "float32"
     form: Form = "dense"

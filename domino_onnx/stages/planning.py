@@ -142,7 +142,7 @@ def _measured(run: Run) -> LossTable | None:
     if network is None or not network.layers:
         return None
     try:
-        options = SensitivityOptions(criterion=run.options.saliency)
+        options = SensitivityOptions(rule=run.options.masks)
         run.losses = measure_sensitivity(network, run.inventory, run.floats, options, run.progress)
     except ModelError as error:
         run.give_up_network(consequence, error)

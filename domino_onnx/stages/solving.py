@@ -76,7 +76,7 @@ def _on_data(run: Run, network: Network, plan: Plan, plain: Solved) -> Solved:
     if run.options.solver == "sparsegpt":
         updated = prune_like_sparsegpt(network, plan.schemes, run.progress)
         return Solved(weights=Overlaid(plain.weights, updated), solver="sparsegpt")
-    found = reconstruct(network, plan.schemes, run.options.saliency, run.progress)
+    found = reconstruct(network, plan.schemes, run.options.masks, run.progress)
     refitted = {key: value for key, value in found.values.items() if key in plain.weights}
     return Solved(
         weights=Overlaid(plain.weights, refitted),

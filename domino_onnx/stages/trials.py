@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Trials"]
 
-_SET_APART = 0.25
-"""Share of the data that judges where no others are given."""
 _FINEST = 0.01
 """How close to the sparsest plan that would do the search for it comes, as a share of the weights."""
 
@@ -53,7 +51,7 @@ class Found:
 class Trials:
     """Tries out budgets for a model that was read.
 
-    Without data of their own to judge by, the trials take a quarter of the calibration data away from all other stages.
+    The run must have been read with some of its data kept apart.
 
     Raises
     ------
@@ -62,13 +60,11 @@ class Trials:
     """
 
     def __init__(self, run: Run) -> None:
-        if run.data is None:
+        if run.split is None:
             raise DataError("the accuracy of a plan is measured on data: give --data")
-        if run.eval_data is None:
-            run.data, run.eval_data = _apart(run.data, run.options.seed)
         self._run = run
-        self._judges = run.eval_data
-        for doubt in _doubts(run.eval_data, run.options.max_drop):
+        self._judges = run.split.judge
+        for doubt in _doubts(self._judges, run.options.max_drop):
             run.warn(doubt)
 
     @property
@@ -152,17 +148,6 @@ class Trials:
                 batch_size=run.options.batch_size,
             )
             return (evaluation, *_sizes(path))
-
-
-def _apart(data: Dataset, seed: int) -> tuple[Dataset, Dataset]:
-    """Data to learn from, and data to judge by."""
-    order = np.random.default_rng(seed).permutation(data.count)
-    count = round(data.count * _SET_APART)
-    if data.batch:
-        count = count // data.batch * data.batch
-    if not 0 < count < data.count - max(data.batch or 1, 1):
-        raise DataError(f"{data.count} samples are too few to set some apart to judge by: give more, or --eval-data")
-    return data.subset(np.sort(order[count:])), data.subset(np.sort(order[:count]))
 
 
 def _doubts(judges: Dataset, max_drop: float | None) -> Iterator[str]:

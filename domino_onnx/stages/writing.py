@@ -62,7 +62,7 @@ def finish(
     biases = solved.biases if values is None else {key: values[key] for key in solved.biases}
     toll = Toll() if run.target == "generic" else None
     records, zeros, written = _write(run, output, planned.plan, weights, biases, solved, toll)
-    fitted = run.data is not None and run.eval_data is None and solved.solver != "magnitude"
+    fitted = _is_fitted(run, solved, finetuned)
     parity = _compare(run, reference or run.model, output)
     site_zeros, site_params = sum(r.zeros for r in records), sum(r.params for r in records)
     return CompressResult(
@@ -91,6 +91,13 @@ def finish(
         max_drop=run.options.max_drop,
         trials=trials,
     )
+
+
+def _is_fitted(run: Run, solved: Solved, finetuned: Finetuned | None) -> bool:
+    """Whether the refit, or a finetuning that held nothing out, learned from the samples that judge."""
+    if run.split is None or not run.split.judge_seen:
+        return False
+    return solved.solver != "magnitude" or (finetuned is not None and not run.split.holds_out)
 
 
 def _write(
