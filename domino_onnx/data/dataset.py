@@ -87,6 +87,11 @@ class Dataset:
         """`indices` without the remainder that `batches` leaves out."""
         return indices[: len(indices) // self.batch * self.batch] if self.batch else indices
 
+    def chunks(self, indices: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+        """`indices` in runs of up to `size`; with a fixed batch in its size, and the remainder is left out."""
+        step, whole = self.batch_size(size), self.whole(indices)
+        return (whole[start : start + step] for start in range(0, len(whole), step))
+
     def subset(self, indices: NDArray[np.int64]) -> Dataset:
         """A dataset of these samples, which are not copied."""
         labels = None if self.labels is None else self.labels[indices]

@@ -1,30 +1,29 @@
 """Finetuning in torch under the masks, taught by the dense model."""
 
-from domino_onnx.finetuning.blocks import BlockOptions, finetune_blocks
-from domino_onnx.finetuning.distill import Distillation, open_distillation, torch_device
-from domino_onnx.finetuning.finetune import Store, finetune
-from domino_onnx.finetuning.fisher import fisher_information
+from domino_onnx.finetuning.blocks import finetune_blocks
+from domino_onnx.finetuning.distill import Distillation, open_distillation
+from domino_onnx.finetuning.finetune import finetune
 from domino_onnx.finetuning.gradients import DistillationGradients
-from domino_onnx.finetuning.masks import Grouping
-from domino_onnx.finetuning.options import Finetuned, FinetuneOptions, FinetuneStep, LossOptions, Method, OptimizerName
-from domino_onnx.finetuning.world import World
+from domino_onnx.finetuning.masks import WeightGroups
+from domino_onnx.finetuning.options import FinetuneOptions, Method, Scope, TrainingRun
+from domino_onnx.finetuning.processes import Processes, torch_device
+from domino_onnx.finetuning.results import Finetuned, FinetuneStep
+from domino_onnx.finetuning.state import CheckpointFile
 
 __all__ = [
-    "BlockOptions",
+    "CheckpointFile",
     "Distillation",
     "DistillationGradients",
     "FinetuneOptions",
     "FinetuneStep",
     "Finetuned",
-    "Grouping",
-    "LossOptions",
     "Method",
-    "OptimizerName",
-    "Store",
-    "World",
+    "Processes",
+    "Scope",
+    "TrainingRun",
+    "WeightGroups",
     "finetune",
     "finetune_blocks",
-    "fisher_information",
     "open_distillation",
     "torch_device",
 ]

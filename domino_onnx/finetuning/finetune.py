@@ -2,81 +2,49 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domino_onnx.errors import CheckpointError, FinetuneError
-from domino_onnx.finetuning.masks import Grouping
-from domino_onnx.finetuning.options import PROBED_RATES, Finetuned, FinetuneOptions, FinetuneStep
-from domino_onnx.finetuning.trainer import State, Student, Trainer
-from domino_onnx.finetuning.world import World
+from domino_onnx.errors import FinetuneError
+from domino_onnx.finetuning.masks import WeightGroups
+from domino_onnx.finetuning.options import FinetuneOptions, TrainingRun
+from domino_onnx.finetuning.processes import Processes
+from domino_onnx.finetuning.rate import TRIED_RATES, best_rate, schedule, short_run
+from domino_onnx.finetuning.results import Finetuned, FinetuneStep
+from domino_onnx.finetuning.state import CheckpointFile, Saved, TrainingState
+from domino_onnx.finetuning.trainer import Student, Trainer
 from domino_onnx.scheme import WeightKey
 
-__all__ = ["Store", "finetune"]
+__all__ = ["finetune"]
 
 _log = logging.getLogger(__name__)
-_PROBE_SHARE, _PROBE_STEPS = 25, 20
-"""A probe takes a 25th of the steps, but no fewer than 20."""
-_PROBE_TOLERANCE = 0.25
-_PROBE_HELD_OUT = 256
+_CHECKS = 10
+"""How often the held-out samples are looked at on the way."""
 _MOST_HALVINGS = 2
 _BLOWN_UP = 10.0
 """A held-out loss that many times the given weights' counts as divergence."""
 
-Arrays = Mapping[str, NDArray[np.generic]]
-
-
-class Store(Protocol):
-    """Where a finetuning that may be interrupted keeps what it needs to go on."""
-
-    def load(self) -> tuple[dict[str, Any], Arrays] | None:
-        """What was saved last; None if nothing was."""
-
-    def save(self, document: Mapping[str, Any], arrays: Arrays) -> None:
-        """Keep this instead of what was saved before, wholly or not at all."""
-
-
-@dataclasses.dataclass(slots=True, kw_only=True)
-class _Course:
-    """How far it has come; with the trainer's arrays and the best state, all that going on depends on."""
-
-    before: float
-    best: float
-    best_step: int = 0
-    probed: dict[str, float] = dataclasses.field(default_factory=dict)
-    peak: float | None = None
-    step: int = 0
-    batches: int = 0
-    halvings: int = 0
-    diverged: bool = False
-    history: list[FinetuneStep] = dataclasses.field(default_factory=list)
-
-    @property
-    def lr(self) -> float:
-        """The peak rate as it is now."""
-        return (self.peak or 0.0) * 0.5**self.halvings
+Stored = Mapping[WeightKey, NDArray[np.generic]]
 
 
 def finetune(
     student: Student,
-    weights: Mapping[WeightKey, NDArray[np.generic]],
+    weights: Stored,
     options: FinetuneOptions | None = None,
-    progress: Callable[[FinetuneStep], None] | None = None,
+    run: TrainingRun | None = None,
     *,
-    biases: Mapping[WeightKey, NDArray[np.generic]] | None = None,
-    groupings: Mapping[WeightKey, Grouping] | None = None,
-    store: Store | None = None,
+    biases: Stored | None = None,
+    groups: Mapping[WeightKey, WeightGroups] | None = None,
+    progress: Callable[[FinetuneStep], None] | None = None,
+    checkpoint: CheckpointFile | None = None,
     stopped: Callable[[], bool] | None = None,
-    world: World | None = None,
+    processes: Processes | None = None,
 ) -> Finetuned:
     """Train the non-zero entries of `weights`, and `biases`, towards the dense model's outputs.
 
@@ -84,17 +52,17 @@ def finetune(
     ----------
     weights
         The pruned weights in their stored dtype and shape; zeros are pruned and stay zero. Integers stay as they are.
-    progress
-        Called after each step.
     biases
         Tensors that are trained as a whole, the same way.
-    groupings
-        Of the weights, for `sr-ste`; other methods don't look at it.
-    store
+    groups
+        Of the weights, for `sr-ste`; other methods don't look at them.
+    progress
+        Called after each step.
+    checkpoint
         Where to go on from, and to save to every `checkpoint_every` steps.
     stopped
         Asked after each step; if it says yes, the state is saved and KeyboardInterrupt raised.
-    world
+    processes
         The processes that do this together, each with the same arguments; by default this one alone.
 
     Returns
@@ -108,188 +76,150 @@ def finetune(
     FinetuneError
         If the given weights themselves have no finite loss.
     CheckpointError
-        If what `store` has is of another finetuning.
+        If what `checkpoint` has is of another finetuning.
     KeyboardInterrupt
         If `stopped` said so.
     """
-    settings = options or FinetuneOptions()
-    moving = (groupings or {}) if settings.method == "sr-ste" else {}
-    trainer = Trainer(student, weights, biases or {}, moving, settings, world)
-    dtypes = {key: values[key].dtype for values in (weights, biases or {}) for key in values}
-    return _Finetuning(student, trainer, settings, dtypes, store, stopped or (lambda: False)).run(progress)
+    settings, shared, others = options or FinetuneOptions(), run or TrainingRun(), biases or {}
+    moving = (groups or {}) if settings.method == "sr-ste" else {}
+    trainer = Trainer(
+        student,
+        weights,
+        others,
+        moving,
+        method=settings.method,
+        batch_size=shared.batch_size,
+        processes=processes,
+    )
+    dtypes = {key: values[key].dtype for values in (weights, others) for key in values}
+    training = _Training(
+        student,
+        trainer,
+        Saved(checkpoint, trainer, dtypes, settings, shared),
+        settings,
+        shared,
+        progress or _ignore,
+        stopped or (lambda: False),
+    )
+    return _result(training.run(), dtypes)
 
 
-class _Finetuning:
+class _Training:
+    """The steps, from where they begin or were interrupted to the last one."""
+
     def __init__(
         self,
         student: Student,
         trainer: Trainer,
+        saved: Saved,
         options: FinetuneOptions,
-        dtypes: Mapping[WeightKey, np.dtype[np.generic]],
-        store: Store | None,
+        run: TrainingRun,
+        progress: Callable[[FinetuneStep], None],
         stopped: Callable[[], bool],
     ) -> None:
         self._student = student
         self._trainer = trainer
+        self._saved = saved
         self._options = options
-        self._dtypes = dtypes
-        self._store = store
+        self._run = run
+        self._progress = progress
         self._stopped = stopped
-        self._best_state: State = trainer.given
+        self._state = saved.load() or self._first_state()
 
-    def run(self, progress: Callable[[FinetuneStep], None] | None) -> Finetuned:
-        tell = progress or _nobody
-        self._course = course = self._resumed() or self._begun()
-        if course.peak is None:
-            course.peak = self._probe(tell)
-            self._save()
-        batches = self._batches(course.batches)
-        while course.step < self._options.steps and not course.diverged:
-            self._step(batches, tell)
+    def run(self) -> TrainingState:
+        """The state after the last step."""
+        state = self._state
+        if state.peak is None:
+            state.peak = self._choose_rate()
+            self._saved.save(state)
+        batches = self._batches(state.batches)
+        while state.step < self._options.steps and not state.diverged:
+            self._step(next(batches))
             if self._is_to_stop():
-                self._save()
+                self._saved.save(state)
                 raise KeyboardInterrupt
-            if course.step % self._options.checkpoint_every == 0:
-                self._save()
-        self._save()
-        return Finetuned(
-            values={key: _to_numpy(state, self._dtypes[key]) for key, state in self._best_state.items()},
-            before=course.before,
-            after=course.best,
-            lr=course.peak,
-            steps=len(course.history),
-            best_step=course.best_step,
-            history=tuple(course.history),
-            halvings=course.halvings,
-            diverged=course.diverged,
-            frozen=tuple(key for key, state in self._best_state.items() if not state.is_floating_point()),
-        )
+            if state.step % self._run.checkpoint_every == 0:
+                self._saved.save(state)
+        self._saved.save(state)
+        return state
 
-    def _begun(self) -> _Course:
+    def _first_state(self) -> TrainingState:
         before = self._trainer.held_out_loss()
         if not math.isfinite(before):
             raise FinetuneError("the pruned model gives outputs that aren't finite, so there is nothing to start from")
-        return _Course(before=before, best=before, peak=self._options.lr)
+        return TrainingState(before=before, best=before, best_values=self._trainer.given, peak=self._options.lr)
 
-    def _step(self, batches: Iterator[NDArray[np.int64]], tell: Callable[[FinetuneStep], None]) -> None:
-        course, steps = self._course, self._options.steps
-        course.step += 1
-        course.batches += 1
-        lr = course.lr * _schedule(course.step, steps)
-        loss = self._trainer.step(lr, next(batches), course.batches)
-        due = course.step % max(steps // self._options.checks, 1) == 0 or course.step == steps
+    def _step(self, batch: NDArray[np.int64]) -> None:
+        state, steps = self._state, self._options.steps
+        state.step += 1
+        state.batches += 1
+        lr = state.lr * schedule(state.step, steps)
+        loss = self._trainer.step(lr, batch, state.batches)
+        due = state.step % max(steps // _CHECKS, 1) == 0 or state.step == steps
         held_out = self._trainer.held_out_loss() if due and math.isfinite(loss) else None
-        course.history.append(FinetuneStep(step=course.step, loss=loss, lr=lr, held_out=held_out))
-        tell(course.history[-1])
-        if not math.isfinite(loss) or (held_out is not None and not held_out <= _BLOWN_UP * course.before):
-            self._step_back()
-        elif held_out is not None and held_out < course.best:
-            course.best, course.best_step = held_out, course.step
-            self._best_state = self._trainer.state()
+        state.history.append(FinetuneStep(step=state.step, loss=loss, lr=lr, held_out=held_out))
+        self._progress(state.history[-1])
+        if not math.isfinite(loss) or (held_out is not None and not held_out <= _BLOWN_UP * state.before):
+            self._go_back()
+        elif held_out is not None and held_out < state.best:
+            state.best, state.best_step = held_out, state.step
+            state.best_values = self._trainer.values()
 
-    def _step_back(self) -> None:
-        """To the best state, to go on at half the rate; or to stop, where that was tried often enough."""
-        course = self._course
-        _log.warning("finetuning diverged at step %d: going back to step %d", course.step, course.best_step)
-        if course.halvings == _MOST_HALVINGS:
-            course.diverged = True
+    def _go_back(self) -> None:
+        """Return to the best state at half the rate; or end, where that was tried often enough."""
+        state = self._state
+        _log.warning("finetuning diverged at step %d: going back to step %d", state.step, state.best_step)
+        if state.halvings == _MOST_HALVINGS:
+            state.diverged = True
             return
-        course.halvings += 1
-        course.step = course.best_step
-        del course.history[course.best_step :]
-        self._trainer.restart(self._best_state)
+        state.halvings += 1
+        state.step = state.best_step
+        del state.history[state.best_step :]
+        self._trainer.restart(state.best_values)
 
-    def _probe(self, tell: Callable[[FinetuneStep], None]) -> float:
-        """The largest rate with which a short course from the given weights ends almost as well as with the best.
+    def _choose_rate(self) -> float:
+        """Try each rate that wasn't tried before an interruption, and take the best."""
+        for lr in TRIED_RATES[self._options.method]:
+            if str(lr) not in self._state.rate_losses:
+                loss = short_run(self._trainer, self._batches(0), lr, self._options.steps, self._after_short_step)
+                self._state.rate_losses[str(lr)] = loss
+                self._saved.save(self._state)
+        return best_rate(self._state.rate_losses)
 
-        Refitted weights lie where any step leads up at first: the best after a few steps is always the smallest rate,
-        while in the long run a larger one leads further.
-        """
-        course = self._course
-        steps = min(max(self._options.steps // _PROBE_SHARE, _PROBE_STEPS), self._options.steps)
-        for lr in PROBED_RATES[self._options.optimizer_name]:
-            if str(lr) in course.probed:
-                continue
-            batches = self._batches(0)
-            for step in range(1, steps + 1):
-                loss = self._trainer.step(lr * _schedule(step, steps), next(batches), step)
-                tell(FinetuneStep(step=0, loss=loss, lr=lr))
-                if self._is_to_stop():
-                    raise KeyboardInterrupt
-                if not math.isfinite(loss):
-                    break
-            held_out = self._trainer.held_out_loss(_PROBE_HELD_OUT)
-            course.probed[str(lr)] = held_out if math.isfinite(held_out) else math.inf
-            _log.info("learning rate %g: held-out loss %.5g", lr, course.probed[str(lr)])
-            self._trainer.restart(self._trainer.given)
-            self._save()
-        enough = min(course.probed.values()) * (1 + _PROBE_TOLERANCE)
-        return max(float(lr) for lr, loss in course.probed.items() if loss <= enough)
+    def _after_short_step(self, step: FinetuneStep) -> None:
+        self._progress(step)
+        if self._is_to_stop():
+            raise KeyboardInterrupt
 
     def _batches(self, taken: int) -> Iterator[NDArray[np.int64]]:
-        batches = self._student.shuffled(self._options.batch_size, self._options.seed)
+        batches = self._student.shuffled(self._run.batch_size, self._run.seed)
         return itertools.islice(batches, taken, None)
 
     def _is_to_stop(self) -> bool:
         """Whether any process was asked to stop: all of them do, at the same step."""
-        return self._trainer.world.sums([float(self._stopped())], self._student.device)[0] > 0
-
-    def _save(self) -> None:
-        if self._store is None or self._trainer.world.rank > 0:
-            return
-        best = {f"best.{i}": _exact(state) for i, state in enumerate(self._best_state.values())}
-        self._store.save(self._document(), {**self._trainer.arrays(), **best})
-
-    def _resumed(self) -> _Course | None:
-        """The course that was saved, with the trainer and the best state brought to it; None if none was."""
-        world = self._trainer.world
-        saved = world.from_first(self._store.load() if self._store is not None and world.rank == 0 else None)
-        if saved is None:
-            return None
-        document, arrays = saved
-        if document["weights"] != self._document_of_weights() or document["options"] != self._document_of_options():
-            raise CheckpointError("the checkpoint is of another finetuning: other weights, or other options")
-        course = _Course(**document["course"])
-        course.history = [FinetuneStep(**step) for step in document["course"]["history"]]
-        self._best_state = {
-            key: torch.from_numpy(arrays[f"best.{i}"].copy()).to(given.dtype)
-            for i, (key, given) in enumerate(self._trainer.given.items())
-        }
-        self._trainer.load(arrays)
-        return course
-
-    def _document(self) -> dict[str, Any]:
-        return {
-            "course": dataclasses.asdict(self._course),
-            "weights": self._document_of_weights(),
-            "options": self._document_of_options(),
-        }
-
-    def _document_of_weights(self) -> list[list[Any]]:
-        return [[str(key), str(self._dtypes[key]), list(state.shape)] for key, state in self._trainer.given.items()]
-
-    def _document_of_options(self) -> dict[str, Any]:
-        return {k: v for k, v in dataclasses.asdict(self._options).items() if k != "checkpoint_every"}
+        return self._trainer.processes.sums([float(self._stopped())], self._student.device)[0] > 0
 
 
-def _nobody(_: FinetuneStep) -> None:
-    """Who listens where nobody was named."""
+def _result(state: TrainingState, dtypes: Mapping[WeightKey, np.dtype[np.generic]]) -> Finetuned:
+    return Finetuned(
+        values={key: _to_numpy(value, dtypes[key]) for key, value in state.best_values.items()},
+        before=state.before,
+        after=state.best,
+        lr=state.peak or 0.0,
+        steps=len(state.history),
+        best_step=state.best_step,
+        history=tuple(state.history),
+        halvings=state.halvings,
+        diverged=state.diverged,
+        frozen=tuple(key for key, value in state.best_values.items() if not value.is_floating_point()),
+    )
 
 
-def _schedule(step: int, steps: int) -> float:
-    """Linear warm-up over a twentieth of the steps, then a cosine to zero."""
-    warm_up = max(steps // 20, 1)
-    if step <= warm_up:
-        return step / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(steps - warm_up, 1)))
+def _ignore(_: FinetuneStep) -> None:
+    """The progress where no one listens."""
 
 
-def _exact(state: Tensor) -> NDArray[np.generic]:
-    """In a dtype that numpy has and nothing is lost in."""
-    return (state.float() if state.dtype == torch.bfloat16 else state).numpy()
-
-
-def _to_numpy(state: Tensor, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+def _to_numpy(value: Tensor, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
     """Exact: every stored dtype fits into float64, and the values are the parameter's own."""
-    values: NDArray[np.generic] = state.double().numpy().astype(dtype)
+    values: NDArray[np.generic] = value.double().numpy().astype(dtype)
     return np.where(values == 0, dtype.type(0), values)

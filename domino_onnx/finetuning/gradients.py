@@ -15,8 +15,7 @@ from domino_onnx.scheme import WeightKey
 
 __all__ = ["DistillationGradients"]
 
-
-_CLIP = 1.0
+_LARGEST_GRADIENT = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -45,7 +44,7 @@ class DistillationGradients:
         if not math.isfinite(total):
             _log.warning("the loss at the masked weights is not finite: this step goes by the pull alone")
             return total, {}
-        torch.nn.utils.clip_grad_norm_(self._parameters.values(), _CLIP)
+        torch.nn.utils.clip_grad_norm_(self._parameters.values(), _LARGEST_GRADIENT)
         return total, {key: _gradient(parameter) for key, parameter in self._parameters.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from domino_onnx.errors import FinetuneError
-from domino_onnx.finetuning.options import LossKind, LossOptions
+from domino_onnx.finetuning.options import FinetuneOptions, LossKind
 
 __all__ = ["DistillationLoss"]
 
@@ -28,28 +28,19 @@ class DistillationLoss:
     Parameters
     ----------
     teacher
-        The teacher's outputs for one batch, and its `features`.
+        The teacher's outputs for one batch.
     options
-        Another choice than that, the temperature, and what labels and features count.
-    features
-        Tensors inside the model (FitNets, Romero et al. 2015): compared by mean square error, whatever they look like.
+        Another choice than that, the temperature, and what labels count.
     """
 
-    def __init__(
-        self, teacher: Mapping[str, Tensor], options: LossOptions | None = None, features: Collection[str] = ()
-    ) -> None:
-        settings = options or LossOptions()
+    def __init__(self, teacher: Mapping[str, Tensor], options: FinetuneOptions | None = None) -> None:
+        settings = options or FinetuneOptions()
         comparable = {name: each for name, each in teacher.items() if each.is_floating_point() and each.numel()}
-        self._features = tuple(name for name in features if name in comparable)
-        self._feature_weight = settings.feature_weight
-        self._outputs: dict[str, _Kind] = {
-            name: _kind(output, settings.kind) for name, output in comparable.items() if name not in self._features
-        }
-        self._kinds: dict[str, _Kind] = {**self._outputs, **dict.fromkeys(self._features, "values")}
+        self._kinds: dict[str, _Kind] = {name: _kind(output, settings.loss) for name, output in comparable.items()}
         self._scales = {name: float(teacher[name].float().var(unbiased=False)) + _TINY for name in self._kinds}
         self._temperature = settings.temperature
         self._label_weight = settings.label_weight
-        scored = (name for name, kind in self._outputs.items() if kind in ("logits", "probabilities"))
+        scored = (name for name, kind in self._kinds.items() if kind in ("logits", "probabilities"))
         self._classes = next(scored, None)
         scores = teacher[self._classes] if self._classes is not None else None
         self._class_count = scores.shape[1] if scores is not None and scores.ndim == 2 else None
@@ -57,7 +48,7 @@ class DistillationLoss:
     @property
     def trainable(self) -> bool:
         """Whether there is a floating-point output to compare at all."""
-        return bool(self._outputs)
+        return bool(self._kinds)
 
     @property
     def class_count(self) -> int | None:
@@ -71,35 +62,13 @@ class DistillationLoss:
 
         `targets` are (batch, classes) shares of the classes that labels name; they need `class_count`.
         """
-        loss = self._distances(student, teacher, self._outputs).sum()
+        distances = [self._distance(name, student[name].float(), teacher[name].float()) for name in self._kinds]
+        loss = torch.stack(distances).sum()
         if targets is not None and self._classes is not None:
             log_probabilities = _log_probabilities(student[self._classes].float(), self._kinds[self._classes], 1.0)
             cross_entropy = -(targets * log_probabilities).sum(dim=-1).mean()
             loss = (1 - self._label_weight) * loss + self._label_weight * cross_entropy
-        if self._features:
-            loss = loss + self._feature_weight * self._distances(student, teacher, self._features).mean()
         return loss
-
-    def drawn(self, student: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
-        """A scalar, the sum over the batch: minus the log-likelihood of answers drawn from the student itself.
-
-        Class scores are a categorical distribution; other outputs the mean of a normal one, with the variance that the
-        output has over samples.
-        """
-        parts = []
-        for name, kind in self._outputs.items():
-            output = student[name].float()
-            if kind in ("values", "directions"):
-                noise = torch.randn(output.shape, generator=generator).to(output.device)
-                parts.append((output * noise).sum() / self._scales[name] ** 0.5)
-            else:
-                scores = _log_probabilities(output, kind, 1.0).flatten(0, -2)
-                answers = torch.multinomial(scores.detach().exp().cpu(), 1, generator=generator).to(output.device)
-                parts.append(-scores.gather(1, answers).sum())
-        return torch.stack(parts).sum()
-
-    def _distances(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], names: Iterable[str]) -> Tensor:
-        return torch.stack([self._distance(name, student[name].float(), teacher[name].float()) for name in names])
 
     def _distance(self, name: str, student: Tensor, teacher: Tensor) -> Tensor:
         if student.shape != teacher.shape:

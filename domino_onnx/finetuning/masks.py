@@ -1,4 +1,4 @@
-"""Masks that stay as they are, and masks that follow the weights under their scheme."""
+"""Masks that follow the weights under their scheme."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from domino_onnx.scheme import NMScheme, WeightLayout
 
-__all__ = ["Grouping", "MovingMask"]
+__all__ = ["MovingMask", "WeightGroups"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Grouping:
+class WeightGroups:
     """How a weight falls into groups, and how many of each are kept."""
 
     layout: WeightLayout
@@ -24,9 +24,9 @@ class Grouping:
 class MovingMask:
     """The N largest magnitudes of each group of a weight, whatever its values are at the moment."""
 
-    def __init__(self, grouping: Grouping, device: torch.device) -> None:
-        layout, self._scheme = grouping.layout, grouping.scheme
-        places = layout.to_groups(np.arange(layout.size).reshape(layout.shape), grouping.scheme.m)
+    def __init__(self, groups: WeightGroups, device: torch.device) -> None:
+        layout, self._scheme = groups.layout, groups.scheme
+        places = layout.to_groups(np.arange(layout.size).reshape(layout.shape), groups.scheme.m)
         self._places = torch.from_numpy(np.ascontiguousarray(places)).to(device)
 
     def __call__(self, weight: Tensor) -> Tensor:

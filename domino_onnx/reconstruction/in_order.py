@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx.data.split import refit_judges
 from domino_onnx.outputs.divergence import OutputDivergence
 from domino_onnx.reconstruction.dense import dense_moments
 from domino_onnx.reconstruction.moments import Moments
-from domino_onnx.reconstruction.network import HOLD_OUT_FROM, Layer, Network, Stop
+from domino_onnx.reconstruction.network import Layer, Network, Stop
 from domino_onnx.reconstruction.problem import Gathered, Sample, Solution, dense_problems, prune_dense, prune_wanted
 from domino_onnx.runtime import Live
 from domino_onnx.scheme import NMScheme, WeightKey
-from domino_onnx.solve import Criterion, choose_mask, one_blas_thread
+from domino_onnx.solve import MaskRule, choose_mask, one_blas_thread
 
 __all__ = ["Reconstruction", "reconstruct"]
 
-_HELD_OUT_EVERY = 4
 _SAMPLE_POSITIONS = 16_384
 
 
@@ -53,14 +53,14 @@ class Reconstruction:
 def reconstruct(
     network: Network,
     schemes: Mapping[WeightKey, NMScheme],
-    criterion: Criterion = "admm",
+    rule: MaskRule = "admm",
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Reconstruction:
     """Prune and refit every layer under its scheme.
 
     Parameters
     ----------
-    criterion
+    rule
         How the weights that stay are chosen.
     progress
         Called after each layer with how many are done, of how many, and the layer's name.
@@ -70,7 +70,7 @@ def reconstruct(
     ModelError
         If ONNX Runtime can't run a part of the model.
     """
-    walk = _SideBySide(network, schemes, criterion)
+    walk = _SideBySide(network, schemes, rule)
     for done, stop in enumerate(network.stops, start=1):
         walk.step(stop)
         if progress is not None:
@@ -81,10 +81,10 @@ def reconstruct(
 class _SideBySide:
     """The live activations of the dense and of the pruned network, batch by batch."""
 
-    def __init__(self, network: Network, schemes: Mapping[WeightKey, NMScheme], criterion: Criterion) -> None:
+    def __init__(self, network: Network, schemes: Mapping[WeightKey, NMScheme], rule: MaskRule) -> None:
         self._network = network
         self._schemes = schemes
-        self._criterion: Criterion = criterion
+        self._rule: MaskRule = rule
         self._values: dict[WeightKey, NDArray[Any]] = {}
         self._errors: dict[WeightKey, float] = {}
         self._solve_shared()
@@ -99,7 +99,7 @@ class _SideBySide:
             for batch, live in enumerate(self._dense):
                 self._dense[batch], _ = self._network.pass_stop(stop, live)
         else:
-            self._keep(layer, prune_wanted(layer, self._gather(stop), scheme, self._criterion, stop.use.clipped))
+            self._keep(layer, prune_wanted(layer, self._gather(stop), scheme, self._rule, stop.use.clipped))
         changed = {key.name: value for key, value in self._values.items()}
         for batch, live in enumerate(self._pruned):
             if changed:
@@ -126,7 +126,7 @@ class _SideBySide:
         for layer in shared:
             gathered, scheme = moments[layer.site.key], self._schemes[layer.site.key]
             problems = dense_problems(layer, gathered)
-            choose = functools.partial(choose_mask, criterion=self._criterion)
+            choose = functools.partial(choose_mask, rule=self._rule)
             self._keep(layer, prune_dense(layer, problems, gathered, scheme, choose))
 
     def _keep(self, layer: Layer, solution: Solution) -> None:
@@ -139,12 +139,12 @@ class _SideBySide:
         view = stop.view
         fitted, held_out = (Moments.empty(view.blocks, view.outputs, view.features) for _ in range(2))
         samples: list[Sample] = []
+        judges = refit_judges(batches)
         behind = np.float32(0)  # of a bias that an Add behind the node adds, before the sum is clipped
         if stop.layer.bias is not None and not stop.layer.adds_inside:
             behind = stop.layer.bias[:, None].astype(np.float32)
         for batch, (features, wanted, joined) in enumerate(self._positions(stop)):
-            holds_out = batches >= HOLD_OUT_FROM and batch % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
-            (held_out if holds_out else fitted).add(features, wanted)
+            (held_out if batch in judges else fitted).add(features, wanted)
             if stop.use.clipped is not None and joined is not None:
                 some = self._network.some_of(features.shape[1], -(-_SAMPLE_POSITIONS // batches), stop, batch)
                 samples.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,7 @@ from domino_onnx.reconstruction.unfold import LinearView
 from domino_onnx.runtime import Device, Live, Values, Walk, affordable
 from domino_onnx.scheme import Grid, Inventory, Site, WeightKey
 
-__all__ = ["HOLD_OUT_FROM", "Layer", "Network", "Stop"]
-
-HOLD_OUT_FROM = 4
-"""Batches from which on some are held out to judge by; fewer are all learned from."""
+__all__ = ["Layer", "Network", "Stop"]
 
 _POSITIONS_PER_FEATURE = 32
 _MIN_POSITIONS = 16_384
@@ -30,7 +27,7 @@ _MAX_POSITIONS = 65_536
 class Layer:
     """A site that data reach: its weight as a matrix, and the intercept that a refit may set.
 
-    `matrix` is (blocks, outputs, features) float64; `bias` (blocks, outputs) or None; `fisher` as `matrix` or None.
+    `matrix` is (blocks, outputs, features) float64; `bias` (blocks, outputs) or None.
     """
 
     site: Site
@@ -38,11 +35,6 @@ class Layer:
     views: tuple[LinearView, ...]
     matrix: NDArray[np.float64]
     bias: NDArray[np.float64] | None
-    fisher: NDArray[np.float32] | None = None
-
-    def fisher_of(self, block: int) -> NDArray[np.float32] | None:
-        """(outputs, features): each weight's Fisher information, where it is known."""
-        return None if self.fisher is None else self.fisher[block]
 
     @property
     def shared(self) -> bool:
@@ -77,11 +69,6 @@ class Stop:
 class Network:
     """What reconstruction and sensitivity walk through.
 
-    Parameters
-    ----------
-    fisher
-        The weights' Fisher information in their stored shapes, where masks are to go by it.
-
     Attributes
     ----------
     stops
@@ -107,7 +94,6 @@ class Network:
         device: Device = "cpu",
         threads: int = 0,
         seed: int = 0,
-        fisher: Mapping[WeightKey, NDArray[np.float32]] | None = None,
     ) -> None:
         self.left_out: dict[WeightKey, str] = {}
         self.layers: list[Layer] = []
@@ -121,7 +107,7 @@ class Network:
             bias = uses[site.key][0].bias if len(views) == 1 else None
             for key in (site.key, *(() if bias is None else (bias.key,))):
                 self.dense[key.name] = file.array(tensors[key])
-            self.layers.append(_layer(site, uses[site.key], views, bias, self.dense, (fisher or {}).get(site.key)))
+            self.layers.append(_layer(site, uses[site.key], views, bias, self.dense))
         self.layers.sort(key=lambda layer: layer.uses[0].index)
         places = sorted(
             ((use, view, layer) for layer in self.layers for use, view in zip(layer.uses, layer.views, strict=True)),
@@ -224,10 +210,8 @@ def _layer(
     views: tuple[LinearView, ...],
     bias: Bias | None,
     dense: Values,
-    fisher: NDArray[np.float32] | None,
 ) -> Layer:
     view = views[0]
     vector = None if bias is None else dense[bias.key.name].astype(np.float64).reshape(view.blocks, view.outputs)
     matrix = view.to_matrix(site.grid.floats(dense[site.key.name])).astype(np.float64)
-    spread = None if fisher is None else view.to_matrix(fisher)
-    return Layer(site=site, uses=uses, views=views, matrix=matrix, bias=vector, fisher=spread)
+    return Layer(site=site, uses=uses, views=views, matrix=matrix, bias=vector)

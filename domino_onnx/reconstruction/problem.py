@@ -12,7 +12,7 @@ from domino_onnx.errors import DataError
 from domino_onnx.reconstruction.moments import Moments
 from domino_onnx.reconstruction.network import Layer
 from domino_onnx.scheme import NMScheme
-from domino_onnx.solve import Criterion, Inputs, Quadratic, choose_mask, swap
+from domino_onnx.solve import Inputs, MaskRule, Quadratic, choose_mask, swap
 
 __all__ = [
     "Chooser",
@@ -93,9 +93,9 @@ def dense_problems(
     `centred` leaves the means to the bias, where the layer has one.
     """
     problems = []
-    for block, (hessian, _, anchor) in enumerate(_centred(layer, moments, centred=centred)):
+    for hessian, _, anchor in _centred(layer, moments, centred=centred):
         inputs, weights = Inputs(hessian.astype(dtype), _DAMPING), anchor.astype(dtype)
-        problems.append(Quadratic(inputs, weights @ inputs.hessian, weights, layer.fisher_of(block)))
+        problems.append(Quadratic(inputs, weights @ inputs.hessian, weights))
     return problems
 
 
@@ -144,7 +144,7 @@ def prune_wanted(
     layer: Layer,
     gathered: Gathered,
     scheme: NMScheme,
-    criterion: Criterion,
+    rule: MaskRule,
     clipped: tuple[float, float] | None,
 ) -> Solution:
     """Prune and refit a layer so that it gives the wanted outputs on the inputs that it really gets."""
@@ -154,7 +154,7 @@ def prune_wanted(
     matrix, output_mean = np.empty_like(layer.matrix), np.empty_like(y)
     lost = energy = 0.0
     for block, problem in enumerate(_problems(layer, moments, damping)):
-        mask, weights = swap(problem, choose_mask(problem, scheme, criterion), scheme)
+        mask, weights = swap(problem, choose_mask(problem, scheme, rule), scheme)
         spread = moments.yy[block] / moments.count - (0 if layer.bias is None else y[block] ** 2)
         lost += float(np.sum(np.einsum("ok,ok->o", weights, weights @ problem.hessian - 2 * problem.target) + spread))
         energy += float(np.sum(spread))
@@ -172,8 +172,8 @@ def prune_wanted(
 def _problems(layer: Layer, moments: Moments, damping: float) -> list[Quadratic]:
     """One a block; centred where the layer has a bias that takes up the means."""
     return [
-        Quadratic(Inputs(hessian, damping), target, anchor, layer.fisher_of(block))
-        for block, (hessian, target, anchor) in enumerate(_centred(layer, moments, centred=True))
+        Quadratic(Inputs(hessian, damping), target, anchor)
+        for hessian, target, anchor in _centred(layer, moments, centred=True)
     ]
 
 

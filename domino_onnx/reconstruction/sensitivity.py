@@ -16,23 +16,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx.data.split import has_judges, search_judges
 from domino_onnx.errors import ModelError
 from domino_onnx.outputs.divergence import OutputDivergence
 from domino_onnx.reconstruction.dense import dense_moments
 from domino_onnx.reconstruction.moments import Moments
-from domino_onnx.reconstruction.network import HOLD_OUT_FROM, Network, Stop
+from domino_onnx.reconstruction.network import Network, Stop
 from domino_onnx.reconstruction.problem import Solution, dense_problems, estimate_error, prune_dense
 from domino_onnx.runtime import Live
 from domino_onnx.scheme import Inventory, NMScheme, Site, WeightKey
 from domino_onnx.search import LossTable
-from domino_onnx.solve import Criterion, choose_mask, magnitude_mask, one_blas_thread
+from domino_onnx.solve import MaskRule, choose_mask, magnitude_mask, one_blas_thread
 
 __all__ = ["SensitivityOptions", "measure_sensitivity"]
 
 _FLOOR = 1e-9
 _EXPONENTS = (0.5, 2.0)
-_MOST_JUDGES = 3
-"""A loss is measured on data that the refit doesn't see, at most a third of all, where there are four batches."""
 _FORWARD_PASSES = 6.0
 
 
@@ -46,15 +45,15 @@ class SensitivityOptions:
         Schemes of each site that are measured; the others are interpolated. 0 measures all.
     passes
         What measuring may take, in forward passes over all calibration data: it decides on how many batches it is done.
-    criterion
+    rule
         How the masks are chosen.
     admm_steps
-        Of that criterion: enough to compare by, fewer than choosing the masks that stay deserves.
+        Of that rule: enough to compare by, fewer than choosing the masks that stay deserves.
     """
 
     points: int = 2
     passes: float = _FORWARD_PASSES
-    criterion: Criterion = "admm"
+    rule: MaskRule = "admm"
     admm_steps: int = 10
 
 
@@ -97,9 +96,7 @@ class _Sensitivity:
             raise ModelError("the model has no floating-point output that a loss could be measured at")
         shared = {layer.site.key for layer in network.layers if layer.shared}
         self._shared = dense_moments(network, lambda layer: layer.site.key in shared) if shared else {}
-        self._choose = functools.partial(
-            choose_mask, criterion=self._options.criterion, admm_steps=self._options.admm_steps
-        )
+        self._choose = functools.partial(choose_mask, rule=self._options.rule, admm_steps=self._options.admm_steps)
         self._losses: dict[WeightKey, tuple[float, ...]] = {}
         self._energies: dict[WeightKey, tuple[float, ...]] = {}
         self._observed: list[tuple[float, float]] = []
@@ -121,16 +118,13 @@ class _Sensitivity:
         return LossTable(losses=self._losses, measure=measure, observed=tuple(self._observed))
 
     def _chosen_batches(self) -> tuple[int, ...]:
-        """On which batches losses are measured: some all over the data, that no refit learns from where there are four.
+        """On which batches losses are measured.
 
         Their number follows from the passes that measuring may take; the mean point runs half of the network.
         """
         points = sum(len(self._points(layer.site.schemes)) for layer in self._network.layers)
         count = len(self._batches)
-        wanted = math.ceil(self._options.passes / max(0.5 * points, 1) * count)
-        most = count // _MOST_JUDGES if count >= HOLD_OUT_FROM else count
-        every = count / max(min(wanted, most), 1)
-        return tuple(int(every * (place + 0.5)) for place in range(max(min(wanted, most), 1)))
+        return search_judges(count, math.ceil(self._options.passes / max(0.5 * points, 1) * count))
 
     def _dense_outputs(self) -> list[Live]:
         first = self._network.stops[0]
@@ -171,7 +165,7 @@ class _Sensitivity:
     def _gather(self, stop: Stop) -> tuple[Moments, Moments]:
         """Pass the stop: moments to refit by, and to judge by, which are the same where batches are few."""
         fitted, judged = (Moments.empty(stop.view.blocks, stop.view.outputs, stop.view.features) for _ in range(2))
-        apart = len(self._batches) >= HOLD_OUT_FROM
+        apart = has_judges(len(self._batches))
         for batch, live in enumerate(self._batches):
             self._batches[batch], made = self._network.pass_stop(stop, live)
             if stop.layer.site.key not in self._losses and not stop.layer.shared:

@@ -5,11 +5,11 @@ from domino_onnx.solve.mask import keep_largest, magnitude_mask, obeys
 from domino_onnx.solve.permute import PermutationConsumer, find_permutation
 from domino_onnx.solve.prune import PrunedWeights
 from domino_onnx.solve.quadratic import Inputs, Quadratic
-from domino_onnx.solve.select import Criterion, choose_mask, sparsegpt, swap
+from domino_onnx.solve.select import MaskRule, choose_mask, sparsegpt, swap
 
 __all__ = [
-    "Criterion",
     "Inputs",
+    "MaskRule",
     "PermutationConsumer",
     "PrunedWeights",
     "Quadratic",

@@ -67,14 +67,11 @@ class Quadratic:
         (rows, features): the mean of ``y x^T``, centred as the inputs are.
     anchor
         (rows, features): the weights that damping holds on to, usually the dense ones.
-    fisher
-        (rows, features): what each weight's square costs at the model's outputs, for whoever chooses by it.
     """
 
     inputs: Inputs
     target: _Matrix
     anchor: _Matrix
-    fisher: _Matrix | None = None
 
     @property
     def hessian(self) -> _Matrix:
@@ -99,16 +96,15 @@ class Quadratic:
 
     def rows(self, chosen: NDArray[np.intp]) -> Quadratic:
         """The problem of some of the rows."""
-        fisher = None if self.fisher is None else self.fisher[chosen]
-        return Quadratic(self.inputs, self.target[chosen], self.anchor[chosen], fisher)
+        return Quadratic(self.inputs, self.target[chosen], self.anchor[chosen])
 
     def retargeted(self, target: _Matrix, anchor: _Matrix) -> Quadratic:
         """The same inputs with other outputs wanted."""
-        return Quadratic(self.inputs, target, anchor, self.fisher)
+        return Quadratic(self.inputs, target, anchor)
 
     def dampened(self, damping: float) -> Quadratic:
         """The same problem with another damping."""
-        return Quadratic(Inputs(self.hessian, damping), self.target, self.anchor, self.fisher)
+        return Quadratic(Inputs(self.hessian, damping), self.target, self.anchor)
 
     def loss(self, weights: _Matrix) -> _Matrix:
         """(rows,) The objective, but for a constant of each row."""

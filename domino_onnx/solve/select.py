@@ -1,4 +1,4 @@
-"""Which weights of each group stay: criteria from magnitude alone to the second order with everything else refitted."""
+"""Which weights of each group stay: rules from magnitude alone to the second order with everything else refitted."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from domino_onnx.scheme import NMScheme
 from domino_onnx.solve.mask import keep_largest
 from domino_onnx.solve.quadratic import Quadratic
 
-__all__ = ["Criterion", "admm_mask", "choose_mask", "largest_of_groups", "obs_mask", "saliency", "sparsegpt", "swap"]
+__all__ = ["MaskRule", "admm_mask", "choose_mask", "largest_of_groups", "obs_mask", "saliency", "sparsegpt", "swap"]
 
-Criterion = Literal["magnitude", "activation", "fisher", "obs", "admm"]
+MaskRule = Literal["magnitude", "activation", "obs", "admm"]
 _Matrix = NDArray[np.floating]
 _Mask = NDArray[np.bool_]
 _BLOCK = 128
@@ -31,31 +31,26 @@ def largest_of_groups(scores: NDArray[np.floating], scheme: NMScheme) -> _Mask:
     return keep_largest(scores.reshape(-1, scheme.m), scheme).reshape(scores.shape)
 
 
-def saliency(problem: Quadratic, criterion: Literal["magnitude", "activation", "fisher"]) -> _Matrix:
+def saliency(problem: Quadratic, rule: Literal["magnitude", "activation"]) -> _Matrix:
     """(rows, features): the importance of each weight of the anchor when the others stay as they are.
 
     ``magnitude``: w^2. ``activation``: w^2 times the feature's mean square (Wanda, Sun et al. 2023, squared).
-    ``fisher``: w^2 times the weight's Fisher information (Theis et al. 2018); as ``activation`` where that isn't known.
     """
     squares = problem.anchor**2
-    if criterion == "magnitude":
-        return squares
-    if criterion == "fisher" and problem.fisher is not None:
-        return squares * problem.fisher
-    return squares * np.diagonal(problem.hessian)
+    return squares if rule == "magnitude" else squares * np.diagonal(problem.hessian)
 
 
-def choose_mask(problem: Quadratic, scheme: NMScheme, criterion: Criterion, admm_steps: int = _ADMM_STEPS) -> _Mask:
+def choose_mask(problem: Quadratic, scheme: NMScheme, rule: MaskRule, admm_steps: int = _ADMM_STEPS) -> _Mask:
     """(rows, features): exactly N True in each group.
 
-    ``magnitude``, ``activation`` and ``fisher`` judge each weight by itself; ``obs`` makes up for each choice before
-    the next; ``admm`` settles all choices of a row together, and costs the most.
+    ``magnitude`` and ``activation`` judge each weight by itself. ``obs`` makes up for each choice before the next.
+    ``admm`` settles all choices of a row together, and costs the most.
     """
-    if criterion == "obs":
+    if rule == "obs":
         return obs_mask(problem, scheme)
-    if criterion == "admm":
+    if rule == "admm":
         return admm_mask(problem, scheme, admm_steps)
-    return largest_of_groups(saliency(problem, criterion), scheme)
+    return largest_of_groups(saliency(problem, rule), scheme)
 
 
 def obs_mask(problem: Quadratic, scheme: NMScheme) -> _Mask:

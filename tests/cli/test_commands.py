@@ -480,5 +480,5 @@ def test_what_solves_and_permutes_reaches_the_library() -> None:
     from domino_onnx.cli.options import compress_options
 
     with click.Context(click.Command("compress")):
-        given = compress_options(sparsity=0.5, solver="sparsegpt", saliency="obs", permute=True)
-    assert (given.solver, given.saliency, given.permute) == ("sparsegpt", "obs", True)
+        given = compress_options(sparsity=0.5, solver="sparsegpt", masks="obs", permute=True)
+    assert (given.solver, given.masks, given.permute) == ("sparsegpt", "obs", True)

@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from domino_onnx.data import load_data  # noqa: E402
+from domino_onnx.data import Split, load_data  # noqa: E402
 from domino_onnx.finetuning import Distillation, open_distillation  # noqa: E402
 from domino_onnx.graph import read_model, stored_tensors, take_inventory  # noqa: E402
 from domino_onnx.scheme import NMScheme, SchemePool, WeightKey  # noqa: E402
@@ -44,7 +44,8 @@ def bench() -> Callable[..., Bench]:
             inventory.sites,
             lambda key: file.array(tensors[key]),
         )
-        distillation = open_distillation(file, model, load_data(data, file.proto), device="cpu", threads=1, seed=seed)
+        split = Split.of(load_data(data, file.proto), evaluation=None, apart=False, seed=seed)
+        distillation = open_distillation(file, model, split, device="cpu", threads=1)
         return Bench(distillation, dict(weights))
 
     return build

@@ -12,9 +12,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from domino_onnx.data import Dataset, load_data  # noqa: E402
+from domino_onnx.data import Dataset, Split, load_data  # noqa: E402
 from domino_onnx.data.augment import Augmentation  # noqa: E402
-from domino_onnx.finetuning import Distillation, FinetuneOptions, LossOptions, finetune, open_distillation  # noqa: E402
+from domino_onnx.finetuning import (  # noqa: E402
+    Distillation,
+    FinetuneOptions,
+    TrainingRun,
+    finetune,
+    open_distillation,
+)
 from domino_onnx.graph import read_model  # noqa: E402
 
 Array = np.ndarray[Any, Any]
@@ -30,7 +36,8 @@ def open_on(samples: Path, few: Path) -> Callable[..., Distillation]:
         data = load_data(few, file.proto)
         if augment is not None:
             data = dataclasses.replace(data, augment={"image": augment})
-        return open_distillation(file, model, data, device="cpu", threads=1, loss=LossOptions(mix=False))
+        split = Split.of(data, evaluation=None, apart=False, seed=0)
+        return open_distillation(file, model, split, FinetuneOptions(mix=False), device="cpu", threads=1)
 
     return call
 
@@ -63,11 +70,11 @@ def test_finetuning_takes_new_variations_and_is_the_same_again(
         return take(self, indices, draw=draw)
 
     monkeypatch.setattr(Dataset, "take", recorded)
-    options = FinetuneOptions(steps=4, batch_size=16, lr=1e-3)
-    runs = [finetune(open_on(Augmentation(flip=True)), weights, options) for _ in range(2)]
+    options, run = FinetuneOptions(steps=4, lr=1e-3), TrainingRun(batch_size=16)
+    runs = [finetune(open_on(Augmentation(flip=True)), weights, options, run) for _ in range(2)]
     assert [draw for draw in draws if draw is not None] == [1, 2, 3, 4] * 2
     assert None in draws
-    plain = finetune(open_on(None), weights, options)
+    plain = finetune(open_on(None), weights, options, run)
     assert [step.loss for step in runs[0].history] == [step.loss for step in runs[1].history]
     assert [step.loss for step in runs[0].history] != [step.loss for step in plain.history]
     for key, value in runs[0].values.items():

@@ -1,4 +1,4 @@
-"""Training part by part: around an operator that torch has no counterpart for, and where a model shall be cut up."""
+"""Training block by block: around an operator that torch has no counterpart for, and where a model shall be cut up."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ torch = pytest.importorskip("torch")
 
 from domino_onnx import verify  # noqa: E402
 from domino_onnx.bridge import missing_operators  # noqa: E402
-from domino_onnx.data import load_data  # noqa: E402
+from domino_onnx.data import Dataset, Split, load_data  # noqa: E402
 from domino_onnx.errors import FinetuneError  # noqa: E402
-from domino_onnx.finetuning import BlockOptions, FinetuneOptions, finetune_blocks  # noqa: E402
-from domino_onnx.graph import read_model, stored_tensors, take_inventory  # noqa: E402
+from domino_onnx.finetuning import FinetuneOptions, TrainingRun, finetune_blocks  # noqa: E402
+from domino_onnx.graph import OnnxFile, read_model, stored_tensors, take_inventory  # noqa: E402
 from domino_onnx.scheme import NMScheme, SchemePool, WeightKey  # noqa: E402
 from domino_onnx.solve import PrunedWeights  # noqa: E402
 
-OPTIONS = FinetuneOptions(steps=60, batch_size=32, lr=1e-2)
+OPTIONS = FinetuneOptions(steps=60, lr=1e-2)
 
 
 @pytest.fixture
@@ -48,6 +48,10 @@ def obstructed(make_model: Callable[..., Any], save: Callable[..., Path], tmp_pa
     return save(model)
 
 
+def split(file: OnnxFile, data: Path) -> Split:
+    return Split.of(load_data(data, file.proto), evaluation=None, apart=False, seed=0)
+
+
 def pruned(path: Path, scheme: NMScheme) -> dict[WeightKey, Any]:
     file = read_model(path)
     tensors, sites = stored_tensors(file.proto), take_inventory(file, SchemePool.fixed_m(), {}).sites
@@ -70,7 +74,7 @@ def error(path: Path, values: dict[WeightKey, Any], data: Path) -> float:
 def test_what_stands_around_an_unknown_operator_is_trained(obstructed: Path, tmp_path: Path) -> None:
     file, data = read_model(obstructed), tmp_path / "data.npz"
     weights = pruned(obstructed, NMScheme(2, 4))
-    finetuned = finetune_blocks(file, load_data(data, file.proto), weights, OPTIONS)
+    finetuned = finetune_blocks(file, split(file, data), weights, OPTIONS)
     assert (finetuned.blocks, finetuned.frozen) == (2, (WeightKey("both"),))
     assert finetuned.after < finetuned.before
     assert finetuned.steps == len(finetuned.history) == 2 * OPTIONS.steps
@@ -87,10 +91,22 @@ def test_the_same_from_the_command_line_says_what_was_left(domino: Any, obstruct
     assert ran.code == 0, ran.err
     finetuned = json.loads(ran.out)["finetuning"]
     assert (finetuned["blocks"], finetuned["frozen"]) == (2, ["both"])
-    (warning,) = [line for line in json.loads(ran.out)["warnings"] if "part by part" in line]
+    (warning,) = [line for line in json.loads(ran.out)["warnings"] if "block by block" in line]
     assert "CenterCropPad-18" in warning
     assert "3 of 4 weights" in warning
+    parity = json.loads(ran.out)["parity"]
+    assert (parity["samples"], parity["fitted"]) == (77, False)  # the 15 % that no block learned from
     assert verify(output).holds
+
+
+def test_where_nothing_can_be_held_out_the_comparison_says_so(domino: Any, obstructed: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "few.npz", x=np.random.default_rng(0).standard_normal((3, 16)).astype(np.float32))
+    words = ["--scheme", "2:4", "--solver", "magnitude", "--data", tmp_path / "few.npz", "--json"]
+    ran = domino("compress", obstructed, *words, "--finetune-steps", "4", "--finetune-lr", "0.01")
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert (document["parity"]["samples"], document["parity"]["fitted"]) == (3, True)
+    assert any("too few samples to hold any out" in warning for warning in document["warnings"])
 
 
 def test_a_file_that_was_pruned_before_is_finetuned_alike(domino: Any, obstructed: Path, tmp_path: Path) -> None:
@@ -120,12 +136,10 @@ def test_a_model_may_be_cut_up_though_it_needs_not(scope: str, domino: Any, samp
 
 def test_small_blocks_cut_the_model_finer(samples: Path) -> None:
     file = read_model(samples / "digits_transformer.onnx")
-    data = load_data(samples / "digits_calibration.npz", file.proto)
+    samples_of = split(file, samples / "digits_calibration.npz")
     weights = pruned(samples / "digits_transformer.onnx", NMScheme(1, 4))
-    settings = FinetuneOptions(steps=2, batch_size=32, lr=1e-3)
-    numbers = [
-        finetune_blocks(file, data, weights, settings, blocks=BlockOptions(weights=most)).blocks for most in (1, 4, 100)
-    ]
+    settings = FinetuneOptions(steps=2, lr=1e-3)
+    numbers = [finetune_blocks(file, samples_of, weights, settings, most_weights=most).blocks for most in (1, 4, 100)]
     assert numbers[0] > numbers[1] > numbers[2] == 1
 
 
@@ -160,8 +174,41 @@ def test_what_torch_gets_wrong_as_a_whole_is_trained_around(
     assert verify(output).holds
 
 
+def test_a_block_learns_from_training_samples_and_is_judged_by_held_out_ones(
+    obstructed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other held-out samples the first block takes the same steps, and only the judge differs."""
+    file = read_model(obstructed)
+    weights = pruned(obstructed, NMScheme(2, 4))
+    samples = split(file, tmp_path / "data.npz")
+    with np.load(tmp_path / "data.npz") as archive:
+        changed = archive["x"]
+    changed[samples.held_out] = np.random.default_rng(7).standard_normal((len(samples.held_out), 16))
+    np.savez(tmp_path / "changed.npz", x=changed)
+    run = TrainingRun(batch_size=16)
+    options = FinetuneOptions(steps=20, lr=1e-3)
+    one = finetune_blocks(file, samples, weights, options, run)
+    other = finetune_blocks(file, split(file, tmp_path / "changed.npz"), weights, options, run)
+    first, second = (result.history[: options.steps] for result in (one, other))
+    assert [step.loss for step in first] == [step.loss for step in second]
+    assert [step.held_out for step in first] != [step.held_out for step in second]
+    inputs: list[np.ndarray[Any, Any]] = []
+    taken = Dataset.take
+
+    def recorded(self: Dataset, indices: Any, *, draw: int | None = None) -> dict[str, Any]:
+        inputs.append(indices)
+        return taken(self, indices, draw=draw)
+
+    monkeypatch.setattr(Dataset, "take", recorded)
+    finetune_blocks(file, samples, weights, options, run)
+    held_out = set(samples.held_out.tolist())
+    for indices in inputs:
+        assert set(indices.tolist()) <= held_out or held_out.isdisjoint(indices.tolist())
+    assert set(np.concatenate(inputs).tolist()) == set(range(512))
+
+
 def test_nothing_to_train_is_said(obstructed: Path, tmp_path: Path) -> None:
     file = read_model(obstructed)
     both = {key: weight for key, weight in pruned(obstructed, NMScheme(2, 4)).items() if key.name == "both"}
-    with pytest.raises(FinetuneError, match="no part of the model"):
-        finetune_blocks(file, load_data(tmp_path / "data.npz", file.proto), both, OPTIONS)
+    with pytest.raises(FinetuneError, match="no block of the model"):
+        finetune_blocks(file, split(file, tmp_path / "data.npz"), both, OPTIONS)

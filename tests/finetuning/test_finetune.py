@@ -16,15 +16,16 @@ from onnx import TensorProto, helper, numpy_helper
 pytest.importorskip("torch")
 
 from domino_onnx.errors import FinetuneError, ModelError, UnsupportedOperatorError
-from domino_onnx.finetuning import DistillationGradients, FinetuneOptions, finetune
+from domino_onnx.finetuning import DistillationGradients, FinetuneOptions, TrainingRun, finetune
 
 node = helper.make_node
+EIGHT, SIXTEEN = TrainingRun(batch_size=8), TrainingRun(batch_size=16)
 
 
 @pytest.mark.parametrize("name", ["digits_resnet.onnx", "digits_transformer.onnx"])
 def test_sample_models_learn_and_their_zeros_stay(name: str, bench: Any, samples: Path, few: Path) -> None:
     given = bench(samples / name, few)
-    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=24, batch_size=16, lr=3e-3))
+    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=24, lr=3e-3), SIXTEEN)
     assert finetuned.after < 0.98 * finetuned.before
     assert finetuned.steps == 24
     assert 0 < finetuned.best_step <= 24
@@ -46,7 +47,12 @@ def test_the_same_seed_gives_the_same_weights(bench: Any, samples: Path, few: Pa
     for seed in (3, 3, 4):
         given = bench(samples / "digits_resnet.onnx", few, seed=seed)
         runs.append(
-            finetune(given.distillation, given.weights, FinetuneOptions(steps=4, batch_size=16, lr=3e-3, seed=seed))
+            finetune(
+                given.distillation,
+                given.weights,
+                FinetuneOptions(steps=4, lr=3e-3),
+                TrainingRun(batch_size=16, seed=seed),
+            )
         )
     first, second, other = runs
     assert all(first.values[key].tobytes() == second.values[key].tobytes() for key in first.values)
@@ -57,7 +63,7 @@ def test_the_same_seed_gives_the_same_weights(bench: Any, samples: Path, few: Pa
 @pytest.mark.parametrize("lr", [1e6, 1e30])
 def test_an_absurd_learning_rate_falls_back_to_the_best_state(lr: float, bench: Any, samples: Path, few: Path) -> None:
     given = bench(samples / "digits_resnet.onnx", few)
-    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=6, batch_size=16, lr=lr))
+    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=6, lr=lr), SIXTEEN)
     assert finetuned.after <= finetuned.before
     assert math.isfinite(finetuned.after)
     if finetuned.best_step == 0:
@@ -67,17 +73,17 @@ def test_an_absurd_learning_rate_falls_back_to_the_best_state(lr: float, bench: 
 
 def test_the_loss_reported_is_that_of_the_weights_returned(bench: Any, samples: Path, few: Path) -> None:
     given = bench(samples / "digits_resnet.onnx", few)
-    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=6, batch_size=16, lr=3e-3))
+    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=6, lr=3e-3), SIXTEEN)
     again = bench(samples / "digits_resnet.onnx", few)
-    proof = finetune(again.distillation, finetuned.values, FinetuneOptions(steps=1, batch_size=16, lr=1e-12))
+    proof = finetune(again.distillation, finetuned.values, FinetuneOptions(steps=1, lr=1e-12), SIXTEEN)
     assert proof.before == pytest.approx(finetuned.after, rel=1e-5)
 
 
 def test_probing_the_learning_rate_leaves_no_trace(bench: Any, samples: Path, few: Path) -> None:
     given = bench(samples / "digits_resnet.onnx", few)
-    probed = finetune(given.distillation, given.weights, FinetuneOptions(steps=20, batch_size=16))
+    probed = finetune(given.distillation, given.weights, FinetuneOptions(steps=20), SIXTEEN)
     again = bench(samples / "digits_resnet.onnx", few)
-    told = finetune(again.distillation, again.weights, FinetuneOptions(steps=20, batch_size=16, lr=probed.lr))
+    told = finetune(again.distillation, again.weights, FinetuneOptions(steps=20, lr=probed.lr), SIXTEEN)
     assert probed.history == told.history
     assert all(probed.values[key].tobytes() == told.values[key].tobytes() for key in told.values)
     assert probed.before == told.before
@@ -93,7 +99,7 @@ def test_a_search_with_gradients_leaves_no_trace_in_the_student(bench: Any, samp
                 loss, slopes = gradients({key: value * 0 for key, value in given.weights.items()})
                 assert math.isfinite(loss)
                 assert set(slopes) == set(given.weights)
-        runs.append(finetune(given.distillation, given.weights, FinetuneOptions(steps=3, batch_size=16, lr=3e-3)))
+        runs.append(finetune(given.distillation, given.weights, FinetuneOptions(steps=3, lr=3e-3), SIXTEEN))
     assert runs[0].history == runs[1].history
     assert all(runs[0].values[key].tobytes() == runs[1].values[key].tobytes() for key in runs[0].values)
 
@@ -109,7 +115,7 @@ def test_progress_is_told_step_by_step(bench: Any, samples: Path, few: Path) -> 
     given = bench(samples / "digits_resnet.onnx", few)
     told: list[Any] = []
     finetuned = finetune(
-        given.distillation, given.weights, FinetuneOptions(steps=5, batch_size=16, lr=3e-3, checks=5), told.append
+        given.distillation, given.weights, FinetuneOptions(steps=5, lr=3e-3), SIXTEEN, progress=told.append
     )
     assert [step.step for step in told] == [1, 2, 3, 4, 5]
     assert tuple(told) == finetuned.history
@@ -146,7 +152,7 @@ def test_half_and_double_precision_and_fixed_batches_are_finetuned(
         if dtype == np.float64 and "NOT_IMPLEMENTED" in str(error):
             pytest.skip("this ONNX Runtime has no Conv in double precision")
         raise
-    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=40, batch_size=8, lr=3e-3))
+    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=40, lr=3e-3), EIGHT)
     assert finetuned.after < finetuned.before
     for key, before in given.weights.items():
         assert finetuned.values[key].dtype == dtype
@@ -160,7 +166,7 @@ def test_bfloat16_weights_come_back_as_bfloat16(make_model: Any, save: Any, benc
     path = save(make_model(nodes, {"x": ["b", 16]}, {"y": None}, {"w": weight}))
     np.savez(tmp_path / "data.npz", x=np.random.default_rng(1).standard_normal((40, 16)).astype(np.float32))
     given = bench(path, tmp_path / "data.npz")
-    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=20, batch_size=8, lr=3e-2))
+    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=20, lr=3e-2), EIGHT)
     (key,) = finetuned.values
     assert finetuned.values[key].dtype == ml_dtypes.bfloat16
     assert finetuned.after < finetuned.before
@@ -201,8 +207,8 @@ def test_biases_are_trained_whole_zeros_and_all(bench: Any, samples: Path, few: 
     parameters = given.distillation.module.weights
     key = next(key for key in parameters if parameters[key].ndim == 1)
     zeros = np.zeros(parameters[key].shape, np.float32)
-    settings = FinetuneOptions(steps=24, batch_size=16, lr=3e-3)
-    finetuned = finetune(given.distillation, given.weights, settings, biases={key: zeros})
+    settings = FinetuneOptions(steps=24, lr=3e-3)
+    finetuned = finetune(given.distillation, given.weights, settings, SIXTEEN, biases={key: zeros})
     assert set(finetuned.values) == {*given.weights, key}
     assert finetuned.best_step > 0
     assert np.count_nonzero(finetuned.values[key]) > zeros.size // 2

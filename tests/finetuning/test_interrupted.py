@@ -11,13 +11,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from domino_onnx.errors import CheckpointError  # noqa: E402
-from domino_onnx.finetuning import FinetuneOptions, Grouping, finetune  # noqa: E402
+from domino_onnx.finetuning import FinetuneOptions, TrainingRun, WeightGroups, finetune  # noqa: E402
 from domino_onnx.graph import read_model, take_inventory  # noqa: E402
 from domino_onnx.scheme import NMScheme, SchemePool  # noqa: E402
 
 
 class Memory:
-    """A store that keeps copies."""
+    """A checkpoint file that keeps copies."""
 
     def __init__(self) -> None:
         self.saved: tuple[dict[str, Any], dict[str, Any]] | None = None
@@ -42,37 +42,37 @@ class After:
         return self.left == 0
 
 
+RUN, EIGHT = TrainingRun(batch_size=16), TrainingRun(batch_size=8)
 SETTINGS = {
-    "adamw": FinetuneOptions(steps=8, batch_size=16, lr=3e-3, checks=4),
-    "a probed rate": FinetuneOptions(steps=25, batch_size=16, checks=5),
-    "sr-ste": FinetuneOptions(steps=8, batch_size=16, lr=3e-2, method="sr-ste", checks=4),
-    "running mean": FinetuneOptions(steps=8, batch_size=16, lr=3e-3, ema=0.5, checks=4),
-    "divergence": FinetuneOptions(steps=8, batch_size=16, lr=1e4, checks=4),
+    "adamw": FinetuneOptions(steps=8, lr=3e-3),
+    "a rate that is chosen": FinetuneOptions(steps=25),
+    "sr-ste": FinetuneOptions(steps=8, lr=3e-2, method="sr-ste"),
+    "divergence": FinetuneOptions(steps=8, lr=1e4),
 }
 
 
 @pytest.fixture
-def groupings(samples: Any) -> dict[Any, Grouping]:
+def groups(samples: Any) -> dict[Any, WeightGroups]:
     inventory = take_inventory(read_model(samples / "digits_transformer.onnx"), SchemePool.fixed_m(), {})
-    return {site.key: Grouping(layout=site.layout, scheme=NMScheme(1, 4)) for site in inventory.sites}
+    return {site.key: WeightGroups(layout=site.layout, scheme=NMScheme(1, 4)) for site in inventory.sites}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("questions", [1, 3, 6])
 def test_stopped_and_resumed(
-    name: str, questions: int, bench: Any, samples: Any, few: Any, groupings: dict[Any, Grouping]
+    name: str, questions: int, bench: Any, samples: Any, few: Any, groups: dict[Any, WeightGroups]
 ) -> None:
     def given() -> Any:
         return bench(samples / "digits_transformer.onnx", few)
 
     options, whole, store = SETTINGS[name], given(), Memory()
-    undisturbed = finetune(whole.distillation, whole.weights, options, groupings=groupings)
+    undisturbed = finetune(whole.distillation, whole.weights, options, RUN, groups=groups)
     for attempt in (questions, 2, None):
         again = given()
         stopped = After(attempt) if attempt is not None else lambda: False
         try:
             finetuned = finetune(
-                again.distillation, again.weights, options, groupings=groupings, store=store, stopped=stopped
+                again.distillation, again.weights, options, RUN, groups=groups, checkpoint=store, stopped=stopped
             )
         except KeyboardInterrupt:
             continue
@@ -87,21 +87,21 @@ def test_stopped_and_resumed(
 
 def test_what_diverges_steps_back_and_halves_the_rate(bench: Any, samples: Any, few: Any) -> None:
     given = bench(samples / "digits_transformer.onnx", few)
-    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=12, batch_size=16, lr=1e4, checks=6))
+    finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=12, lr=1e4), RUN)
     assert (finetuned.halvings, finetuned.diverged) == (2, True)
     assert finetuned.after <= finetuned.before
 
 
 def test_moving_masks_keep_their_scheme_and_do_move(
-    bench: Any, samples: Any, few: Any, groupings: dict[Any, Grouping]
+    bench: Any, samples: Any, few: Any, groups: dict[Any, WeightGroups]
 ) -> None:
     given = bench(samples / "digits_transformer.onnx", few)
-    options = FinetuneOptions(steps=40, batch_size=16, lr=0.1, method="sr-ste", checks=20)
-    finetuned = finetune(given.distillation, given.weights, options, groupings=groupings)
+    options = FinetuneOptions(steps=40, lr=0.1, method="sr-ste")
+    finetuned = finetune(given.distillation, given.weights, options, RUN, groups=groups)
     assert finetuned.after < finetuned.before
     moved = 0
     for key, weight in given.weights.items():
-        layout = groupings[key].layout
+        layout = groups[key].layout
         assert (np.count_nonzero(layout.to_groups(finetuned.values[key], 4), axis=1) <= 1).all()
         moved += int(np.count_nonzero((finetuned.values[key] != 0) & (weight == 0)))
     assert moved
@@ -109,6 +109,6 @@ def test_moving_masks_keep_their_scheme_and_do_move(
 
 def test_a_checkpoint_of_another_finetuning_is_refused(bench: Any, samples: Any, few: Any) -> None:
     given, store = bench(samples / "digits_transformer.onnx", few), Memory()
-    finetune(given.distillation, given.weights, FinetuneOptions(steps=2, batch_size=8, lr=1e-3), store=store)
+    finetune(given.distillation, given.weights, FinetuneOptions(steps=2, lr=1e-3), EIGHT, checkpoint=store)
     with pytest.raises(CheckpointError, match="another finetuning"):
-        finetune(given.distillation, given.weights, FinetuneOptions(steps=3, batch_size=8, lr=1e-3), store=store)
+        finetune(given.distillation, given.weights, FinetuneOptions(steps=3, lr=1e-3), EIGHT, checkpoint=store)

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from domino_onnx.finetuning import LossOptions  # noqa: E402
+from domino_onnx.finetuning import FinetuneOptions  # noqa: E402
 from domino_onnx.finetuning.losses import DistillationLoss  # noqa: E402
 
 
@@ -26,7 +26,7 @@ def test_probabilities_are_compared_by_kl_as_they_are() -> None:
 def test_logits_are_softened_by_the_temperature_and_scaled_back() -> None:
     teacher, student = {"l": torch.tensor([[0.0, 2 * math.log(3)]])}, {"l": torch.tensor([[0.0, 0.0]])}
     kl = 0.25 * math.log(0.5) + 0.75 * math.log(1.5)  # at temperature 2 the teacher says (1/4, 3/4)
-    loss = DistillationLoss(teacher, LossOptions(temperature=2.0))
+    loss = DistillationLoss(teacher, FinetuneOptions(temperature=2.0))
     assert float(loss(student, teacher)) == pytest.approx(4 * kl, rel=1e-5)
 
 
@@ -38,17 +38,8 @@ def test_other_outputs_are_compared_relative_to_their_variance() -> None:
 
 def test_labels_take_their_share() -> None:
     teacher = {"p": torch.tensor([[0.25, 0.75]])}
-    loss = DistillationLoss(teacher, LossOptions(label_weight=0.5))
+    loss = DistillationLoss(teacher, FinetuneOptions(label_weight=0.5))
     assert float(loss(teacher, teacher, torch.tensor([[1.0, 0.0]]))) == pytest.approx(-0.5 * math.log(0.25), rel=1e-4)
-
-
-def test_features_count_beside_the_outputs() -> None:
-    teacher = {"p": torch.tensor([[0.25, 0.75]]), "f": torch.tensor([[0.0, 2.0]]), "i": torch.tensor([3])}
-    student = teacher | {"f": torch.tensor([[1.0, 2.0]])}  # mean square error 1/2, variance 1
-    loss = DistillationLoss(teacher, LossOptions(feature_weight=3.0), features=("f", "i"))
-    assert float(loss(student, teacher)) == pytest.approx(1.5, rel=1e-5)
-    assert loss.class_count == 2
-    assert not DistillationLoss({"f": teacher["f"]}, features=("f",)).trainable
 
 
 def test_integers_and_empty_outputs_are_nothing_to_learn_from() -> None:
@@ -57,12 +48,12 @@ def test_integers_and_empty_outputs_are_nothing_to_learn_from() -> None:
 
 def test_another_loss_may_be_asked_for() -> None:
     teacher, student = {"v": torch.tensor([[3.0, 4.0], [0.0, 1.0]])}, {"v": torch.tensor([[4.0, 3.0], [0.0, 9.0]])}
-    cosine = DistillationLoss(teacher, LossOptions(kind="cosine"))
+    cosine = DistillationLoss(teacher, FinetuneOptions(loss="cosine"))
     assert float(cosine(student, teacher)) == pytest.approx(1 - (24 / 25 + 1) / 2, rel=1e-5)
-    mse = DistillationLoss(teacher, LossOptions(kind="mse"))
+    mse = DistillationLoss(teacher, FinetuneOptions(loss="mse"))
     assert float(mse(student, teacher)) == pytest.approx((1 + 1 + 64) / 4 / 2.5, rel=1e-5)
     deep = {"v": torch.zeros(2, 3, 4)}
     uneven = {"v": torch.tensor([0.0, 0.0, 0.0, math.log(3)]).expand(2, 3, 4)}
-    kl = DistillationLoss(deep, LossOptions(kind="kl", temperature=1.0))
+    kl = DistillationLoss(deep, FinetuneOptions(loss="kl", temperature=1.0))
     assert float(kl(uneven, deep)) == pytest.approx(math.log(6 / 4) - math.log(3) / 4, rel=1e-5)
     assert kl.class_count is None

@@ -11,11 +11,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from domino_onnx.data import Dataset, load_data  # noqa: E402
-from domino_onnx.finetuning import FinetuneOptions, LossOptions, finetune, open_distillation  # noqa: E402
-from domino_onnx.finetuning.features import feature_tensors  # noqa: E402
+from domino_onnx.data import Dataset, Split, load_data  # noqa: E402
+from domino_onnx.finetuning import Distillation, FinetuneOptions, open_distillation  # noqa: E402
 from domino_onnx.finetuning.mixing import can_mix, mixture  # noqa: E402
 from domino_onnx.graph import read_model  # noqa: E402
+
+
+def opened(samples: Path, data: Path, options: FinetuneOptions | None = None) -> Distillation:
+    model = samples / "digits_resnet.onnx"
+    file = read_model(model)
+    split = Split.of(load_data(data, file.proto), evaluation=None, apart=False, seed=0)
+    return open_distillation(file, model, split, options, device="cpu", threads=1)
 
 
 def test_a_mixture_is_the_same_whatever_batch_a_sample_is_in() -> None:
@@ -39,13 +45,7 @@ def test_each_sample_lies_between_the_two_it_is_of(dtype: str) -> None:
 
 
 def test_the_dense_model_answers_for_mixtures_too(samples: Path, few: Path) -> None:
-    model = samples / "digits_resnet.onnx"
-    file = read_model(model)
-    data = load_data(few, file.proto)
-    mixed, plain = (
-        open_distillation(file, model, data, device="cpu", threads=1, loss=LossOptions(mix=mix, temperature=1.0))
-        for mix in (True, False)
-    )
+    mixed, plain = (opened(samples, few, FinetuneOptions(mix=mix, temperature=1.0)) for mix in (True, False))
     chosen = plain.train[:8]
     with torch.no_grad():  # the student is the teacher still: only answers for other inputs would tell them apart
         assert abs(float(mixed.loss(chosen, draw=1))) < 1e-5
@@ -59,9 +59,7 @@ def test_the_dense_model_answers_for_mixtures_too(samples: Path, few: Path) -> N
 def test_held_out_samples_are_mixed_among_themselves_and_alike_each_time(
     samples: Path, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = samples / "digits_resnet.onnx"
-    file = read_model(model)
-    opened = open_distillation(file, model, load_data(few, file.proto), device="cpu", threads=1)
+    distillation = opened(samples, few)
     taken: set[int] = set()
     take = Dataset.take
 
@@ -70,14 +68,14 @@ def test_held_out_samples_are_mixed_among_themselves_and_alike_each_time(
         return take(self, indices, draw=draw)
 
     with torch.no_grad():
-        for parameter in opened.module.parameters():
+        for parameter in distillation.module.parameters():
             parameter.mul_(1.1)
     monkeypatch.setattr(Dataset, "take", recorded)
-    first = opened.held_out_loss(32)
-    assert taken == set(opened.held_out.tolist())
-    assert first == opened.held_out_loss(32)
+    first = distillation.held_out_loss(32)
+    assert taken == set(distillation.held_out.tolist())
+    assert first == distillation.held_out_loss(32)
     with torch.no_grad():
-        unmixed = float(opened.loss(opened.held_out))
+        unmixed = float(distillation.loss(distillation.held_out))
     assert first != pytest.approx(unmixed, rel=1e-3)
 
 
@@ -94,11 +92,8 @@ def test_token_numbers_are_not_mixed(save: Callable[..., Path], make_model: Call
 def test_labels_are_mixed_as_their_samples_are(samples: Path, tmp_path: Path) -> None:
     with np.load(samples / "digits_calibration.npz") as arrays:
         np.savez(tmp_path / "few.npz", image=arrays["image"][:64], labels=np.arange(64) % 10)
-    model = samples / "digits_resnet.onnx"
-    file = read_model(model)
-    data = load_data(tmp_path / "few.npz", file.proto)
-    loss = LossOptions(label_weight=1.0)
-    distillation = open_distillation(file, model, data, device="cpu", threads=1, loss=loss)
+    data = load_data(tmp_path / "few.npz", read_model(samples / "digits_resnet.onnx").proto)
+    distillation = opened(samples, tmp_path / "few.npz", FinetuneOptions(label_weight=1.0))
     chosen = distillation.train[:8]
     mixing = mixture(chosen, distillation.train, draw=5)
     images = data.take(chosen)["image"], data.take(mixing.others)["image"]
@@ -112,37 +107,3 @@ def test_labels_are_mixed_as_their_samples_are(samples: Path, tmp_path: Path) ->
             log_p = torch.log_softmax(scores[row], dim=0)
             wanted -= (share * log_p[int(index) % 10] + (1 - share) * log_p[int(other) % 10]) / len(chosen)
         assert float(distillation.loss(chosen, draw=5)) == pytest.approx(float(wanted), rel=1e-4)
-
-
-def test_features_are_taught_too(samples: Path, few: Path, bench: Callable[..., Any]) -> None:
-    model = samples / "digits_resnet.onnx"
-    file = read_model(model)
-    names = feature_tensors(file.proto.graph, most=3)
-    assert len(names) == 3
-    weights = bench(model, few).weights
-    data = load_data(few, file.proto)
-    options = FinetuneOptions(steps=30, batch_size=16, lr=3e-3)
-
-    def error(weight: float) -> float:
-        loss = LossOptions(feature_weight=weight)
-        distillation = open_distillation(file, model, data, device="cpu", threads=1, loss=loss)
-        finetuned = finetune(distillation, weights, options)
-        assert finetuned.after < finetuned.before
-        module, given = distillation.module, torch.from_numpy(data.take(distillation.held_out)["image"])
-        with torch.no_grad():
-            for key, value in finetuned.values.items():
-                module.weights[key].copy_(torch.from_numpy(value))
-            inner = module({"image": given}, keep=names)
-            for key in weights:
-                module.weights[key].copy_(torch.from_numpy(dense[key]))
-            right = module({"image": given}, keep=names)
-        return sum(float(((inner[n] - right[n]) ** 2).mean() / right[n].var()) for n in names)
-
-    dense = {key: value.copy() for key, value in _stored(file).items()}
-    assert error(10.0) < error(0.0)
-
-
-def _stored(file: Any) -> dict[Any, Any]:
-    from domino_onnx.graph import stored_tensors
-
-    return {key: file.array(tensor) for key, tensor in stored_tensors(file.proto).items()}

@@ -75,12 +75,12 @@ def test_it_holds_on_data_that_nothing_was_fitted_to(samples: Path, setup: Setup
     assert unseen.divergence(found.values) < 0.2 * unseen.divergence(unseen.by_magnitude(schemes))
 
 
-@pytest.mark.parametrize("criterion", ["magnitude", "activation", "obs", "admm"])
-def test_every_criterion(criterion: Any, samples: Path, setup: Setup) -> None:
+@pytest.mark.parametrize("rule", ["magnitude", "activation", "obs", "admm"])
+def test_every_rule(rule: Any, samples: Path, setup: Setup) -> None:
     with np.load(samples / "digits_calibration.npz") as data:
         made = setup(samples / "digits_transformer.onnx", {"image": data["image"][:64]})
     schemes = made.everywhere(HALF)
-    assert checked(made, schemes, reconstruct(made.network, schemes, criterion)) < 0.2
+    assert checked(made, schemes, reconstruct(made.network, schemes, rule)) < 0.2
 
 
 def test_the_same_seed_gives_the_same_bytes(samples: Path, setup: Setup) -> None:

@@ -58,7 +58,7 @@ def test_samples(name: str, samples: Path, setup: Setup) -> None:
         made = setup(samples / f"{name}.onnx", {"image": data["image"][:96]}, pool=POOL)
     done: list[int] = []
     table = measure_sensitivity(
-        made.network, made.inventory, made.load, SensitivityOptions(criterion="obs"), lambda at, *_: done.append(at)
+        made.network, made.inventory, made.load, SensitivityOptions(rule="obs"), lambda at, *_: done.append(at)
     )
     never_falling(made, table)
     assert done == list(range(1, len(made.network.stops) + 1))

@@ -1,4 +1,4 @@
-"""One process, or several that torch's launcher started, as if they were one with a larger batch."""
+"""One process, or several that torch's launcher started, which together train like one; and the device of each."""
 
 from __future__ import annotations
 
@@ -14,16 +14,26 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domino_onnx.errors import FinetuneError
+from domino_onnx.errors import DependencyError, FinetuneError
+from domino_onnx.runtime import Device
 
-__all__ = ["World"]
+__all__ = ["Processes", "torch_device"]
 
 _PATIENCE = dt.timedelta(days=1)
 """Process 0 searches and refits while the others wait."""
 
 
-class World:
-    """Who takes part.
+def torch_device(device: Device) -> torch.device:
+    """The torch device for `--device`; DependencyError if CUDA is asked for and isn't there."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DependencyError("--device cuda: torch sees no CUDA device; check the driver, or install torch with CUDA")
+    if device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # which GPU, if torchrun started several
+
+
+class Processes:
+    """The processes that take part.
 
     Every process has the same weights and does the same steps; each computes the gradients of its share of a batch,
     and all add them up, as torch's DistributedDataParallel does. That one isn't used because it hooks into a module's
@@ -39,8 +49,8 @@ class World:
         self.rank, self.size = rank, size
 
     @classmethod
-    def current(cls, device: torch.device | None = None) -> World:
-        """The world that `torchrun` tells of in the environment; joined on the first call."""
+    def current(cls, device: torch.device | None = None) -> Processes:
+        """Those that `torchrun` tells of in the environment; joined on the first call."""
         if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not dist.is_available():
             return cls()
         if not dist.is_initialized():
@@ -49,7 +59,7 @@ class World:
         return cls(dist.get_rank(), dist.get_world_size())
 
     def share(self, samples: NDArray[np.int64], unit: int = 1) -> NDArray[np.int64]:
-        """What falls to this process of the samples, of which `unit` at a time stay together."""
+        """The share of this process of the samples, of which `unit` at a time stay together."""
         if self.size == 1:
             return samples
         return samples[: len(samples) // unit * unit].reshape(-1, unit)[self.rank :: self.size].reshape(-1)
@@ -59,7 +69,7 @@ class World:
         if self.size == 1 or not tensors:
             return
         flat = torch.cat([tensor.flatten() for tensor in tensors])
-        with _touch():
+        with _lost_touch_is_an_error():
             dist.all_reduce(flat)
         start = 0
         for tensor in tensors:
@@ -71,7 +81,7 @@ class World:
         if self.size == 1:
             return list(values)
         together = torch.tensor(values, dtype=torch.float64, device=device)
-        with _touch():
+        with _lost_touch_is_an_error():
             dist.all_reduce(together)
         return [float(value) for value in together]
 
@@ -80,13 +90,13 @@ class World:
         if self.size == 1:
             return thing
         held = [thing]
-        with _touch():
+        with _lost_touch_is_an_error():
             dist.broadcast_object_list(held, src=0)
         return held[0]
 
 
 @contextlib.contextmanager
-def _touch() -> Iterator[None]:
+def _lost_touch_is_an_error() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:

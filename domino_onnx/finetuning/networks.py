@@ -1,0 +1,131 @@
+"""The dense and the pruned network, run block by block in ONNX Runtime on the same batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.data import Split
+from domino_onnx.errors import ModelError
+from domino_onnx.finetuning.block_student import BlockStudent, block_model, block_module
+from domino_onnx.finetuning.cutting import block_starts
+from domino_onnx.finetuning.processes import torch_device
+from domino_onnx.graph import OnnxFile, cut
+from domino_onnx.runtime import Device, Live, Walk, affordable
+from domino_onnx.scheme import WeightKey
+
+__all__ = ["Networks"]
+
+Stored = Mapping[WeightKey, NDArray[np.generic]]
+
+
+class Networks:
+    """Both networks, with the activations of all batches ahead of the same block.
+
+    Of the samples so many batches are taken as memory allows; each has training samples alone or held-out ones alone.
+
+    Parameters
+    ----------
+    file
+        The dense model.
+    weights, biases
+        Of the pruned network, where it differs from the dense one.
+    most_weights
+        Of `weights` in one block.
+
+    Attributes
+    ----------
+    count
+        Number of blocks; number 0 stands before the first node.
+    """
+
+    def __init__(
+        self,
+        file: OnnxFile,
+        split: Split,
+        weights: Stored,
+        biases: Stored,
+        *,
+        batch_size: int,
+        most_weights: int,
+        device: Device,
+        threads: int,
+    ) -> None:
+        self._file = file
+        self._device: Device = device
+        self._values: dict[WeightKey, NDArray[np.generic]] = {**weights, **biases}
+        names = {key.name for key in self._values if not key.scope}
+        starts = block_starts(file, {key.name for key in weights}, most_weights)
+        self._blocks = cut(file, starts)
+        self.count = len(self._blocks)
+        self._walk = Walk(file, starts, names, device=device, threads=threads)
+        stored = {tensor.name: tensor for tensor in file.proto.graph.initializer}
+        self._file_values = {name: file.array(stored[name]) for name in names if name in stored}
+        self._begin(split, batch_size)
+
+    @property
+    def values(self) -> Stored:
+        """The pruned network's weights and biases as they are now."""
+        return self._values
+
+    def change(self, values: Stored) -> None:
+        """Go on with other weights and biases in the pruned network."""
+        self._values |= values
+
+    def own(self, block: int) -> list[WeightKey]:
+        """The weights and biases that this block reads and no other does."""
+        others = set().union(*(each.constants for place, each in enumerate(self._blocks) if place != block))
+        mine = self._blocks[block].constants - others
+        return [key for key in self._values if not key.scope and key.name in mine]
+
+    def pass_dense(self, block: int) -> list[Live]:
+        """Run the block in the dense network; what it makes of each batch."""
+        return [self._pass(block, self._dense, batch, {}) for batch in range(len(self._dense))]
+
+    def pass_pruned(self, block: int) -> None:
+        """Run the block in the pruned network, with its values as they are now."""
+        changed = {key.name: value for key, value in self._values.items() if key.name in self._file_values}
+        for batch in range(len(self._pruned)):
+            self._pass(block, self._pruned, batch, changed)
+
+    def student(self, block: int, wanted: Sequence[Live]) -> BlockStudent | None:
+        """The block in torch ahead of `pass_pruned`, to learn what `pass_dense` gave; None where torch can't run it."""
+        names, first = self._blocks[block].inputs, self._pruned[0]
+        model = block_model(self._file, self._blocks[block], first, wanted[0])
+        inputs = [{name: live[name] for name in names} for live in self._pruned]
+        try:
+            made = self._walk.run(block, first, {}, self._file_values)
+        except ModelError:
+            return None
+        module = block_module(model, inputs[0], {name: made[name] for name in wanted[0]}, self._values)
+        if module is None:
+            return None
+        return BlockStudent(
+            module,
+            inputs,
+            wanted,
+            train=self._batches.train,
+            held_out=self._batches.held_out,
+            device=torch_device(self._device),
+        )
+
+    def _begin(self, split: Split, batch_size: int) -> None:
+        """Choose the batches, and run what stands before the first block."""
+        every = split.batches(batch_size)
+        live = self._walk.run(0, split.fit.take(every.samples[0]), {}, self._file_values)
+        bytes_of_two = 2 * 4 * sum(value.nbytes for value in live.values())  # activations grow at first, then shrink
+        self._batches = every.thinned(affordable(len(every.samples), bytes_of_two))
+        self._dense = [
+            self._walk.release(0, self._walk.run(0, split.fit.take(samples), {}, self._file_values))
+            for samples in self._batches.samples
+        ]
+        self._pruned = [dict(live) for live in self._dense]
+
+    def _pass(self, block: int, network: list[Live], batch: int, changed: Mapping[str, NDArray[Any]]) -> Live:
+        """Run a block on one batch of a network, carry its activations on, and give out what was made."""
+        made = self._walk.run(block, network[batch], changed, self._file_values)
+        network[batch] = self._walk.release(block, made)
+        return {name: made[name] for name in self._blocks[block].outputs if name in made}
