@@ -25,15 +25,29 @@ class Budget:
     """Reduce `measure` by at least `reduction` (0 to 1), counted over all Conv, Gemm and MatMul weights.
 
     Weights that are skipped count too: they are kept whole, so the sites have to give more.
+
+    Raises
+    ------
+    BudgetError
+        If `measure` is another word, or `reduction` is no number from 0 to below 1.
     """
 
     measure: Measure
     reduction: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.reduction) and 0 <= self.reduction < 1):
+        if self.measure not in ("params", "flops"):
             raise BudgetError(
-                f"{OPTION[self.measure]} {self.reduction:g} is not between 0 and 1: write 0.875 for 87.5 %"
+                f"a budget can't measure {self.measure!r}: "
+                'write "params" for zeros among the weights, "flops" for MACs saved'
+            )
+        if not isinstance(self.reduction, int | float) or isinstance(self.reduction, bool):
+            raise BudgetError(
+                f"the reduction of a budget must be a number, not {self.reduction!r}: write 0.875 for 87.5 %"
+            )
+        if not 0 <= self.reduction < 1:
+            raise BudgetError(
+                f"{OPTION[self.measure]} {_shown(self.reduction)} is not between 0 and 1: write 0.875 for 87.5 %"
             )
 
     @classmethod
@@ -83,7 +97,7 @@ class Budget:
     def limit(self, inventory: Inventory) -> int:
         """The most that may be left, skipped weights included."""
         total = self.total(inventory)
-        return total - math.ceil(total * Fraction(repr(self.reduction)))  # as it was written: 0.9 is nine tenths
+        return total - math.ceil(total * Fraction(repr(float(self.reduction))))  # as written: 0.9 is nine tenths
 
     def limit_for_sites(self, inventory: Inventory) -> int:
         """What `limit` leaves to the sites together; may be negative."""
@@ -122,7 +136,7 @@ class Budget:
             f"{OPTION[self.measure]} {self.reduction:g} can't be reached on this model: at most {best:g} is possible, "
             f"with every one of the {len(inventory.sites)} sites at its sparsest scheme; weights that can't be pruned "
             f"hold {skipped / max(self.total(inventory), 1):.1%} of the {self.measure} (domino-onnx inspect says why). "
-            f"Ask for {best:g} or less, or give sparser schemes (--m 32, --pool 1:32,2:32)"
+            f"Ask for {best:g} or less, or give sparser schemes (--pool 1:32,2:32)"
         )
 
 
@@ -149,6 +163,11 @@ def require_reachable(budgets: Sequence[Budget], inventory: Inventory) -> None:
     _require_distinct(budgets, BudgetError)
     for budget in budgets:
         budget.require_reachable(inventory)
+
+
+def _shown(number: float) -> str:
+    """A number in a message; integers of hundreds of digits are cut off."""
+    return f"{max(min(number, 1e300), -1e300):g}"
 
 
 def _require_distinct(budgets: Sequence[Budget], error: type[PlanError | BudgetError]) -> None:
