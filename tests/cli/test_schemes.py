@@ -201,7 +201,7 @@ def test_two_answers_to_one_question_are_wrong_usage(
     ("options", "says"),
     [
         (["--pool", "2:4,4:2"], "'--pool': scheme 4:2 is impossible"),
-        (["--pool", "2:4,,1:4"], "'--pool': '' is not an N:M scheme"),
+        (["--pool", "2:4,,1:4"], "'--pool': entry 2 of 3 in the pool '2:4,,1:4' is empty"),
         (["--pool", "4:4"], "'--pool': none of these schemes prunes anything"),
         (["--pool", "half"], "'--pool': 'half' is not an N:M scheme"),
     ],
