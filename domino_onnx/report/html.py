@@ -88,8 +88,8 @@ def _context(result: CompressResult) -> dict[str, Any]:
 
 def _cards(result: CompressResult) -> list[tuple[str, str]]:
     cards = [("zeros", percent(result.sparsity, 2))]
-    if result.flops_reduction is not None:
-        cards.append(("MACs saved in theory", percent(result.flops_reduction, 2)))
+    if result.flops_saved is not None:
+        cards.append(("MACs saved in theory", percent(result.flops_saved, 2)))
     if result.parity is not None and result.parity.inputs == "data":
         comparison = result.parity.comparison
         if comparison.top1_reference is not None:

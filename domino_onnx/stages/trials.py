@@ -75,8 +75,7 @@ class Trials:
     def most(self) -> float:
         """The largest share of zeros that schemes can give this model."""
         inventory = self._run.inventory
-        sparsest = {site.key: site.schemes[-1] for site in inventory.sites}
-        return Budget(measure="params", reduction=0.0).achieved(inventory, sparsest)
+        return inventory.sparsity(inventory.sparsest)
 
     def at(self, budget: Budget) -> Found:
         """Choose a plan, refit it, and see what it is worth."""
@@ -87,10 +86,8 @@ class Trials:
         inventory, schemes = run.inventory, planned.plan.schemes
         trial = Trial(
             budget=budget,
-            sparsity=Budget(measure="params", reduction=0.0).achieved(inventory, schemes),
-            flops_reduction=Budget(measure="flops", reduction=0.0).achieved(inventory, schemes)
-            if inventory.macs
-            else None,
+            planned_sparsity=inventory.sparsity(schemes),
+            planned_flops_saved=inventory.flops_saved(schemes),
             prediction=planned.prediction,
             divergence=solved.divergence,
             comparison=evaluation.comparison,
@@ -117,11 +114,13 @@ class Trials:
             trial = found.trial
             tried.append(trial)
             if trial.comparison.is_within(max_drop):
-                low, best = max(trial.sparsity, trial.budget.reduction), found
+                low, best = max(trial.planned_sparsity, trial.budget.reduction), found
             else:
                 high = trial.budget.reduction
         if best is None:
-            said = "".join(f"; {each.sparsity:.1%} zeros cost {each.comparison.drop:.3g}" for each in tried[-1:])
+            said = "".join(
+                f"; {each.planned_sparsity:.1%} zeros cost {each.comparison.drop:.3g}" for each in tried[-1:]
+            )
             raise BudgetError(f"no plan stays within --max-drop {max_drop:g}{said}. Allow more, or give more --data")
         return best, tuple(tried)
 

@@ -15,8 +15,6 @@ from domino_onnx.errors import DominoError
 from domino_onnx.graph import Outcome, Written, write_model
 from domino_onnx.report.results import CompressResult, Trial, WeightRecord
 from domino_onnx.scheme import (
-    Budget,
-    Inventory,
     Manifest,
     ManifestEntry,
     NMScheme,
@@ -71,9 +69,11 @@ def finish(
         plan=planned.plan,
         inventory=run.inventory,
         weights=records,
-        sparsity=zeros / run.inventory.params if run.inventory.params else 0.0,
+        sparsity=run.inventory.share_of_zeros(zeros),
         sparsity_sites=site_zeros / site_params if site_params else 0.0,
-        flops_reduction=_flops_reduction(run.inventory, planned.plan),
+        flops_saved=run.inventory.share_of_macs(zeros),
+        planned_sparsity=run.inventory.sparsity(planned.plan.schemes),
+        planned_flops_saved=run.inventory.flops_saved(planned.plan.schemes),
         solver=solved.solver,
         divergence=solved.divergence,
         prediction=planned.prediction,
@@ -101,10 +101,10 @@ def _write(
     biases: Mapping[WeightKey, NDArray[np.generic]],
     solved: Solved,
     toll: Toll | None,
-) -> tuple[tuple[WeightRecord, ...], int, Written]:
+) -> tuple[tuple[WeightRecord, ...], dict[WeightKey, int], Written]:
     """Write the model with these values and their manifest, and add up the toll.
 
-    What each site got, the zeros among all weights that count, and the files: zeros as they are written, which are more
+    What each site got, the zeros of each weight that counts, and the files: zeros as they are written, which are more
     than were pruned where weights became integers.
     """
     zeros = {weight.key: weight.zeros for weight in run.inventory.counted}
@@ -137,7 +137,7 @@ def _write(
         _record(site, plan.schemes.get(site.key, site.schemes[0]), zeros[site.key], solved.errors.get(site.key))
         for site in run.inventory.sites
     )
-    return records, sum(zeros.values()), written
+    return records, zeros, written
 
 
 def why_dense(form: Form, outcomes: Sequence[Outcome]) -> str:
@@ -199,9 +199,3 @@ def _entry(site: Site, scheme: NMScheme, values: NDArray[np.generic]) -> Manifes
     kept = values != 0
     zeros = kept.size - int(np.count_nonzero(kept))
     return ManifestEntry(key=site.key, layout=site.layout, scheme=scheme, zeros=zeros, mask_sha256=mask_sha256(kept))
-
-
-def _flops_reduction(inventory: Inventory, plan: Plan) -> float | None:
-    if not inventory.macs:
-        return None
-    return Budget(measure="flops", reduction=0.0).achieved(inventory, plan.schemes)
