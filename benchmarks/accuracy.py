@@ -98,7 +98,7 @@ def measure(case: Case, prepared: Prepared) -> dict[str, Any]:
         }
     row |= {
         "sparsity": document["sparsity"],
-        "flops_reduction": document["flops_reduction"],
+        "flops_saved": document["flops_saved"],
         "divergence": document["divergence"],
         "prediction": document["prediction"],
         "parity": {key: document["parity"][key] for key in ("cosine", "agreement", "kl")},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from domino_onnx.evaluate import Evaluation, Verdict
 from domino_onnx.options import recipe_document
 from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult, SweepResult, Trial
-from domino_onnx.scheme import Inventory, Plan, Site, Skip
+from domino_onnx.scheme import Plan, Site, Skip
 from domino_onnx.search import Decision, Prediction
 from domino_onnx.targets import TwoFourCost
 
@@ -49,9 +49,10 @@ def compress_document(result: CompressResult) -> Document:
         "budgets": [budget.to_document() for budget in result.plan.budgets],
         "seed": result.plan.seed,
         "sparsity": result.sparsity,
-        "planned_sparsity": result.planned_sparsity,
         "sparsity_sites": result.sparsity_sites,
         "flops_saved": result.flops_saved,
+        "planned_sparsity": result.planned_sparsity,
+        "planned_flops_saved": result.planned_flops_saved,
         "solver": result.solver,
         "divergence": result.divergence,
         "prediction": _prediction(result.prediction),
@@ -95,7 +96,8 @@ def search_document(result: SearchResult) -> Document:
         "strategy": plan.strategy,
         "target": plan.target,
         "budgets": [budget.to_document() for budget in plan.budgets],
-        "achieved": [budget.achieved(result.inventory, plan.schemes) for budget in plan.budgets],
+        "planned_sparsity": result.inventory.sparsity(plan.schemes),
+        "planned_flops_saved": result.inventory.flops_saved(plan.schemes),
         "prediction": _prediction(result.prediction),
         "sites": [_planned(site, plan) for site in result.inventory.sites],
         "skipped": [_skip(skip) for skip in result.inventory.skips],
@@ -131,7 +133,7 @@ def inspect_document(result: InspectResult) -> Document:
         "format": result.file.form,
         "params": inventory.params,
         "macs": inventory.macs,
-        "sparsity": _sparsity(inventory),
+        "sparsity": inventory.sparsity({}),
         "sites": [_site(site) for site in inventory.sites],
         "skipped": [_skip(skip) for skip in inventory.skips],
         "notes": list(inventory.notes),
@@ -234,8 +236,8 @@ def _trial(trial: Trial) -> Document:
     """A plan that was tried."""
     return {
         "budget": trial.budget.to_document(),
-        "sparsity": trial.sparsity,
-        "flops_saved": trial.flops_saved,
+        "planned_sparsity": trial.planned_sparsity,
+        "planned_flops_saved": trial.planned_flops_saved,
         "metric": trial.comparison.metric,
         "drop": trial.comparison.drop,
         "comparison": dataclasses.asdict(trial.comparison),
@@ -296,10 +298,6 @@ def _finetuning(result: CompressResult) -> Document | None:
             if step.held_out is not None
         ],
     }
-
-
-def _sparsity(inventory: Inventory) -> float:
-    return inventory.zeros / inventory.params if inventory.params else 0.0
 
 
 def _finite(value: Any) -> Any:

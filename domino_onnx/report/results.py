@@ -121,8 +121,9 @@ class Trial:
 
     Attributes
     ----------
-    sparsity, flops_saved
-        What its plan comes to, over all weights that count; MACs only where shapes are known.
+    planned_sparsity, planned_flops_saved
+        Shares of zeros and of MACs saved that its plan comes to, over all weights that count; of MACs only where
+        shapes are known.
     prediction, divergence
         What the plan was expected to cost, and how far apart the outputs were after the refit, on calibration data.
     comparison
@@ -133,8 +134,8 @@ class Trial:
 
     budget: Budget
     plan: Plan
-    sparsity: float
-    flops_saved: float | None
+    planned_sparsity: float
+    planned_flops_saved: float | None
     prediction: Prediction | None
     divergence: float | None
     comparison: Comparison
@@ -173,10 +174,11 @@ class CompressResult:
         Zeros over all Conv, ConvTranspose, Gemm and MatMul weights, skipped ones included, counted in what was written.
     sparsity_sites
         The same over the sites alone.
-    planned_sparsity
-        The same zeros as the plan counts them, before a single weight was written.
     flops_saved
-        Share of the MACs that the plan's zeros save in theory; None where shapes are unknown.
+        Share of the MACs that the counted zeros save in theory; None where shapes are unknown.
+    planned_sparsity, planned_flops_saved
+        The same as the plan has them: a pruned site counts with its scheme's zeros, all others with those they were
+        read with. What was written has as many zeros, or more.
     solver
         How masks and weights were really found: ``"refit"``, ``"sparsegpt"`` or ``"magnitude"``.
     divergence
@@ -206,8 +208,9 @@ class CompressResult:
     weights: tuple[WeightRecord, ...]
     sparsity: float
     sparsity_sites: float
-    planned_sparsity: float
     flops_saved: float | None
+    planned_sparsity: float
+    planned_flops_saved: float | None
     solver: str
     divergence: float | None
     prediction: Prediction | None

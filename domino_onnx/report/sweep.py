@@ -68,8 +68,8 @@ def trial_cells(trial: Trial) -> list[str]:
     """A plan that was tried, for people."""
     agreement = trial.prediction.agreement if trial.prediction is not None else None
     return [
-        percent(trial.sparsity, 2),
-        percent(trial.flops_saved),
+        percent(trial.planned_sparsity, 2),
+        percent(trial.planned_flops_saved),
         percent(_score(trial), 2),
         percent(trial.comparison.drop, 2),
         percent(agreement, 0),
@@ -91,7 +91,9 @@ def _size(count: int) -> str:
 def _plot(trials: Sequence[Trial]) -> Markup:
     """The metric over the zeros, as SVG; the dense model stands at no zeros."""
     dense = trials[0].comparison.top1_reference
-    points = [(0.0, 1.0 if dense is None else dense)] + [(trial.sparsity, max(_score(trial), 0.0)) for trial in trials]
+    points = [(0.0, 1.0 if dense is None else dense)] + [
+        (trial.planned_sparsity, max(_score(trial), 0.0)) for trial in trials
+    ]
     low = min(score for _, score in points)
     span = max(max(score for _, score in points) - low, 0.01)
 

@@ -16,7 +16,7 @@ from domino_onnx.evaluate import Evaluation, Verdict
 from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult
 from domino_onnx.report.sweep import trials_table
 from domino_onnx.report.text import millions, percent, printable, shape
-from domino_onnx.scheme import Budget, NMScheme, Skip
+from domino_onnx.scheme import NMScheme, Skip
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
@@ -46,7 +46,7 @@ def inspect_view(result: InspectResult) -> RenderableType:
     head = Text(
         f"{printable(str(result.file.path), 200)}: opset {result.file.opset}, {len(inventory.sites)} sites, "
         f"{millions(inventory.params)} weights, {millions(inventory.macs)} MACs, "
-        f"{percent(inventory.zeros / max(inventory.params, 1))} zeros"
+        f"{percent(inventory.sparsity({}))} zeros"
     )
     notes = [Text(f"note: {printable(note, 400)}") for note in inventory.notes]
     made = [Text(f"compressed by {printable(result.manifest.tool)}")] if result.manifest else []
@@ -64,12 +64,12 @@ def search_view(result: SearchResult) -> RenderableType:
     for site in inventory.sites:
         scheme = plan.schemes.get(site.key, site.schemes[0])
         _row(table, site.name, site.op, site.layout.shape, scheme, site.params, site.macs)
-    budgets = plan.budgets or (Budget(measure="params", reduction=0.0),)
-    achieved = ", ".join(
-        f"{percent(budget.achieved(inventory, plan.schemes), 2)} fewer {budget.measure}" for budget in budgets
-    )
+    saved = inventory.flops_saved(plan.schemes)
+    planned = f"{percent(inventory.sparsity(plan.schemes), 2)} zeros planned"
+    if saved is not None:
+        planned += f", {percent(saved, 2)} of the MACs saved"
     expected = [Text(f"expected: {result.prediction.in_words()}")] if result.prediction else []
-    return Group(table, *_skips(inventory.skips), Text(f"{plan.strategy}: {achieved}", style="bold"), *expected)
+    return Group(table, *_skips(inventory.skips), Text(f"{plan.strategy}: {planned}", style="bold"), *expected)
 
 
 def compress_view(result: CompressResult, report: Path | None = None) -> RenderableType:

@@ -11,7 +11,7 @@ from typing import Literal
 from domino_onnx.errors import BudgetError, PlanError
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.nm import NMScheme
-from domino_onnx.scheme.site import Inventory, Site, Skip
+from domino_onnx.scheme.site import Inventory, Site, Skip, macs_saved
 
 __all__ = ["OPTION", "Budget", "Measure", "budgets_from_document", "require_reachable"]
 
@@ -24,16 +24,30 @@ OPTION: dict[Measure, str] = {"params": "--sparsity", "flops": "--flops-reductio
 class Budget:
     """Reduce `measure` by at least `reduction` (0 to 1), counted over all Conv, Gemm and MatMul weights.
 
-    Weights that are skipped count too: they are kept whole, so the sites have to give more.
+    Weights that are skipped count too: they keep all but the zeros they were read with, so the sites have to give more.
+
+    Raises
+    ------
+    BudgetError
+        If `measure` is another word, or `reduction` is no number from 0 to below 1.
     """
 
     measure: Measure
     reduction: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.reduction) and 0 <= self.reduction < 1):
+        if self.measure not in ("params", "flops"):
             raise BudgetError(
-                f"{OPTION[self.measure]} {self.reduction:g} is not between 0 and 1: write 0.875 for 87.5 %"
+                f"a budget can't measure {self.measure!r}: "
+                'write "params" for zeros among the weights, "flops" for MACs saved'
+            )
+        if not isinstance(self.reduction, int | float) or isinstance(self.reduction, bool):
+            raise BudgetError(
+                f"the reduction of a budget must be a number, not {self.reduction!r}: write 0.875 for 87.5 %"
+            )
+        if not 0 <= self.reduction < 1:
+            raise BudgetError(
+                f"{OPTION[self.measure]} {_shown(self.reduction)} is not between 0 and 1: write 0.875 for 87.5 %"
             )
 
     @classmethod
@@ -83,19 +97,20 @@ class Budget:
     def limit(self, inventory: Inventory) -> int:
         """The most that may be left, skipped weights included."""
         total = self.total(inventory)
-        return total - math.ceil(total * Fraction(repr(self.reduction)))  # as it was written: 0.9 is nine tenths
+        return total - math.ceil(total * Fraction(repr(float(self.reduction))))  # as written: 0.9 is nine tenths
 
     def limit_for_sites(self, inventory: Inventory) -> int:
         """What `limit` leaves to the sites together; may be negative."""
-        return self.limit(inventory) - sum(self.amount(skip) for skip in inventory.skips if skip.counted)
+        return self.limit(inventory) - self._kept_by_skips(inventory)
+
+    def kept_by(self, weight: Site | Skip, scheme: NMScheme | None = None) -> int:
+        """What is left of a weight under `scheme`; without one it is dense, and has the zeros it was read with."""
+        amount, zeros = self.amount(weight), weight.zeros_under(scheme)
+        return amount - (zeros if self.measure == "params" else macs_saved(weight, zeros) or 0)
 
     def kept(self, inventory: Inventory, schemes: Mapping[WeightKey, NMScheme]) -> int:
         """What is left under `schemes`; sites without one are dense."""
-        sites = sum(
-            schemes[site.key].kept(self.amount(site)) if site.key in schemes else self.amount(site)
-            for site in inventory.sites
-        )
-        return sites + sum(self.amount(skip) for skip in inventory.skips if skip.counted)
+        return sum(self.kept_by(weight, schemes.get(weight.key)) for weight in inventory.counted)
 
     def is_met(self, inventory: Inventory, schemes: Mapping[WeightKey, NMScheme]) -> bool:
         """Whether `schemes` leave no more than the limit."""
@@ -104,26 +119,28 @@ class Budget:
     def achieved(self, inventory: Inventory, schemes: Mapping[WeightKey, NMScheme]) -> float:
         """The reduction that `schemes` give, 0 to 1."""
         total = self.total(inventory)
-        return 1 - self.kept(inventory, schemes) / total if total else 0.0
+        return (total - self.kept(inventory, schemes)) / total if total else 0.0
 
     def require_reachable(self, inventory: Inventory) -> None:
-        """Raise BudgetError, saying what can be reached, if even the sparsest schemes keep too much."""
-        sparsest = {site.key: site.schemes[-1] for site in inventory.sites}
-        if self.is_met(inventory, sparsest) and (inventory.counted or not self.reduction):
+        """Raise BudgetError, saying what can be reached, if even the sparsest choice keeps too much."""
+        if self.is_met(inventory, inventory.sparsest) and (inventory.counted or not self.reduction):
             return
         if not inventory.sites:
             raise BudgetError(
                 f"{OPTION[self.measure]} {self.reduction:g} can't be reached: the model has no weight to prune; "
                 "domino-onnx inspect lists its weights and says why"
             )
-        best = math.floor(self.achieved(inventory, sparsest) * 10_000) / 10_000
-        skipped = sum(self.amount(skip) for skip in inventory.skips if skip.counted)
+        total = max(self.total(inventory), 1)
+        best = (total - self.kept(inventory, inventory.sparsest)) * 10_000 // total / 10_000
         raise BudgetError(
             f"{OPTION[self.measure]} {self.reduction:g} can't be reached on this model: at most {best:g} is possible, "
-            f"with every one of the {len(inventory.sites)} sites at its sparsest scheme; weights that can't be pruned "
-            f"hold {skipped / max(self.total(inventory), 1):.1%} of the {self.measure} (domino-onnx inspect says why). "
-            f"Ask for {best:g} or less, or give sparser schemes (--m 32, --pool 1:32,2:32)"
+            f"with every one of the {len(inventory.sites)} sites at its sparsest; weights that can't be pruned "
+            f"keep {self._kept_by_skips(inventory) / total:.1%} of the {self.measure} (domino-onnx inspect says why). "
+            f"Ask for {best:g} or less, or give sparser schemes (--pool 1:32,2:32)"
         )
+
+    def _kept_by_skips(self, inventory: Inventory) -> int:
+        return sum(self.kept_by(skip) for skip in inventory.skips if skip.counted)
 
 
 def budgets_from_document(value: object) -> tuple[Budget, ...]:
@@ -144,11 +161,16 @@ def budgets_from_document(value: object) -> tuple[Budget, ...]:
 def require_reachable(budgets: Sequence[Budget], inventory: Inventory) -> None:
     """Raise BudgetError if one of the budgets is out of reach, or two are of one measure.
 
-    Budgets that can be met one by one can be met together: by the sparsest schemes.
+    Budgets that can be met one by one can be met together: what has the most zeros saves the most MACs.
     """
     _require_distinct(budgets, BudgetError)
     for budget in budgets:
         budget.require_reachable(inventory)
+
+
+def _shown(number: float) -> str:
+    """A number in a message; integers of hundreds of digits are cut off."""
+    return f"{max(min(number, 1e300), -1e300):g}"
 
 
 def _require_distinct(budgets: Sequence[Budget], error: type[PlanError | BudgetError]) -> None:

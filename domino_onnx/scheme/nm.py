@@ -15,6 +15,9 @@ __all__ = ["MIN_M", "NMScheme", "SchemePool"]
 MIN_M = 4
 """The smallest group a site falls back to when its reduction axis isn't divisible by the pool's M."""
 
+_SHOWN = 60
+"""The most characters of what was given that a message repeats."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NMScheme:
@@ -47,7 +50,7 @@ class NMScheme:
         """Read ``"2:4"``."""
         match = re.fullmatch(r"\s*(\d{1,6})\s*:\s*(\d{1,6})\s*", text)
         if match is None:
-            raise PlanError(f"{text!r} is not an N:M scheme; write for instance 2:4 (keep 2 of every 4)")
+            raise PlanError(f"{text[:_SHOWN]!r} is not an N:M scheme; write for instance 2:4 (keep 2 of every 4)")
         return cls(int(match[1]), int(match[2]))
 
     @property
@@ -99,8 +102,23 @@ class SchemePool:
 
     @classmethod
     def parse(cls, text: str) -> SchemePool:
-        """Read ``"2:4,1:4,2:16"``; PlanError names the entry that is wrong."""
-        return cls.of([NMScheme.parse(entry) for entry in text.split(",")])
+        """Read ``"2:4,1:4,2:16"``, the schemes between commas.
+
+        The paper's pools for M up to 16 are ``"1:16,2:16,4:16,8:16"`` and ``"1:2,1:4,1:8,1:16"``.
+
+        Raises
+        ------
+        PlanError
+            Naming the entry that is wrong; or if none of them prunes anything.
+        """
+        entries = text.split(",")
+        for place, entry in enumerate(entries, start=1):
+            if not entry.strip():
+                raise PlanError(
+                    f"entry {place} of {len(entries)} in the pool {text[:_SHOWN]!r} is empty: "
+                    "put one comma between schemes, for instance 2:4,1:4"
+                )
+        return cls.of([NMScheme.parse(entry) for entry in entries])
 
     @classmethod
     def fixed_m(cls, m: int = 16) -> SchemePool:
@@ -121,8 +139,7 @@ class SchemePool:
     @classmethod
     def fixed_n(cls, largest_m: int = 16) -> SchemePool:
         """Dense and 1:{2, 4, ..., largest_m}, the paper's pool with N fixed."""
-        powers = (scheme.n for scheme in cls.fixed_m(largest_m).schemes)
-        return cls(_densest_first(NMScheme(1, power) for power in powers))
+        return cls.of(NMScheme(1, scheme.n) for scheme in cls.fixed_m(largest_m).schemes)
 
     @classmethod
     def single(cls, scheme: NMScheme) -> SchemePool:

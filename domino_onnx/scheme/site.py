@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from domino_onnx.scheme.grid import Grid
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.layout import WeightLayout
 from domino_onnx.scheme.nm import NMScheme
 
-__all__ = ["Inventory", "Site", "Skip"]
+__all__ = ["Inventory", "Site", "Skip", "macs_saved"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +77,23 @@ class Site:
         """Whether a gradient can move it: integers have none."""
         return self.grid.scale is None
 
+    def zeros_under(self, scheme: NMScheme | None) -> int:
+        """Zeros planned: what the scheme prunes. Dense, and without a scheme, those that were read."""
+        if scheme is None or scheme.is_dense:
+            return self.zeros
+        return self.params - scheme.kept(self.params)
+
+    @property
+    def choices(self) -> tuple[NMScheme, ...]:
+        """Dense, and the schemes that give more zeros than were read; densest first, so zeros never get fewer."""
+        dense, *sparse = self.schemes
+        return (dense, *(scheme for scheme in sparse if self.zeros_under(scheme) > self.zeros))
+
+    @property
+    def sparsest(self) -> NMScheme:
+        """The scheme with the most zeros: dense if the site was read with more than any scheme gives."""
+        return self.choices[-1]
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Skip:
@@ -95,6 +112,10 @@ class Skip:
     zeros: int = 0
     macs: int | None = None
     counted: bool = True
+
+    def zeros_under(self, scheme: NMScheme | None) -> int:  # noqa: ARG002 - the same question as a site answers
+        """Zeros planned: those that were read, since no scheme changes a skipped weight."""
+        return self.zeros
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +149,39 @@ class Inventory:
     def site(self, key: WeightKey) -> Site | None:
         """The site of this weight, None if it has none."""
         return next((site for site in self.sites if site.key == key), None)
+
+    @property
+    def sparsest(self) -> dict[WeightKey, NMScheme]:
+        """For each site, the scheme with the most zeros. No other choice saves more weights or more MACs."""
+        return {site.key: site.sparsest for site in self.sites}
+
+    def planned_zeros(self, schemes: Mapping[WeightKey, NMScheme]) -> dict[WeightKey, int]:
+        """Zeros of each counted weight under `schemes`; sites without one are dense."""
+        return {weight.key: weight.zeros_under(schemes.get(weight.key)) for weight in self.counted}
+
+    def sparsity(self, schemes: Mapping[WeightKey, NMScheme]) -> float:
+        """Share of the counted weights that is zero under `schemes`, 0 to 1; sites without one are dense."""
+        return self.share_of_zeros(self.planned_zeros(schemes))
+
+    def flops_saved(self, schemes: Mapping[WeightKey, NMScheme]) -> float | None:
+        """Share of the MACs that the zeros under `schemes` save, 0 to 1; None where MACs are unknown, or none."""
+        return self.share_of_macs(self.planned_zeros(schemes))
+
+    def share_of_zeros(self, zeros: Mapping[WeightKey, int]) -> float:
+        """Share of the counted weights that is zero, from the zeros of each of them."""
+        return sum(zeros[weight.key] for weight in self.counted) / self.params if self.params else 0.0
+
+    def share_of_macs(self, zeros: Mapping[WeightKey, int]) -> float | None:
+        """Share of the MACs saved, from the zeros of each counted weight; None where MACs are unknown, or none."""
+        saved = _sum_or_none(macs_saved(weight, zeros[weight.key]) for weight in self.counted)
+        return saved / self.macs if saved is not None and self.macs else None
+
+
+def macs_saved(weight: Site | Skip, zeros: int) -> int | None:
+    """MACs that `zeros` zeros of a weight save: their share of it, rounded down, so that no budget is missed."""
+    if weight.macs is None:
+        return None
+    return weight.macs * zeros // weight.params if weight.params else 0
 
 
 def _sum_or_none(values: Iterable[int | None]) -> int | None:

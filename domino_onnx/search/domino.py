@@ -221,7 +221,7 @@ class _Search:
             self._decay *= 2
         if not np.isfinite(self._decay):
             raise BudgetError(
-                "the search stands still before the budgets are met; use --strategy erk or uniform, or another --m"
+                "the search stands still before the budgets are met; use --strategy erk or uniform, or another --pool"
             )
         self._decide("strengthen", None, None)
 
@@ -262,9 +262,9 @@ class _FallingSite:
         self.m = math.lcm(*(scheme.m for scheme in site.schemes))  # every M divides the axis, so this does too
         self.n = self.m
         self.scheme = site.schemes[0]
-        self._pool: dict[Fraction, NMScheme] = {scheme.density: scheme for scheme in site.schemes}
+        self._pool: dict[Fraction, NMScheme] = {scheme.density: scheme for scheme in site.choices}
         self._two_of_four = any(scheme.two_of_four for scheme in site.schemes)
-        self._lowest = int(site.schemes[-1].density * self.m)
+        self._lowest = int(site.sparsest.density * self.m)
         self._groups: _Groups = site.layout.to_groups(weight, self.m).astype(np.float32)
         lower_half = np.sort(np.abs(self._groups), axis=1)[:, : self.m // 2]
         self._threshold: NDArray[np.float32] = lower_half.mean(axis=1, dtype=np.float32)
@@ -273,6 +273,11 @@ class _FallingSite:
     @property
     def is_sparsest(self) -> bool:
         return self.n <= self._lowest
+
+    @property
+    def zeros(self) -> int:
+        """Zeros planned under the scheme that it has now."""
+        return self.site.zeros_under(self.scheme)
 
     def masked_weight(self) -> NDArray[np.float32]:
         """The weight that takes part in the network, in its stored shape."""
@@ -330,9 +335,10 @@ class _Factors:
         self._sites = list(sites)
         self._options = options
         self._erk_weight = options.erk_weight
-        amounts = [site.site.params for site in self._sites]
+        params = sum(site.site.params for site in self._sites)
+        skipped = sum(skip.params - skip.zeros for skip in inventory.skips if skip.counted)
         target = 1 - max((budget.reduction for budget in budgets), default=0.0)
-        wanted = max(target * inventory.params - (inventory.params - sum(amounts)), 0) / max(sum(amounts), 1)
+        wanted = max(target * inventory.params - skipped, 0) / max(params, 1)
         densities = erk_densities([site.site.layout.shape for site in self._sites], wanted)
         self._erk_sparsity = {site.key: 1 - density for site, density in zip(self._sites, densities, strict=True)}
         macs = [site.site.macs for site in self._sites]
@@ -346,8 +352,12 @@ class _Factors:
 
     def renew(self) -> None:
         """After a site has got a new scheme."""
-        deficit = {site.key: self._erk_sparsity[site.key] - float(1 - site.scheme.density) for site in self._sites}
-        flops = {site.key: self._flops[site.key] * float(site.scheme.density) for site in self._sites}
+        params = {site.key: site.site.params for site in self._sites}
+        deficit = {site.key: self._erk_sparsity[site.key] - site.zeros / params[site.key] for site in self._sites}
+        flops = {
+            site.key: self._flops[site.key] * ((params[site.key] - site.zeros) / params[site.key])
+            for site in self._sites
+        }
         erk_part = _scaled(deficit) if max(deficit.values()) >= _NO_DEFICIT else dict.fromkeys(deficit, 0.0)
         flops_part = _scaled(flops)
         self._factors = {

@@ -40,14 +40,21 @@ def search_erk(inventory: Inventory, budgets: Sequence[Budget]) -> Mapping[Weigh
 
 
 def _density(inventory: Inventory, budget: Budget) -> float:
-    """What spends the budget if every site has it."""
-    return budget.limit_for_sites(inventory) / max(sum(budget.amount(site) for site in inventory.sites), 1)
+    """What spends the budget if every site has it; sites that have more zeros already leave the others more."""
+    limit, sites = budget.limit_for_sites(inventory), inventory.sites
+    while True:
+        density = limit / max(sum(budget.amount(site) for site in sites), 1)
+        above = tuple(site for site in sites if budget.kept_by(site) >= density * budget.amount(site))
+        if len(above) == len(sites):
+            return min(density, 1.0)
+        limit -= sum(budget.kept_by(site) for site in sites) - sum(budget.kept_by(site) for site in above)
+        sites = above
 
 
 def _erk_for(inventory: Inventory, budgets: Sequence[Budget]) -> list[float]:
     """ERK shares out parameters; the share at which the first budget is spent, whatever they measure, is bisected."""
     shapes = [site.layout.shape for site in inventory.sites]
-    amounts = [[budget.amount(site) for site in inventory.sites] for budget in budgets]
+    amounts = [[(budget.amount(site), budget.kept_by(site)) for site in inventory.sites] for budget in budgets]
     limits = [budget.limit_for_sites(inventory) for budget in budgets]
     low, high = 0.0, 1.0
     for _ in range(50):
@@ -58,8 +65,9 @@ def _erk_for(inventory: Inventory, budgets: Sequence[Budget]) -> list[float]:
     return erk_densities(shapes, low)
 
 
-def _spent(densities: Sequence[float], amounts: Sequence[int]) -> float:
-    return sum(density * amount for density, amount in zip(densities, amounts, strict=True))
+def _spent(densities: Sequence[float], amounts: Sequence[tuple[int, int]]) -> float:
+    """What the densities keep of each (amount, what is left of it dense)."""
+    return sum(min(density * amount, dense) for density, (amount, dense) in zip(densities, amounts, strict=True))
 
 
 def _closest(

@@ -51,7 +51,7 @@ class _Fall:
         moves = [
             (self._resistance(site, scheme), place, scheme)
             for place, site in enumerate(self._inventory.sites)
-            for scheme in site.schemes[site.schemes.index(self.schemes[site.key]) + 1 :]
+            for scheme in site.choices[site.choices.index(self.schemes[site.key]) + 1 :]
         ]
         _, place, scheme = min(moves, key=lambda move: move[:2])
         self.steps += 1
@@ -61,7 +61,7 @@ class _Fall:
         """Raise again, latest fall first, what the budgets leave room for."""
         for decision in reversed(tuple(self.decisions)):
             site = next(site for site in self._inventory.sites if site.key == decision.key)
-            for scheme in site.schemes[: site.schemes.index(self.schemes[site.key])]:
+            for scheme in site.choices[: site.choices.index(self.schemes[site.key])]:
                 trial = {**self.schemes, site.key: scheme}
                 if all(budget.is_met(self._inventory, trial) for budget in self._budgets):
                     self._move(site, scheme, "give-back")
@@ -77,7 +77,7 @@ class _Fall:
         losses, now = self._table.losses[site.key], self.schemes[site.key]
         added = losses[site.schemes.index(scheme)] - losses[site.schemes.index(now)]
         freed = sum(
-            (now.kept(budget.amount(site)) - scheme.kept(budget.amount(site))) / self._totals[budget.measure]
+            (budget.kept_by(site, now) - budget.kept_by(site, scheme)) / self._totals[budget.measure]
             for budget in self._budgets
         )
         return added / freed if freed > 0 else float("inf")

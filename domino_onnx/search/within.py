@@ -31,5 +31,5 @@ def least_loss(
 
 def _limit(inventory: Inventory, budget: Budget) -> Limit:
     """What the budget leaves to the sites, and what each of their schemes takes of it."""
-    costs = [[scheme.kept(budget.amount(site)) for scheme in site.schemes] for site in inventory.sites]
+    costs = [[budget.kept_by(site, scheme) for scheme in site.schemes] for site in inventory.sites]
     return Limit(name=budget.measure, costs=costs, most=budget.limit_for_sites(inventory))

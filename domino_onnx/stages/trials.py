@@ -108,8 +108,8 @@ def _try(lab: Laboratory, budget: Budget) -> Found:
     inventory, schemes = lab.aim.inventory, found.planned.plan.schemes
     trial = Trial(
         budget=budget,
-        sparsity=inventory.sparsity(schemes),
-        flops_saved=inventory.flops_saved(schemes),
+        planned_sparsity=inventory.sparsity(schemes),
+        planned_flops_saved=inventory.flops_saved(schemes),
         prediction=found.planned.prediction,
         divergence=found.solved.divergence,
         comparison=evaluation.comparison,
@@ -133,11 +133,11 @@ def _sparsest_within(lab: Laboratory, max_drop: float) -> Found:
         trial = found.trials[-1]
         tried.append(trial)
         if trial.comparison.is_within(max_drop):
-            low, best = max(trial.sparsity, trial.budget.reduction), found
+            low, best = max(trial.planned_sparsity, trial.budget.reduction), found
         else:
             high = trial.budget.reduction
     if best is None:
-        said = "".join(f"; {each.sparsity:.1%} zeros cost {each.comparison.drop:.3g}" for each in tried[-1:])
+        said = "".join(f"; {each.planned_sparsity:.1%} zeros cost {each.comparison.drop:.3g}" for each in tried[-1:])
         raise BudgetError(f"no plan stays within --max-drop {max_drop:g}{said}. Allow more, or give more --data")
     return dataclasses.replace(best, trials=tuple(tried))
 
@@ -160,8 +160,7 @@ def _dense_bytes(lab: Laboratory) -> tuple[int, int]:
 
 def _most(lab: Laboratory) -> float:
     """The largest share of zeros that schemes can give this model."""
-    sparsest = {site.key: site.schemes[-1] for site in lab.aim.inventory.sites}
-    return lab.aim.inventory.sparsity(sparsest)
+    return lab.aim.inventory.sparsity(lab.aim.inventory.sparsest)
 
 
 def _measured(lab: Laboratory, values: Weights) -> tuple[Evaluation, int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ class Made:
     records
         What each site got.
     zeros
-        Among all weights that count, as they are written.
+        Of each weight that counts, as they are written.
     two_four
         What TensorRT's rule would cost, where the target is another.
     """
@@ -54,7 +54,7 @@ class Made:
     found: Found
     inventory: Inventory
     records: tuple[WeightRecord, ...]
-    zeros: int
+    zeros: Mapping[WeightKey, int]
     nbytes: int
     finetuned: Finetuned | None
     two_four: TwoFourCost | None
@@ -90,7 +90,7 @@ def write(
         found=found,
         inventory=inventory,
         records=tuple(_record(site, found, zeros[site.key]) for site in inventory.sites),
-        zeros=sum(zeros[key] for key in read),
+        zeros=zeros,
         nbytes=written.nbytes,
         finetuned=finetuned,
         two_four=_two_four(lab, weights),
@@ -128,10 +128,11 @@ def _result(made: Made, comparison: Evaluation | None, journal: Journal) -> Comp
         plan=planned.plan,
         inventory=inventory,
         weights=made.records,
-        sparsity=made.zeros / inventory.params if inventory.params else 0.0,
+        sparsity=inventory.share_of_zeros(made.zeros),
         sparsity_sites=site_zeros / site_params if site_params else 0.0,
+        flops_saved=inventory.share_of_macs(made.zeros),
         planned_sparsity=inventory.sparsity(planned.plan.schemes),
-        flops_saved=inventory.flops_saved(planned.plan.schemes),
+        planned_flops_saved=inventory.flops_saved(planned.plan.schemes),
         solver=solved.solver,
         divergence=solved.divergence,
         prediction=planned.prediction,

@@ -159,8 +159,8 @@ def test_a_failed_check_ends_with_three(domino: Run, model: Path) -> None:
 
 
 COMPRESS_KEYS = {
-    "model", "output", "sparsity", "sparsity_sites", "flops_reduction", "strategy", "sites", "skipped", "parity",
-    "finetuning", "seconds", "peak_rss_bytes",
+    "model", "output", "sparsity", "sparsity_sites", "flops_saved", "planned_sparsity", "planned_flops_saved",
+    "strategy", "sites", "skipped", "parity", "finetuning", "seconds", "peak_rss_bytes",
 }  # fmt: skip
 SITE_KEYS = {"name", "weight", "op", "shape", "n", "m", "sparsity", "params", "macs"}
 

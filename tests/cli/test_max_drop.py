@@ -42,8 +42,9 @@ def test_the_file_loses_no_more_than_allowed(domino: Run, samples: Path, labelle
     document = json.loads(ran.out)
     assert top1(model, labelled) - top1(output, labelled) <= 0.005 + 1e-9
     trials = document["trials"]
-    within = [trial["sparsity"] for trial in trials if trial["drop"] <= 0.005 + 1e-9]
+    within = [trial["planned_sparsity"] for trial in trials if trial["drop"] <= 0.005 + 1e-9]
     beyond = [trial["budget"]["reduction"] for trial in trials if trial["drop"] > 0.005 + 1e-9]
+    assert document["planned_sparsity"] == max(within)
     assert document["sparsity"] == pytest.approx(max(within), abs=1e-6)
     assert min(beyond) - max(within) <= 0.02
     assert len(trials) <= 8
@@ -94,7 +95,7 @@ def test_a_sweep_tells_what_zeros_cost(domino: Run, samples: Path, labelled: Pat
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     gentle, harsh = document["trials"]
-    assert 0.5 <= gentle["sparsity"] < harsh["sparsity"]
+    assert 0.5 <= gentle["planned_sparsity"] < harsh["planned_sparsity"]
     assert gentle["bytes_gzipped"] > harsh["bytes_gzipped"]
     assert "0.99" in " ".join(document["warnings"])
     assert "<svg" in (tmp_path / "front.html").read_text()

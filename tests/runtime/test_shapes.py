@@ -56,5 +56,5 @@ def test_a_flops_budget_works_where_only_data_give_the_macs(
     for each in (options, shaped):
         result = compress(path, tmp_path / "out.onnx", each)
         assert result.inventory.macs == 16 * 8
-        assert result.flops_reduction == 0.5
+        assert result.planned_flops_saved == 0.5
     assert inspect(path, input_shapes={"x": (1, 16)}).inventory.macs == 16 * 8

@@ -18,6 +18,7 @@ def shown(schemes: tuple[NMScheme, ...]) -> list[str]:
 
 def test_pools_are_read_as_they_are_written() -> None:
     assert SchemePool.parse("1:16,2:16,4:16,8:16") == SchemePool.fixed_m()
+    assert SchemePool.parse("1:2,1:4,1:8,1:16") == SchemePool.fixed_n()
     assert SchemePool.parse("2:4") == SchemePool.single(NMScheme(2, 4))
     assert shown(SchemePool.parse(" 2:4, 1:4,2:16 ,4:8,2:4,8:8").schemes) == ["16:16", "2:4", "4:8", "1:4", "2:16"]
     assert shown(SchemePool.parse("3:12,1:3").including([NMScheme(3, 6)]).schemes) == ["12:12", "3:6", "1:3", "3:12"]
@@ -27,10 +28,13 @@ def test_pools_are_read_as_they_are_written() -> None:
     ("text", "says"),
     [
         ("2:4,4:2", "4:2 is impossible"),
-        ("2:4,,1:4", "'' is not an N:M scheme; write for instance 2:4"),
+        ("2:4,,1:4", "entry 2 of 3 in the pool '2:4,,1:4' is empty: put one comma between schemes"),
+        ("2:4, ", "entry 2 of 2 in the pool '2:4, ' is empty"),
+        ("2:4 1:4", "'2:4 1:4' is not an N:M scheme"),
+        ("16", "'16' is not an N:M scheme; write for instance 2:4"),
         ("2:4;1:4", "'2:4;1:4' is not"),
         ("0:4", "0:4 is impossible"),
-        ("", "'' is not"),
+        ("", "entry 1 of 1 in the pool '' is empty"),
         ("4:4,16:16", "none of these schemes prunes anything"),
     ],
 )
@@ -48,9 +52,16 @@ def test_schemes_of_one_density_are_rivals() -> None:
 
 def test_the_pools_are_the_papers() -> None:
     assert shown(SchemePool.fixed_m().schemes) == ["16:16", "8:16", "4:16", "2:16", "1:16"]
-    assert shown(SchemePool.fixed_n().schemes) == ["1:1", "1:2", "1:4", "1:8", "1:16"]
+    assert shown(SchemePool.fixed_n().schemes) == ["16:16", "1:2", "1:4", "1:8", "1:16"]
     assert shown(SchemePool.fixed_m(4).schemes) == ["4:4", "2:4", "1:4"]
     assert shown(SchemePool.single(NMScheme(2, 4)).schemes) == ["4:4", "2:4"]
+
+
+def test_what_a_message_repeats_of_a_long_entry_is_short() -> None:
+    for text in ("9" * 10_000, "2:4,," + "1:4," * 5_000):
+        with pytest.raises(PlanError) as refused:
+            SchemePool.parse(text)
+        assert len(str(refused.value)) < 300
 
 
 @pytest.mark.parametrize("m", [-4, 0, 1, 2, 3, 6, 12, 15])
