@@ -43,7 +43,6 @@ from domino_onnx.stages import (
     fitted,
     is_assistant,
     open_checkpoint,
-    permute,
     recover_if_possible,
     shapes_seen,
     solve,
@@ -172,8 +171,6 @@ def compress(model: Path, output: Path, options: CompressOptions, observer: Obse
     trials = Trials(run) if options.max_drop is not None else None
     tried: tuple[Trial, ...] = ()
     checkpoint = open_checkpoint(run)
-    if options.permute:
-        permute(run)
 
     def make() -> tuple[Planned, Solved]:
         nonlocal tried
@@ -245,8 +242,6 @@ def apply(
     check_output(output, (model, *options.inputs), force=options.force)
     run = Run(model, options, observer)
     run.read()
-    if options.permute:
-        permute(run)
     planned = Planned(plan=fitted(run, plan))
     return finish(run, output, planned, solve(run, planned.plan))
 
@@ -360,8 +355,6 @@ def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None
     run.read()
     if options.max_drop is not None:
         Trials(run)  # which sets data apart
-    if options.permute:
-        permute(run)
     help_finetuning(run, teacher or model)
 
 

@@ -345,12 +345,6 @@ solver_options = _stacked(
         help="What decides which weights of a group stay when they are refitted: all groups settled together, one "
         "after another, each weight by its Fisher information (needs torch), by its input's size, or by itself.",
     ),
-    click.option(
-        "--permute/--no-permute",
-        default=False,
-        show_default=True,
-        help="First permute channels where the graph allows it, so that groups can keep more; proven equal before.",
-    ),
 )
 data_option = click.option(
     "--data",
@@ -453,7 +447,6 @@ _SAME_NAME = (
         "strategy",
         "solver",
         "saliency",
-        "permute",
         "data",
         "eval_data",
         "plan",

@@ -1,7 +1,6 @@
 """ONNX files: read and checked, every weight found, written back with nothing else changed."""
 
-from domino_onnx.graph.channels import ChannelGroup, channel_groups, permuted_values
-from domino_onnx.graph.copies import loaded, replaced
+from domino_onnx.graph.copies import loaded
 from domino_onnx.graph.dequantize import ChannelWeight, channel_weights, holds_integers, quantize_in_place
 from domino_onnx.graph.index import stored_tensors
 from domino_onnx.graph.inventory import Selection, take_inventory
@@ -16,7 +15,6 @@ from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes, infer_type
 
 __all__ = [
     "Bias",
-    "ChannelGroup",
     "ChannelWeight",
     "LinearUse",
     "OnnxFile",
@@ -26,7 +24,6 @@ __all__ = [
     "Shape",
     "ShapeTable",
     "Written",
-    "channel_groups",
     "channel_weights",
     "cut",
     "holds_integers",
@@ -35,12 +32,10 @@ __all__ = [
     "linear_uses",
     "loaded",
     "model_inputs",
-    "permuted_values",
     "probe",
     "quantize_in_place",
     "read_manifest",
     "read_model",
-    "replaced",
     "sort_nodes",
     "stored_tensors",
     "take_inventory",

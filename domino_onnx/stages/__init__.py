@@ -3,7 +3,6 @@
 from domino_onnx.stages.choosing import choose
 from domino_onnx.stages.context import Run, torch_missing
 from domino_onnx.stages.options import CompressOptions, Observer, Solver, Strategy
-from domino_onnx.stages.permuting import permute
 from domino_onnx.stages.planning import Planned, fitted
 from domino_onnx.stages.recovering import assist, is_assistant, recover, recover_if_possible
 from domino_onnx.stages.resuming import open_checkpoint, solved_once
@@ -27,7 +26,6 @@ __all__ = [
     "fitted",
     "is_assistant",
     "open_checkpoint",
-    "permute",
     "recover",
     "recover_if_possible",
     "shapes_seen",

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import DependencyError, ModelError, PlanError, RecoveryError
-from domino_onnx.graph import read_model, replaced, stored_tensors, take_inventory
+from domino_onnx.graph import read_model, stored_tensors, take_inventory
 from domino_onnx.precision import check_lowering
 from domino_onnx.scheme import Inventory, Plan, SchemePool, WeightKey
 from domino_onnx.stages.options import CompressOptions, Observer
@@ -45,8 +45,6 @@ class Run:
     ----------
     target
         What masks must suit: the options' choice, or else that of the plan.
-    changed
-        Stored tensors whose values in memory are no longer the file's: their channels were permuted.
     losses
         What each scheme of each site costs, once that was measured.
     seconds, peaks
@@ -65,7 +63,6 @@ class Run:
         self.seconds: dict[str, float] = {}
         self.peaks: dict[str, int] = {}
         self.warnings: list[str] = []
-        self.changed: frozenset[WeightKey] = frozenset()
         self.losses: LossTable | None = None
         self.target: Target = options.target or "generic"
         self.inventory: Inventory
@@ -124,12 +121,6 @@ class Run:
         """What a site's weight stands for, whatever it is stored as."""
         site = self.inventory.site(key)
         return self.load(key) if site is None else site.grid.floats(self.load(key))
-
-    def change(self, values: Mapping[WeightKey, NDArray[np.generic]]) -> None:
-        """Go on with other values of some stored tensors, which are inline."""
-        self.file = dataclasses.replace(self.file, proto=replaced(self.file.proto, values))
-        self._tensors = stored_tensors(self.file.proto)
-        self.changed = frozenset(values)
 
     @property
     def learning(self) -> list[WeightKey]:

@@ -63,9 +63,6 @@ class CompressOptions:
         its own mask and update on the dense network's inputs, or `magnitude` masks alone.
     saliency
         What decides which weights of a group stay when they are refitted (`domino_onnx.solve.choose_mask`).
-    permute
-        Permute channels first, where the graph allows it, so that groups can keep more; changes the order of channels
-        in weights, biases and whatever else they pass through.
     search_with_data
         Whether `domino` uses gradients where there are data.
     recover
@@ -93,7 +90,6 @@ class CompressOptions:
     speed_only: bool = False
     solver: Solver = "refit"
     saliency: Criterion = "admm"
-    permute: bool = False
     domino: DominoOptions = dataclasses.field(default_factory=DominoOptions)
     selection: Selection = dataclasses.field(default_factory=Selection)
     input_shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)

@@ -125,7 +125,7 @@ def _write(
             target=run.target,
             seed=plan.seed,
             entries=tuple(entries),
-            also_changed=_also_changed(run, weights, biases),
+            also_changed=_also_changed(weights, biases),
         )
         form, force = run.options.form, run.options.force
         made = lowered(run, Overlaid(weights, biases), manifest)
@@ -148,10 +148,10 @@ def why_dense(form: Form, outcomes: Sequence[Outcome]) -> str:
 
 
 def _also_changed(
-    run: Run, weights: Mapping[WeightKey, NDArray[np.generic]], biases: Mapping[WeightKey, NDArray[np.generic]]
+    weights: Mapping[WeightKey, NDArray[np.generic]], biases: Mapping[WeightKey, NDArray[np.generic]]
 ) -> tuple[WeightKey, ...]:
-    """Biases that were refitted, and whatever a permutation moved besides the pruned weights; in order of names."""
-    return tuple(sorted((run.changed | biases.keys()) - set(weights), key=str))
+    """Biases that were refitted, in order of names."""
+    return tuple(sorted(biases.keys() - set(weights), key=str))
 
 
 def _compare(run: Run, reference: Path, output: Path) -> Evaluation | None:

@@ -144,7 +144,6 @@ def test_a_refit_measures_what_it_writes(build: Build, tmp_path: Path, run_ort: 
         ["--strategy", "domino", "--solver", "refit", "--saliency", "fisher"],
         ["--strategy", "sensitivity", "--target", "tensorrt"],
         ["--strategy", "measured-domino"],
-        ["--strategy", "uniform", "--permute"],
         ["--strategy", "uniform", "--format", "packed"],
         ["--strategy", "uniform", "--format", "sparse"],
     ],
