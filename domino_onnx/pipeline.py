@@ -302,12 +302,12 @@ def convert(
 ) -> ConvertResult:
     """Write `model` with its weights in another form, bit for bit the same ones; all else stays as it is.
 
-    The model need not be one of domino-onnx: whatever has zeros can be packed, and sparse tensors made dense.
+    The model need not be one of domino-onnx: any weight with zeros can be packed, and sparse tensors made dense.
 
     Parameters
     ----------
     form
-        None: the form that it has.
+        None: the form that it has; dense for one with sparse tensors, which are only read.
     lowering
         What to write it in; if not what it is in, weights don't stay bit for bit the same ones, but their zeros do.
 
@@ -322,22 +322,26 @@ def convert(
     """
     check_output(output, (model,), force=force)
     file = read_model(model, for_conversion=True)
-    form = form or file.form
+    written_as: Form = form or ("packed" if file.form == "packed" else "dense")
     check_lowering(file, lowering)
     before = sum(path.stat().st_size for path in (model, *file.data_files))
     made = lower(file, {}, read_manifest(file.proto), lowering) if lowering.is_needed else Lowered(file=file)
-    written = write_model(made.file, {}, made.manifest, output, form=form, force=force)
-    useless = form != "dense" and all(outcome.kind == "dense" for outcome in written.outcomes)
+    written = write_model(made.file, {}, made.manifest, output, form=written_as, force=force)
+    warnings = []
+    if form is None and file.form == "sparse":
+        warnings.append("sparse tensors are only read: the weights are written dense; --format packed is smaller")
+    if written_as != "dense" and all(weight.kind == "dense" for weight in written.weight_forms):
+        warnings.append(why_dense(written_as, written.weight_forms))
     return ConvertResult(
         model=model,
         output=output,
         before=file.form,
-        form=form,
+        form=written_as,
         lowering=lowering,
         bytes_before=before,
         bytes_after=written.nbytes,
-        outcomes=written.outcomes,
-        warnings=(why_dense(form, written.outcomes),) if useless else (),
+        weight_forms=written.weight_forms,
+        warnings=tuple(warnings),
     )
 
 

@@ -374,9 +374,9 @@ def _format(**more: Any) -> Callable[[_F], _F]:
     return click.option(
         "--format",
         "form",
-        type=click.Choice(["dense", "packed", "sparse"]),
-        help="How weights are stored: zeros in place; packed, expanded by standard operators while the file is loaded; "
-        "or as ONNX's sparse tensors, which few tools know.",
+        type=click.Choice(["dense", "packed"]),
+        help="How weights are stored: zeros in place, or packed and expanded by standard operators while the file is "
+        "loaded.",
         **more,
     )
 

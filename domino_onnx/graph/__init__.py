@@ -4,7 +4,7 @@ from domino_onnx.graph.copies import loaded
 from domino_onnx.graph.dequantize import ChannelWeight, channel_weights, holds_integers, quantize_in_place
 from domino_onnx.graph.index import stored_tensors
 from domino_onnx.graph.inventory import Selection, take_inventory
-from domino_onnx.graph.io.forms import Outcome
+from domino_onnx.graph.io.forms import WeightForm
 from domino_onnx.graph.io.read import OnnxFile, read_model
 from domino_onnx.graph.io.write import Written, read_manifest, write_model
 from domino_onnx.graph.linear import Bias, LinearUse, linear_uses
@@ -18,11 +18,11 @@ __all__ = [
     "ChannelWeight",
     "LinearUse",
     "OnnxFile",
-    "Outcome",
     "Segment",
     "Selection",
     "Shape",
     "ShapeTable",
+    "WeightForm",
     "Written",
     "channel_weights",
     "cut",

@@ -36,5 +36,4 @@ def loaded(file: OnnxFile, values: Mapping[WeightKey, NDArray[np.generic]]) -> O
             put(tensor, values[key])
     for tensor in filter(is_external, tensors(copy)):
         put(tensor, file.array(tensor))
-    return dataclasses.replace(file, proto=copy, storage=None, loaded=True)
-
+    return dataclasses.replace(file, proto=copy, form="dense", loaded=True)

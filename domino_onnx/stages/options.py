@@ -69,7 +69,7 @@ class CompressOptions:
         Finetune after pruning, where there are data and torch; the options that begin with `recover_` are
         `domino_onnx.finetuning.RecoveryOptions` and `LossOptions`.
     form
-        How weights are stored in the output: zeros in place, packed, or as sparse tensors (docs/format.md).
+        How weights are stored in the output: zeros in place, or packed (docs/format.md).
     precision
         What the output computes in: as the model does, or in float16 (docs/decisions/precision.md).
     weights

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from domino_onnx._version import __version__
 from domino_onnx.errors import DominoError
-from domino_onnx.graph import Outcome, Written, write_model
+from domino_onnx.graph import WeightForm, Written, write_model
 from domino_onnx.report.results import CompressResult, Trial, WeightRecord
 from domino_onnx.scheme import (
     Budget,
@@ -130,8 +130,8 @@ def _write(
         form, force = run.options.form, run.options.force
         made = lowered(run, Overlaid(weights, biases), manifest)
         written = write_model(made.file, made.values, made.manifest, output, form=form, force=force)
-        if form != "dense" and all(outcome.kind == "dense" for outcome in written.outcomes):
-            run.warn(why_dense(form, written.outcomes))
+        if form != "dense" and all(weight.kind == "dense" for weight in written.weight_forms):
+            run.warn(why_dense(form, written.weight_forms))
     zeros = {key: made.zeros.get(key, count) for key, count in zeros.items()}
     records = tuple(
         _record(site, plan.schemes.get(site.key, site.schemes[0]), zeros[site.key], solved.errors.get(site.key))
@@ -140,10 +140,10 @@ def _write(
     return records, sum(zeros.values()), written
 
 
-def why_dense(form: Form, outcomes: Sequence[Outcome]) -> str:
-    """What to tell whoever asked for another form and gets a file that is dense all through."""
-    reasons = Counter(outcome.reason for outcome in outcomes).most_common(1)
-    why = f"{reasons[0][1]} of {len(outcomes)}: {reasons[0][0]}" if reasons else "there is none of a fitting type"
+def why_dense(form: Form, weights: Sequence[WeightForm]) -> str:
+    """What to tell a user who asked for another form and gets a file in which all weights are dense."""
+    reasons = Counter(weight.reason for weight in weights).most_common(1)
+    why = f"{reasons[0][1]} of {len(weights)}: {reasons[0][0]}" if reasons else "there is none of a fitting type"
     return f"--format {form}: every weight stays dense; {why}"
 
 

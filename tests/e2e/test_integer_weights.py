@@ -145,7 +145,6 @@ def test_a_refit_measures_what_it_writes(build: Build, tmp_path: Path, run_ort: 
         ["--strategy", "sensitivity", "--target", "tensorrt"],
         ["--strategy", "measured-domino"],
         ["--strategy", "uniform", "--format", "packed"],
-        ["--strategy", "uniform", "--format", "sparse"],
     ],
 )
 def test_every_way_through(words: list[str], build: Build, domino: Run, tmp_path: Path) -> None:
