@@ -3,7 +3,7 @@
 from domino_onnx.graph.copies import loaded
 from domino_onnx.graph.dequantize import ChannelWeight, channel_weights, holds_integers, quantize_in_place
 from domino_onnx.graph.index import stored_tensors
-from domino_onnx.graph.inventory import Selection, take_inventory
+from domino_onnx.graph.inventory import take_inventory
 from domino_onnx.graph.io.forms import WeightForm
 from domino_onnx.graph.io.read import OnnxFile, read_model
 from domino_onnx.graph.io.write import Written, read_manifest, write_model
@@ -11,6 +11,7 @@ from domino_onnx.graph.linear import Bias, LinearUse, linear_uses
 from domino_onnx.graph.order import sort_nodes
 from domino_onnx.graph.probe import probe
 from domino_onnx.graph.segments import Segment, cut
+from domino_onnx.graph.selection import Selection
 from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes, infer_types, model_inputs
 
 __all__ = [
