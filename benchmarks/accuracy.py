@@ -54,7 +54,7 @@ def arguments(case: Case, prepared: Prepared, output: Path) -> list[str]:
     words += [OPTION[case["measure"]], str(case["budget"]), *STRATEGIES[case["strategy"]]]
     words += ["--solver", case["solver"], "--data", str(prepared.data), "--threads", str(case["threads"])]
     words += ["--batch-size", str(prepared.network.batch_size), "--seed", str(case["seed"])]
-    words += ["--policy", case["policy"], "--permute" if case["permute"] else "--no-permute"]
+    words += ["--policy", case["policy"]]
     if case["decay"] is not None:
         words += ["--decay", str(case["decay"])]
     words += ["--target", case["target"]] if "target" in case else []
@@ -136,7 +136,6 @@ def cases(
 @click.option("--solver", "solvers", type=click.Choice(SOLVERS), multiple=True, default=list(SOLVERS))
 @click.option("--policy", type=click.Choice(["fixed-m", "fixed-n"]), default="fixed-m", show_default=True)
 @click.option("--decay", type=float, help="domino: strength of the penalty, if not the default.")
-@click.option("--permute", is_flag=True, help="Permute channels first.")
 @click.option("--target", type=click.Choice(["tensorrt"]), help="Whose rules masks follow, if any.")
 @click.option("--finetune-steps", type=int, default=0, show_default=True, help="Finetuning steps; 0 for none.")
 @click.option("--seed", type=int, default=0, show_default=True)

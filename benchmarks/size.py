@@ -2,8 +2,8 @@
 
 usage: DOMINO_ONNX_SHARED=FOLDER OMP_NUM_THREADS=1 python benchmarks/size.py [MODEL ...]
 
-Each model is pruned by magnitude to one sparsity after the other, then written dense, packed and sparse, with values as
-they are, in half precision and as int8. Packed and sparse outputs are compared with dense ones bit for bit on random
+Each model is pruned by magnitude to one sparsity after the other, then written dense and packed, with values as they
+are, in half precision and as int8. The packed file's outputs are compared with the dense one's bit for bit on random
 inputs. Writes results/size.json and docs/size.md; without names, all models of FOLDER/models.
 """
 
@@ -32,9 +32,10 @@ from domino_onnx.errors import DominoError
 from domino_onnx.evaluate import random_inputs
 from domino_onnx.precision import Conversion
 from domino_onnx.report.text import percent
+from domino_onnx.storage import Form
 
 SPARSITIES = (0.5, 0.75, 0.875)
-FORMS = ("dense", "packed", "sparse")
+FORMS: tuple[Form, ...] = ("dense", "packed")
 LOWERINGS = {"fp16": Conversion(precision="fp16"), "int8": Conversion(weights="int8")}
 LOADS = 9
 PAGE = Path(__file__).parents[1] / "docs" / "size.md"
@@ -71,14 +72,14 @@ def measured(model: Path, sparsity: float) -> Row:
         except DominoError as error:
             return {"case": case, "failed": str(error)}
         start = time.perf_counter()
-        kinds = {form: convert(files["dense"], files[form], form).outcomes for form in ("packed", "sparse")}
+        packed_weights = convert(files["dense"], files["packed"], "packed").weight_forms
         seconds = time.perf_counter() - start
         dense, packed = load_seconds(files["dense"], files["packed"])
         lowered = {name: written(files["dense"], conversion, Path(folder) / name) for name, conversion in LOWERINGS.items()}
         return {
             "case": case,
             **sizes(files),
-            "kinds": {kind: sum(each.kind == kind for each in kinds["packed"]) for kind in ("positions", "bitmask")},
+            "kinds": {kind: sum(each.kind == kind for each in packed_weights) for kind in ("positions", "bitmask")},
             "convert_seconds": round(seconds, 3),
             "load_seconds": {"dense": round(dense, 4), "packed": round(packed, 4)},
             "identical": identical(files),
@@ -126,16 +127,15 @@ def session(file: Path) -> Any:
 
 
 def identical(files: dict[str, Path]) -> bool | None:
-    """Whether all forms give the same bits on the same random inputs; None where those can't be run."""
+    """Whether both forms give the same bits on the same random inputs; None where those can't be run."""
     inputs = random_inputs(input_specs(onnx.load(files["dense"])), {}, 0)
     try:
         wanted = session(files["dense"]).run(None, inputs)
-    except Exception:  # noqa: BLE001  # whatever ONNX Runtime has against inputs without a meaning
+    except Exception:  # noqa: BLE001  # ONNX Runtime refuses some inputs without a meaning
         return None
-    others = (session(files[form]).run(None, inputs) for form in ("packed", "sparse"))
+    outputs = session(files["packed"]).run(None, inputs)
     return all(
         np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f")
-        for outputs in others
         for ours, theirs in zip(outputs, wanted, strict=True)
     )
 
@@ -159,7 +159,7 @@ def page(rows: Iterable[Row], packages: dict[str, str]) -> str:
         table(LOWERED_HEAD, map(lowered_line, done)),
         "int8 needs opset 13, which has scales for each channel; these files are older, and `compress` says how to "
         f"convert them first: {', '.join(refused) or 'none'}.",
-        "On random inputs, where a model takes such, packed and sparse files gave the dense files' outputs bit for bit "
+        "On random inputs, where a model takes such, packed files gave the dense files' outputs bit for bit "
         f"in {sum(compared)} of {len(compared)} cases. Load is what ONNX Runtime {packages['onnxruntime']} takes to "
         f"make a session, in ms: the median of {LOADS}, both files in turns, one thread, on {machine()}, with other "
         "work on it. Once loaded, a packed model is the dense one. Compared with a gzip of the dense file the packed "
@@ -171,13 +171,13 @@ def page(rows: Iterable[Row], packages: dict[str, str]) -> str:
 
 
 HEAD = (
-    *("model", "zeros", "dense", "packed", "dense / packed", "sparse tensors"),
-    *("dense, gzip", "packed, gzip", "sparse, gzip", "load dense", "load packed"),
+    *("model", "zeros", "dense", "packed", "dense / packed"),
+    *("dense, gzip", "packed, gzip", "load dense", "load packed"),
 )
 
 
 LOWERED_HEAD = (
-    *("model", "zeros", "float32 dense", "fp16 dense", "fp16 packed", "fp16 sparse", "fp16 packed, gzip"),
+    *("model", "zeros", "float32 dense", "fp16 dense", "fp16 packed", "fp16 packed, gzip"),
     *("int8 dense", "int8 packed", "int8 dense, gzip", "int8 packed, gzip", "float32 dense / int8 packed"),
 )
 
@@ -198,8 +198,8 @@ def line(row: Row) -> str:
         kilobytes(sizes["dense"]),
         kilobytes(sizes["packed"]),
         f"{sizes['dense'] / sizes['packed']:.2f}",
-        *(kilobytes(size) for size in (sizes["sparse"], zipped["dense"], zipped["packed"], zipped["sparse"])),
-        *(f"{load[form] * 1000:.0f}" for form in ("dense", "packed")),
+        *(kilobytes(zipped[form]) for form in FORMS),
+        *(f"{load[form] * 1000:.0f}" for form in FORMS),
     ]
     return cells(texts)
 
@@ -210,9 +210,9 @@ def lowered_line(row: Row) -> str:
     if "bytes" in half:
         texts += [*(kilobytes(half["bytes"][form]) for form in FORMS), kilobytes(half["gzip"]["packed"])]
     else:
-        texts += [""] * 4
+        texts += [""] * (len(FORMS) + 1)
     if "bytes" in integer:
-        texts += [kilobytes(integer[kind][form]) for kind in ("bytes", "gzip") for form in ("dense", "packed")]
+        texts += [kilobytes(integer[kind][form]) for kind in ("bytes", "gzip") for form in FORMS]
         texts += [f"{dense / integer['bytes']['packed']:.2f}"]
     return cells(texts + [""] * (len(LOWERED_HEAD) - len(texts)))
 

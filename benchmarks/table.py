@@ -21,7 +21,7 @@ STRATEGIES = ("uniform", "erk", "domino", "domino-gradients", "measured-domino",
 SOLVERS = ("magnitude", "sparsegpt", "refit")
 SEEDS = 3
 TRIO = ("uniform", "domino", "sensitivity")
-PLAIN = {"policy": "fixed-m", "decay": None, "permute": False, "finetune_steps": 0, "seed": 0, "threads": 1}
+PLAIN = {"policy": "fixed-m", "decay": None, "finetune_steps": 0, "seed": 0, "threads": 1}
 
 Row = dict[str, Any]
 File = dict[str, Any]
@@ -172,15 +172,6 @@ def decays(file: File) -> str:
         {**file, "rows": rows},
         lambda row: f"`--decay {row['case']['decay'] or 1.0:g}`",
         lambda row: only(row, "decay", solver="refit", strategy="domino"),
-    )
-
-
-def permuted(file: File) -> str:
-    """Rows with permuted channels."""
-    return study(
-        file,
-        lambda row: f"`{row['case']['strategy']}`, {row['case']['solver']}, `--permute`",
-        lambda row: only(row, "permute") and bool(row["case"]["permute"]),
     )
 
 
@@ -352,8 +343,7 @@ def network_part(file: File) -> list[str]:
     parts = [f"### {file['title']}", told(what), network_table(file, "params")]
     if budgets([file], "flops"):
         parts += ["By MACs saved:", network_table(file, "flops")]
-    more = permuted(file)
-    return [*parts, "With other options:", more] if more else parts
+    return parts
 
 
 def studies(measured: list[File]) -> list[str]:

@@ -45,6 +45,34 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def make_sparse() -> Callable[[ModelProto], ModelProto]:
+    """The same model with each initializer and Constant of two axes or more as a sparse tensor."""
+
+    def sparse(tensor: TensorProto, name: str) -> onnx.SparseTensorProto:
+        array = numpy_helper.to_array(tensor)
+        places = np.flatnonzero(array.view(f"u{array.dtype.itemsize}"))
+        values = numpy_helper.from_array(array.reshape(-1)[places], name)
+        return helper.make_sparse_tensor(values, numpy_helper.from_array(places.astype(np.int64)), array.shape)
+
+    def make(model: ModelProto) -> ModelProto:
+        copy = ModelProto()
+        copy.CopyFrom(model)
+        del copy.graph.initializer[:]
+        for tensor in model.graph.initializer:
+            if len(tensor.dims) > 1:
+                copy.graph.sparse_initializer.append(sparse(tensor, tensor.name))
+            else:
+                copy.graph.initializer.append(tensor)
+        for node in copy.graph.node:
+            if node.op_type == "Constant" and len(node.attribute[0].t.dims) > 1:
+                value = sparse(node.attribute[0].t, node.output[0])
+                node.attribute[0].CopyFrom(helper.make_attribute("sparse_value", value))
+        return copy
+
+    return make
+
+
 Save = Callable[..., Path]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ __all__ = [
 
 PATH = click.Path(path_type=Path)
 
-Section = Any
-"""What `cloup.option_group` gives: a decorator that adds the options of one section."""
+Section = Callable[[Any], Any]
+"""A decorator that adds the options of one section."""
 
 SPARSITY = field_option("goal.sparsity", "--sparsity", metavar="S")
 FLOPS_REDUCTION = field_option("goal.flops_reduction", "--flops-reduction", metavar="F")
@@ -72,37 +73,43 @@ QUIET = cloup.option("-q", "--quiet", is_flag=True, help="Show errors and warnin
 VERBOSE = cloup.option("-v", "--verbose", count=True, help="Log the decisions; -vv logs more.")
 COMMON = (JSON, QUIET, VERBOSE)
 
-model_argument = cloup.argument("model", type=PATH)
+model_argument: Section = cloup.argument("model", type=PATH)
 
 
 def goal_options(*options: Any) -> Section:
     """How sparse the model becomes."""
-    return cloup.option_group("Goal (give one)", *options)
+    group: Section = cloup.option_group("Goal (give one)", *options)
+    return group
 
 
 def data_options(*options: Any) -> Section:
     """What is learned from, and judged by."""
-    return cloup.option_group("Data", *options)
+    group: Section = cloup.option_group("Data", *options)
+    return group
 
 
 def target_options(*options: Any) -> Section:
     """What the file is for, and which weights may be pruned."""
-    return cloup.option_group("Target", *options)
+    group: Section = cloup.option_group("Target", *options)
+    return group
 
 
 def output_options(*options: Any) -> Section:
     """What is written."""
-    return cloup.option_group("Output", *options)
+    group: Section = cloup.option_group("Output", *options)
+    return group
 
 
 def finetuning_options(*options: Any) -> Section:
     """How weights are trained."""
-    return cloup.option_group("Finetuning", *options)
+    group: Section = cloup.option_group("Finetuning", *options)
+    return group
 
 
 def run_options(*options: Any) -> Section:
     """How the work is done, and what is printed."""
-    return cloup.option_group("Run", *options, *COMMON)
+    group: Section = cloup.option_group("Run", *options, *COMMON)
+    return group
 
 
 def set_up_logging(verbose: int, quiet: bool) -> None:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from domino_onnx.data import Dataset, InputSpec
 from domino_onnx.errors import DataError, ModelError
+from domino_onnx.options import Device
 from domino_onnx.outputs.metrics import Comparison, Tally
-from domino_onnx.runtime import Device, Session
+from domino_onnx.runtime import Session
 
 __all__ = ["Evaluation", "evaluate_models", "random_inputs"]
 

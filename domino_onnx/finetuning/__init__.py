@@ -5,7 +5,6 @@ from domino_onnx.finetuning.distill import Distillation, open_distillation
 from domino_onnx.finetuning.finetune import finetune
 from domino_onnx.finetuning.gradients import DistillationGradients
 from domino_onnx.finetuning.masks import WeightGroups
-from domino_onnx.finetuning.options import FinetuneOptions, Method, Scope, TrainingRun
 from domino_onnx.finetuning.processes import Processes, torch_device
 from domino_onnx.finetuning.results import Finetuned, FinetuneStep
 from domino_onnx.finetuning.state import CheckpointFile
@@ -14,13 +13,9 @@ __all__ = [
     "CheckpointFile",
     "Distillation",
     "DistillationGradients",
-    "FinetuneOptions",
     "FinetuneStep",
     "Finetuned",
-    "Method",
     "Processes",
-    "Scope",
-    "TrainingRun",
     "WeightGroups",
     "finetune",
     "finetune_blocks",

@@ -15,11 +15,10 @@ from domino_onnx.errors import FinetuneError
 from domino_onnx.finetuning.finetune import Stored, finetune
 from domino_onnx.finetuning.masks import WeightGroups
 from domino_onnx.finetuning.networks import Networks
-from domino_onnx.finetuning.options import FinetuneOptions, TrainingRun
 from domino_onnx.finetuning.results import Finetuned, FinetuneStep, joined
 from domino_onnx.finetuning.state import CheckpointFile
 from domino_onnx.graph import OnnxFile
-from domino_onnx.runtime import Device
+from domino_onnx.options import Device, FinetuneOptions, RunOptions
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["finetune_blocks"]
@@ -33,7 +32,7 @@ def finetune_blocks(
     split: Split,
     weights: Stored,
     options: FinetuneOptions | None = None,
-    run: TrainingRun | None = None,
+    run: RunOptions | None = None,
     *,
     biases: Stored | None = None,
     groups: Mapping[WeightKey, WeightGroups] | None = None,
@@ -73,7 +72,7 @@ def finetune_blocks(
     CheckpointError, KeyboardInterrupt
         As from `finetune`.
     """
-    settings, shared, others = options or FinetuneOptions(), run or TrainingRun(), biases or {}
+    settings, shared, others = options or FinetuneOptions(), run or RunOptions(), biases or {}
     networks = Networks(
         file,
         split,

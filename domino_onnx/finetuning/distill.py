@@ -18,11 +18,11 @@ from domino_onnx.data import Split
 from domino_onnx.errors import DataError, FinetuneError, ModelError
 from domino_onnx.finetuning.losses import DistillationLoss
 from domino_onnx.finetuning.mixing import Mixture, can_mix, mixture
-from domino_onnx.finetuning.options import FinetuneOptions
 from domino_onnx.finetuning.processes import Processes, torch_device
 from domino_onnx.finetuning.teacher import Teacher
 from domino_onnx.graph import OnnxFile
-from domino_onnx.runtime import Device, Session
+from domino_onnx.options import Device, FinetuneOptions
+from domino_onnx.runtime import Session
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["Distillation", "open_distillation"]

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from domino_onnx.errors import FinetuneError
 from domino_onnx.finetuning.masks import WeightGroups
-from domino_onnx.finetuning.options import FinetuneOptions, TrainingRun
 from domino_onnx.finetuning.processes import Processes
 from domino_onnx.finetuning.rate import TRIED_RATES, best_rate, schedule, short_run
 from domino_onnx.finetuning.results import Finetuned, FinetuneStep
 from domino_onnx.finetuning.state import CheckpointFile, Saved, TrainingState
 from domino_onnx.finetuning.trainer import Student, Trainer
+from domino_onnx.options import FinetuneOptions, RunOptions
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["finetune"]
@@ -37,7 +37,7 @@ def finetune(
     student: Student,
     weights: Stored,
     options: FinetuneOptions | None = None,
-    run: TrainingRun | None = None,
+    run: RunOptions | None = None,
     *,
     biases: Stored | None = None,
     groups: Mapping[WeightKey, WeightGroups] | None = None,
@@ -80,7 +80,7 @@ def finetune(
     KeyboardInterrupt
         If `stopped` said so.
     """
-    settings, shared, others = options or FinetuneOptions(), run or TrainingRun(), biases or {}
+    settings, shared, others = options or FinetuneOptions(), run or RunOptions(), biases or {}
     moving = (groups or {}) if settings.method == "sr-ste" else {}
     trainer = Trainer(
         student,
@@ -113,7 +113,7 @@ class _Training:
         trainer: Trainer,
         saved: Saved,
         options: FinetuneOptions,
-        run: TrainingRun,
+        run: RunOptions,
         progress: Callable[[FinetuneStep], None],
         stopped: Callable[[], bool],
     ) -> None:

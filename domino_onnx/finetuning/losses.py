@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from domino_onnx.errors import FinetuneError
-from domino_onnx.finetuning.options import FinetuneOptions, LossKind
+from domino_onnx.options import FinetuneOptions, LossKind
 
 __all__ = ["DistillationLoss"]
 

@@ -14,7 +14,8 @@ from domino_onnx.finetuning.block_student import BlockStudent, block_model, bloc
 from domino_onnx.finetuning.cutting import block_starts
 from domino_onnx.finetuning.processes import torch_device
 from domino_onnx.graph import OnnxFile, cut
-from domino_onnx.runtime import Device, Live, Walk, affordable
+from domino_onnx.options import Device
+from domino_onnx.runtime import Live, Walk, affordable
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["Networks"]

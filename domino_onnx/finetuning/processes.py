@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domino_onnx.errors import DependencyError, FinetuneError
-from domino_onnx.runtime import Device
+from domino_onnx.options import Device
 
 __all__ = ["Processes", "torch_device"]
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.finetuning.options import Method
 from domino_onnx.finetuning.results import FinetuneStep
 from domino_onnx.finetuning.trainer import Trainer
+from domino_onnx.options import Method
 
 __all__ = ["TRIED_RATES", "best_rate", "schedule", "short_run"]
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domino_onnx.errors import CheckpointError
-from domino_onnx.finetuning.options import FinetuneOptions, TrainingRun
 from domino_onnx.finetuning.results import FinetuneStep
 from domino_onnx.finetuning.trainer import Trainer, Values
+from domino_onnx.options import FinetuneOptions, RunOptions
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["CheckpointFile", "Saved", "TrainingState"]
@@ -100,7 +100,7 @@ class Saved:
         trainer: Trainer,
         dtypes: Mapping[WeightKey, np.dtype[np.generic]],
         options: FinetuneOptions,
-        run: TrainingRun,
+        run: RunOptions,
     ) -> None:
         self._file = file if trainer.processes.rank == 0 else None
         self._trainer = trainer

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.data import Dataset
-from domino_onnx.runtime import Device, Session
+from domino_onnx.options import Device
+from domino_onnx.runtime import Session
 
 __all__ = ["Teacher"]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domino_onnx.finetuning.masks import MovingMask, WeightGroups
-from domino_onnx.finetuning.options import Method
 from domino_onnx.finetuning.processes import Processes
+from domino_onnx.options import Method
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["Student", "Trainer", "Values"]

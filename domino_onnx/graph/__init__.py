@@ -1,32 +1,30 @@
 """ONNX files: read and checked, every weight found, written back with nothing else changed."""
 
-from domino_onnx.graph.channels import ChannelGroup, channel_groups, permuted_values
-from domino_onnx.graph.copies import loaded, replaced
+from domino_onnx.graph.copies import loaded
 from domino_onnx.graph.dequantize import ChannelWeight, channel_weights, holds_integers, quantize_in_place
 from domino_onnx.graph.index import stored_tensors
-from domino_onnx.graph.inventory import Selection, take_inventory
-from domino_onnx.graph.io.forms import Outcome
+from domino_onnx.graph.inventory import take_inventory
+from domino_onnx.graph.io.forms import WeightForm
 from domino_onnx.graph.io.read import OnnxFile, read_model
 from domino_onnx.graph.io.write import Written, read_manifest, write_model
 from domino_onnx.graph.linear import Bias, LinearUse, linear_uses
 from domino_onnx.graph.order import sort_nodes
 from domino_onnx.graph.probe import probe
 from domino_onnx.graph.segments import Segment, cut
+from domino_onnx.graph.selection import Selection
 from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes, infer_types, model_inputs
 
 __all__ = [
     "Bias",
-    "ChannelGroup",
     "ChannelWeight",
     "LinearUse",
     "OnnxFile",
-    "Outcome",
     "Segment",
     "Selection",
     "Shape",
     "ShapeTable",
+    "WeightForm",
     "Written",
-    "channel_groups",
     "channel_weights",
     "cut",
     "holds_integers",
@@ -35,12 +33,10 @@ __all__ = [
     "linear_uses",
     "loaded",
     "model_inputs",
-    "permuted_values",
     "probe",
     "quantize_in_place",
     "read_manifest",
     "read_model",
-    "replaced",
     "sort_nodes",
     "stored_tensors",
     "take_inventory",

@@ -12,12 +12,11 @@ from onnx import ModelProto
 from domino_onnx.graph.index import stored_tensors
 from domino_onnx.graph.io.external import is_external
 from domino_onnx.graph.io.read import OnnxFile
-from domino_onnx.graph.io.tensors import store_values
 from domino_onnx.graph.stored import put
 from domino_onnx.graph.walk import tensors
 from domino_onnx.scheme import WeightKey
 
-__all__ = ["loaded", "replaced"]
+__all__ = ["loaded"]
 
 
 def loaded(file: OnnxFile, values: Mapping[WeightKey, NDArray[np.generic]]) -> OnnxFile:
@@ -37,14 +36,4 @@ def loaded(file: OnnxFile, values: Mapping[WeightKey, NDArray[np.generic]]) -> O
             put(tensor, values[key])
     for tensor in filter(is_external, tensors(copy)):
         put(tensor, file.array(tensor))
-    return dataclasses.replace(file, proto=copy, storage=None, loaded=True)
-
-
-def replaced(model: ModelProto, values: Mapping[WeightKey, NDArray[np.generic]]) -> ModelProto:
-    """A copy of the model with other values in some of its inline tensors."""
-    copy = ModelProto()
-    copy.CopyFrom(model)
-    tensors = stored_tensors(copy)
-    for key, value in values.items():
-        store_values(tensors[key], value)
-    return copy
+    return dataclasses.replace(file, proto=copy, form="dense", loaded=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from domino_onnx.graph.index import GraphIndex, Use
-from domino_onnx.graph.inventory import PRUNABLE, operator_of, use_layout
+from domino_onnx.graph.operators import PRUNABLE, operator_of, stored_view
 from domino_onnx.graph.stored import put
 from domino_onnx.graph.values import Scope, Stored
 from domino_onnx.graph.walk import constant_tensor, nodes, subgraphs
@@ -135,17 +135,10 @@ def _homes(graph: GraphProto) -> Iterator[_Home]:
 
 def _channel_axis(use: Use, value: Stored) -> int | None:
     """The stored axis that counts the output channels of a use; None for uses that aren't a weight's."""
-    operator = operator_of(use)
-    if use.position not in PRUNABLE.get(operator, ()):
+    if use.position not in PRUNABLE.get(operator_of(use), ()):
         return None
-    layout = use_layout(use, value, operator)
-    if layout is None or len(value.axes) < 2:
-        return None
-    if operator == "Conv":
-        return value.axes[0]
-    if operator == "ConvTranspose":
-        return value.axes[1]
-    return next(axis for axis in value.axes[-2:] if axis != layout.axis)
+    view = stored_view(use, value)
+    return None if view is None else view.output_axis
 
 
 def _is_replaceable(key: WeightKey, tensor: TensorProto, scope: Scope, axis: int) -> bool:

@@ -1,4 +1,4 @@
-"""How a site's consumers use it: each as a linear map between activations, with its bias and what it joins."""
+"""How does each consumer of a site use it: as which linear map between activations, with which bias?"""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 
-from onnx import AttributeProto, NodeProto
+from onnx import NodeProto
 
+from domino_onnx.graph.attributes import attributes
 from domino_onnx.graph.index import GraphIndex, Use
 from domino_onnx.graph.io.external import overlapping
 from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.io.tensors import dtype_name
+from domino_onnx.graph.operators import stored_view
 from domino_onnx.graph.order import captured, constant_nodes, execution_order, stored_names
 from domino_onnx.graph.values import Stored
 from domino_onnx.graph.walk import normal_domain, tensors
@@ -131,19 +133,8 @@ class _MainGraph:
     def linear(self, use: Use, node: NodeProto, value: Stored) -> LinearUse:
         """Describe one consumer of a site."""
         data = _DATA_INPUT.get(node.op_type, 1 - use.position)
-        joined_at = node.output[0]
-        bias: Bias | None = None
-        if len(node.input) > 2 and node.input[2] and _scales_by_one(node, "beta"):
-            bias = self._bias(use, node.input[2], value, inside=True)
-        elif node.op_type == "MatMul" and use.position == 1:
-            behind = self._only_add(joined_at)
-            bias = None if behind is None else self._bias(use, behind[1], value, inside=False)
-            if behind is not None and bias is not None:
-                joined_at = self._nodes[behind[0]].output[0]
-        joining = self._only_add(self._requantised(joined_at))
-        if joining is not None and self.index.trace(self.index.main, joining[1]) is not None:
-            joining = None
-        end = joined_at if joining is None else self._nodes[joining[0]].output[0]
+        bias, behind_bias = self._bias_of(use, node, value)
+        joined, behind_join = self._joined(behind_bias)
         return LinearUse(
             index=self._place[use.index],
             op=node.op_type,
@@ -152,11 +143,27 @@ class _MainGraph:
             weight_input=use.position,
             data=node.input[data],
             output=node.output[0],
-            attributes=_attributes(node),
+            attributes=attributes(node),
             bias=bias,
-            joined=None if joining is None else joining[1],
-            clipped=self._clipped(end),
+            joined=joined,
+            clipped=self._clipped(behind_join),
         )
+
+    def _bias_of(self, use: Use, node: NodeProto, value: Stored) -> tuple[Bias | None, str]:
+        """The bias of a node, and the name of the activation behind it."""
+        output = node.output[0]
+        if len(node.input) > 2 and node.input[2] and attributes(node).get("beta", 1.0) == 1.0:
+            return self._bias(use, node.input[2], value, inside=True), output
+        added = self._only_add(output) if node.op_type == "MatMul" and use.position == 1 else None
+        bias = None if added is None else self._bias(use, added[1], value, inside=False)
+        return bias, output if added is None or bias is None else self._nodes[added[0]].output[0]
+
+    def _joined(self, name: str) -> tuple[str | None, str]:
+        """What an activation is only read to be added to, unless that is constant, and the name of the sum."""
+        joining = self._only_add(self._requantised(name))
+        if joining is None or self.index.trace(self.index.main, joining[1]) is not None:
+            return None, name
+        return joining[1], self._nodes[joining[0]].output[0]
 
     def _only_add(self, name: str) -> tuple[int, str] | None:
         """The Add that alone reads `name`, and its other operand."""
@@ -198,14 +205,17 @@ class _MainGraph:
 
     def _bound(self, node: NodeProto, position: int, default: float) -> float | None:
         """A bound of Clip: an attribute before opset 11, a scalar input since; None for one that isn't constant."""
-        name = ("min", "max")[position]
-        given = [attribute.f for attribute in node.attribute if attribute.name == name]
-        if given or len(node.input) <= position + 1 or not node.input[position + 1]:
-            return float(given[0]) if given else default
+        given = attributes(node).get(("min", "max")[position])
+        if isinstance(given, float):
+            return given
+        if len(node.input) <= position + 1 or not node.input[position + 1]:
+            return default
         stored = self.index.trace(self.index.main, node.input[position + 1])
-        if not isinstance(stored, Stored) or math.prod(stored.shape) != 1 or stored.key.name in self._inputs:
-            return None
-        if stored.steps is not None:
+        return self._scalar(stored) if isinstance(stored, Stored) else None
+
+    def _scalar(self, stored: Stored) -> float | None:
+        """The value of a stored scalar that is no integer and that no caller of the model may replace."""
+        if math.prod(stored.shape) != 1 or stored.key.name in self._inputs or stored.steps is not None:
             return None
         return float(self._file.array(stored.tensor).reshape(()))
 
@@ -220,43 +230,19 @@ class _MainGraph:
         if id(tensor) in self._overlapping:
             return None
         shape = stored.shape
-        is_vector = bool(shape) and math.prod(shape) == shape[-1] == _outputs(use, weight)
+        is_vector = bool(shape) and math.prod(shape) == shape[-1] == _bias_length(use, weight)
         if not is_vector:
             return None
         return Bias(key=stored.key, shape=tuple(tensor.dims), dtype=dtype_name(tensor), inside=inside)
 
 
-def _outputs(use: Use, weight: Stored) -> int:
-    """Number of outputs that a node computes from its weight, channels or columns; 0 where a vector can't be a bias."""
-    node, shape = use.node, weight.shape
-    attributes = {} if node is None else _attributes(node)
-    if node is None or not shape:
+def _bias_length(use: Use, weight: Stored) -> int:
+    """Length that a vector has if it is the bias of a use: its outputs; 0 where a vector can't be a bias."""
+    view, shape = stored_view(use, weight), weight.shape
+    if use.node is None or view is None:
         return 0
-    if node.op_type == "Conv":
-        return shape[0]
-    if node.op_type == "ConvTranspose":
-        group = attributes.get("group", 1)
-        return shape[1] * (group if isinstance(group, int) else 1)
-    if node.op_type == "Gemm" and use.position == 1:
-        return shape[0] if attributes.get("transB") else shape[1]
+    if use.node.op_type in ("Conv", "ConvTranspose"):
+        return view.outputs
     # The matrices of a stack have their own outputs each, but a vector is one for all of them.
-    is_right = node.op_type == "MatMul" and use.position == 1 and len(shape) > 1
-    return shape[-1] if is_right and math.prod(shape[:-2]) == 1 else 0
-
-
-def _scales_by_one(node: NodeProto, name: str) -> bool:
-    return all(attribute.f == 1.0 for attribute in node.attribute if attribute.name == name)
-
-
-def _attributes(node: NodeProto) -> dict[str, object]:
-    values: dict[str, object] = {}
-    for attribute in node.attribute:
-        if attribute.type == AttributeProto.INT:
-            values[attribute.name] = int(attribute.i)
-        elif attribute.type == AttributeProto.FLOAT:
-            values[attribute.name] = float(attribute.f)
-        elif attribute.type == AttributeProto.INTS:
-            values[attribute.name] = tuple(attribute.ints)
-        elif attribute.type == AttributeProto.STRING:
-            values[attribute.name] = attribute.s.decode("utf-8", "replace")
-    return values
+    is_one_matrix = len(shape) > 1 and math.prod(shape[:-2]) == 1
+    return view.outputs if use.position == 1 and is_one_matrix else 0

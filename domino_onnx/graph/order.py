@@ -1,4 +1,4 @@
-"""What nodes read, and the order in which they can run: ONNX asks for sorted graphs, and not all files are."""
+"""What does a node read, and in which order can nodes run? ONNX asks for sorted graphs, but not all files are."""
 
 from __future__ import annotations
 
@@ -55,23 +55,9 @@ def execution_order(nodes: Sequence[NodeProto]) -> list[int]:
         For a tensor that two nodes make, and for a cycle.
     """
     made_by = _makers(nodes)
-    sources = [{made_by[name] for name in names_read(node) if name in made_by} for node in nodes]
-    readers: list[list[int]] = [[] for _ in nodes]
-    for position, behind in enumerate(sources):
-        for source in behind:
-            readers[source].append(position)
-    waiting = [len(behind) for behind in sources]
-    ready = [position for position, count in enumerate(waiting) if not count]
-    order: list[int] = []
-    while ready:
-        position = heapq.heappop(ready)
-        order.append(position)
-        for reader in readers[position]:
-            waiting[reader] -= 1
-            if not waiting[reader]:
-                heapq.heappush(ready, reader)
+    order = _sorted([{made_by[name] for name in names_read(node) if name in made_by} for node in nodes])
     if len(order) < len(nodes):
-        raise _cycle(nodes, [position for position, count in enumerate(waiting) if count], made_by)
+        raise _cycle(nodes, sorted(set(range(len(nodes))) - set(order)), made_by)
     return order
 
 
@@ -97,6 +83,27 @@ def constant_nodes(nodes: Sequence[NodeProto], stored: set[str]) -> set[int]:
             constant.add(index)
             known.update(node.output)
     return constant
+
+
+def _sorted(sources: Sequence[set[int]]) -> list[int]:
+    """Kahn's algorithm over the sources of each position, the lowest ready one first; what is on a cycle is left out.
+
+    There is no recursion: a chain may be 50,000 nodes long.
+    """
+    readers: list[list[int]] = [[] for _ in sources]
+    for position, behind in enumerate(sources):
+        for source in behind:
+            readers[source].append(position)
+    waiting = [len(behind) for behind in sources]
+    ready = [position for position, count in enumerate(waiting) if not count]
+    order: list[int] = []
+    while ready:
+        order.append(heapq.heappop(ready))
+        for reader in readers[order[-1]]:
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                heapq.heappush(ready, reader)
+    return order
 
 
 def _makers(nodes: Sequence[NodeProto]) -> dict[str, int]:

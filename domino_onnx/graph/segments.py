@@ -1,4 +1,4 @@
-"""A model cut into consecutive pieces, each a model of its own that starts from what the ones before left."""
+"""Into which consecutive pieces, each a model of its own, can a model be cut, and what passes between them?"""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto
 
-from domino_onnx.graph.io.external import is_external, resolve
+from domino_onnx.graph.io.external import is_external, make_inline
 from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.order import constant_nodes, execution_order, names_read, stored_names
 from domino_onnx.graph.walk import tensors
@@ -49,12 +49,7 @@ class Segment:
         fed = [name for name in fed if name in self.constants]
         graph = GraphProto(name="segment")
         graph.node.extend(node for node in self.nodes if not set(node.output) & set(fed))
-        for tensor in file.proto.graph.initializer:
-            if tensor.name in self.constants and tensor.name not in fed:
-                graph.initializer.append(tensor)
-        for sparse in file.proto.graph.sparse_initializer:
-            if sparse.values.name in self.constants:
-                graph.sparse_initializer.append(sparse)
+        _add_stored(graph, file.proto.graph, self.constants - set(fed))
         for name in (*self.inputs, *fed):
             graph.input.add(name=name, type=types[name])
         graph.output.extend(ValueInfoProto(name=name) for name in self.outputs)
@@ -62,7 +57,7 @@ class Segment:
         model.opset_import.extend(file.proto.opset_import)
         model.functions.extend(file.proto.functions)
         for tensor in filter(is_external, tensors(model)):
-            _pull_in(tensor, file)
+            make_inline(tensor, file.folder)
         return model
 
 
@@ -77,55 +72,68 @@ def cut(file: OnnxFile, positions: Sequence[int], wanted: Iterable[str] = ()) ->
         Activations that the segments which make them give out as well.
     """
     graph = file.proto.graph
-    nodes = [graph.node[position] for position in execution_order(graph.node)]
-    reads = [names_read(node) for node in nodes]
-    stored = stored_names(graph)
-    constant = constant_nodes(nodes, stored)
-    made_by = {name: index for index in constant for name in nodes[index].output}
-    bounds = [0, *positions, len(nodes)]
-    asked = {value.name for value in graph.output} | set(wanted)
-    last_read = {name: index for index, names in enumerate(reads) if index not in constant for name in names}
-    last_read |= dict.fromkeys((value.name for value in graph.output), len(nodes))
-    segments = []
-    for start, stop in itertools.pairwise(bounds):
-        inside = [index for index in range(start, stop) if index not in constant]
-        if stop == len(nodes):  # outputs of the model that are constant
-            inside += [made_by[value.name] for value in graph.output if value.name in made_by]
-        behind = _constants_behind(inside, reads, made_by)
-        made = {name for index in (*inside, *behind) for name in nodes[index].output if name}
-        read = set().union(*(reads[index] for index in (*inside, *behind)))
-        later = {name for name in made if name in asked or last_read.get(name, -1) >= stop}
-        if stop < len(nodes):
-            later -= made_by.keys()
-        activations = read - made - stored
-        segments.append(
-            Segment(
-                inputs=tuple(sorted(activations)),
-                outputs=tuple(sorted(later)),
-                constants=frozenset(read & (stored | {n for i in behind for n in nodes[i].output})),
-                released=frozenset(name for name in activations | made if last_read.get(name, -1) < stop),
-                nodes=tuple(nodes[index] for index in sorted({*inside, *behind})),
-            )
+    flow = _Flow(graph, [graph.node[position] for position in execution_order(graph.node)], wanted)
+    return [flow.segment(start, stop) for start, stop in itertools.pairwise([0, *positions, len(graph.node)])]
+
+
+class _Flow:
+    """What flows between the sorted nodes of a graph: what each reads, and until when a name is read."""
+
+    def __init__(self, graph: GraphProto, nodes: Sequence[NodeProto], wanted: Iterable[str]) -> None:
+        self._nodes = nodes
+        self._reads = [names_read(node) for node in nodes]
+        self._stored = stored_names(graph)
+        self._constant = constant_nodes(nodes, self._stored)
+        self._constant_maker = {name: index for index in self._constant for name in nodes[index].output}
+        self._graph_outputs = [value.name for value in graph.output]
+        self._asked = {*self._graph_outputs, *wanted}
+        self._last_read = {
+            name: index for index, names in enumerate(self._reads) if index not in self._constant for name in names
+        }
+        self._last_read |= dict.fromkeys(self._graph_outputs, len(nodes))
+
+    def segment(self, start: int, stop: int) -> Segment:
+        """The nodes from `start` up to `stop`, with the constant ones that they need."""
+        inside = self._inside(start, stop)
+        behind = self._constants_behind(inside)
+        used = sorted(inside | behind)
+        read = {name for index in used for name in self._reads[index]}
+        made = {name for index in used for name in self._nodes[index].output if name}
+        constants = self._stored | {name for index in behind for name in self._nodes[index].output}
+        activations = read - made - self._stored
+        return Segment(
+            inputs=tuple(sorted(activations)),
+            outputs=tuple(sorted(self._given_out(made, stop))),
+            constants=frozenset(read & constants),
+            released=frozenset(name for name in activations | made if self._last_read.get(name, -1) < stop),
+            nodes=tuple(self._nodes[index] for index in used),
         )
-    return segments
+
+    def _inside(self, start: int, stop: int) -> set[int]:
+        """The nodes that aren't constant; the last segment also makes the model's constant outputs."""
+        inside = {index for index in range(start, stop) if index not in self._constant}
+        if stop == len(self._nodes):
+            inside |= {self._constant_maker[name] for name in self._graph_outputs if name in self._constant_maker}
+        return inside
+
+    def _given_out(self, made: set[str], stop: int) -> set[str]:
+        """What others need of what a segment makes; constants are made again where they are read."""
+        later = {name for name in made if name in self._asked or self._last_read.get(name, -1) >= stop}
+        return later if stop == len(self._nodes) else later - self._constant_maker.keys()
+
+    def _constants_behind(self, inside: set[int]) -> set[int]:
+        """The constant nodes that these need, one behind the other."""
+        found: set[int] = set()
+        frontier = list(inside)
+        while frontier:
+            reads = self._reads[frontier.pop()]
+            new = {self._constant_maker[name] for name in reads if name in self._constant_maker} - found
+            found |= new
+            frontier += new
+        return found - inside
 
 
-def _constants_behind(inside: Iterable[int], reads: Sequence[set[str]], made_by: Mapping[str, int]) -> list[int]:
-    found: set[int] = set()
-    frontier = list(inside)
-    while frontier:
-        index = frontier.pop()
-        new = {made_by[name] for name in reads[index] if name in made_by} - found
-        found |= new
-        frontier += new
-    return sorted(found - set(inside))
-
-
-def _pull_in(tensor: TensorProto, file: OnnxFile) -> None:
-    """Put a tensor's external bytes into the tensor itself."""
-    where = resolve(tensor, file.folder)
-    with where.path.open("rb") as stream:
-        stream.seek(where.offset)
-        tensor.raw_data = stream.read(where.length)
-    tensor.ClearField("external_data")
-    tensor.ClearField("data_location")
+def _add_stored(graph: GraphProto, source: GraphProto, names: frozenset[str]) -> None:
+    """Add the stored tensors of these names, in the order that the source has them in."""
+    graph.initializer.extend(tensor for tensor in source.initializer if tensor.name in names)
+    graph.sparse_initializer.extend(sparse for sparse in source.sparse_initializer if sparse.values.name in names)

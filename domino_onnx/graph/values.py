@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from onnx import NodeProto, SparseTensorProto, TensorProto
 
+from domino_onnx.graph.attributes import attributes, has_attribute_of_caller, integer, integers
 from domino_onnx.graph.io.external import is_external
 from domino_onnx.graph.io.tensors import FLOAT_TYPES, read_tensor
 from domino_onnx.graph.walk import normal_domain
@@ -159,15 +160,15 @@ def dequantised(scope: Scope, node: NodeProto) -> Stored | None:
     zero_point = _moved(scope, node.input[2]) if has_zero_point else None
     if has_zero_point and zero_point is None:
         return None
-    if any(attribute.ref_attr_name for attribute in node.attribute):
+    if has_attribute_of_caller(node):
         return None
-    attributes = {attribute.name: int(attribute.i) for attribute in node.attribute}
-    axis = attributes.get("axis", 1)
+    given = attributes(node)
+    axis = integer(given, "axis", 1)
     steps = Steps(
         scale=scale.tensor,
         zero_point=None if zero_point is None else zero_point.tensor,
         axis=integers.axes[axis] if -len(integers.axes) <= axis < len(integers.axes) else None,
-        block=attributes.get("block_size", 0),
+        block=integer(given, "block_size", 0),
     )
     return dataclasses.replace(integers, steps=steps)
 
@@ -184,7 +185,7 @@ def is_symmetric(scope: Scope, node: NodeProto, operator: str) -> bool:
 
 def _permutation(node: NodeProto) -> tuple[int, ...] | None:
     """A Transpose's perm; None for the default, which reverses all axes."""
-    return next((tuple(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), None)
+    return integers(attributes(node), "perm")
 
 
 def seen_through(transposes: Transposes, stored: Stored) -> Stored | None:

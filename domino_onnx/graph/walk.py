@@ -24,8 +24,8 @@ def subgraphs(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
 
 
 def constant_tensor(node: NodeProto) -> TensorProto | None:
-    """The tensor in a Constant node's `value`, None for other nodes and other ways to write a constant."""
-    if node.op_type != "Constant" or normal_domain(node.domain):
+    """The tensor in a Constant node's `value`; None for other nodes, without an output, and for other attributes."""
+    if node.op_type != "Constant" or normal_domain(node.domain) or not node.output:
         return None
     for attribute in node.attribute:
         if attribute.name == "value" and attribute.type == AttributeProto.TENSOR and not attribute.ref_attr_name:

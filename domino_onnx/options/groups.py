@@ -25,6 +25,8 @@ __all__ = [
     "Device",
     "FinetuneOptions",
     "Goal",
+    "LossKind",
+    "Method",
     "OutputOptions",
     "Precision",
     "RunOptions",
@@ -41,6 +43,8 @@ Solver = Literal["refit", "sparsegpt", "magnitude"]
 Precision = Literal["keep", "fp16"]
 WeightType = Literal["keep", "int8"]
 Device = Literal["auto", "cpu", "cuda"]
+Method = Literal["fixed", "sr-ste"]
+LossKind = Literal["auto", "kl", "mse", "cosine"]
 
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _Positive = Annotated[float, Meta(gt=0)]
@@ -185,11 +189,11 @@ class FinetuneOptions(_Group):
         Meta(description="Train the whole model, or blocks of a few weights one by one, or blocks first."),
     ] = "model"
     method: Annotated[
-        Literal["fixed", "sr-ste"],
+        Method,
         Meta(description="fixed: zeros stay zeros. sr-ste: masks may move under the same scheme."),
     ] = "fixed"
     loss: Annotated[
-        Literal["auto", "kl", "mse", "cosine"],
+        LossKind,
         Meta(description="How outputs are compared with the dense model's. auto: by what each output is."),
     ] = "auto"
     temperature: Annotated[_Positive, Meta(description="Softens class scores before they are compared.")] = 2.0

@@ -58,7 +58,7 @@ def overridden(options: CompressOptions, given: Mapping[str, Any]) -> CompressOp
         group, field = name.split(".")
         fields[group][field] = value
     before = {group: Goal() if group == "goal" else getattr(options, group) for group in fields}
-    groups = {group: dataclasses.replace(before[group], **values) for group, values in fields.items()}
+    groups: dict[str, Any] = {name: dataclasses.replace(before[name], **values) for name, values in fields.items()}
     return dataclasses.replace(options, **groups)
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from domino_onnx.data import Dataset
 from domino_onnx.graph import Bias, LinearUse, OnnxFile, linear_uses, stored_tensors
+from domino_onnx.options import Device
 from domino_onnx.reconstruction.unfold import LinearView
-from domino_onnx.runtime import Device, Live, Values, Walk, affordable
+from domino_onnx.runtime import Live, Values, Walk, affordable
 from domino_onnx.scheme import Grid, Inventory, Site, WeightKey
 
 __all__ = ["Layer", "Network", "Stop"]

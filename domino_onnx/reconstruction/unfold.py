@@ -15,6 +15,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from domino_onnx.graph import LinearUse
+from domino_onnx.graph.attributes import integer
+from domino_onnx.graph.operators import weight_view
 
 __all__ = ["LinearView"]
 
@@ -38,8 +40,8 @@ class LinearView:
     def __init__(self, use: LinearUse) -> None:
         self._use = use
         self._shape = use.value_shape
-        self._group = _integer(use, "group", 1)
-        self._scale = _float(use, "alpha", 1.0)
+        self._group = integer(use.attributes, "group", 1)
+        self._scale = _alpha(use)
         if use.op == "Conv":
             self._forward, self._axes = self._conv_axes()
             self._unfold: Callable[[_Array, tuple[int, ...], _Array], _Array] = self._unfold_conv
@@ -85,9 +87,9 @@ class LinearView:
         return shape, [0, 1, 2] if self._reduces_last() else [0, 2, 1]
 
     def _reduces_last(self) -> bool:
-        left = self._use.weight_input == 0
-        transposed = bool(_integer(self._use, "transA" if left else "transB", 0))
-        return left != transposed
+        use = self._use
+        view = weight_view(use.op, use.weight_input, self._shape, use.attributes)
+        return view is not None and view.layout.axis == len(self._shape) - 1
 
     def _split(self, permuted: list[int]) -> tuple[int, int, int]:
         return permuted[0], permuted[1], math.prod(permuted[2:])
@@ -119,7 +121,9 @@ class LinearView:
         return self._rows(self._vectors_last(output, vector=self._makes_vectors(output.shape)), chosen)
 
     def _unfold_matrix(self, data: _Array, output_shape: tuple[int, ...], chosen: _Array) -> _Array:
-        if self._use.op == "Gemm" and _integer(self._use, "transB" if self._use.weight_input == 0 else "transA", 0):
+        if self._use.op == "Gemm" and integer(
+            self._use.attributes, "transB" if self._use.weight_input == 0 else "transA", 0
+        ):
             data = data.T
         data = self._vectors_last(data, vector=data.ndim == 1)
         lead = output_shape[:-1] if self._makes_vectors(output_shape) else output_shape[:-2]
@@ -234,11 +238,7 @@ def _window(array: _Array, axis: int, before: int, size: int) -> _Array:
     return padded[(slice(None),) * axis + (slice(start, start + size),)]
 
 
-def _integer(use: LinearUse, name: str, default: int) -> int:
-    value = use.attributes.get(name, default)
-    return value if isinstance(value, int) else default
-
-
-def _float(use: LinearUse, name: str, default: float) -> float:
-    value = use.attributes.get(name, default)
-    return float(value) if isinstance(value, int | float) else default
+def _alpha(use: LinearUse) -> float:
+    """Gemm's factor of the product."""
+    value = use.attributes.get("alpha", 1.0)
+    return float(value) if isinstance(value, int | float) else 1.0

@@ -153,7 +153,7 @@ def convert_document(result: ConvertResult) -> Document:
         "weight_type": result.conversion.weights,
         "bytes_before": result.bytes_before,
         "bytes_after": result.bytes_after,
-        "weights": [dataclasses.asdict(outcome) for outcome in result.outcomes],
+        "weights": [dataclasses.asdict(weight) for weight in result.weight_forms],
         "warnings": list(result.warnings),
     }
 

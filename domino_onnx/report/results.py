@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.evaluate import Evaluation
-from domino_onnx.graph import OnnxFile, Outcome
+from domino_onnx.graph import OnnxFile, WeightForm
 from domino_onnx.options import CompressOptions
 from domino_onnx.outputs import Comparison
 from domino_onnx.precision import Conversion
 from domino_onnx.scheme import Budget, Inventory, Manifest, NMScheme, Plan, Skip
 from domino_onnx.search import Decision, Prediction
-from domino_onnx.storage import Form
+from domino_onnx.storage import FileForm, Form
 from domino_onnx.targets import BuildLog, Diagnosis, TwoFourCost
 
 if TYPE_CHECKING:
@@ -63,17 +63,17 @@ class InspectResult:
 class ConvertResult:
     """A file that was written in another form; sizes are those of all files of a model, in bytes.
 
-    `outcomes` tells how each weight is stored now, and is empty for a dense file.
+    `weight_forms` tells how each weight is stored now, and is empty for a dense file.
     """
 
     model: Path
     output: Path
-    before: Form
+    before: FileForm
     form: Form
     conversion: Conversion
     bytes_before: int
     bytes_after: int
-    outcomes: tuple[Outcome, ...]
+    weight_forms: tuple[WeightForm, ...]
     warnings: tuple[str, ...]
 
 

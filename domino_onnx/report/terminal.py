@@ -86,14 +86,14 @@ def compress_view(result: CompressResult, report: Path | None = None) -> Rendera
 def convert_view(result: ConvertResult) -> RenderableType:
     """How each weight is stored now, and what that saves."""
     table = _table("weight", "stored as", "dense bytes", "bytes", "why")
-    for outcome in result.outcomes:
-        sizes = f"{outcome.dense_bytes:,}", f"{outcome.stored_bytes:,}"
-        table.add_row(Text(printable(outcome.name)), outcome.kind, *sizes, Text(printable(outcome.reason or "", 100)))
+    for weight in result.weight_forms:
+        sizes = f"{weight.dense_bytes:,}", f"{weight.stored_bytes:,}"
+        table.add_row(Text(printable(weight.name)), weight.kind, *sizes, Text(printable(weight.reason or "", 100)))
     before, after = result.bytes_before, result.bytes_after
     saved = f"{before:,} → {after:,} bytes ({percent(after / before, 1)})"
     converted = "".join(f", {kind}" for kind in dataclasses.astuple(result.conversion) if kind != "keep")
     written = f"{printable(str(result.output), 200)}: {result.before} → {result.form}{converted}, {saved}"
-    return Group(*([table] if result.outcomes else []), Text(written, style="bold"))
+    return Group(*([table] if result.weight_forms else []), Text(written, style="bold"))
 
 
 def evaluation_view(evaluation: Evaluation) -> RenderableType:

@@ -8,16 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import DependencyError, ModelError
+from domino_onnx.options import Device
 
-__all__ = ["Device", "Session", "require_cuda", "require_onnxruntime"]
+__all__ = ["Session", "require_cuda", "require_onnxruntime"]
 
-Device = Literal["auto", "cpu", "cuda"]
+
 _PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "ort-nightly")
 _CUDA = "CUDAExecutionProvider"
 

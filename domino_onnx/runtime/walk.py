@@ -11,7 +11,8 @@ from onnx import TypeProto, helper
 
 from domino_onnx.errors import ModelError
 from domino_onnx.graph import OnnxFile, cut
-from domino_onnx.runtime.session import Device, Session
+from domino_onnx.options import Device
+from domino_onnx.runtime.session import Session
 
 __all__ = ["Live", "Values", "Walk"]
 

@@ -2,7 +2,6 @@
 
 from domino_onnx.solve.blas import one_blas_thread
 from domino_onnx.solve.mask import keep_largest, magnitude_mask, obeys
-from domino_onnx.solve.permute import PermutationConsumer, find_permutation
 from domino_onnx.solve.prune import PrunedWeights
 from domino_onnx.solve.quadratic import Inputs, Quadratic
 from domino_onnx.solve.select import MaskRule, choose_mask, sparsegpt, swap
@@ -10,11 +9,9 @@ from domino_onnx.solve.select import MaskRule, choose_mask, sparsegpt, swap
 __all__ = [
     "Inputs",
     "MaskRule",
-    "PermutationConsumer",
     "PrunedWeights",
     "Quadratic",
     "choose_mask",
-    "find_permutation",
     "keep_largest",
     "magnitude_mask",
     "obeys",

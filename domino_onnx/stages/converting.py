@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from domino_onnx.graph import read_manifest, read_model, write_model
+from domino_onnx.graph import OnnxFile, Written, read_manifest, read_model, write_model
 from domino_onnx.precision import Conversion, Converted, check_conversion, converted
 from domino_onnx.report.results import ConvertResult
 from domino_onnx.stages.writing import why_dense
@@ -31,9 +32,8 @@ def rewritten(model: Path, output: Path, form: Form | None, conversion: Conversi
     made = Converted(file=file)
     if conversion.is_needed:
         made = converted(file, {}, read_manifest(file.proto), conversion)
-    wanted = form or file.form
+    wanted: Form = form or ("packed" if file.form == "packed" else "dense")
     written = write_model(made.file, {}, made.manifest, output, form=wanted, force=force)
-    useless = wanted != "dense" and all(outcome.kind == "dense" for outcome in written.outcomes)
     return ConvertResult(
         model=model,
         output=output,
@@ -42,6 +42,13 @@ def rewritten(model: Path, output: Path, form: Form | None, conversion: Conversi
         conversion=conversion,
         bytes_before=before,
         bytes_after=written.nbytes,
-        outcomes=written.outcomes,
-        warnings=(why_dense(wanted, written.outcomes),) if useless else (),
+        weight_forms=written.weight_forms,
+        warnings=tuple(_warnings(file, form, wanted, written)),
     )
+
+
+def _warnings(file: OnnxFile, form: Form | None, wanted: Form, written: Written) -> Iterator[str]:
+    if form is None and file.form == "sparse":
+        yield "sparse tensors are only read: the weights are written dense; --format packed is smaller"
+    if wanted != "dense" and all(weight.kind == "dense" for weight in written.weight_forms):
+        yield why_dense(wanted, written.weight_forms)

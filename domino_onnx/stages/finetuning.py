@@ -20,7 +20,7 @@ from domino_onnx.stages.stopping import stopping
 
 if TYPE_CHECKING:
     from domino_onnx.data import Split
-    from domino_onnx.finetuning import Distillation, Finetuned, FinetuneStep, Grouping, TrainingRun
+    from domino_onnx.finetuning import Distillation, Finetuned, FinetuneStep, WeightGroups
 
 __all__ = ["assist", "finetune", "finetune_if_possible"]
 
@@ -140,23 +140,25 @@ def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile, checkpoint: Check
         If no block can be trained.
     """
     try:
-        from domino_onnx.finetuning import BlockOptions, finetune_blocks
+        from domino_onnx.finetuning import finetune_blocks
     except ImportError as error:
         raise torch_missing(error) from None
     run, solved, journal = lab.options.run, found.solved, lab.journal
+    _warn_of_few_samples(lab)
     with journal.stage("finetune"), _stoppable(lab) as stopped:
         finetuned = finetune_blocks(
             dense,
             _split(lab),
             solved.weights,
             lab.options.finetune,
-            _training_run(lab),
-            lambda step: journal.progress(step.step, step.step, f"loss {step.loss:.4f}"),
+            run,
             biases=solved.biases,
-            groupings=_groupings(lab, found.planned.plan, solved),
-            blocks=BlockOptions(device=run.device, threads=run.threads),
-            stores=None if checkpoint is None else lambda block: checkpoint.part(f"block-{block}"),
+            groups=_groups(lab, found.planned.plan, solved),
+            progress=lambda step: journal.progress(step.step, step.step, f"loss {step.loss:.4f}"),
+            checkpoints=None if checkpoint is None else lambda block: checkpoint.part(f"block-{block}"),
             stopped=stopped,
+            device=run.device,
+            threads=run.threads,
         )
     _warn_of_frozen(lab, found, finetuned)
     _warn_of_divergence(lab, finetuned)
@@ -173,22 +175,21 @@ def _told_and_trained(lab: Laboratory, student: Distillation, found: Found, chec
 def _train(
     lab: Laboratory, student: Distillation, plan: Plan, solved: Solved, checkpoint: Checkpoint | None
 ) -> Finetuned:
-    from domino_onnx.finetuning import World, finetune, torch_device
+    from domino_onnx.finetuning import Processes, finetune, torch_device
 
-    if not _split(lab).holds_out:
-        lab.journal.warn("too few samples to hold any out: finetuning is judged by the samples that it learns from")
+    _warn_of_few_samples(lab)
     with lab.journal.stage("finetune"), _stoppable(lab) as stopped:
         finetuned = finetune(
             student,
             solved.weights,
             lab.options.finetune,
-            _training_run(lab),
-            lambda step: _tell(lab, step),
+            lab.options.run,
             biases=solved.biases,
-            groupings=_groupings(lab, plan, solved),
-            store=checkpoint.part("finetuning") if checkpoint is not None else None,
+            groups=_groups(lab, plan, solved),
+            progress=lambda step: _tell(lab, step),
+            checkpoint=checkpoint.part("finetuning") if checkpoint is not None else None,
             stopped=stopped,
-            world=World.current(torch_device(lab.options.run.device)),
+            processes=Processes.current(torch_device(lab.options.run.device)),
         )
     if finetuned.frozen:
         named = ", ".join(map(str, finetuned.frozen))
@@ -213,18 +214,16 @@ def _stoppable(lab: Laboratory) -> contextlib.AbstractContextManager[Callable[[]
     return stopping() if lab.options.run.checkpoint is not None else contextlib.nullcontext()
 
 
-def _groupings(lab: Laboratory, plan: Plan, solved: Solved) -> dict[WeightKey, Grouping]:
-    from domino_onnx.finetuning import Grouping
+def _groups(lab: Laboratory, plan: Plan, solved: Solved) -> dict[WeightKey, WeightGroups]:
+    from domino_onnx.finetuning import WeightGroups
 
     layouts = {site.key: site.layout for site in lab.aim.inventory.sites}
-    return {key: Grouping(layout=layouts[key], scheme=plan.schemes[key]) for key in solved.weights}
+    return {key: WeightGroups(layout=layouts[key], scheme=plan.schemes[key]) for key in solved.weights}
 
 
-def _training_run(lab: Laboratory) -> TrainingRun:
-    from domino_onnx.finetuning import TrainingRun
-
-    run = lab.options.run
-    return TrainingRun(batch_size=run.batch_size, seed=run.seed, checkpoint_every=run.checkpoint_every)
+def _warn_of_few_samples(lab: Laboratory) -> None:
+    if not _split(lab).holds_out:
+        lab.journal.warn("too few samples to hold any out: finetuning is judged by the samples that it learns from")
 
 
 def _warn_of_frozen(lab: Laboratory, found: Found, finetuned: Finetuned) -> None:

@@ -138,7 +138,7 @@ class Laboratory:
     def _measure_losses(self) -> LossTable:
         from domino_onnx.reconstruction import SensitivityOptions, measure_sensitivity
 
-        options = SensitivityOptions(masks=self.options.solver.masks)
+        options = SensitivityOptions(rule=self.options.solver.masks)
         inventory, progress = self.aim.inventory, self.journal.progress
         return self.run(lambda network: measure_sensitivity(network, inventory, self.floats, options, progress))
 
@@ -158,7 +158,6 @@ class Laboratory:
                 self.options.finetune,
                 device=run.device,
                 threads=run.threads,
-                seed=run.seed,
             )
 
 

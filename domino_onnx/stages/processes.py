@@ -25,7 +25,7 @@ def tell_others(job: Job | None, device: Device) -> Job | None:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return job
-    from domino_onnx.finetuning import World, torch_device
+    from domino_onnx.finetuning import Processes, torch_device
 
-    told: Job | None = World.current(torch_device(device)).from_first(job)
+    told: Job | None = Processes.current(torch_device(device)).from_first(job)
     return told

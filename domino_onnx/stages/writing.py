@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx._version import __version__
-from domino_onnx.graph import Written, write_model
-from domino_onnx.graph.io.forms import Outcome
+from domino_onnx.graph import WeightForm, Written, write_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.precision import converted
 from domino_onnx.report.results import CompressResult, SearchResult, WeightRecord
@@ -83,7 +82,7 @@ def write(
         written = write_model(made.file, made.values, made.manifest, output, form=form, force=force)
     _warn_of_form(lab.journal, form, written)
     read = {weight.key: weight.zeros for weight in inventory.counted}
-    zeros = read | {entry.key: entry.zeros for entry in entries} | made.zeros
+    zeros = {**read, **{entry.key: entry.zeros for entry in entries}, **made.zeros}
     return Made(
         model=lab.source.path,
         output=output,
@@ -151,10 +150,10 @@ def _result(made: Made, comparison: Evaluation | None, journal: Journal) -> Comp
     )
 
 
-def why_dense(form: Form, outcomes: Sequence[Outcome]) -> str:
+def why_dense(form: Form, weights: Sequence[WeightForm]) -> str:
     """What to tell a user who asked for another form and gets a file that is dense all through."""
-    reasons = Counter(outcome.reason for outcome in outcomes).most_common(1)
-    why = f"{reasons[0][1]} of {len(outcomes)}: {reasons[0][0]}" if reasons else "there is none of a fitting type"
+    reasons = Counter(weight.reason for weight in weights).most_common(1)
+    why = f"{reasons[0][1]} of {len(weights)}: {reasons[0][0]}" if reasons else "there is none of a fitting type"
     return f"--format {form}: every weight stays dense; {why}"
 
 
@@ -191,8 +190,8 @@ def _manifest(lab: Laboratory, plan: Plan, entries: tuple[ManifestEntry, ...], c
 
 
 def _warn_of_form(journal: Journal, form: Form, written: Written) -> None:
-    if form != "dense" and all(outcome.kind == "dense" for outcome in written.outcomes):
-        journal.warn(why_dense(form, written.outcomes))
+    if form != "dense" and all(weight.kind == "dense" for weight in written.weight_forms):
+        journal.warn(why_dense(form, written.weight_forms))
 
 
 def _two_four(lab: Laboratory, weights: Weights) -> TwoFourCost | None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.errors import ModelError
 
-__all__ = ["Grouping", "Packed", "coordinates", "pack", "scatter", "unpack"]
+__all__ = ["Grouping", "Packed", "pack", "scatter", "unpack"]
 
 MAX_M = 256
 """A position has to fit in a byte."""
@@ -115,12 +115,6 @@ def unpack(packed: Packed) -> _Array:
     groups = np.zeros((len(positions), grouping.m), packed.values.dtype)
     np.put_along_axis(groups, positions, packed.values, axis=1)
     return np.ascontiguousarray(np.moveaxis(groups.reshape(grouping.moved(shape)), -1, grouping.axis))
-
-
-def coordinates(tensor: _Array) -> NDArray[np.int64]:
-    """Where in C order the values of a tensor stand that aren't zero; at least one, ascending."""
-    found: NDArray[np.int64] = np.flatnonzero(_kept(tensor)).astype(np.int64, copy=False)
-    return found if found.size else np.zeros(1, np.int64)
 
 
 def scatter(values: _Array, indices: NDArray[np.int64], shape: Sequence[int]) -> _Array:

@@ -1,8 +1,8 @@
 """What a runtime accepts and accelerates: the sites that it can speed up, and the masks that it wants there."""
 
-from domino_onnx.targets.for_target import TARGETS, Target, inventory_for, schemes_for, known
 from domino_onnx.targets.buildlog import BuildLog, read_build_log
 from domino_onnx.targets.diagnosis import Diagnosis, State, diagnose
+from domino_onnx.targets.for_target import TARGETS, Target, inventory_for, known, schemes_for
 from domino_onnx.targets.fours import Fours, legal_energy, obeys_flattened, obeys_on_axis, read_fours
 from domino_onnx.targets.tensorrt import WIDE, legal_scheme, refusal
 from domino_onnx.targets.two_four_cost import TwoFourCost
@@ -16,9 +16,8 @@ __all__ = [
     "State",
     "Target",
     "TwoFourCost",
-    "inventory_for",
-    "schemes_for",
     "diagnose",
+    "inventory_for",
     "known",
     "legal_energy",
     "legal_scheme",
@@ -27,4 +26,5 @@ __all__ = [
     "read_build_log",
     "read_fours",
     "refusal",
+    "schemes_for",
 ]

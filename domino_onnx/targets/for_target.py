@@ -10,7 +10,7 @@ from domino_onnx.errors import PlanError
 from domino_onnx.scheme import Inventory, NMScheme, Site, Skip, WeightKey
 from domino_onnx.targets.tensorrt import legal_scheme, refusal
 
-__all__ = ["TARGETS", "Target", "inventory_for", "schemes_for", "known"]
+__all__ = ["TARGETS", "Target", "inventory_for", "known", "schemes_for"]
 
 Target = Literal["generic", "tensorrt"]
 TARGETS: tuple[Target, ...] = get_args(Target)

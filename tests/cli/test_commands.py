@@ -474,11 +474,11 @@ class TestProcess:
         assert not list(tmp_path.glob(".*tmp"))
 
 
-def test_what_solves_and_permutes_reaches_the_library() -> None:
+def test_what_solves_reaches_the_library() -> None:
     import click
 
     from domino_onnx.cli.options import compress_options
 
     with click.Context(click.Command("compress")):
-        given = compress_options(sparsity=0.5, solver="sparsegpt", masks="obs", permute=True)
-    assert (given.solver, given.masks, given.permute) == ("sparsegpt", "obs", True)
+        given = compress_options(sparsity=0.5, solver="sparsegpt", saliency="obs")
+    assert (given.solver, given.saliency) == ("sparsegpt", "obs")

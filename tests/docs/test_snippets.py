@@ -47,7 +47,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _write_images(path / "images")
     _run("domino-onnx compress model.onnx --sparsity 0.75 --no-finetune", path)
     _run("domino-onnx convert model.sparse.onnx --format packed -o model.packed.onnx", path)
-    _run("domino-onnx convert model.sparse.onnx --format sparse -o model.coo.onnx", path)
     return path
 
 

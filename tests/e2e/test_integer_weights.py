@@ -144,9 +144,7 @@ def test_a_refit_measures_what_it_writes(build: Build, tmp_path: Path, run_ort: 
         ["--strategy", "domino", "--solver", "refit", "--masks", "activation"],
         ["--strategy", "sensitivity", "--target", "tensorrt"],
         ["--strategy", "measured-domino"],
-        ["--strategy", "uniform", "--permute"],
         ["--strategy", "uniform", "--format", "packed"],
-        ["--strategy", "uniform", "--format", "sparse"],
     ],
 )
 def test_every_way_through(words: list[str], build: Build, domino: Run, tmp_path: Path) -> None:

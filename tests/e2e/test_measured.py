@@ -1,4 +1,4 @@
-"""With data: losses measured, weights refitted, channels permuted; each seen from outside, through ONNX Runtime."""
+"""With data: losses measured and weights refitted; each seen from outside, through ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -90,34 +90,6 @@ def test_masks_may_go_by_another_rule(samples: Path, tmp_path: Path) -> None:
         assert not result.warnings
     by_size, by_input = (stored(tmp_path / f"{rule}.onnx") for rule in ("magnitude", "activation"))
     assert any((by_size[name] != 0).tolist() != (by_input[name] != 0).tolist() for name in by_size)
-
-
-def test_permuted_channels_compute_the_same_until_they_are_pruned(samples: Path, tmp_path: Path) -> None:
-    """At a budget of nothing only the order of channels can differ."""
-    source, output = samples / "digits_resnet.onnx", tmp_path / "out.onnx"
-    nothing = (Budget(measure="params", reduction=0.0),)
-    given = options(samples, budgets=nothing, permute=True, eval_data=samples / "digits_evaluation.npz")
-    result = compress(source, output, given)
-    before, after = stored(source), stored(output)
-    moved = [name for name in before if not np.array_equal(before[name], after[name])]
-    assert moved
-    for name in moved:
-        np.testing.assert_array_equal(np.sort(before[name], axis=None), np.sort(after[name], axis=None))
-    assert result.parity.comparison.agreement == 1.0
-    assert result.parity.comparison.max_abs < 1e-3
-
-
-def test_a_permuted_model_is_pruned_and_named_in_full(samples: Path, tmp_path: Path) -> None:
-    source, output = samples / "digits_resnet.onnx", tmp_path / "out.onnx"
-    result = compress(source, output, options(samples, permute=True, eval_data=samples / "digits_evaluation.npz"))
-    before, after = stored(source), stored(output)
-    changed = {name for name in before if not np.array_equal(before[name], after[name])}
-    manifest = verify(output).manifest
-    assert manifest is not None
-    named = {entry.key.name for entry in manifest.entries} | {key.name for key in manifest.also_changed}
-    assert changed <= named
-    assert result.parity.comparison.top1_candidate > 0.97
-    assert verify(output).holds
 
 
 def test_the_same_seed_gives_the_same_refit(samples: Path, tmp_path: Path) -> None:

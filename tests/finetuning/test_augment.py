@@ -14,13 +14,9 @@ torch = pytest.importorskip("torch")
 
 from domino_onnx.data import Dataset, Split, load_data  # noqa: E402
 from domino_onnx.data.augment import Augmentation  # noqa: E402
-from domino_onnx.finetuning import (  # noqa: E402
-    Distillation,
-    FinetuneOptions,
-    TrainingRun,
-    finetune,
-    open_distillation,
-)
+from domino_onnx.finetuning import # noqa: E402
+    Distillation, finetune, open_distillation
+from domino_onnx.options import FinetuneOptions, RunOptions
 from domino_onnx.graph import read_model  # noqa: E402
 
 Array = np.ndarray[Any, Any]
@@ -70,7 +66,7 @@ def test_finetuning_takes_new_variations_and_is_the_same_again(
         return take(self, indices, draw=draw)
 
     monkeypatch.setattr(Dataset, "take", recorded)
-    options, run = FinetuneOptions(steps=4, lr=1e-3), TrainingRun(batch_size=16)
+    options, run = FinetuneOptions(steps=4, lr=1e-3), RunOptions(batch_size=16)
     runs = [finetune(open_on(Augmentation(flip=True)), weights, options, run) for _ in range(2)]
     assert [draw for draw in draws if draw is not None] == [1, 2, 3, 4] * 2
     assert None in draws

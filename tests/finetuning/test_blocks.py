@@ -18,8 +18,9 @@ from domino_onnx import verify  # noqa: E402
 from domino_onnx.bridge import missing_operators  # noqa: E402
 from domino_onnx.data import Dataset, Split, load_data  # noqa: E402
 from domino_onnx.errors import FinetuneError  # noqa: E402
-from domino_onnx.finetuning import FinetuneOptions, TrainingRun, finetune_blocks  # noqa: E402
+from domino_onnx.finetuning import finetune_blocks  # noqa: E402
 from domino_onnx.graph import OnnxFile, read_model, stored_tensors, take_inventory  # noqa: E402
+from domino_onnx.options import FinetuneOptions, RunOptions  # noqa: E402
 from domino_onnx.scheme import NMScheme, SchemePool, WeightKey  # noqa: E402
 from domino_onnx.solve import PrunedWeights  # noqa: E402
 
@@ -185,7 +186,7 @@ def test_a_block_learns_from_training_samples_and_is_judged_by_held_out_ones(
         changed = archive["x"]
     changed[samples.held_out] = np.random.default_rng(7).standard_normal((len(samples.held_out), 16))
     np.savez(tmp_path / "changed.npz", x=changed)
-    run = TrainingRun(batch_size=16)
+    run = RunOptions(batch_size=16)
     options = FinetuneOptions(steps=20, lr=1e-3)
     one = finetune_blocks(file, samples, weights, options, run)
     other = finetune_blocks(file, split(file, tmp_path / "changed.npz"), weights, options, run)

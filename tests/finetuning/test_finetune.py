@@ -16,10 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 pytest.importorskip("torch")
 
 from domino_onnx.errors import FinetuneError, ModelError, UnsupportedOperatorError
-from domino_onnx.finetuning import DistillationGradients, FinetuneOptions, TrainingRun, finetune
+from domino_onnx.finetuning import DistillationGradients, finetune
+from domino_onnx.options import FinetuneOptions, RunOptions
 
 node = helper.make_node
-EIGHT, SIXTEEN = TrainingRun(batch_size=8), TrainingRun(batch_size=16)
+EIGHT, SIXTEEN = RunOptions(batch_size=8), RunOptions(batch_size=16)
 
 
 @pytest.mark.parametrize("name", ["digits_resnet.onnx", "digits_transformer.onnx"])
@@ -51,7 +52,7 @@ def test_the_same_seed_gives_the_same_weights(bench: Any, samples: Path, few: Pa
                 given.distillation,
                 given.weights,
                 FinetuneOptions(steps=4, lr=3e-3),
-                TrainingRun(batch_size=16, seed=seed),
+                RunOptions(batch_size=16, seed=seed),
             )
         )
     first, second, other = runs

@@ -11,8 +11,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from domino_onnx.errors import CheckpointError  # noqa: E402
-from domino_onnx.finetuning import FinetuneOptions, TrainingRun, WeightGroups, finetune  # noqa: E402
+from domino_onnx.finetuning import WeightGroups, finetune  # noqa: E402
 from domino_onnx.graph import read_model, take_inventory  # noqa: E402
+from domino_onnx.options import FinetuneOptions, RunOptions  # noqa: E402
 from domino_onnx.scheme import NMScheme, SchemePool  # noqa: E402
 
 
@@ -42,7 +43,7 @@ class After:
         return self.left == 0
 
 
-RUN, EIGHT = TrainingRun(batch_size=16), TrainingRun(batch_size=8)
+RUN, EIGHT = RunOptions(batch_size=16), RunOptions(batch_size=8)
 SETTINGS = {
     "adamw": FinetuneOptions(steps=8, lr=3e-3),
     "a rate that is chosen": FinetuneOptions(steps=25),

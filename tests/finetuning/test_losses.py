@@ -8,8 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from domino_onnx.finetuning import FinetuneOptions  # noqa: E402
 from domino_onnx.finetuning.losses import DistillationLoss  # noqa: E402
+from domino_onnx.options import FinetuneOptions  # noqa: E402
 
 
 def test_equal_outputs_have_no_loss() -> None:

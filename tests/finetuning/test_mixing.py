@@ -12,9 +12,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from domino_onnx.data import Dataset, Split, load_data  # noqa: E402
-from domino_onnx.finetuning import Distillation, FinetuneOptions, open_distillation  # noqa: E402
+from domino_onnx.finetuning import Distillation, open_distillation  # noqa: E402
 from domino_onnx.finetuning.mixing import can_mix, mixture  # noqa: E402
 from domino_onnx.graph import read_model  # noqa: E402
+from domino_onnx.options import FinetuneOptions  # noqa: E402
 
 
 def opened(samples: Path, data: Path, options: FinetuneOptions | None = None) -> Distillation:

@@ -251,14 +251,27 @@ def test_two_constant_operands_are_no_weight(make_model: Make, inventory: Take) 
     assert all("constant" in skip.reason for skip in found.skips)
 
 
-def test_sparse_initializers_are_skipped(make_model: Make, inventory: Take) -> None:
+def test_sparse_weights_of_subgraphs_are_skipped(make_model: Make, inventory: Take) -> None:
     sparse = helper.make_sparse_tensor(
         numpy_helper.from_array(np.array([1.0, 2.0], np.float32), "w"),
         numpy_helper.from_array(np.array([3, 9], np.int64), "i"),
         [16, 4],
     )
+    branch = helper.make_graph(
+        [node("MatMul", ["x", "w"], ["b"])],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("b", TensorProto.FLOAT, None)],
+        sparse_initializer=[sparse],
+    )
+    other = helper.make_graph(
+        [node("Identity", ["x"], ["o"])], "other", [], [helper.make_tensor_value_info("o", TensorProto.FLOAT, None)]
+    )
     model = make_model(
-        [node("MatMul", ["x", "w"], ["y"])], {"x": (1, 16)}, {"y": None}, {}, sparse_initializer=[sparse]
+        [node("If", ["c"], ["y"], then_branch=branch, else_branch=other)],
+        {"x": (1, 16)},
+        {"y": None},
+        {"c": np.array(True)},
     )
     (skip,) = inventory(model, check=False).skips
     assert "sparse" in skip.reason

@@ -10,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from domino_onnx import inspect
 from domino_onnx.errors import DominoError, ModelError
+from domino_onnx.graph import read_model
 
 Make = Callable[..., onnx.ModelProto]
 node = helper.make_node
@@ -157,6 +159,23 @@ class TestStructure:
         good.graph.input.append(helper.make_tensor_value_info("c", TensorProto.BOOL, []))
         good.graph.node.append(node("If", ["c"], ["z"], then_branch=branch, else_branch=branch))
         self.refuse(good, tmp_path, "cycle")
+
+    def test_a_subgraph_may_use_the_name_of_a_later_tensor(
+        self, good: onnx.ModelProto, run_ort: Any, tmp_path: Path
+    ) -> None:
+        """`h` of a branch is its own, so that the outer `h`, made of the branch's result, makes no cycle."""
+        nodes = [node("Neg", ["x"], ["h"]), node("Abs", ["h"], ["o"])]
+        branch = helper.make_graph(nodes, "b", [], [helper.make_tensor_value_info("o", 1, (1, 16))])
+        good.graph.initializer.append(numpy_helper.from_array(np.array(True), "c"))
+        good.graph.node.append(node("If", ["c"], ["z"], then_branch=branch, else_branch=branch))
+        good.graph.node.append(node("Identity", ["z"], ["h"]))
+        good.graph.output.append(helper.make_tensor_value_info("h", 1, (1, 16)))
+        onnx.checker.check_model(good)
+        path = tmp_path / "model.onnx"
+        path.write_bytes(good.SerializeToString())
+        x = np.full((1, 16), -2, np.float32)
+        np.testing.assert_array_equal(run_ort(path, {"x": x})[-1], 2 * np.ones_like(x))
+        assert read_model(path).proto == good
 
     def test_two_nodes_of_one_output(self, good: onnx.ModelProto, tmp_path: Path) -> None:
         good.graph.node.append(node("Neg", ["x"], ["y"]))

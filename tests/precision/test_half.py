@@ -143,11 +143,10 @@ def test_external_data_stay_external(samples: Path, tmp_path: Path, run_ort: Run
     assert np.array_equal(run_ort(half, inputs)[0], run_ort(inline, inputs)[0])
 
 
-@pytest.mark.parametrize("form", ["packed", "sparse"])
-def test_other_forms_hold_the_same_halves(form: str, domino: Run, samples: Path, tmp_path: Path) -> None:
+def test_a_packed_file_holds_the_same_halves(domino: Run, samples: Path, tmp_path: Path) -> None:
     pruned = ("compress", samples / "digits_resnet.onnx", "--scheme", "2:16", "--no-finetune", "--precision", "fp16")
     assert domino(*pruned, "-o", tmp_path / "dense.onnx").code == 0
-    assert domino(*pruned, "--format", form, "-o", tmp_path / "other.onnx").code == 0
+    assert domino(*pruned, "--format", "packed", "-o", tmp_path / "other.onnx").code == 0
     assert domino("convert", tmp_path / "other.onnx", "--format", "dense", "-o", tmp_path / "back.onnx").code == 0
     assert (tmp_path / "back.onnx").read_bytes() == (tmp_path / "dense.onnx").read_bytes()
     assert (tmp_path / "other.onnx").stat().st_size < (tmp_path / "dense.onnx").stat().st_size

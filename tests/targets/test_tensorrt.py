@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from domino_onnx.errors import PlanError
 from domino_onnx.scheme import Inventory, NMScheme, WeightKey, WeightLayout
-from domino_onnx.targets import inventory_for, schemes_for, legal_scheme, refusal
+from domino_onnx.targets import inventory_for, legal_scheme, refusal, schemes_for
 
 
 def worst_four(n: int, m: int) -> int:

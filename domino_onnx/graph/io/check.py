@@ -1,4 +1,4 @@
-"""What must hold before a model is looked at more closely; cheap, in pure Python, safe on hostile files.
+"""Can a model be a valid one? Cheap, in pure Python, safe on hostile files.
 
 The ONNX checker can't be the gate: it refuses thousands of models that ONNX Runtime runs, accepts some that it does
 not, and the shape inference beside it can crash the process.
@@ -7,13 +7,14 @@ not, and the shape inference beside it can crash the process.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import onnx
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
 from domino_onnx.errors import ModelError
 from domino_onnx.graph.io.external import is_external
+from domino_onnx.graph.order import execution_order
 from domino_onnx.graph.walk import nodes, normal_domain, subgraphs, tensors
 
 __all__ = ["MAX_INLINED_NODES", "check_structure", "node_label"]
@@ -80,14 +81,7 @@ def _check_tensor(tensor: TensorProto) -> None:
 
 def _check_graph(graph: GraphProto, outer: frozenset[str]) -> None:
     """Names: each defined once, each used name defined, no cycle; subgraphs see the names around them."""
-    given = _unique((value.name for value in graph.input), "graph input")
-    stored = _unique((tensor.name for tensor in graph.initializer), "initializer")
-    stored |= _unique((sparse.values.name for sparse in graph.sparse_initializer), "sparse initializer")
-    if "" in stored:
-        raise ModelError("an initializer has no name")
-    known = given | stored
-    producers = _producers(graph.node, known)
-    visible = outer | known | producers.keys()
+    visible = frozenset(outer | _names_defined(graph))
     for index, node in enumerate(graph.node):
         for name in node.input:
             if name and name not in visible:
@@ -95,10 +89,26 @@ def _check_graph(graph: GraphProto, outer: frozenset[str]) -> None:
     for value in graph.output:
         if value.name not in visible:
             raise ModelError(f"the graph output {value.name!r} is produced by no node")
-    _check_acyclic(graph.node, producers)
+    execution_order(graph.node)
     for node in graph.node:
         for _, subgraph in subgraphs(node):
-            _check_graph(subgraph, frozenset(visible))
+            _check_graph(subgraph, visible)
+
+
+def _names_defined(graph: GraphProto) -> set[str]:
+    """Names of inputs, initializers and outputs of nodes; ModelError if one is defined twice."""
+    given = _unique((value.name for value in graph.input), "graph input")
+    stored = _unique((tensor.name for tensor in graph.initializer), "initializer")
+    stored |= _unique((sparse.values.name for sparse in graph.sparse_initializer), "sparse initializer")
+    if "" in stored:
+        raise ModelError("an initializer has no name")
+    known = given | stored
+    for index, node in enumerate(graph.node):
+        for name in filter(None, node.output):
+            if name in known:
+                raise ModelError(f"{name!r} is defined twice: node {node_label(node, index)!r} produces it again")
+            known.add(name)
+    return known
 
 
 def _unique(names: Iterable[str], what: str) -> set[str]:
@@ -108,47 +118,6 @@ def _unique(names: Iterable[str], what: str) -> set[str]:
             raise ModelError(f"two {what}s are named {name!r}")
         seen.add(name)
     return seen
-
-
-def _producers(nodes: Sequence[NodeProto], known: set[str]) -> dict[str, int]:
-    producers: dict[str, int] = {}
-    for index, node in enumerate(nodes):
-        for name in filter(None, node.output):
-            if name in known or name in producers:
-                raise ModelError(f"{name!r} is defined twice: node {node_label(node, index)!r} produces it again")
-            producers[name] = index
-    return producers
-
-
-def _check_acyclic(nodes: Sequence[NodeProto], producers: dict[str, int]) -> None:
-    """Kahn's algorithm, without recursion: a chain may be 50,000 nodes long."""
-    needs = [{producers[name] for name in _reads(node) if name in producers} for node in nodes]
-    readers: list[list[int]] = [[] for _ in nodes]
-    for index, sources in enumerate(needs):
-        for source in sources:
-            readers[source].append(index)
-    waiting = [len(sources) for sources in needs]
-    ready = [index for index, count in enumerate(waiting) if not count]
-    done = 0
-    while ready:
-        done += 1
-        for reader in readers[ready.pop()]:
-            waiting[reader] -= 1
-            if not waiting[reader]:
-                ready.append(reader)
-    if done < len(nodes):
-        stuck = next(index for index, count in enumerate(waiting) if count)
-        raise ModelError(f"the graph has a cycle through node {node_label(nodes[stuck], stuck)!r}")
-
-
-def _reads(node: NodeProto) -> set[str]:
-    """Names that a node needs, those captured by its subgraphs included."""
-    names = set(node.input)
-    for _, graph in subgraphs(node):
-        for inner in graph.node:
-            names |= _reads(inner)
-        names.update(value.name for value in graph.output)
-    return names
 
 
 def _check_functions(model: ModelProto) -> None:

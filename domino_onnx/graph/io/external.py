@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from domino_onnx.errors import ModelError
 
-__all__ = ["ExternalRange", "is_external", "overlapping", "read_bytes", "read_range", "resolve"]
+__all__ = ["ExternalRange", "is_external", "make_inline", "overlapping", "read_bytes", "read_range", "resolve"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,6 +83,16 @@ def read_bytes(where: ExternalRange) -> NDArray[np.uint8]:
     descriptor = os.open(where.path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     with os.fdopen(descriptor, "rb") as stream:
         return np.memmap(stream, dtype=np.uint8, mode="r", offset=where.offset, shape=(where.length,))
+
+
+def make_inline(tensor: TensorProto, folder: Path) -> None:
+    """Put a tensor's external bytes into the tensor itself."""
+    where = resolve(tensor, folder)
+    with where.path.open("rb") as stream:
+        stream.seek(where.offset)
+        tensor.raw_data = stream.read(where.length)
+    tensor.ClearField("external_data")
+    tensor.ClearField("data_location")
 
 
 def overlapping(tensors: Iterable[TensorProto], folder: Path) -> set[int]:

@@ -15,10 +15,10 @@ from onnx import ModelProto, TensorProto
 from domino_onnx.errors import ModelError
 from domino_onnx.graph.io.check import check_structure
 from domino_onnx.graph.io.external import is_external, resolve
-from domino_onnx.graph.io.forms import dense_view, read_storage
+from domino_onnx.graph.io.forms import dense_view, read_storage, sparse_weights
 from domino_onnx.graph.io.tensors import read_tensor
 from domino_onnx.graph.walk import normal_domain, tensors
-from domino_onnx.storage import Form, Storage
+from domino_onnx.storage import FileForm, Storage
 
 __all__ = ["OnnxFile", "read_model"]
 
@@ -44,8 +44,8 @@ class OnnxFile:
         The model with dense weights, whatever form they have in the file.
     sha256
         Of the .onnx file's bytes, hexadecimal.
-    storage
-        The form of the weights in the file; None for a dense one.
+    form
+        How the weights are stored in the file.
     data_files
         Where its external data lie.
     loaded
@@ -56,7 +56,7 @@ class OnnxFile:
     path: Path
     proto: ModelProto
     sha256: str
-    storage: Storage | None = None
+    form: FileForm = "dense"
     data_files: frozenset[Path] = frozenset()
     loaded: bool = False
 
@@ -64,11 +64,6 @@ class OnnxFile:
     def folder(self) -> Path:
         """Where external data may lie."""
         return self.path.parent
-
-    @property
-    def form(self) -> Form:
-        """How the weights are stored in the file."""
-        return "dense" if self.storage is None else self.storage.form
 
     @property
     def has_external_data(self) -> bool:
@@ -94,8 +89,8 @@ def read_model(path: Path, *, for_conversion: bool = False) -> OnnxFile:
     Parameters
     ----------
     for_conversion
-        To be written again, and nothing else: sparse tensors of other programs are seen as dense ones too, and what
-        the weights stand for may have more than the 2 GiB that a model in memory can be run with.
+        To be written again, and nothing else: the dense weights may have more than the 2 GiB that a model in memory
+        can be run with.
 
     Raises
     ------
@@ -116,25 +111,27 @@ def read_model(path: Path, *, for_conversion: bool = False) -> OnnxFile:
         data_files = frozenset(resolve(tensor, path.parent).path for tensor in filter(is_external, tensors(model)))
         storage = read_storage(model)
         if not for_conversion:
-            _check_size(len(data), storage)
-        dense_view(model, storage, path.parent, _opset(model), foreign=for_conversion)
+            _check_size(len(data), model, storage)
+        form = dense_view(model, storage, path.parent, _opset(model))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     digest = hashlib.sha256(data).hexdigest()
-    return OnnxFile(path=path, proto=model, sha256=digest, storage=storage, data_files=data_files)
+    return OnnxFile(path=path, proto=model, sha256=digest, form=form, data_files=data_files)
 
 
 def _opset(model: ModelProto) -> int:
     return max((opset.version for opset in model.opset_import if not normal_domain(opset.domain)), default=1)
 
 
-def _check_size(size: int, storage: Storage | None) -> None:
+def _check_size(size: int, model: ModelProto, storage: Storage | None) -> None:
     """Packed and sparse weights are made dense in memory, in messages that must not pass protobuf's limit."""
-    dense = sum(math.prod(weight.shape) for weight in storage.weights) if storage is not None else 0
+    packed = storage.weights if storage is not None else ()
+    dense = sum(math.prod(weight.shape) for weight in packed)
+    dense += sum(math.prod(sparse.dims) for sparse in sparse_weights(model))
     if size + _BYTES_OF_A_VALUE * dense > _MAX_PROTOBUF:
         raise ModelError(
-            f"its packed weights stand for {dense} values, too many to work on in memory: make it dense first, with "
-            "`domino-onnx convert --format dense`"
+            f"its packed or sparse weights stand for {dense} values, too many to work on in memory: make it dense "
+            "first, with `domino-onnx convert --format dense`"
         )
 
 

@@ -23,7 +23,7 @@ from domino_onnx.files import check_output, folder_lock, sweep, whole_file
 from domino_onnx.graph.index import GraphIndex
 from domino_onnx.graph.io.data_files import copy_patched, drop_data, lay_out, new_data
 from domino_onnx.graph.io.external import is_external
-from domino_onnx.graph.io.forms import Outcome, store_as
+from domino_onnx.graph.io.forms import WeightForm, store_as
 from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.io.serialize import serialized
 from domino_onnx.graph.io.tensors import store_values
@@ -39,10 +39,10 @@ _NODE_METADATA_SINCE_IR = 10
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A model that was written: all its files, and how each weight is stored, if not all were to be dense."""
+    """A model that was written: all its files, and the form of each weight if it was to be packed."""
 
     files: tuple[Path, ...]
-    outcomes: tuple[Outcome, ...]
+    weight_forms: tuple[WeightForm, ...]
 
     @property
     def nbytes(self) -> int:
@@ -78,7 +78,7 @@ def write_model(
     check_output(output, (file.path, *sorted(file.data_files)), force=force)
     index = GraphIndex(file.proto)
     stored = _tensors_of(index, weights)
-    as_it_lies = form == "dense" and file.storage is None and not file.loaded
+    as_it_lies = form == "dense" and file.form == "dense" and not file.loaded
     try:
         with folder_lock(output.parent):
             sweep(output)
@@ -88,7 +88,7 @@ def write_model(
                 streamed = _store_small(file.proto, stored, weights)
                 if manifest is not None:
                     _set_metadata(file.proto, index, manifest)
-                outcomes = _store_as(file, index, form, weights)
+                weight_forms = _store_as(file, index, form, weights)
                 if not as_it_lies:
                     lay_out(file, stored, weights, output, data_files)
                 with whole_file(output) as stream:
@@ -96,7 +96,7 @@ def write_model(
             drop_data(output, keep=data_files)
     except (OSError, EncodeError) as error:
         raise OutputError(f"can't write {output}: {error}; what stood there before is unchanged") from error
-    return Written(files=(output, *(output.parent / name for name in sorted(data_files))), outcomes=outcomes)
+    return Written(files=(output, *(output.parent / name for name in sorted(data_files))), weight_forms=weight_forms)
 
 
 def read_manifest(model: ModelProto) -> Manifest | None:
@@ -158,17 +158,17 @@ def _replace(entries: object, ours: Mapping[str, str]) -> None:
 
 def _store_as(
     file: OnnxFile, index: GraphIndex, form: Form, weights: Mapping[WeightKey, NDArray[np.generic]]
-) -> tuple[Outcome, ...]:
+) -> tuple[WeightForm, ...]:
     """Give the weights their form, and the model the record of it."""
 
     def values(name: str, tensor: TensorProto) -> NDArray[np.generic]:
         key = WeightKey(name)
         return weights[key] if key in weights else file.array(tensor)
 
-    storage, outcomes = store_as(file.proto, form, file.opset, values, _known_schemes(file.proto, index))
+    storage, weight_forms = store_as(file.proto, form, file.opset, values, _known_schemes(file.proto, index))
     if storage is not None:
         file.proto.metadata_props.add(key=STORAGE_KEY, value=storage.to_json())
-    return outcomes
+    return weight_forms
 
 
 def _known_schemes(model: ModelProto, index: GraphIndex) -> dict[str, tuple[int, int]]:

@@ -1,6 +1,8 @@
-"""The forms that a file's weights may be stored in besides dense: packed, and ONNX's sparse tensors."""
+"""The forms that a file's weights may be stored in besides dense: packed, and (only read) ONNX's sparse tensors."""
 
-from domino_onnx.graph.io.forms.store import Outcome, store_as
-from domino_onnx.graph.io.forms.unpack import dense_view, read_storage
+from domino_onnx.graph.io.forms.dense_view import dense_view
+from domino_onnx.graph.io.forms.densify import sparse_weights
+from domino_onnx.graph.io.forms.store import WeightForm, store_as
+from domino_onnx.graph.io.forms.unpack import read_storage
 
-__all__ = ["Outcome", "dense_view", "read_storage", "store_as"]
+__all__ = ["WeightForm", "dense_view", "read_storage", "sparse_weights", "store_as"]

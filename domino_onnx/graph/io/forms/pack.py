@@ -80,7 +80,7 @@ class Packing:
             order += [node, *self._behind.get(id(node), [])]
         rank = {id(node): position for position, node in enumerate(order)}
         self._graph.node.sort(key=lambda node: rank[id(node)])
-        return Storage(form="packed", prefix=self._prefix, weights=tuple(self._records))
+        return Storage(prefix=self._prefix, weights=tuple(self._records))
 
     def _rewrite(self, weight: StoredTensor, part: Part, values: NDArray[Any], codes: NDArray[Any]) -> None:
         outside = is_external(weight.tensor) or is_outlined(weight.tensor)

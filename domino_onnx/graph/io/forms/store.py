@@ -1,4 +1,4 @@
-"""A dense model's weights in another form. What doesn't pay, or isn't possible, stays dense, with its reason."""
+"""Which weights of a dense model can be stored packed, and why do the others stay dense?"""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 from domino_onnx.graph.io.external import is_external
 from domino_onnx.graph.io.forms.expansion import ITEMSIZES
 from domino_onnx.graph.io.forms.pack import Packing
-from domino_onnx.graph.io.forms.sparsify import Sparsing
 from domino_onnx.graph.stored import StoredTensor
 from domino_onnx.graph.walk import constant_tensor, nodes, subgraphs
 from domino_onnx.storage import Form, Storage
 
-__all__ = ["Outcome", "store_as"]
+__all__ = ["WeightForm", "store_as"]
 
 _SMALLEST = 64
-"""Values of a tensor below which nobody asks how it is stored."""
+"""Values of a tensor below which it stays dense and unreported."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How one weight is stored now (positions, bitmask, coordinates or dense), and why if it stayed dense.
+class WeightForm:
+    """How one weight is stored now (positions, bitmask or dense), and why if it stayed dense.
 
     `stored_bytes` has all that the weight takes in the file: its operators, and constants that it is the first to use.
     """
@@ -44,10 +43,10 @@ def store_as(
     opset: int,
     values: Callable[[str, TensorProto], NDArray[Any]],
     schemes: Mapping[str, tuple[int, int]],
-) -> tuple[Storage | None, tuple[Outcome, ...]]:
+) -> tuple[Storage | None, tuple[WeightForm, ...]]:
     """Store the weights of a dense model in another form wherever that is smaller; edits `model`.
 
-    Messages of the model are edited, sorted and removed, but never copied: whoever holds one still holds the model's.
+    Messages of the model are edited and sorted, but never copied: a caller that holds one still holds the model's.
 
     Parameters
     ----------
@@ -58,26 +57,26 @@ def store_as(
 
     Returns
     -------
-    The record for the file, None if all weights are dense, and one outcome for each tensor of two axes or more.
+    The record for the file, None if all weights are dense, and the form of each tensor of two axes or more.
     """
     if form == "dense":
         return None, ()
-    work = Packing(model, opset, schemes) if form == "packed" else Sparsing(model, opset)
+    packing = Packing(model, opset, schemes)
     inputs = {value.name for value in model.graph.input}
-    outcomes = []
+    forms = []
     for weight in list(_weights(model.graph)):
-        reason = _refusal(weight, inputs) or work.refusal(weight)
+        reason = _refusal(weight, inputs) or packing.refusal(weight)
         if reason is not None:
-            outcomes.append(_left(weight.name, weight.tensor, reason))
+            forms.append(_left(weight.name, weight.tensor, reason))
             continue
         array = values(weight.name, weight.tensor)
-        kind, needed = work.store(weight, array)
+        kind, needed = packing.store(weight, array)
         if kind is None:
-            outcomes.append(_left(weight.name, weight.tensor, f"has too few zeros to be smaller {form}"))
+            forms.append(_left(weight.name, weight.tensor, "has too few zeros to be smaller packed"))
         else:
-            outcomes.append(Outcome(name=weight.name, kind=kind, dense_bytes=array.nbytes, stored_bytes=needed))
-    outcomes += [_left(name, tensor, "stands in a subgraph or a local function") for name, tensor in _nested(model)]
-    return work.finish(), tuple(outcomes)
+            forms.append(WeightForm(name=weight.name, kind=kind, dense_bytes=array.nbytes, stored_bytes=needed))
+    forms += [_left(name, tensor, "stands in a subgraph or a local function") for name, tensor in _nested(model)]
+    return packing.finish(), tuple(forms)
 
 
 def _weights(graph: GraphProto) -> Iterator[StoredTensor]:
@@ -115,6 +114,6 @@ def _refusal(weight: StoredTensor, inputs: set[str]) -> str | None:
     return None
 
 
-def _left(name: str, tensor: TensorProto, reason: str) -> Outcome:
+def _left(name: str, tensor: TensorProto, reason: str) -> WeightForm:
     size = math.prod(tensor.dims) * ITEMSIZES[tensor.data_type]
-    return Outcome(name=name, kind="dense", dense_bytes=size, stored_bytes=size, reason=reason)
+    return WeightForm(name=name, kind="dense", dense_bytes=size, stored_bytes=size, reason=reason)

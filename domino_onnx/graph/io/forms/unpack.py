@@ -1,26 +1,24 @@
-"""Packed and sparse weights seen as the dense tensors that they stand for, so that nobody else need know of them.
+"""Which dense weights do the packed weights of a file stand for?
 
-A packed weight is taken for one only if the operators that stand in the file are those that its record asks for: what
-is read here is what a runtime computes.
+A weight is unpacked only if the operators in the file are those that its record asks for. So what is read here is what
+a runtime computes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from onnx import AttributeProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto
 
 from domino_onnx.errors import ModelError
-from domino_onnx.graph.io.forms.expansion import ITEMSIZES, Expansion, Part, expansion, refusal
-from domino_onnx.graph.io.tensors import read_tensor
+from domino_onnx.graph.io.forms.expansion import Expansion, Part, expansion, refusal
 from domino_onnx.graph.stored import put
 from domino_onnx.graph.walk import constant_tensor, normal_domain
-from domino_onnx.storage import STORAGE_KEY, Packed, Storage, StoredWeight, scatter, unpack
+from domino_onnx.storage import STORAGE_KEY, Packed, Storage, StoredWeight, unpack
 
-__all__ = ["dense_view", "read_storage"]
+__all__ = ["read_storage", "unpack_all"]
 
 _Load = Callable[[TensorProto], NDArray[Any]]
 
@@ -30,15 +28,10 @@ def read_storage(model: ModelProto) -> Storage | None:
     return next((Storage.from_json(entry.value) for entry in model.metadata_props if entry.key == STORAGE_KEY), None)
 
 
-def dense_view(model: ModelProto, storage: Storage | None, folder: Path, opset: int, *, foreign: bool = False) -> None:
-    """Put dense tensors where packed and sparse ones stand, under their names and in their places; edits `model`.
+def unpack_all(model: ModelProto, storage: Storage, load: _Load, opset: int) -> None:
+    """Put dense tensors in the places of packed ones, under the weights' names; edits `model`.
 
-    Values that lie in an external file are loaded. What another tool has made dense already, or has dropped, is left.
-
-    Parameters
-    ----------
-    foreign
-        Whether sparse initializers of which `storage` knows nothing are made dense as well.
+    What another tool has made dense already, or has dropped, is left.
 
     Raises
     ------
@@ -46,23 +39,6 @@ def dense_view(model: ModelProto, storage: Storage | None, folder: Path, opset: 
         If parts of a weight are missing, don't belong together, or aren't put together by the operators that the
         record asks for.
     """
-
-    def load(tensor: TensorProto) -> NDArray[Any]:
-        return read_tensor(tensor, folder)
-
-    if storage is not None and storage.form == "packed":
-        _unpack_all(model, storage, load, opset)
-    known = storage.weights if storage is not None and storage.form == "sparse" else ()
-    _densify_all(model, known, load, foreign=foreign)
-    for position in reversed(range(len(model.metadata_props))):
-        if model.metadata_props[position].key == STORAGE_KEY:
-            del model.metadata_props[position]
-
-
-# Packed
-
-
-def _unpack_all(model: ModelProto, storage: Storage, load: _Load, opset: int) -> None:
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     constants = {node.output[0]: node for node in model.graph.node if constant_tensor(node) is not None}
     expansions: list[Expansion] = []
@@ -135,63 +111,6 @@ def _check_operators(model: ModelProto, initializers: dict[str, TensorProto], ex
 def _meaning(node: NodeProto) -> tuple[object, ...]:
     attributes = sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute)
     return normal_domain(node.domain), node.op_type, tuple(node.input), tuple(node.output), attributes
-
-
-# Sparse
-
-
-def _densify_all(model: ModelProto, known: tuple[StoredWeight, ...], load: _Load, *, foreign: bool) -> None:
-    recorded = {weight.name: weight for weight in known}
-    for node in model.graph.node:
-        for attribute in node.attribute if node.op_type == "Constant" and not normal_domain(node.domain) else ():
-            if attribute.type == AttributeProto.SPARSE_TENSOR and (node.output[0] in recorded or foreign):
-                tensor = _dense(attribute.sparse_tensor, node.output[0], load)
-                attribute.name, attribute.type = "value", AttributeProto.TENSOR
-                attribute.t.CopyFrom(tensor)
-                attribute.ClearField("sparse_tensor")
-    taken = {
-        sparse.values.name: _dense(sparse, sparse.values.name, load)
-        for sparse in model.graph.sparse_initializer
-        if sparse.values.name in recorded or foreign
-    }
-    for name in taken.keys() - recorded.keys():
-        del taken[name].external_data[:]
-    if taken:
-        _insert(model.graph.initializer, taken, recorded)
-        _keep(model.graph.sparse_initializer, lambda sparse: sparse.values.name not in taken)
-
-
-def _insert(initializers: Any, tensors: dict[str, TensorProto], recorded: dict[str, StoredWeight]) -> None:
-    """Put each tensor where it once stood, those that never did at the end."""
-    order = [tensor.name for tensor in initializers]
-    places = {name: recorded[name].place if name in recorded else None for name in tensors}
-    clashing = next((name for name in order if name in tensors), None)
-    if clashing is not None:
-        raise ModelError(f"the initializer {clashing!r} is stored both dense and sparse")
-    for name in sorted(tensors, key=lambda name: (places[name] is None, places[name] or 0)):
-        place = places[name]
-        order.insert(len(order) if place is None else place, name)
-    for tensor in tensors.values():
-        initializers.add().CopyFrom(tensor)
-    rank = {name: position for position, name in enumerate(order)}
-    initializers.sort(key=lambda tensor: rank[tensor.name])
-
-
-def _dense(sparse: SparseTensorProto, name: str, load: _Load) -> TensorProto:
-    """The dense tensor of a sparse one: its values' TensorProto with all the rest of it, and the zeros between."""
-    if sparse.indices.data_type != TensorProto.INT64:
-        raise ModelError(f"sparse weight {name!r}: its indices are no int64")
-    if sparse.values.data_type not in ITEMSIZES:
-        kind = TensorProto.DataType.Name(sparse.values.data_type).lower()
-        raise ModelError(f"sparse weight {name!r}: {kind} values aren't read")
-    try:
-        values = scatter(load(sparse.values), load(sparse.indices), tuple(sparse.dims))
-    except ModelError as error:
-        raise ModelError(f"sparse weight {name!r}: {error}") from None
-    tensor = TensorProto()
-    tensor.CopyFrom(sparse.values)
-    put(tensor, values)
-    return tensor
 
 
 def _keep(field: Any, wanted: Callable[[Any], bool]) -> None:

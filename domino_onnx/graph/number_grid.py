@@ -1,4 +1,4 @@
-"""The numbers that a stored weight can hold, read from the file: a float type's, or the steps of DequantizeLinear."""
+"""Which numbers can a stored weight hold: those of a float type, or whole multiples of DequantizeLinear's scales?"""
 
 from __future__ import annotations
 

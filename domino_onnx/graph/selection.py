@@ -1,0 +1,38 @@
+"""Which weights does a user want pruned?"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from domino_onnx.errors import PlanError
+
+__all__ = ["Selection"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which weights a user wants pruned: shell patterns over weight and node names; no `include` means all."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def require_matches(self, weights: Iterable[Sequence[str]]) -> None:
+        """Raise PlanError for a pattern that matches none of the names: a typo would prune what was to stay dense."""
+        names = [name for known in weights for name in known]
+        for option, patterns in (("--include", self.include), ("--exclude", self.exclude)):
+            for pattern in patterns:
+                if not any(fnmatchcase(name, pattern) for name in names):
+                    raise PlanError(
+                        f"{option} {pattern!r} matches no weight and no node; domino-onnx inspect lists them"
+                    )
+
+    def refuses(self, names: Sequence[str]) -> str | None:
+        """Why a weight known by `names` is left out, None if it isn't."""
+        for pattern in self.exclude:
+            if any(fnmatchcase(name, pattern) for name in names):
+                return f"excluded by --exclude {pattern!r}"
+        if self.include and not any(fnmatchcase(name, pattern) for name in names for pattern in self.include):
+            return "matches no --include pattern"
+        return None
