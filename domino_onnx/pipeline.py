@@ -28,7 +28,7 @@ from domino_onnx.report.results import (
     SweepResult,
     Trial,
 )
-from domino_onnx.scheme import Budget, Plan, SchemePool, WeightKey
+from domino_onnx.scheme import Budget, FrozenMapping, Plan, SchemePool, WeightKey
 from domino_onnx.stages import (
     CompressOptions,
     Observer,
@@ -277,7 +277,7 @@ def recover(
     plan = Plan(
         source_sha256=manifest.source_sha256,
         strategy=manifest.strategy,
-        schemes={entry.key: entry.scheme for entry in manifest.entries},
+        schemes=FrozenMapping((entry.key, entry.scheme) for entry in manifest.entries),
         budgets=manifest.budgets,
         target=manifest.target,
         seed=manifest.seed,

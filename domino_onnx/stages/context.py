@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from domino_onnx.errors import DependencyError, ModelError, PlanError, RecoveryError
 from domino_onnx.graph import read_model, replaced, stored_tensors, take_inventory
 from domino_onnx.precision import check_lowering
-from domino_onnx.scheme import Inventory, Plan, SchemePool, WeightKey
+from domino_onnx.scheme import FrozenMapping, Inventory, Plan, SchemePool, WeightKey
 from domino_onnx.stages.options import CompressOptions, Observer
 from domino_onnx.stages.shapes import shapes_seen
 from domino_onnx.targets import TARGETS, Target, adapt, adapted, known
@@ -108,7 +108,9 @@ class Run:
         self.inventory = adapt(self._found, target, speed_only=self.options.speed_only)
         if any(self.inventory.site(key) is None for key in plan.schemes):
             self._take_inventory(self.options.pool.including(plan.schemes.values()))
-        return dataclasses.replace(plan, target=target, schemes=adapted(plan.schemes, self._found, target))
+        return dataclasses.replace(
+            plan, target=target, schemes=FrozenMapping(adapted(plan.schemes, self._found, target))
+        )
 
     def _take_inventory(self, pool: SchemePool) -> None:
         self._found = take_inventory(self.file, pool, self._table, self.options.selection)

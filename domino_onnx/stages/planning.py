@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from domino_onnx.errors import DataError, ModelError, PlanError
-from domino_onnx.scheme import OPTION, Budget, NMScheme, Plan, WeightKey, require_reachable
+from domino_onnx.scheme import OPTION, Budget, FrozenMapping, NMScheme, Plan, WeightKey, require_reachable
 from domino_onnx.search import (
     Decision,
     GradientSource,
@@ -92,7 +92,7 @@ def _plan(run: Run, strategy: str, schemes: Mapping[WeightKey, NMScheme], budget
     return Plan(
         source_sha256=run.file.sha256,
         strategy=strategy,
-        schemes=schemes,
+        schemes=FrozenMapping(schemes),
         budgets=budgets,
         target=run.target,
         seed=run.options.seed,
