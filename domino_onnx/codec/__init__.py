@@ -6,6 +6,7 @@ document, where in it, what it holds there, and what it must hold.
 
 from domino_onnx.codec.syntax import Syntax, parse
 from domino_onnx.codec.typed import Hook, check_fields, convert, decode, refuse_unknown, require_version
+from domino_onnx.codec.words import shown
 from domino_onnx.codec.write import encode, plain
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "plain",
     "refuse_unknown",
     "require_version",
+    "shown",
 ]

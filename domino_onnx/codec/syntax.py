@@ -8,10 +8,9 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import tomllib
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Literal
-
-import tomllib
 
 from domino_onnx.codec.words import at, shown
 from domino_onnx.errors import DependencyError, DominoError

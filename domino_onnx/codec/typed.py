@@ -135,14 +135,12 @@ class _Reader:
         """The value with the objects and texts in it that are of our own classes made into instances of them."""
         member = _member(kind, value)
         if isinstance(member, mi.CustomType | _Object):
-            return self._one(value, member, path)
+            return self._one(value, member, kind, path)
         if isinstance(member, mi.DictType) and isinstance(value, Mapping):
             return {key: self.admitted(item, member.value_type, _below(path, key)) for key, item in value.items()}
-        if isinstance(member, _Items) and isinstance(value, _SEVERAL):
-            return [self.admitted(item, member.item_type, f"{path}[{place}]") for place, item in enumerate(value)]
-        if isinstance(member, mi.TupleType) and isinstance(value, _SEVERAL) and len(value) == len(member.item_types):
-            pairs = zip(value, member.item_types, strict=True)
-            return [self.admitted(item, each, f"{path}[{place}]") for place, (item, each) in enumerate(pairs)]
+        if isinstance(value, _SEVERAL):
+            items = zip(value, _item_types(member, len(value)), strict=True)
+            return [self.admitted(item, each, f"{path}[{place}]") for place, (item, each) in enumerate(items)]
         return _builtin(value) if self.python else value
 
     def typed(self, value: Any, kind: Any, path: str) -> Any:
@@ -154,17 +152,18 @@ class _Reader:
         except DominoError as problem:  # of a class that checks itself
             raise self.error(f"{at(self.what, path)}: {problem}") from None
 
-    def _one(self, value: Any, kind: _Object | mi.CustomType, path: str) -> Any:
-        """An instance of the class `kind`, where the value is one or stands for one."""
-        if isinstance(value, kind.cls):
-            if self.python and isinstance(kind, mi.DataclassType):
+    def _one(self, value: Any, member: _Object | mi.CustomType, kind: mi.Type, path: str) -> Any:
+        """An instance of the class of `member`, where the value is one or stands for one."""
+        if isinstance(value, member.cls):
+            if self.python and isinstance(member, mi.DataclassType):
                 self.check(value, path)
             return value
-        if self.python:
+        text = is_text_class(member.cls) or issubclass(member.cls, PurePath)
+        if self.python or (text and not isinstance(value, str)):
             self._wrong(path, value, kind)
-        if isinstance(kind, mi.CustomType) or is_text_class(kind.cls):
-            return self._from_text(value, kind, path)
-        return self._object(value, kind, path) if isinstance(value, Mapping) else value
+        if text or isinstance(member, mi.CustomType):
+            return self._made(value, member.cls, path)
+        return self._object(value, member, path) if isinstance(value, Mapping) else value
 
     def _object(self, value: Mapping[Any, Any], kind: _Object, path: str) -> Any:
         fields = {field.encode_name: field for field in kind.fields}
@@ -179,10 +178,8 @@ class _Reader:
         }
         return self.typed(admitted, kind.cls, path)
 
-    def _from_text(self, value: Any, kind: _Object | mi.CustomType, path: str) -> Any:
-        read = _reader_of(kind.cls, self.hook)
-        if not isinstance(value, str) and self.hook is None:
-            self._wrong(path, value, kind)
+    def _made(self, value: Any, cls: type, path: str) -> Any:
+        read = _reader_of(cls, self.hook)
         try:
             return read(value)
         except (ValueError, TypeError, DominoError) as problem:
@@ -199,14 +196,13 @@ class _Reader:
         assert match is not None
         info = mi.type_info(kind)
         for name, index in _STEP.findall(match["path"] or ""):
-            if index == "...":
-                break
+            if index == "...":  # msgspec doesn't say which key
+                raise self.error(f"{at(self.what, path)} has a value that doesn't fit: {match['problem']}")
             info = _inner(_member(info, value), name, int(index or 0))
             value = value[name or int(index)]
             path = _below(path, name) if name else f"{path}[{index}]"
-        else:
-            if not match["of_key"] and match["problem"].startswith(_OF_TYPES):
-                self._wrong(path, value, info)
+        if not match["of_key"] and match["problem"].startswith(_OF_TYPES):
+            self._wrong(path, value, info)
         culprit = "a key: " if match["of_key"] else ""
         raise self.error(f"{at(self.what, path)}: {culprit}{match['problem']}")
 
@@ -226,13 +222,20 @@ def _may_fit(kind: mi.Type, value: object) -> bool:
     if isinstance(kind, mi.CustomType | _Object) and isinstance(value, kind.cls):
         return True
     if isinstance(value, Mapping):
-        return isinstance(kind, mi.DictType | _Object) and not (isinstance(kind, _Object) and is_text_class(kind.cls))
+        return isinstance(kind, mi.DictType | _Object)
     if isinstance(value, _SEVERAL):
         return isinstance(kind, _Items | mi.TupleType)
     if isinstance(value, str):
         as_text = isinstance(kind, _Object) and is_text_class(kind.cls)
         return as_text or isinstance(kind, mi.StrType | mi.LiteralType | mi.CustomType)
     return False
+
+
+def _item_types(kind: mi.Type, count: int) -> list[mi.Type]:
+    """The types of so many items; msgspec refuses a wrong count."""
+    if isinstance(kind, mi.TupleType) and len(kind.item_types) == count:
+        return list(kind.item_types)
+    return [kind.item_type if isinstance(kind, _Items) else mi.AnyType()] * count
 
 
 def _inner(kind: mi.Type, name: str, index: int) -> mi.Type:

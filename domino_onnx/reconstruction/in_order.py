@@ -140,7 +140,8 @@ class _SideBySide:
         fitted, held_out = (Moments.empty(view.blocks, view.outputs, view.features) for _ in range(2))
         samples: list[Sample] = []
         judges = refit_judges(batches)
-        behind = np.float32(0)  # of a bias that an Add behind the node adds, before the sum is clipped
+        # Of a bias that an Add behind the node adds, before the sum is clipped.
+        behind: np.float32 | NDArray[np.float32] = np.float32(0)
         if stop.layer.bias is not None and not stop.layer.adds_inside:
             behind = stop.layer.bias[:, None].astype(np.float32)
         for batch, (features, wanted, joined) in enumerate(self._positions(stop)):

@@ -24,7 +24,7 @@ from domino_onnx.reconstruction.moments import Moments
 from domino_onnx.reconstruction.network import Network, Stop
 from domino_onnx.reconstruction.problem import Solution, dense_problems, estimate_error, prune_dense
 from domino_onnx.runtime import Live
-from domino_onnx.scheme import Inventory, NMScheme, Site, WeightKey
+from domino_onnx.scheme import FrozenMapping, Inventory, NMScheme, Site, WeightKey
 from domino_onnx.search import LossTable
 from domino_onnx.solve import MaskRule, choose_mask, magnitude_mask, one_blas_thread
 
@@ -115,7 +115,7 @@ class _Sensitivity:
             if site.key not in self._losses:
                 self._losses[site.key] = self._by_magnitude(site, load(site.key))
         measure = "KL" if self._divergence.is_kl else "relative error"
-        return LossTable(losses=self._losses, measure=measure, observed=tuple(self._observed))
+        return LossTable(losses=FrozenMapping(self._losses), measure=measure, observed=tuple(self._observed))
 
     def _chosen_batches(self) -> tuple[int, ...]:
         """On which batches losses are measured.

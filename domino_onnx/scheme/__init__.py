@@ -1,6 +1,7 @@
 """The values that pass between stages: pure, frozen, numpy only."""
 
-from domino_onnx.scheme.budget import OPTION, Budget, Measure, budgets_from_document, require_reachable
+from domino_onnx.scheme.budget import OPTION, Budget, Measure, require_reachable
+from domino_onnx.scheme.frozen import FrozenMapping
 from domino_onnx.scheme.grid import Grid
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.layout import WeightLayout
@@ -15,6 +16,7 @@ __all__ = [
     "OPTION",
     "PREFIX",
     "Budget",
+    "FrozenMapping",
     "Grid",
     "Inventory",
     "Manifest",
@@ -27,7 +29,6 @@ __all__ = [
     "Skip",
     "WeightKey",
     "WeightLayout",
-    "budgets_from_document",
     "mask_sha256",
     "require_reachable",
 ]

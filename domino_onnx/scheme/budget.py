@@ -6,14 +6,16 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Literal
+from typing import Annotated, Literal
 
-from domino_onnx.errors import BudgetError, PlanError
+import msgspec
+
+from domino_onnx.errors import BudgetError, DominoError
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.nm import NMScheme
 from domino_onnx.scheme.site import Inventory, Site, Skip, macs_saved
 
-__all__ = ["OPTION", "Budget", "Measure", "budgets_from_document", "require_reachable"]
+__all__ = ["OPTION", "Budget", "Measure", "require_distinct", "require_reachable"]
 
 Measure = Literal["params", "flops"]
 OPTION: dict[Measure, str] = {"params": "--sparsity", "flops": "--flops-reduction"}
@@ -33,7 +35,7 @@ class Budget:
     """
 
     measure: Measure
-    reduction: float
+    reduction: Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
     def __post_init__(self) -> None:
         if self.measure not in ("params", "flops"):
@@ -49,25 +51,6 @@ class Budget:
             raise BudgetError(
                 f"{OPTION[self.measure]} {_shown(self.reduction)} is not between 0 and 1: write 0.875 for 87.5 %"
             )
-
-    @classmethod
-    def from_document(cls, value: object) -> Budget:
-        """Read what `to_document` gave, from a plan or a manifest.
-
-        Raises
-        ------
-        PlanError
-            If it is anything else.
-        """
-        if not isinstance(value, dict) or value.keys() != {"measure", "reduction"}:
-            raise PlanError('a budget must be {"measure": "params" or "flops", "reduction": 0 to 1}')
-        measure, reduction = value["measure"], value["reduction"]
-        number = isinstance(reduction, int | float) and not isinstance(reduction, bool)
-        if number and not 0 <= reduction < 1:
-            raise PlanError(f"a budget's reduction is not between 0 and 1: {str(reduction)[:20]}")
-        if measure not in ("params", "flops") or not number:
-            raise PlanError('a budget must be {"measure": "params" or "flops", "reduction": 0 to 1}')
-        return cls(measure=measure, reduction=float(reduction))
 
     def to_document(self) -> dict[str, object]:
         """The budget as JSON has it."""
@@ -143,27 +126,12 @@ class Budget:
         return sum(self.kept_by(skip) for skip in inventory.skips if skip.counted)
 
 
-def budgets_from_document(value: object) -> tuple[Budget, ...]:
-    """Read the budgets of a plan or a manifest, a list with at most one a measure.
-
-    Raises
-    ------
-    PlanError
-        If it is anything else.
-    """
-    if not isinstance(value, list):
-        raise PlanError(f"the budgets must be a list, not {type(value).__name__}")
-    budgets = tuple(Budget.from_document(item) for item in value)
-    _require_distinct(budgets, PlanError)
-    return budgets
-
-
 def require_reachable(budgets: Sequence[Budget], inventory: Inventory) -> None:
     """Raise BudgetError if one of the budgets is out of reach, or two are of one measure.
 
     Budgets that can be met one by one can be met together: what has the most zeros saves the most MACs.
     """
-    _require_distinct(budgets, BudgetError)
+    require_distinct(budgets, BudgetError)
     for budget in budgets:
         budget.require_reachable(inventory)
 
@@ -173,7 +141,8 @@ def _shown(number: float) -> str:
     return f"{max(min(number, 1e300), -1e300):g}"
 
 
-def _require_distinct(budgets: Sequence[Budget], error: type[PlanError | BudgetError]) -> None:
+def require_distinct(budgets: Sequence[Budget], error: type[DominoError]) -> None:
+    """Raise `error` if two budgets are of one measure."""
     measures = [budget.measure for budget in budgets]
     if len(set(measures)) < len(measures):
         raise error(f"several budgets are of one measure: {', '.join(measures)}; give one each")

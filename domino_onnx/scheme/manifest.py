@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.errors import CheckFailed, PlanError
-from domino_onnx.scheme.budget import Budget, budgets_from_document
+from domino_onnx import codec
+from domino_onnx.errors import CheckFailed
+from domino_onnx.scheme.budget import Budget, require_distinct
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.layout import WeightLayout
 from domino_onnx.scheme.nm import NMScheme
@@ -25,6 +25,7 @@ PREFIX = "domino_onnx."
 MANIFEST_KEY = PREFIX + "manifest"
 NODE_KEY = PREFIX + "scheme"
 VERSION = 1
+_WHAT = "the manifest"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,81 @@ class ManifestEntry:
     scheme: NMScheme
     zeros: int
     mask_sha256: str
+
+
+class _Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A weight's name in the text."""
+
+    name: str
+    scope: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> WeightKey:
+        """What it is the text of."""
+        return WeightKey(self.name, self.scope)
+
+
+class _Entry(_Key, frozen=True, kw_only=True, omit_defaults=True):
+    """An entry in the text; sizes are checked here, against each other."""
+
+    n: int
+    m: int
+    axis: int
+    conv_groups: int = 1
+    shape: tuple[int, ...]
+    sparsity: float | msgspec.UnsetType = msgspec.UNSET
+    zeros: int
+    mask_sha256: str
+
+    def __post_init__(self) -> None:
+        layout, scheme = self.value.layout, self.value.scheme
+        axes = 0 <= layout.axis < len(layout.shape) and min(layout.shape) >= 1
+        parts = layout.conv_groups
+        if not axes or not 1 <= parts <= layout.shape[layout.axis] or layout.shape[layout.axis] % (parts * scheme.m):
+            raise ValueError(f"axis {layout.axis} of the shape {layout.shape} doesn't hold groups of {scheme.m}")
+
+    @classmethod
+    def of(cls, entry: ManifestEntry) -> _Entry:
+        """The text's form of an entry."""
+        return cls(
+            name=entry.key.name,
+            scope=entry.key.scope,
+            n=entry.scheme.n,
+            m=entry.scheme.m,
+            axis=entry.layout.axis,
+            conv_groups=entry.layout.conv_groups,
+            shape=entry.layout.shape,
+            sparsity=round(entry.zeros / entry.layout.size, 6),
+            zeros=entry.zeros,
+            mask_sha256=entry.mask_sha256,
+        )
+
+    @property
+    def value(self) -> ManifestEntry:
+        """The entry that the text stands for."""
+        return ManifestEntry(
+            key=self.key,
+            layout=WeightLayout(self.shape, self.axis, self.conv_groups),
+            scheme=NMScheme(self.n, self.m),
+            zeros=self.zeros,
+            mask_sha256=self.mask_sha256,
+        )
+
+
+class _Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The manifest's text. Keys that aren't known are left alone: a newer version may have added them."""
+
+    version: int
+    tool: str
+    source_sha256: str
+    strategy: str
+    budgets: tuple[Budget, ...]
+    target: str
+    seed: int
+    weights: tuple[_Entry, ...]
+    also_changed: tuple[_Key, ...]
+    precision: str = "keep"
+    weight_type: str = "keep"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,42 +136,40 @@ class Manifest:
 
     def to_json(self) -> str:
         """Compact JSON; the same manifest gives the same text."""
-        document = {
-            "version": VERSION,
-            "tool": self.tool,
-            "source_sha256": self.source_sha256,
-            "strategy": self.strategy,
-            "budgets": [budget.to_document() for budget in self.budgets],
-            "target": self.target,
-            "seed": self.seed,
-            "weights": [_entry_json(entry) for entry in self.entries],
-            "also_changed": [_key_json(key) for key in self.also_changed],
-            **({"precision": self.precision} if self.precision != "keep" else {}),
-            **({"weight_type": self.weight_type} if self.weight_type != "keep" else {}),
-        }
-        return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+        document = _Document(
+            version=VERSION,
+            tool=self.tool,
+            source_sha256=self.source_sha256,
+            strategy=self.strategy,
+            budgets=self.budgets,
+            target=self.target,
+            seed=self.seed,
+            weights=tuple(map(_Entry.of, self.entries)),
+            also_changed=tuple(_Key(name=key.name, scope=key.scope) for key in self.also_changed),
+            precision=self.precision,
+            weight_type=self.weight_type,
+        )
+        return codec.encode(document)
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
         """Read `to_json`'s text; CheckFailed if it isn't a manifest that this version knows."""
-        try:
-            document = json.loads(text)
-            if document["version"] != VERSION:
-                raise CheckFailed(f"manifest version {document['version']!r} is unknown; this program reads {VERSION}")
-            return cls(
-                tool=str(document["tool"]),
-                source_sha256=str(document["source_sha256"]),
-                strategy=str(document["strategy"]),
-                budgets=budgets_from_document(document["budgets"]),
-                target=str(document["target"]),
-                seed=int(document["seed"]),
-                entries=tuple(_entry(value) for value in document["weights"]),
-                also_changed=tuple(_key(value) for value in document["also_changed"]),
-                precision=str(document.get("precision", "keep")),
-                weight_type=str(document.get("weight_type", "keep")),
-            )
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError, PlanError) as error:
-            raise CheckFailed(f"the manifest can't be read: {type(error).__name__}: {error}") from None
+        plain = codec.parse(text, what=_WHAT, error=CheckFailed)
+        codec.require_version(plain, "version", VERSION, what=_WHAT, error=CheckFailed)
+        document = codec.convert(plain, _Document, what=_WHAT, error=CheckFailed)
+        require_distinct(document.budgets, CheckFailed)
+        return cls(
+            tool=document.tool,
+            source_sha256=document.source_sha256,
+            strategy=document.strategy,
+            budgets=document.budgets,
+            target=document.target,
+            seed=document.seed,
+            entries=tuple(entry.value for entry in document.weights),
+            also_changed=tuple(key.key for key in document.also_changed),
+            precision=document.precision,
+            weight_type=document.weight_type,
+        )
 
 
 def mask_sha256(kept: NDArray[np.bool_]) -> str:
@@ -107,41 +181,3 @@ def mask_sha256(kept: NDArray[np.bool_]) -> str:
         Boolean, in the stored tensor's shape; True where the weight is not zero.
     """
     return hashlib.sha256(np.packbits(np.ascontiguousarray(kept).reshape(-1)).tobytes()).hexdigest()
-
-
-def _key_json(key: WeightKey) -> dict[str, Any]:
-    return {"name": key.name, **({"scope": list(key.scope)} if key.scope else {})}
-
-
-def _key(value: dict[str, Any]) -> WeightKey:
-    return WeightKey(str(value["name"]), tuple(str(part) for part in value.get("scope", ())))
-
-
-def _entry_json(entry: ManifestEntry) -> dict[str, Any]:
-    return {
-        **_key_json(entry.key),
-        "n": entry.scheme.n,
-        "m": entry.scheme.m,
-        "axis": entry.layout.axis,
-        **({"conv_groups": entry.layout.conv_groups} if entry.layout.conv_groups != 1 else {}),
-        "shape": list(entry.layout.shape),
-        "sparsity": round(entry.zeros / entry.layout.size, 6),
-        "zeros": entry.zeros,
-        "mask_sha256": entry.mask_sha256,
-    }
-
-
-def _entry(value: dict[str, Any]) -> ManifestEntry:
-    shape = tuple(int(size) for size in value["shape"])
-    layout = WeightLayout(shape, int(value["axis"]), int(value.get("conv_groups", 1)))
-    scheme = NMScheme(int(value["n"]), int(value["m"]))
-    whole = 0 <= layout.axis < len(shape) and min(shape) >= 1 and 1 <= layout.conv_groups <= shape[layout.axis]
-    if not whole or shape[layout.axis] % (layout.conv_groups * scheme.m):
-        raise ValueError(f"weight {value['name']!r}: axis {layout.axis} of {shape} doesn't hold groups of {scheme.m}")
-    return ManifestEntry(
-        key=_key(value),
-        layout=layout,
-        scheme=scheme,
-        zeros=int(value["zeros"]),
-        mask_sha256=str(value["mask_sha256"]),
-    )

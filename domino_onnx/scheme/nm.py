@@ -150,6 +150,9 @@ class SchemePool:
         """The same pool and these schemes."""
         return SchemePool(_densest_first([*self.schemes, *schemes]))
 
+    def __str__(self) -> str:
+        return ",".join(map(str, self.schemes))
+
     @property
     def rivals(self) -> tuple[tuple[NMScheme, ...], ...]:
         """Schemes that prune and have one density, of which a site gets one; smallest M first."""

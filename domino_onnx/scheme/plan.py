@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
+import msgspec
+
+from domino_onnx import codec
 from domino_onnx.errors import PlanError
-from domino_onnx.scheme.budget import Budget, budgets_from_document
+from domino_onnx.scheme.budget import Budget, require_distinct
+from domino_onnx.scheme.frozen import FrozenMapping
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.nm import NMScheme
 from domino_onnx.scheme.site import Inventory, Site
@@ -18,9 +18,32 @@ from domino_onnx.scheme.site import Inventory, Site
 __all__ = ["Plan"]
 
 VERSION = 1
-_KEYS = {"domino_onnx_plan", "source_sha256", "strategy", "budgets", "target", "seed", "sites"}
-_OPTIONAL = {"budgets", "target", "seed"}
-_SITE_KEYS = {"weight", "scope", "scheme"}
+_VERSION_KEY = "domino_onnx_plan"
+
+
+class _Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One line of a plan's text."""
+
+    weight: str
+    scope: tuple[str, ...] = ()
+    scheme: NMScheme
+
+    @property
+    def key(self) -> WeightKey:
+        """The weight's."""
+        return WeightKey(self.weight, self.scope)
+
+
+class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A plan's text."""
+
+    domino_onnx_plan: int
+    source_sha256: str
+    strategy: str
+    budgets: tuple[Budget, ...] = ()
+    target: str = "generic"
+    seed: int = 0
+    sites: tuple[_Site, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,64 +66,57 @@ class Plan:
 
     source_sha256: str
     strategy: str
-    schemes: Mapping[WeightKey, NMScheme]
+    schemes: FrozenMapping[WeightKey, NMScheme]
     budgets: tuple[Budget, ...] = ()
     target: str = "generic"
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "schemes", MappingProxyType(dict(self.schemes)))
-
     def to_json(self) -> str:
         """The plan as a document of one line a site, stable in order."""
         head = {
-            "domino_onnx_plan": VERSION,
+            _VERSION_KEY: VERSION,
             "source_sha256": self.source_sha256,
             "strategy": self.strategy,
             "budgets": [budget.to_document() for budget in self.budgets],
             **({} if self.target == "generic" else {"target": self.target}),
             "seed": self.seed,
         }
-        fields = "".join(f" {json.dumps(key)}: {json.dumps(value)},\n" for key, value in head.items())
-        sites = ",\n".join(f"  {_site_json(key, scheme)}" for key, scheme in self.schemes.items())
+        fields = "".join(f" {codec.encode(key)}: {codec.encode(value, spaced=True)},\n" for key, value in head.items())
+        sites = ",\n".join(f"  {codec.encode(_site(key, scheme), spaced=True)}" for key, scheme in self.schemes.items())
         return f'{{\n{fields} "sites": [\n{sites}\n ]\n}}\n'
 
     @classmethod
-    def from_json(cls, text: str) -> Plan:
-        """Read what `to_json` wrote, perhaps edited.
+    def from_json(cls, text: str, what: str = "the plan") -> Plan:
+        """Read what `to_json` wrote, perhaps edited; `what` is what messages call it.
 
         Raises
         ------
         PlanError
-            Naming the unknown key, the wrong type, or the impossible scheme.
+            Naming the unknown key, the wrong value, or the impossible scheme, and its place.
         """
-        try:
-            document = json.loads(text)
-        except (ValueError, RecursionError) as error:  # ValueError: also numbers of thousands of digits
-            raise PlanError(f"the plan is not JSON: {error}") from None
-        document = _object(document, "the plan", required=_KEYS - _OPTIONAL, known=_KEYS)
-        if document["domino_onnx_plan"] != VERSION:
-            raise PlanError(f"plan version {document['domino_onnx_plan']!r} is unknown; this program reads {VERSION}")
+        plain = codec.parse(text, what=what, error=PlanError)
+        codec.require_version(plain, _VERSION_KEY, VERSION, what=what, error=PlanError)
+        document = codec.convert(plain, _Document, what=what, error=PlanError)
+        require_distinct(document.budgets, PlanError)
         return cls(
-            source_sha256=_typed(document, "source_sha256", str),
-            strategy=_typed(document, "strategy", str),
-            schemes=_schemes(_typed(document, "sites", list)),
-            budgets=budgets_from_document(document.get("budgets", [])),
-            target=_typed(document, "target", str) if "target" in document else "generic",
-            seed=_typed(document, "seed", int) if "seed" in document else 0,
+            source_sha256=document.source_sha256,
+            strategy=document.strategy,
+            schemes=_schemes(document.sites, what),
+            budgets=document.budgets,
+            target=document.target,
+            seed=document.seed,
         )
 
     @classmethod
     def load(cls, path: Path) -> Plan:
         """Read a plan file; PlanError if it can't be read."""
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise PlanError(f"can't read the plan {path}: {error}") from None
         except UnicodeDecodeError:
             raise PlanError(f"{path} is no plan, which `domino-onnx search` writes, but something binary") from None
-        except PlanError as error:
-            raise PlanError(f"{path}: {error}") from None
+        return cls.from_json(text, f"the plan {path}")
 
     def check_fits(self, inventory: Inventory, source_sha256: str) -> None:
         """Raise PlanError if the plan was made for another file, or names a weight or scheme that doesn't fit."""
@@ -126,38 +142,14 @@ def _misfit(inventory: Inventory, key: WeightKey, scheme: NMScheme) -> str | Non
     return None
 
 
-def _site_json(key: WeightKey, scheme: NMScheme) -> str:
-    scope = {"scope": list(key.scope)} if key.scope else {}
-    return json.dumps({"weight": key.name, **scope, "scheme": str(scheme)}, ensure_ascii=False)
+def _site(key: WeightKey, scheme: NMScheme) -> _Site:
+    return _Site(weight=key.name, scope=key.scope, scheme=scheme)
 
 
-def _schemes(sites: list[Any]) -> dict[WeightKey, NMScheme]:
-    schemes: dict[WeightKey, NMScheme] = {}
-    for position, value in enumerate(sites):
-        what = f"site {position + 1}"
-        site = _object(value, what, required={"weight", "scheme"}, known=_SITE_KEYS)
-        scope = _typed(site, "scope", list) if "scope" in site else []
-        if not all(isinstance(part, str) for part in scope):
-            raise PlanError(f'{what}: "scope" must be a list of strings')
-        key = WeightKey(_typed(site, "weight", str), tuple(scope))
-        if key in schemes:
-            raise PlanError(f"{what}: the weight {str(key)!r} is named twice")
-        schemes[key] = NMScheme.parse(_typed(site, "scheme", str))
-    return schemes
-
-
-def _object(value: object, what: str, *, required: set[str], known: set[str]) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise PlanError(f"{what} must be a JSON object")
-    for key in sorted(set(value) - known):
-        raise PlanError(f"{what} has the unknown key {key!r}; known are {', '.join(sorted(known))}")
-    for key in sorted(required - set(value)):
-        raise PlanError(f"{what} lacks the key {key!r}")
-    return value
-
-
-def _typed(document: Mapping[str, Any], key: str, kind: type) -> Any:
-    value = document[key]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise PlanError(f"{key!r} must be a {kind.__name__}, not {value!r}")
-    return value
+def _schemes(sites: tuple[_Site, ...], what: str) -> FrozenMapping[WeightKey, NMScheme]:
+    schemes = {site.key: site.scheme for site in sites}
+    if len(schemes) < len(sites):
+        keys = [site.key for site in sites]
+        place = next(place for place, key in enumerate(keys) if key in keys[:place])
+        raise PlanError(f"{what}: 'sites[{place}]': the weight {str(keys[place])!r} is named twice")
+    return FrozenMapping(schemes)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
-from domino_onnx.scheme import Budget, Inventory, NMScheme, WeightKey, require_reachable
+from domino_onnx.scheme import Budget, FrozenMapping, Inventory, NMScheme, WeightKey, require_reachable
 from domino_onnx.search.within import least_loss
 
 __all__ = ["LossTable", "Prediction", "search_sensitivity"]
@@ -51,12 +50,9 @@ class LossTable:
         (loss, share of samples classified otherwise than before), measured together; none if there are no classes.
     """
 
-    losses: Mapping[WeightKey, tuple[float, ...]]
+    losses: FrozenMapping[WeightKey, tuple[float, ...]]
     measure: str
     observed: tuple[tuple[float, float], ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "losses", MappingProxyType(dict(self.losses)))
 
     def mended(self, least: float) -> LossTable:
         """The same for a network whose layers make up for what was lost before them, when they are refitted in order.
@@ -68,7 +64,7 @@ class LossTable:
             key: tuple(loss * least ** (1 - place / last) for loss in losses)
             for place, (key, losses) in enumerate(self.losses.items())
         }
-        return dataclasses.replace(self, losses=losses)
+        return dataclasses.replace(self, losses=FrozenMapping(losses))
 
     def total(self, inventory: Inventory, schemes: Mapping[WeightKey, NMScheme]) -> float:
         """The losses of a plan's schemes added up, as if sites didn't act on each other."""

@@ -19,6 +19,7 @@ import domino_onnx
 from domino_onnx import Budget, CompressOptions, NMScheme, Plan, apply, compress, evaluate, search, verify
 from domino_onnx.errors import DominoError, PlanError
 from domino_onnx.pipeline import finetune
+from domino_onnx.scheme import FrozenMapping
 
 MODELS = ["digits_resnet.onnx", "digits_transformer.onnx"]
 PARAMS = Budget(measure="params", reduction=0.875)
@@ -300,7 +301,7 @@ def test_an_edited_plan_that_leaves_its_budget_behind_says_so(samples: Path, tmp
     options = CompressOptions(budgets=(Budget(measure="params", reduction=0.5),), strategy="uniform")
     plan = search(source, options).plan
     largest = max(plan.schemes, key=lambda key: key.name)
-    edited = dataclasses.replace(plan, schemes={**plan.schemes, largest: NMScheme(16, 16)})
+    edited = dataclasses.replace(plan, schemes=FrozenMapping({**plan.schemes, largest: NMScheme(16, 16)}))
     result = apply(source, edited, tmp_path / "out.onnx", options)
     assert any("not by the 0.5" in warning for warning in result.warnings)
     assert result.plan.budgets == ()

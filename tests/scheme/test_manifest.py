@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from typing import Any
@@ -36,6 +37,26 @@ MANIFEST = Manifest(
 
 def test_manifests_come_back_from_their_text() -> None:
     assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
+
+
+def test_the_text_is_always_the_same() -> None:
+    assert MANIFEST.to_json() == (
+        '{"version":1,"tool":"domino-onnx 0","source_sha256":"00","strategy":"erk",'
+        '"budgets":[{"measure":"params","reduction":0.5},{"measure":"flops","reduction":0.25}],'
+        '"target":"generic","seed":3,"weights":['
+        '{"name":"w","scope":["7.then_branch"],"n":2,"m":16,"axis":0,"conv_groups":2,"shape":[32,4],'
+        '"sparsity":0.875,"zeros":112,"mask_sha256":"11"},'
+        '{"name":"v","n":1,"m":4,"axis":1,"shape":[4,8],"sparsity":0.75,"zeros":24,"mask_sha256":"22"}],'
+        '"also_changed":[]}'
+    )
+    converted = dataclasses.replace(MANIFEST, also_changed=(WeightKey("b"),), precision="fp16", weight_type="int8")
+    assert converted.to_json().endswith('"also_changed":[{"name":"b"}],"precision":"fp16","weight_type":"int8"}')
+
+
+def test_keys_of_newer_versions_are_left_alone() -> None:
+    document = json.loads(MANIFEST.to_json())
+    document["newer"] = document["weights"][0]["newer"] = 1
+    assert Manifest.from_json(json.dumps(document)) == MANIFEST
 
 
 def test_the_mask_hash_is_sha256_of_packed_bits_first_weight_highest() -> None:
@@ -76,5 +97,5 @@ def test_garbage_is_a_failed_check_and_nothing_worse(text: str) -> None:
 def test_impossible_entries_are_failed_checks(change: dict[str, Any]) -> None:
     document = json.loads(MANIFEST.to_json())
     document["weights"][1].update(change)
-    with pytest.raises(CheckFailed):
+    with pytest.raises(CheckFailed, match=r"the manifest: 'weights\[1\]"):
         Manifest.from_json(json.dumps(document))

@@ -227,6 +227,12 @@ def test_records_come_back(weights: list[StoredWeight], prefix: str) -> None:
     assert Storage.from_json(record.to_json()) == record
 
 
+def test_the_text_of_a_record_is_always_the_same() -> None:
+    weights = (StoredWeight(name="w", shape=(3, 4), grouping=Grouping(0, 4, 2)), StoredWeight(name="v", shape=(3,)))
+    said = '"weights":[{"name":"w","shape":[3,4],"axis":0,"m":4,"digits":2},{"name":"v","shape":[3]}]}'
+    assert Storage(weights=weights).to_json() == '{"version":1,"form":"packed","prefix":"",' + said
+
+
 _KEYS = st.sampled_from(["version", "form", "weights", "name", "shape", "m", "axis", "digits"])
 _LEAVES = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5)
 _JSON = st.recursive(_LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner))
