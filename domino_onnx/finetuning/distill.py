@@ -23,6 +23,7 @@ from domino_onnx.finetuning.mixing import Mixture, can_mix, mixture
 from domino_onnx.finetuning.options import LossOptions, Precision
 from domino_onnx.finetuning.world import World
 from domino_onnx.graph import OnnxFile, probe, read_model
+from domino_onnx.outputs import OutputDivergence, OutputKinds, decide_kinds, spread_outputs
 from domino_onnx.runtime import Device, Session
 from domino_onnx.scheme import WeightKey
 
@@ -106,6 +107,7 @@ class Distillation:
         loss: LossOptions | None = None,
         features: Sequence[str] = (),
         precision: Precision = "float32",
+        kinds: OutputKinds | None = None,
     ) -> None:
         self._features = tuple(features)
         self._mixes = (loss or LossOptions()).mix and can_mix(data)
@@ -120,8 +122,12 @@ class Distillation:
         self._data = data
         self.device = device
         self.train, self.held_out = _split(data, held_out, seed)
-        first = self.train[: data.batch_size(32)]
-        self._loss = DistillationLoss(self._to_torch(teacher.outputs(first, data.take(first))), loss, features)
+        shown = spread_outputs(data.batch_count(32), data.batch_size(32), self._taught)
+        if kinds is None:
+            kinds = decide_kinds(list(shown.values()), self._labels(shown))
+        self._loss = DistillationLoss(kinds, list(shown.values()), loss, features)
+        outputs = {name: kind for name, kind in kinds.items() if name not in self._features}
+        self._judge = OutputDivergence(list(shown.values()), outputs)
         if not self._loss.trainable:
             raise FinetuneError("the model has no floating-point output, so there is nothing to learn from")
         classes = self._loss.class_count
@@ -143,21 +149,14 @@ class Distillation:
         self._originals |= {key: parameter.detach().clone() for key, parameter in chosen.items()}
         return chosen
 
-    def loss(
-        self, indices: NDArray[np.int64], *, draw: int | None = None, among: NDArray[np.int64] | None = None
-    ) -> Tensor:
+    def loss(self, indices: NDArray[np.int64], *, draw: int | None = None) -> Tensor:
         """Mean loss over the samples, with a graph for `backward`; the samples are one run of the model.
 
         With `draw` it is that of a random variation of each sample, where there are such: as the data say how to vary
-        them, and mixed with one of `among`, by default of the training samples.
+        them, and mixed with one of the training samples.
         """
         varied = draw is not None and self._varies
-        inputs = self._data.take(indices, draw=draw)
-        others = self.train if among is None else among
-        mixing = mixture(indices, others, draw) if draw is not None and self._mixes else None
-        if mixing is not None:
-            second = self._data.take(mixing.others, draw=draw)
-            inputs |= mixing({name: inputs[name] for name in self._data.arrays}, second)
+        inputs, mixing = self._inputs(indices, draw, self.train)
         teacher = self._to_torch(self._teacher.outputs(indices, inputs, varied=varied))
         return self._loss(self._answers(inputs), teacher, self._targets(indices, mixing))
 
@@ -178,8 +177,9 @@ class Distillation:
         return world.sums([total], self.device)[0]
 
     def held_out_loss(self, batch_size: int, samples: int | None = None, world: World = _ALONE) -> float:
-        """Mean loss over the held-out samples, or over the first `samples` of them.
+        """Mean divergence of the outputs (`OutputDivergence`) over the held-out samples, or the first `samples`.
 
+        It is the measure of search and refit, whatever the student is trained by.
         Where training varies its samples, it is that of variations of these: a refit has seen them as they are, so that
         the weights it gave would look better on them than they are.
         """
@@ -190,10 +190,16 @@ class Distillation:
                 samples = max(samples, self._data.batch or 1)
             judged = world.share(self.held_out[:samples], self._data.batch or 1)
             for draw, chunk in itertools.product(draws, self.chunks(judged, batch_size)):
-                total += float(self.loss(chunk, draw=draw, among=self.held_out)) * len(chunk)
+                total += self._divergence(chunk, draw) * len(chunk)
                 count += len(chunk)
         total, counted = world.sums([total, count], self.device)
         return total / counted
+
+    def _divergence(self, indices: NDArray[np.int64], draw: int | None) -> float:
+        inputs, _ = self._inputs(indices, draw, self.held_out)
+        teacher = self._teacher.outputs(indices, inputs, varied=draw is not None)
+        student = {name: output.float().cpu().numpy() for name, output in self._answers(inputs).items()}
+        return self._judge.between([teacher], [student])
 
     def chunks(self, indices: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
         """`indices` in runs of the size that the model takes."""
@@ -212,6 +218,30 @@ class Distillation:
             order = generator.permutation(self.train)
             for start in range(0, len(order) - size + 1, size):
                 yield order[start : start + size]
+
+    def _inputs(
+        self, indices: NDArray[np.int64], draw: int | None, others: NDArray[np.int64]
+    ) -> tuple[dict[str, NDArray[Any]], Mixture | None]:
+        """These samples as they are, or their variation `draw`, mixed with some of `others` where samples are mixed."""
+        inputs = self._data.take(indices, draw=draw)
+        mixing = mixture(indices, others, draw) if draw is not None and self._mixes else None
+        if mixing is not None:
+            second = self._data.take(mixing.others, draw=draw)
+            inputs |= mixing({name: inputs[name] for name in self._data.arrays}, second)
+        return inputs, mixing
+
+    def _taught(self, place: int) -> dict[str, NDArray[Any]]:
+        """The teacher's outputs for one of the batches of 32."""
+        indices = self._batch(place)
+        return self._teacher.outputs(indices, self._data.take(indices))
+
+    def _batch(self, place: int) -> NDArray[np.int64]:
+        step = self._data.batch_size(32)
+        return np.arange(place * step, min((place + 1) * step, self._data.count))
+
+    def _labels(self, places: Iterable[int]) -> NDArray[np.int64] | None:
+        labels = self._data.labels
+        return None if labels is None else np.concatenate([labels[self._batch(place)] for place in places])
 
     def _targets(self, indices: NDArray[np.int64], mixing: Mixture | None) -> Tensor | None:
         """(batch, classes) what labels name; None where there are none, or nothing that they could name."""
@@ -251,8 +281,14 @@ def open_distillation(
     seed: int = 0,
     loss: LossOptions | None = None,
     precision: Precision = "float32",
+    kinds: OutputKinds | None = None,
 ) -> Distillation:
     """Build the student from `file`, and prove it equal to ONNX Runtime before it is used.
+
+    Parameters
+    ----------
+    kinds
+        What the outputs are. Without, they are decided from the teacher's outputs on up to 1,024 of the samples.
 
     Raises
     ------
@@ -286,6 +322,7 @@ def open_distillation(
         loss=loss,
         features=features,
         precision=precision,
+        kinds=kinds,
     )
 
 

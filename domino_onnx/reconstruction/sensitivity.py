@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import ModelError
-from domino_onnx.outputs.divergence import OutputDivergence
+from domino_onnx.outputs import OutputDivergence
 from domino_onnx.reconstruction.dense import dense_moments
 from domino_onnx.reconstruction.moments import Moments
 from domino_onnx.reconstruction.network import HOLD_OUT_FROM, Network, Stop
@@ -92,7 +92,7 @@ class _Sensitivity:
         self._options = options
         self._batches = network.begin()
         self._judges = self._chosen_batches()
-        self._divergence = OutputDivergence(self._dense_outputs())
+        self._divergence = OutputDivergence(self._dense_outputs(), network.kinds)
         if not self._divergence.usable:
             raise ModelError("the model has no floating-point output that a loss could be measured at")
         shared = {layer.site.key for layer in network.layers if layer.shared}
@@ -117,8 +117,7 @@ class _Sensitivity:
         for site in inventory.sites:
             if site.key not in self._losses:
                 self._losses[site.key] = self._by_magnitude(site, load(site.key))
-        measure = "KL" if self._divergence.is_kl else "relative error"
-        return LossTable(losses=self._losses, measure=measure, observed=tuple(self._observed))
+        return LossTable(losses=self._losses, measure=self._divergence.measure, observed=tuple(self._observed))
 
     def _chosen_batches(self) -> tuple[int, ...]:
         """On which batches losses are measured: some all over the data, that no refit learns from where there are four.
