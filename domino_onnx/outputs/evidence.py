@@ -17,6 +17,8 @@ __all__ = ["agree_with_labels", "have_winners"]
 _Rows = NDArray[np.float64]
 _FEWEST = 16
 """Samples from which on winners can be told from chance."""
+_MOST_ZEROS = 0.05
+"""Share of exact zeros up to which rows are scores; behind a ReLU there are more."""
 _UNDECIDED = 0.98
 """Share of the largest entropy of the softmax above which scores prefer nothing at all."""
 _DECIDED = 0.5
@@ -56,14 +58,16 @@ def have_winners(rows: _Rows) -> bool:
 
     - The softmax is decided. Numbers of a large scale are so too.
     - The first column leads the second, in standard deviations of the row, by more than in normal numbers of that
-      width. Long tails do so too, those of a ReLU for instance.
-    - It leads by more than where columns are shuffled against each other, which keeps their tails: where one column is
-      high, the others are low. Among many classes some are alike and high together, so that this sign is missing.
+      width. Long tails do so too.
+    - It leads by more than where columns are shuffled against each other, which keeps their tails. So where one column
+      is high, the others are low. Among many classes some are alike and high together, so that this sign is missing.
 
-    Two columns are judged by the last sign, up to 100 by all, more by the first two with stricter thresholds.
+    Rows with many exact zeros have no winners: their long tails are those of a ReLU. Two columns are judged by the last sign, up to 100 by all, more by the first two with stricter thresholds.
     """
     count, width = rows.shape
     if count < _FEWEST or width < 2 or np.all(rows.argmax(axis=1) == rows[0].argmax()):
+        return False
+    if np.mean(rows == 0) > _MOST_ZEROS:
         return False
     undecided = _entropy(rows)
     if undecided >= _UNDECIDED:
