@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from domino_onnx.data import Dataset, InputSpec
 from domino_onnx.errors import DataError, ModelError
 from domino_onnx.options import Device
-from domino_onnx.outputs.metrics import Comparison, Tally
+from domino_onnx.outputs import Comparison, OutputKinds, Outputs, Tally, decide_kinds, spread_outputs
 from domino_onnx.runtime import Session
 
 __all__ = ["Evaluation", "evaluate_models", "random_inputs"]
@@ -42,6 +42,7 @@ def evaluate_models(
     threads: int = 0,
     batch_size: int = 32,
     seed: int = 0,
+    kinds: OutputKinds | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Run both models on the same inputs and compare their outputs.
@@ -50,6 +51,8 @@ def evaluate_models(
     ----------
     data
         Without, one run on random inputs of `specs` shows that both run and how far they differ.
+    kinds
+        What the outputs are. Without, they are decided from the reference's outputs on up to 1,024 of the samples.
     progress
         Called with the number of samples done after each batch.
 
@@ -59,21 +62,33 @@ def evaluate_models(
         If a model can't be run, or the two have different outputs.
     """
     if data is None:
-        return _on_random_inputs(reference, candidate, random_inputs(specs, shapes or {}, seed), device, threads)
+        inputs = random_inputs(specs, shapes or {}, seed)
+        return _on_random_inputs(reference, candidate, inputs, device, threads, kinds)
     sessions = [Session(path, device=device, threads=threads) for path in (reference, candidate)]
     _require_same_outputs(sessions[0], sessions[1])
-    tally = Tally()
-    order = np.arange(data.count)
-    step = data.batch_size(batch_size)
-    for start in range(0, len(data.whole(order)), step):
-        chosen = order[start : start + step]
-        inputs = data.take(chosen)
-        labels = None if data.labels is None else data.labels[chosen]
-        expected, got = sessions[0].run(inputs), sessions[1].run(inputs)
-        tally.add(*_comparable(expected, got), len(chosen), labels)
+    chosen = _batches(data, batch_size)
+    known = {}
+    if kinds is None:
+        known = spread_outputs(len(chosen), len(chosen[0]), lambda place: sessions[0].run(data.take(chosen[place])))
+        kinds = decide_kinds(list(known.values()), _labels(data, np.concatenate([chosen[place] for place in known])))
+    tally = Tally(kinds)
+    for place, samples in enumerate(chosen):
+        inputs = data.take(samples)
+        expected = known.pop(place) if place in known else sessions[0].run(inputs)
+        tally.add(*_comparable(expected, sessions[1].run(inputs)), len(samples), _labels(data, samples))
         if progress is not None:
-            progress(len(chosen))
+            progress(len(samples))
     return Evaluation(comparison=tally.result(), provider=sessions[1].provider, inputs="data")
+
+
+def _batches(data: Dataset, batch_size: int) -> list[NDArray[np.int64]]:
+    """The samples of each run, in order."""
+    whole, step = data.whole(np.arange(data.count)), data.batch_size(batch_size)
+    return [whole[start : start + step] for start in range(0, len(whole), step)]
+
+
+def _labels(data: Dataset, samples: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    return None if data.labels is None else data.labels[samples]
 
 
 def random_inputs(
@@ -102,14 +117,19 @@ def random_inputs(
 
 
 def _on_random_inputs(
-    reference: Path, candidate: Path, inputs: dict[str, NDArray[Any]], device: Device, threads: int
+    reference: Path,
+    candidate: Path,
+    inputs: dict[str, NDArray[Any]],
+    device: Device,
+    threads: int,
+    kinds: OutputKinds | None,
 ) -> Evaluation:
     """One model after the other, so that only one is in memory."""
     expected, _ = _run_once(reference, inputs, device, threads)
     got, provider = _run_once(candidate, inputs, device, threads)
     if expected.keys() != got.keys():
         raise ModelError(f"{reference} has the outputs {list(expected)}, {candidate} has {list(got)}")
-    tally = Tally()
+    tally = Tally(decide_kinds([expected]) if kinds is None else kinds)
     tally.add(*_comparable(expected, got), 1)
     return Evaluation(comparison=tally.result(), provider=provider, inputs="random")
 
@@ -129,9 +149,7 @@ def _require_same_outputs(reference: Session, candidate: Session) -> None:
         )
 
 
-def _comparable(
-    reference: dict[str, NDArray[Any]], candidate: dict[str, NDArray[Any]]
-) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+def _comparable(reference: Outputs, candidate: Outputs) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """The outputs that are tensors of the same shape in both: a detector's boxes may be more or fewer now."""
     names = [
         name

@@ -22,6 +22,7 @@ from domino_onnx.finetuning.processes import Processes, torch_device
 from domino_onnx.finetuning.teacher import Teacher
 from domino_onnx.graph import OnnxFile
 from domino_onnx.options import Device, FinetuneOptions
+from domino_onnx.outputs import OutputDivergence, OutputKinds, decide_kinds, spread_outputs
 from domino_onnx.runtime import Session
 from domino_onnx.scheme import WeightKey
 
@@ -58,6 +59,7 @@ class Distillation:
         options: FinetuneOptions | None = None,
         *,
         device: torch.device,
+        kinds: OutputKinds | None = None,
     ) -> None:
         options, data = options or FinetuneOptions(), split.fit
         self._mixes = options.mix and can_mix(data)
@@ -72,8 +74,11 @@ class Distillation:
         self._data = data
         self.device = device
         self.train, self.held_out = split.train, split.held_out
-        first = self.train[: data.batch_size(32)]
-        self._loss = DistillationLoss(self._to_torch(teacher.outputs(first, data.take(first))), options)
+        shown = spread_outputs(data.batch_count(32), data.batch_size(32), self._taught)
+        if kinds is None:
+            kinds = decide_kinds(list(shown.values()), self._labels(shown))
+        self._loss = DistillationLoss(kinds, list(shown.values()), options)
+        self._judge = OutputDivergence(list(shown.values()), kinds)
         if not self._loss.trainable:
             raise FinetuneError("the model has no floating-point output, so there is nothing to learn from")
         classes = self._loss.class_count
@@ -95,21 +100,14 @@ class Distillation:
         self._originals |= {key: parameter.detach().clone() for key, parameter in chosen.items()}
         return chosen
 
-    def loss(
-        self, indices: NDArray[np.int64], *, draw: int | None = None, among: NDArray[np.int64] | None = None
-    ) -> Tensor:
+    def loss(self, indices: NDArray[np.int64], *, draw: int | None = None) -> Tensor:
         """Mean loss over the samples, with a graph for `backward`; the samples are one run of the model.
 
         With `draw` it is that of a random variation of each sample, where there are such: as the data say how to vary
-        them, and mixed with one of `among`, by default of the training samples.
+        them, and mixed with one of the training samples.
         """
         varied = draw is not None and self._varies
-        inputs = self._data.take(indices, draw=draw)
-        others = self.train if among is None else among
-        mixing = mixture(indices, others, draw) if draw is not None and self._mixes else None
-        if mixing is not None:
-            second = self._data.take(mixing.others, draw=draw)
-            inputs |= mixing({name: inputs[name] for name in self._data.arrays}, second)
+        inputs, mixing = self._inputs(indices, draw, self.train)
         teacher = self._to_torch(self._teacher.outputs(indices, inputs, varied=varied))
         return self._loss(self._answers(inputs), teacher, self._targets(indices, mixing))
 
@@ -128,8 +126,9 @@ class Distillation:
         return processes.sums([total], self.device)[0]
 
     def held_out_loss(self, batch_size: int, samples: int | None = None, processes: Processes = _ALONE) -> float:
-        """Mean loss over the held-out samples, or over the first `samples` of them.
+        """Mean divergence of the outputs (`OutputDivergence`) over the held-out samples, or the first `samples`.
 
+        It is the measure of search and refit, whatever the student is trained by.
         Where training varies its samples, it is that of variations of these: a refit has seen them as they are, so that
         the weights it gave would look better on them than they are.
         """
@@ -140,10 +139,16 @@ class Distillation:
                 samples = max(samples, self._data.batch or 1)
             judged = processes.share(self.held_out[:samples], self._data.batch or 1)
             for draw, chunk in itertools.product(draws, self._data.chunks(judged, batch_size)):
-                total += float(self.loss(chunk, draw=draw, among=self.held_out)) * len(chunk)
+                total += self._divergence(chunk, draw) * len(chunk)
                 count += len(chunk)
         total, counted = processes.sums([total, count], self.device)
         return total / counted
+
+    def _divergence(self, indices: NDArray[np.int64], draw: int | None) -> float:
+        inputs, _ = self._inputs(indices, draw, self.held_out)
+        teacher = self._teacher.outputs(indices, inputs, varied=draw is not None)
+        student = {name: output.float().cpu().numpy() for name, output in self._answers(inputs).items()}
+        return self._judge.between([teacher], [student])
 
     def shuffled(self, batch_size: int, seed: int) -> Iterator[NDArray[np.int64]]:
         """Batches of training samples without end; each epoch in a new order that the seed decides."""
@@ -155,6 +160,30 @@ class Distillation:
             order = generator.permutation(self.train)
             for start in range(0, len(order) - size + 1, size):
                 yield order[start : start + size]
+
+    def _inputs(
+        self, indices: NDArray[np.int64], draw: int | None, others: NDArray[np.int64]
+    ) -> tuple[dict[str, NDArray[Any]], Mixture | None]:
+        """These samples as they are, or their variation `draw`, mixed with some of `others` where samples are mixed."""
+        inputs = self._data.take(indices, draw=draw)
+        mixing = mixture(indices, others, draw) if draw is not None and self._mixes else None
+        if mixing is not None:
+            second = self._data.take(mixing.others, draw=draw)
+            inputs |= mixing({name: inputs[name] for name in self._data.arrays}, second)
+        return inputs, mixing
+
+    def _taught(self, place: int) -> dict[str, NDArray[Any]]:
+        """The teacher's outputs for one of the batches of 32."""
+        indices = self._batch(place)
+        return self._teacher.outputs(indices, self._data.take(indices))
+
+    def _batch(self, place: int) -> NDArray[np.int64]:
+        step = self._data.batch_size(32)
+        return np.arange(place * step, min((place + 1) * step, self._data.count))
+
+    def _labels(self, places: Iterable[int]) -> NDArray[np.int64] | None:
+        labels = self._data.labels
+        return None if labels is None else np.concatenate([labels[self._batch(place)] for place in places])
 
     def _targets(self, indices: NDArray[np.int64], mixing: Mixture | None) -> Tensor | None:
         """(batch, classes) what labels name; None where there are none, or nothing that they could name."""
@@ -191,8 +220,14 @@ def open_distillation(
     *,
     device: Device = "auto",
     threads: int = 0,
+    kinds: OutputKinds | None = None,
 ) -> Distillation:
     """Build the student from `file`, and prove it equal to ONNX Runtime before it is used.
+
+    Parameters
+    ----------
+    kinds
+        What the outputs are. Without, they are decided from the teacher's outputs on up to 1,024 of the samples.
 
     Raises
     ------
@@ -220,6 +255,7 @@ def open_distillation(
         split,
         options,
         device=torch_device(device),
+        kinds=kinds,
     )
 
 

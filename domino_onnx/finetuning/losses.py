@@ -1,9 +1,8 @@
-"""How far the student's outputs are from the dense model's, chosen from what the outputs look like."""
+"""How far the student's outputs are from the dense model's, by what the outputs are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,38 +10,41 @@ from torch.nn import functional
 
 from domino_onnx.errors import FinetuneError
 from domino_onnx.options import FinetuneOptions, LossKind
+from domino_onnx.outputs import CLASSES, OutputKind, OutputKinds, Outputs, class_output, variances
 
 __all__ = ["DistillationLoss"]
 
-_Kind = Literal["logits", "probabilities", "values", "directions"]
 _TINY = 1e-8
 
 
 class DistillationLoss:
-    """KL divergence on class scores, mean square error relative to the variance on everything else.
+    """What the student is trained by, for each output by its kind.
 
-    Outputs are told apart by the teacher's: (batch, classes) floats that are probabilities if every row adds up to 1,
-    else logits; the last axis of longer tensors counts as classes only if it adds up to 1 (a recogniser's softmax per
-    position). Hinton et al. 2015, with temperature.
+    - Classes: Kullback-Leibler divergence, of scores with temperature (Hinton et al. 2015).
+    - Embeddings: the squared distance of the vectors at length 1, which is 2 (1 - cosine).
+    - Values: mean square error over the variance.
 
     Parameters
     ----------
+    kinds
+        What the outputs are (`decide_kinds`).
     teacher
-        The teacher's outputs for one batch.
+        The teacher's outputs for some batches: values are measured against their variance.
     options
-        Another choice than that, the temperature, and what labels count.
+        Another loss than that, the temperature, and what labels count.
     """
 
-    def __init__(self, teacher: Mapping[str, Tensor], options: FinetuneOptions | None = None) -> None:
+    def __init__(self, kinds: OutputKinds, teacher: Sequence[Outputs], options: FinetuneOptions | None = None) -> None:
         settings = options or FinetuneOptions()
-        comparable = {name: each for name, each in teacher.items() if each.is_floating_point() and each.numel()}
-        self._kinds: dict[str, _Kind] = {name: _kind(output, settings.loss) for name, output in comparable.items()}
-        self._scales = {name: float(teacher[name].float().var(unbiased=False)) + _TINY for name in self._kinds}
+        first = teacher[0]
+        self._kinds: dict[str, OutputKind] = {
+            name: _asked_for(settings.loss, kind, first[name].shape) for name, kind in kinds.items()
+        }
+        self._scales = variances(teacher)
         self._temperature = settings.temperature
         self._label_weight = settings.label_weight
-        scored = (name for name, kind in self._kinds.items() if kind in ("logits", "probabilities"))
-        self._classes = next(scored, None)
-        scores = teacher[self._classes] if self._classes is not None else None
+        self._classes = class_output(self._kinds, first)
+        scores = first[self._classes] if self._classes is not None else None
         self._class_count = scores.shape[1] if scores is not None and scores.ndim == 2 else None
 
     @property
@@ -78,26 +80,26 @@ class DistillationLoss:
         kind = self._kinds[name]
         if kind == "values":
             return functional.mse_loss(student, teacher) / self._scales[name]
-        if kind == "directions":
-            return 1 - functional.cosine_similarity(student, teacher, dim=-1, eps=_TINY).mean()
+        if kind == "embedding":
+            return 2 * (1 - functional.cosine_similarity(student, teacher, dim=-1, eps=_TINY).mean())
         log_student = _log_probabilities(student, kind, self._temperature).flatten(0, -2)
         log_teacher = _log_probabilities(teacher, kind, self._temperature).flatten(0, -2)
         divergence = functional.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
-        return divergence * (self._temperature**2 if kind == "logits" else 1.0)
+        return divergence * (self._temperature**2 if kind == "scores" else 1.0)
 
 
-def _kind(output: Tensor, wanted: LossKind) -> _Kind:
-    if wanted == "mse" or output.ndim < 2 or output.shape[-1] < 2:
+def _asked_for(wanted: LossKind, kind: OutputKind, shape: tuple[int, ...]) -> OutputKind:
+    """The kind whose loss is used: another one than the output's where that was asked for and can be."""
+    if wanted == "auto":
+        return kind
+    if wanted == "mse" or len(shape) < 2 or shape[-1] < 2:
         return "values"
     if wanted == "cosine":
-        return "directions"
-    sums = output.float().sum(dim=-1)
-    if float(output.min()) >= 0 and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
-        return "probabilities"
-    return "logits" if output.ndim == 2 or wanted == "kl" else "values"
+        return "embedding"
+    return kind if kind in CLASSES else "scores"
 
 
-def _log_probabilities(scores: Tensor, kind: _Kind, temperature: float) -> Tensor:
+def _log_probabilities(scores: Tensor, kind: OutputKind, temperature: float) -> Tensor:
     if kind == "probabilities":
         return scores.clamp_min(_TINY).log()
     return functional.log_softmax(scores / temperature, dim=-1)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import DataError
-from domino_onnx.outputs import tells_classes
+from domino_onnx.outputs.divergence import cosines, kl_divergences
+from domino_onnx.outputs.kinds import OutputKind, OutputKinds, Outputs, class_output
+from domino_onnx.outputs.variance import Variance, squared_error
 
 __all__ = ["Comparison", "Tally"]
 
@@ -23,12 +25,17 @@ class Comparison:
 
     Attributes
     ----------
+    kinds
+        What each output is; outputs that aren't floats have no kind.
     agreement
-        Share of samples whose largest class score is the same one; None if no output looks like class scores.
+        Share of rows whose largest class score is the same one; None if no output tells classes apart.
     kl
-        Mean Kullback-Leibler divergence KL(reference || candidate) of the class distributions, in nats.
+        Mean Kullback-Leibler divergence KL(reference || candidate) of the class distributions, in nats, at least 0.
     cosine
-        Mean cosine similarity of the outputs per sample, flattened; over all floating-point outputs.
+        Mean cosine similarity of the embeddings; without embeddings that of all floating-point outputs per sample.
+    relative_error
+        Of outputs that are values: the squared error over the variance, that is 1 - R2, the mean over these outputs;
+        None if there are none.
     max_abs
         Largest absolute difference.
     top1_reference, top1_candidate
@@ -41,15 +48,19 @@ class Comparison:
     finite: bool
     agreement: float | None = None
     kl: float | None = None
+    relative_error: float | None = None
     top1_reference: float | None = None
     top1_candidate: float | None = None
+    kinds: Mapping[str, OutputKind] = dataclasses.field(default_factory=dict)
 
     @property
     def metric(self) -> str:
-        """What `drop` is told in: top-1 where there are labels, agreement where there are classes, else cosine."""
+        """What `drop` is told in: top-1 where there are labels, else by kind: agreement, cosine, or relative error."""
         if self.top1_candidate is not None:
             return "top-1"
-        return "agreement" if self.agreement is not None else "cosine"
+        if self.agreement is not None:
+            return "agreement"
+        return "relative error" if "embedding" not in self.kinds.values() else "cosine"
 
     @property
     def drop(self) -> float:
@@ -58,6 +69,8 @@ class Comparison:
             return math.inf
         if self.top1_candidate is not None and self.top1_reference is not None:
             return self.top1_reference - self.top1_candidate
+        if self.metric == "relative error":
+            return math.inf if self.relative_error is None else min(self.relative_error, 1.0)
         kept = self.agreement if self.agreement is not None else self.cosine
         return math.inf if kept is None else 1 - kept
 
@@ -67,90 +80,103 @@ class Comparison:
 
 
 class Tally:
-    """Sums over batches; `scores` is the output that holds class scores, the first that tells classes apart."""
+    """Sums over batches.
 
-    def __init__(self) -> None:
-        self._scores: str | None = None
-        self._told: dict[str, bool] = {}
+    Parameters
+    ----------
+    kinds
+        What the outputs are (`decide_kinds`).
+    """
+
+    def __init__(self, kinds: OutputKinds) -> None:
+        self._kinds = kinds
         self._samples = 0
-        self._classified = 0
-        self._agreed = 0
-        self._kl = 0.0
-        self._labelled = 0
-        self._right = np.zeros(2, np.int64)
-        self._cosine = 0.0
-        self._cosines = 0
+        self._answers = _Answers()
+        self._cosines = {"embedding": np.zeros(2), "all": np.zeros(2)}  # sums, and how many were added up
+        self._errors: dict[str, float] = {}
+        self._variances: dict[str, Variance] = {}
+        self._values: dict[str, int] = {}
         self._max_abs = 0.0
         self._finite = True
 
     def add(
-        self,
-        reference: dict[str, NDArray[Any]],
-        candidate: dict[str, NDArray[Any]],
-        samples: int,
-        labels: NDArray[np.int64] | None = None,
+        self, reference: Outputs, candidate: Outputs, samples: int, labels: NDArray[np.integer] | None = None
     ) -> None:
-        """Outputs of one batch of `samples`, by name, of both models; both have the same names and shapes."""
-        self._samples += samples
-        with np.errstate(all="ignore"):  # what isn't finite is told by `finite`, not by numpy
-            self._add(reference, candidate, samples, labels)
+        """Outputs of one batch of `samples`, by name, of both models; both have the same names and shapes.
 
-    def _add(
-        self,
-        reference: dict[str, NDArray[Any]],
-        candidate: dict[str, NDArray[Any]],
-        samples: int,
-        labels: NDArray[np.int64] | None,
-    ) -> None:
-        for name, expected in reference.items():
-            if expected.dtype.kind != "f":
-                continue
-            self._compare(expected.astype(np.float64), candidate[name].astype(np.float64), samples)
-            if self._scores in (None, name) and len(expected) == samples and self._tells_classes(name, expected):
-                self._scores = name
-                self._classify(expected.astype(np.float64), candidate[name].astype(np.float64), labels)
+        Raises
+        ------
+        DataError
+            If a label is no class of the model's.
+        """
+        self._samples += samples
+        classes = class_output(self._kinds, reference, samples)
+        with np.errstate(all="ignore"):  # what isn't finite is told by `finite`, not by numpy
+            for name, expected in reference.items():
+                if name not in self._kinds:
+                    continue
+                self._compare(expected.astype(np.float64), candidate[name].astype(np.float64), samples)
+                self._by_kind(name, expected, candidate[name])
+                if name == classes:
+                    rows = labels if expected.ndim == 2 and len(expected) == samples else None
+                    self._answers.add(expected, candidate[name], self._kinds[name], rows)
 
     def result(self) -> Comparison:
         """The means over all that was added."""
-        classified, labelled = self._classified, self._labelled
+        errors = [
+            error / max(self._values[name], 1) / self._variances[name].value for name, error in self._errors.items()
+        ]
+        cosine, count = self._cosines["embedding" if self._cosines["embedding"][1] else "all"]
         return Comparison(
             samples=self._samples,
-            cosine=self._cosine / self._cosines if self._cosines else None,
+            cosine=float(cosine / count) if count else None,
             max_abs=self._max_abs,
             finite=self._finite,
-            agreement=self._agreed / classified if classified else None,
-            kl=self._kl / classified if classified else None,
-            top1_reference=float(self._right[0]) / labelled if labelled else None,
-            top1_candidate=float(self._right[1]) / labelled if labelled else None,
+            relative_error=sum(errors) / len(errors) if errors else None,
+            kinds=dict(self._kinds),
+            **self._answers.result(),
         )
-
-    def _tells_classes(self, name: str, expected: NDArray[np.generic]) -> bool:
-        """Whether an output does, by the first batch of it: all batches are judged alike."""
-        if name not in self._told:
-            self._told[name] = expected.ndim == 2 and tells_classes(expected)
-        return self._told[name]
 
     def _compare(self, expected: NDArray[np.float64], got: NDArray[np.float64], samples: int) -> None:
         self._finite &= bool(np.isfinite(got).all())
         difference = np.abs(expected - got)
         if difference.size:
             self._max_abs = max(self._max_abs, float(np.nanmax(difference, initial=0.0)))
-        rows = samples if len(expected.shape) and len(expected) == samples else 1
-        left, right = expected.reshape(rows, -1), got.reshape(rows, -1)
-        norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-        dots = np.sum(left * right, axis=1)
-        same = np.all(left == right, axis=1)
-        self._cosine += float(np.sum(np.where(same, 1.0, np.divide(dots, norms, out=np.zeros(rows), where=norms > 0))))
-        self._cosines += rows
+        rows = samples if expected.ndim and len(expected) == samples else 1
+        found = cosines(expected.reshape(rows, -1), got.reshape(rows, -1))
+        self._cosines["all"] += found.sum(), rows
 
-    def _classify(
-        self, expected: NDArray[np.float64], got: NDArray[np.float64], labels: NDArray[np.int64] | None
+    def _by_kind(self, name: str, expected: NDArray[np.floating], got: NDArray[np.floating]) -> None:
+        if self._kinds[name] == "embedding":
+            found = cosines(expected, got)
+            self._cosines["embedding"] += found.sum(), found.size
+        elif self._kinds[name] == "values":
+            self._errors[name] = self._errors.get(name, 0.0) + squared_error(expected, got)
+            self._values[name] = self._values.get(name, 0) + int(np.isfinite(expected).sum())
+            self._variances.setdefault(name, Variance()).add(expected)
+
+
+class _Answers:
+    """Sums over the rows of the output that tells classes apart."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._agreed = 0
+        self._kl = 0.0
+        self._labelled = 0
+        self._right = np.zeros(2, np.int64)
+
+    def add(
+        self,
+        expected: NDArray[np.floating],
+        got: NDArray[np.floating],
+        kind: OutputKind,
+        labels: NDArray[np.integer] | None,
     ) -> None:
-        ours, theirs = expected.argmax(axis=1), got.argmax(axis=1)
-        self._classified += len(ours)
+        ours, theirs = expected.argmax(axis=-1), got.argmax(axis=-1)
+        self._rows += ours.size
         self._agreed += int(np.count_nonzero(ours == theirs))
-        log_p, log_q = _log_probabilities(expected), _log_probabilities(got)
-        self._kl += float(np.sum(np.exp(log_p) * (log_p - log_q)))
+        self._kl += float(kl_divergences(expected, got, kind).sum())
         if labels is not None:
             if int(labels.max()) >= expected.shape[1]:
                 raise DataError(
@@ -159,10 +185,11 @@ class Tally:
             self._labelled += len(labels)
             self._right += [np.count_nonzero(ours == labels), np.count_nonzero(theirs == labels)]
 
-
-def _log_probabilities(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log of the class distribution: of the scores themselves if they are probabilities, else of their softmax."""
-    if scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
-        return np.log(np.maximum(scores, 1e-12))
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    return shifted - np.log(np.sum(np.exp(shifted), axis=1, keepdims=True))  # type: ignore[no-any-return]
+    def result(self) -> dict[str, float | None]:
+        rows, labelled = self._rows, self._labelled
+        return {
+            "agreement": self._agreed / rows if rows else None,
+            "kl": max(self._kl, 0.0) / rows if rows else None,  # of equal outputs it is float noise
+            "top1_reference": float(self._right[0]) / labelled if labelled else None,
+            "top1_candidate": float(self._right[1]) / labelled if labelled else None,
+        }

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.data.split import refit_judges
-from domino_onnx.outputs.divergence import OutputDivergence
+from domino_onnx.outputs import OutputDivergence
 from domino_onnx.reconstruction.dense import dense_moments
 from domino_onnx.reconstruction.moments import Moments
 from domino_onnx.reconstruction.network import Layer, Network, Stop
@@ -110,7 +110,8 @@ class _SideBySide:
     def result(self) -> Reconstruction:
         """Everything that was solved, and how far the outputs are apart now."""
         dense, pruned = ([self._network.outputs(live) for live in side] for side in (self._dense, self._pruned))
-        return Reconstruction(values=self._values, errors=self._errors, divergence=OutputDivergence(dense)(pruned))
+        divergence = OutputDivergence(dense, self._network.kinds)(pruned)
+        return Reconstruction(values=self._values, errors=self._errors, divergence=divergence)
 
     def _solve_shared(self) -> None:
         """A weight that several nodes read is refitted once, on the dense network's inputs at all of them."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from domino_onnx.data import Dataset
 from domino_onnx.graph import Bias, LinearUse, OnnxFile, linear_uses, stored_tensors
 from domino_onnx.options import Device
+from domino_onnx.outputs import OutputKinds, decide_kinds, spread_outputs
 from domino_onnx.reconstruction.unfold import LinearView
 from domino_onnx.runtime import Live, Values, Walk, affordable
 from domino_onnx.scheme import Grid, Inventory, Site, WeightKey
@@ -70,6 +71,11 @@ class Stop:
 class Network:
     """What reconstruction and sensitivity walk through.
 
+    Parameters
+    ----------
+    kinds
+        What the model's outputs are, where that is decided already.
+
     Attributes
     ----------
     stops
@@ -95,6 +101,7 @@ class Network:
         device: Device = "cpu",
         threads: int = 0,
         seed: int = 0,
+        kinds: OutputKinds | None = None,
     ) -> None:
         self.left_out: dict[WeightKey, str] = {}
         self.layers: list[Layer] = []
@@ -129,6 +136,7 @@ class Network:
         self._data = data
         self._batch_size = batch_size
         self._seed = seed
+        self._kinds = kinds
         self._outputs = [output.name for output in file.proto.graph.output]
 
     def begin(self) -> list[Live]:
@@ -152,6 +160,22 @@ class Network:
             live, _ = self.pass_stop(stop, live)
             most = max(most, _size(live))
         return affordable(self.batches, 2 * most)
+
+    @functools.cached_property
+    def kinds(self) -> OutputKinds:
+        """What the model's outputs are, decided from up to 1,024 samples from all over the data."""
+        if self._kinds is not None:
+            return self._kinds
+        step = self._data.batch_size(self._batch_size)
+        found = spread_outputs(self.batches, step, self._dense_outputs)
+        labels = self._data.labels
+        if labels is not None:
+            labels = np.concatenate([labels[place * step : (place + 1) * step] for place in found])
+        return decide_kinds(list(found.values()), labels)
+
+    def _dense_outputs(self, place: int) -> Live:
+        live = self._begin(place)
+        return self.finish(self.stops[0], live, {}) if self.stops else self.outputs(live)
 
     def _begin(self, place: int) -> Live:
         batch = self._data.batch_at(place, self._batch_size)

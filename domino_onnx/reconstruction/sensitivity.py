@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.data.split import has_judges, search_judges
 from domino_onnx.errors import ModelError
-from domino_onnx.outputs.divergence import OutputDivergence
+from domino_onnx.outputs import OutputDivergence
 from domino_onnx.reconstruction.dense import dense_moments
 from domino_onnx.reconstruction.moments import Moments
 from domino_onnx.reconstruction.network import Network, Stop
@@ -91,7 +91,7 @@ class _Sensitivity:
         self._options = options
         self._batches = network.begin()
         self._judges = self._chosen_batches()
-        self._divergence = OutputDivergence(self._dense_outputs())
+        self._divergence = OutputDivergence(self._dense_outputs(), network.kinds)
         if not self._divergence.usable:
             raise ModelError("the model has no floating-point output that a loss could be measured at")
         shared = {layer.site.key for layer in network.layers if layer.shared}
@@ -114,8 +114,8 @@ class _Sensitivity:
         for site in inventory.sites:
             if site.key not in self._losses:
                 self._losses[site.key] = self._by_magnitude(site, load(site.key))
-        measure = "KL" if self._divergence.is_kl else "relative error"
-        return LossTable(losses=FrozenMapping(self._losses), measure=measure, observed=tuple(self._observed))
+        observed = tuple(self._observed)
+        return LossTable(losses=FrozenMapping(self._losses), measure=self._divergence.measure, observed=observed)
 
     def _chosen_batches(self) -> tuple[int, ...]:
         """On which batches losses are measured.

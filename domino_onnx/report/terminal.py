@@ -211,12 +211,10 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
     row("zeros", f"{percent(result.sparsity, 2)} of all Conv/Gemm/MatMul weights")
     if result.flops_saved is not None:
         row("MACs saved", f"{percent(result.flops_saved, 2)} in theory; ONNX Runtime itself doesn't skip zeros")
-    if result.options.goal.max_drop is not None and result.parity is not None:
+    allowed = result.options.goal.max_drop
+    if allowed is not None and result.parity is not None:
         comparison = result.parity.comparison
-        row(
-            "lost",
-            f"{percent(comparison.drop, 2)} of {comparison.metric}; {percent(result.options.goal.max_drop, 2)} were allowed",
-        )
+        row("lost", f"{percent(comparison.drop, 2)} of {comparison.metric}; {percent(allowed, 2)} were allowed")
     if result.prediction is not None:
         row("expected", result.prediction.in_words())
     if result.divergence is not None:
@@ -224,11 +222,8 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
         count = f"{sum(record.error is not None for record in pruned)} of {len(pruned)} pruned weights"
         row("refitted", f"{count}; divergence from the dense model on the calibration data {result.divergence:.4g}")
     if result.finetuned is not None:
-        finetuned = result.finetuned
-        row(
-            "finetuning",
-            f"held-out loss {finetuned.before:.4g} → {finetuned.after:.4g} in {finetuned.steps} steps, lr {finetuned.lr:g}",
-        )
+        done = result.finetuned
+        row("finetuning", f"held-out loss {done.before:.4g} → {done.after:.4g} in {done.steps} steps, lr {done.lr:g}")
     if result.parity is not None:
         for name, value in _comparison_rows(result.parity):
             row(name, value)

@@ -6,7 +6,7 @@ import dataclasses
 
 from domino_onnx.errors import PlanError
 from domino_onnx.options import TargetOptions
-from domino_onnx.scheme import Inventory, Plan
+from domino_onnx.scheme import FrozenMapping, Inventory, Plan
 from domino_onnx.stages.source import Source
 from domino_onnx.targets import TARGETS, Target, inventory_for, known, schemes_for
 
@@ -49,5 +49,5 @@ def take_aim(source: Source, options: TargetOptions, plan: Plan | None = None) -
     if any(inventory.site(key) is None for key in plan.schemes):
         source = source.with_pool(source.pool.including(plan.schemes.values()))
         inventory = inventory_for(source.inventory, target, speed_only=options.speed_only)
-    schemes = schemes_for(plan.schemes, source.inventory, target)
+    schemes = FrozenMapping(schemes_for(plan.schemes, source.inventory, target))
     return Aim(target=target, inventory=inventory, plan=dataclasses.replace(plan, target=target, schemes=schemes))

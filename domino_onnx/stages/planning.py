@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from domino_onnx.errors import DataError, DependencyError, FinetuneError, ModelError, PlanError
 from domino_onnx.options import Strategy
-from domino_onnx.scheme import OPTION, Budget, Inventory, NMScheme, Plan, WeightKey, require_reachable
+from domino_onnx.scheme import OPTION, Budget, FrozenMapping, Inventory, NMScheme, Plan, WeightKey, require_reachable
 from domino_onnx.search import (
     Decision,
     GradientSource,
@@ -95,7 +95,7 @@ def _plan(lab: Laboratory, strategy: str, schemes: Mapping[WeightKey, NMScheme],
     return Plan(
         source_sha256=lab.source.file.sha256,
         strategy=strategy,
-        schemes=schemes,
+        schemes=FrozenMapping(schemes),
         budgets=budgets,
         target=lab.aim.target,
         seed=lab.options.run.seed,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from domino_onnx.errors import ModelError, PlanError
 from domino_onnx.graph import read_manifest, read_model
 from domino_onnx.options import CompressOptions
-from domino_onnx.scheme import Manifest, Plan
+from domino_onnx.scheme import FrozenMapping, Manifest, Plan
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.finetuning import finetune
 from domino_onnx.stages.journal import Journal
@@ -76,7 +76,7 @@ def _plan_of(manifest: Manifest) -> Plan:
     return Plan(
         source_sha256=manifest.source_sha256,
         strategy=manifest.strategy,
-        schemes={entry.key: entry.scheme for entry in manifest.entries},
+        schemes=FrozenMapping((entry.key, entry.scheme) for entry in manifest.entries),
         budgets=manifest.budgets,
         target=manifest.target,
         seed=manifest.seed,
