@@ -33,7 +33,7 @@ class Variance:
         width = values.shape[1] if values.ndim == 2 else 0
         if self._width is None:
             self._width, self._columns = width, _moments(np.zeros((0, width)))
-        if width != self._width or self._columns is None:  # as many columns as were found
+        if not width or width != self._width or self._columns is None:  # no columns, or another number of them
             self._columns = None
         else:
             self._columns = _merged(self._columns, _moments(values))
