@@ -52,9 +52,7 @@ def test_the_trials_are_told_again(domino: Run, model: Path, data: list[Path], t
     assert output.read_bytes() == written
 
 
-def test_other_judges_are_refused_where_they_decide(
-    domino: Run, model: Path, data: list[Path], tmp_path: Path
-) -> None:
+def test_other_judges_are_refused_where_they_decide(domino: Run, model: Path, data: list[Path], tmp_path: Path) -> None:
     words = ["compress", model, "--max-drop", "0.1", "--data", data[0], "--no-finetune"]
     words += ["--checkpoint", tmp_path / "checkpoint", "-o", tmp_path / "out.onnx"]
     assert domino(*words, "--eval-data", data[1]).code == 0

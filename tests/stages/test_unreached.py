@@ -122,7 +122,7 @@ def test_it_is_said_before_the_search(domino: Run, save: Run, data: Path, monkey
     monkeypatch.setattr(planning, "search_domino", stop)
     ran = domino("compress", save(branches()), "--sparsity", "0.5", "--data", data, recipe=WITHOUT_GRADIENTS)
     assert ran.code == 130
-    assert "losses can't be measured, so domino chooses the schemes" in said(ran)
+    assert "losses can't be measured, so domino chooses the schemes, and no weight can be refitted" in said(ran)
 
 
 def test_a_network_that_onnx_runtime_cannot_run(domino: Run, save: Run, data: Path, tmp_path: Path) -> None:
