@@ -179,10 +179,8 @@ def verify(model: Path) -> Verdict:
     return verify_file(read_model(model))
 
 
-# What holds the model in memory ends before the written file is compared: ONNX Runtime needs the room.
-
-
 def _compressed(model: Path, output: Path, options: CompressOptions, journal: Journal, force: bool) -> Made:
+    """The model leaves memory with this function. ONNX Runtime needs the room when it compares."""
     source = read(model, options, journal, apart=options.goal.max_drop is not None)
     lab = open_laboratory(source, options, journal, given_plan(options))
     checkpoint = open_checkpoint(lab)
