@@ -220,10 +220,8 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
         row("refitted", f"divergence from the dense model on the calibration data {result.divergence:.4g}")
     if result.finetuned is not None:
         finetuned = result.finetuned
-        row(
-            "finetuning",
-            f"held-out loss {finetuned.before:.4g} → {finetuned.after:.4g} in {finetuned.steps} steps, lr {finetuned.lr:g}",
-        )
+        losses = f"held-out loss {finetuned.before:.4g} → {finetuned.after:.4g}"
+        row("finetuning", f"{losses} in {finetuned.steps} steps, lr {finetuned.lr:g}")
     if result.parity is not None:
         for name, value in _comparison_rows(result.parity):
             row(name, value)
