@@ -69,7 +69,7 @@ def test_terminated_while_finetuning(samples: Path, undisturbed: bytes, tmp_path
         said, code = process.stderr.read(), process.wait(60)
     assert (code, output.exists(), "interrupted" in said) == (130, False, True)
     with np.load(folder / "finetuning.npz") as archive:
-        assert 20 < json.loads(archive["head"].tobytes())["document"]["course"]["step"] < 40
+        assert 20 < json.loads(archive["head"].tobytes())["document"]["state"]["step"] < 40
     refused = subprocess.run(words, check=False, capture_output=True, text=True)
     assert (refused.returncode, "give --resume" in refused.stderr) == (1, True)
     subprocess.run([*words, "--resume"], check=True)
