@@ -353,7 +353,7 @@ for module in pkgutil.walk_packages(domino_onnx.__path__, "domino_onnx."):
     kinds = [each for each in found.values() if isinstance(each, type) and each.__module__ == module.name]
     gc.set_threshold(1)
     for kind in kinds:
-        if issubclass(kind, msgspec.Struct) or (dataclasses.is_dataclass(kind) and "msgspec" in found):
+        if issubclass(kind, msgspec.Struct) or (dataclasses.is_dataclass(kind) and {"msgspec", "Meta"} & set(found)):
             print(kind, flush=True)
             msgspec.inspect.type_info(kind)
             seen += 1
