@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import importlib
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -332,3 +334,35 @@ def test_fields_that_fit_are_left_alone(changes: dict[str, Any]) -> None:
 def test_a_class_that_nothing_reads_is_a_mistake_of_the_program() -> None:
     with pytest.raises(TypeError, match="can't hold a dtype: give a dec_hook"):
         read('{"a": "float16"}', kind=dict[str, np.dtype])  # type: ignore[type-arg]
+
+
+_LOOK_AT_ALL = """
+import dataclasses, gc, importlib, pkgutil, sys
+import msgspec
+import msgspec.inspect
+import domino_onnx
+
+seen = 0
+for module in pkgutil.walk_packages(domino_onnx.__path__, "domino_onnx."):
+    if module.name.endswith("__main__"):
+        continue
+    try:
+        found = vars(importlib.import_module(module.name))
+    except ImportError:
+        continue
+    kinds = [each for each in found.values() if isinstance(each, type) and each.__module__ == module.name]
+    gc.set_threshold(1)
+    for kind in kinds:
+        if issubclass(kind, msgspec.Struct) or (dataclasses.is_dataclass(kind) and {"msgspec", "Meta"} & set(found)):
+            print(kind, flush=True)
+            msgspec.inspect.type_info(kind)
+            seen += 1
+    gc.set_threshold(700)
+print("looked at", seen)
+"""
+
+
+def test_no_type_of_a_document_makes_msgspec_crash() -> None:
+    looked = subprocess.run([sys.executable, "-c", _LOOK_AT_ALL], capture_output=True, text=True, check=False)
+    assert looked.returncode == 0, looked.stdout[-300:] + looked.stderr[-1000:]
+    assert int(looked.stdout.split()[-1]) > 5

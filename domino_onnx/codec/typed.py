@@ -5,6 +5,9 @@ msgspec checks types, choices and ranges. Three things are added here:
 - Unknown keys of dataclasses are refused, at any depth; msgspec ignores them. Structs say themselves what they want.
 - Classes with a `parse` method, and paths, are read from text.
 - Each message names the place, the value there, and what it must be.
+
+Don't write a union of a tuple of fixed length and a number or text with limits: msgspec 0.22 crashes on it when garbage
+is collected. ``Annotated[tuple[int, ...], Meta(min_length=2, max_length=2)]`` does the same without crashing.
 """
 
 from __future__ import annotations

@@ -57,6 +57,26 @@ def test_what_is_no_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
         checkpoint.part("state").load()
 
 
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        (b"\xff", "its head is not readable JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (
+            b'{"version": 2, "run": {}, "document": [], "bfloat16": []}',
+            r"'document' is \[\]; it must be keys and values",
+        ),
+        (b'{"version": 2, "run": {}, "bfloat16": []}', "lacks the key 'document'"),
+        (b'{"version": 2, "run": {}, "document": {}, "bfloat16": ["b"]}', "delete it"),
+        (b'{"version": 1, "run": {}, "document": {}, "bfloat16": []}', "has the version 1; this program reads 2"),
+    ],
+)
+def test_a_head_that_is_not_ours_is_refused(head: bytes, says: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "state.npz", head=np.frombuffer(head, np.uint8))
+    with pytest.raises(CheckpointError, match=says):
+        Checkpoint(tmp_path, {}, resume=True).part("state").load()
+
+
 def test_a_failed_write_leaves_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     part = Checkpoint(tmp_path, {}, resume=True).part("state")
     part.save({"step": 1}, {"a": np.ones(3)})
