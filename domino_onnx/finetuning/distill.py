@@ -22,7 +22,7 @@ from domino_onnx.finetuning.losses import DistillationLoss
 from domino_onnx.finetuning.mixing import Mixture, can_mix, mixture
 from domino_onnx.finetuning.options import LossOptions, Precision
 from domino_onnx.finetuning.world import World
-from domino_onnx.graph import OnnxFile, probe, read_model
+from domino_onnx.graph import OnnxFile, read_model, with_outputs
 from domino_onnx.runtime import Device, Session
 from domino_onnx.scheme import WeightKey
 
@@ -293,7 +293,7 @@ def _showing(teacher: Path, features: Sequence[str]) -> Path | bytes:
     """The teacher with these tensors among its outputs; as it is where there are none."""
     if not features:
         return teacher
-    shown = probe(read_model(teacher), features)
+    shown = with_outputs(read_model(teacher), features)
     if shown is None:
         raise RecoveryError(
             f"{teacher} is over 1 GiB or has external data, so that its activations can't be taught by: "

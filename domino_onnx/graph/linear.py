@@ -215,7 +215,7 @@ class _MainGraph:
 
     def _scalar(self, stored: Stored) -> float | None:
         """The value of a stored scalar that is no integer and that no caller of the model may replace."""
-        if math.prod(stored.shape) != 1 or stored.key.name in self._inputs or stored.steps is not None:
+        if math.prod(stored.shape) != 1 or stored.key.name in self._inputs or stored.scaling is not None:
             return None
         return float(self._file.array(stored.tensor).reshape(()))
 

@@ -1,4 +1,4 @@
-"""The files that a model's external data lie in: beside it, under a name that holds their hash."""
+"""Which files hold the external data of a written model? They lie beside it, under a name that holds their hash."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from domino_onnx.files import current_umask, escaped, temporary_beside
-from domino_onnx.graph.io.external import ExternalRange, is_external, read_bytes, resolve
+from domino_onnx.graph.io.external import ExternalRange, is_external, read_bytes, resolve, set_entry, was_external
 from domino_onnx.graph.io.read import OnnxFile
-from domino_onnx.graph.stored import is_outlined, set_entry
 from domino_onnx.graph.walk import tensors
 from domino_onnx.scheme import WeightKey
 
@@ -73,7 +72,7 @@ def lay_out(
 ) -> None:
     """Write all tensors that are or belong outside the model one behind the other, and point them there."""
     new = {id(tensor): key for key, tensor in stored.items()}
-    outside = [tensor for tensor in tensors(file.proto) if is_external(tensor) or is_outlined(tensor)]
+    outside = [tensor for tensor in tensors(file.proto) if is_external(tensor) or was_external(tensor)]
     if not outside:
         return
     path = temporary_beside(output)

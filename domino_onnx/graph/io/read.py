@@ -1,4 +1,4 @@
-"""From a path to a model that has been checked; weights stay where they are until they are asked for."""
+"""What model does a file hold? It is checked first; weights stay where they are until they are asked for."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class OnnxFile:
     data_files
         Where its external data lie.
     loaded
-        Whether `proto` holds them inline, each marked as `domino_onnx.graph.stored.is_outlined` says; they become
-        external again when it is written.
+        Whether `proto` holds them inline, each marked as `domino_onnx.graph.io.external.was_external` says; they
+        become external again when it is written.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""The standard operators that make a weight of its packed parts, wherever ONNX runs.
+"""Which standard operators make a weight of its packed parts, wherever ONNX runs?
 
 All they read is stored, so ONNX Runtime computes the weight once, while it loads the model. They exist since opset 11.
 docs/format.md lists them. (NonZero would give a bitmask's places at once, but ONNX Runtime doesn't fold it.)
