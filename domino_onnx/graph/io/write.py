@@ -141,7 +141,7 @@ def _set_metadata(model: ModelProto, index: GraphIndex, manifest: Manifest) -> N
 
 
 def _schemes_read(index: GraphIndex, manifest: Manifest) -> dict[int, tuple[NodeProto, str]]:
-    """Each node that reads a pruned weight, and the scheme, by the node's id(). Only a node that is held keeps its id()."""
+    """Each node that reads a pruned weight, and the scheme, by the node's id(), which is its own while it is held."""
     entries = {entry.key: entry for entry in manifest.entries}
     schemes: dict[int, tuple[NodeProto, str]] = {}
     for use in index.uses():
