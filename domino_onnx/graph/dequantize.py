@@ -1,6 +1,6 @@
 """Which weights can be stored as 8-bit integers, and how? As integers behind a DequantizeLinear.
 
-Symmetric, with zero points of 0: a zero is the integer 0 whatever its channel's scale.
+Symmetric, with zero points of 0: a zero is the integer 0 in every channel.
 """
 
 from __future__ import annotations

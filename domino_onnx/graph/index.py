@@ -40,13 +40,13 @@ class Use:
 
     @property
     def label(self) -> str:
-        """The node's name, with those of the subgraphs and calls it stands in before it."""
+        """The node's name, after those of the subgraphs and calls that it is in."""
         name = "output" if self.node is None else node_label(self.node, self.index)
         return f"{self.scope.label}{name}"
 
 
 class GraphIndex:
-    """All scopes of a model, and what each name in them stands for."""
+    """All scopes of a model, and what each name in them means."""
 
     def __init__(self, model: ModelProto) -> None:
         self._functions = {function_id(function): function for function in model.functions}
@@ -162,7 +162,7 @@ def _graph_scope(graph: GraphProto, path: tuple[str, ...], label: str, parent: S
 
 
 def _call_scope(function: FunctionProto, node: NodeProto, index: int, caller: Scope) -> Scope:
-    """The body of a function as one call runs it. Its constants are stored once, whoever calls it."""
+    """The body of a function as one call runs it. Its constants are stored once, for all calls."""
     domain, name, overload = function_id(function)
     label = f"{caller.label}{node_label(node, index)}/"
     scope = _body(function.node, (f"function {domain}:{name}:{overload}",), label, None)

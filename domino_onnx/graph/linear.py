@@ -50,7 +50,7 @@ class LinearUse:
     value_shape, axes
         The weight as the node sees it: axis `k` of it is axis ``axes[k]`` of the stored tensor.
     weight_input
-        At which input the weight stands.
+        The input at which the node reads the weight.
     data, output
         Names of the activation that goes in, and of the one that comes out of the node.
     attributes

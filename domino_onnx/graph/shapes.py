@@ -1,7 +1,7 @@
 """Which shapes do a model's tensors have? They are inferred in a child process that a hostile file may crash or stall.
 
 `onnx.shape_inference` is native code: a 92-byte file ends the process that calls it. The child gets a skeleton of the
-model without its large tensors, so that it is quick and small whatever the model weighs.
+model without its large tensors, so that it is quick and small for every model.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Shape", "ShapeTable", "infer_shapes", "infer_types", "model_inputs"]
 
 Shape = tuple[int | None, ...]
 ShapeTable = Mapping[tuple[tuple[str, ...], str], Shape]
-"""Scope and name of a tensor to its shape; None stands for an axis that is not known."""
+"""Scope and name of a tensor to its shape; None for an axis that is not known."""
 
 _SECONDS = 30
 _MEMORY = 4 << 30

@@ -1,4 +1,4 @@
-"""What does a name in a graph stand for: a stored tensor, perhaps transposed, perhaps made of integers?
+"""What does a name in a graph mean: a stored tensor, perhaps transposed, perhaps made of integers?
 
 A scope is one graph, or one call of a local function. Names resolve outwards, from a subgraph to the graph around it,
 and from a function's formal input to the value that the call gives it.
@@ -182,7 +182,7 @@ def _has_zero_point(node: NodeProto) -> bool:
 
 
 def is_symmetric(scope: Scope, node: NodeProto, operator: str) -> bool:
-    """Whether a node is this operator with a zero point of zero, which stands beside it."""
+    """Whether a node is this operator with a zero point of zero that its own graph stores, or with none."""
     if node.op_type != operator or normal_domain(node.domain) or not node.input:
         return False
     if not _has_zero_point(node):

@@ -1,4 +1,4 @@
-"""Which files hold the external data of a written model? They lie beside it, under a name that holds their hash."""
+"""Which files hold the external data of a written model? They are beside it, under a name that holds their hash."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _bytes_of(tensor: TensorProto, folder: Path) -> NDArray[np.generic]:
 
 
 def _append(stream: IO[bytes], tensor: TensorProto, values: NDArray[np.generic]) -> None:
-    """Write a tensor's bytes, and say in it where they lie but for the file's name."""
+    """Write a tensor's bytes, and note their place in it, but for the file's name."""
     data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     stream.write(bytes(-stream.tell() % (_PAGE if data.nbytes >= _PAGE else _LINE)))
     set_entry(tensor, "offset", str(stream.tell()))

@@ -1,4 +1,4 @@
-"""Where do the external bytes of a tensor lie? Only inside the model's folder, read through a memory map.
+"""Where are the external bytes of a tensor? Only inside the model's folder, read through a memory map.
 
 What the ONNX package, ONNX Runtime and others refuse differs; this resolver refuses all of it: absolute paths, paths
 that leave the folder, symbolic and hard links, anything that isn't a regular file, ranges outside the file.
@@ -48,14 +48,14 @@ class ExternalRange:
 
 
 def is_external(tensor: TensorProto) -> bool:
-    """Whether a tensor's bytes lie in another file."""
+    """Whether a tensor's bytes are in another file."""
     return tensor.data_location == TensorProto.EXTERNAL
 
 
 def was_external(tensor: TensorProto) -> bool:
     """Whether a tensor is inline now but was external when it was read: its entries are left as the mark of that.
 
-    Such a tensor becomes external again when it is written.
+    It becomes external again when it is written.
     """
     return bool(tensor.external_data) and not is_external(tensor) and tensor.HasField("raw_data")
 
@@ -70,7 +70,7 @@ def set_entry(tensor: TensorProto, key: str, value: str) -> None:
 
 
 def resolve(tensor: TensorProto, folder: Path) -> ExternalRange:
-    """Where a tensor's external bytes lie.
+    """Where a tensor's external bytes are.
 
     Raises
     ------

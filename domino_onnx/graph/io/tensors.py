@@ -35,7 +35,7 @@ def read_tensor(tensor: TensorProto, folder: Path) -> NDArray[np.generic]:
     Raises
     ------
     ModelError
-        If the data don't fit the shape, stand in two fields at once, or lie at an unsafe place.
+        If the data don't fit the shape, are in two fields at once, or at an unsafe place.
     """
     if is_external(tensor):
         return read_range(tensor, resolve(tensor, folder))

@@ -72,7 +72,7 @@ def write_model(
     Raises
     ------
     OutputError
-        If the output exists (without `force`), is the input, or the disk refuses; what stood there before still does.
+        If the output exists (without `force`), is the input, or the disk refuses; a file that was there before stays as it was.
     """
     check_output(output, (file.path, *sorted(file.data_files)), force=force)
     index = GraphIndex(file.proto)
@@ -94,7 +94,7 @@ def write_model(
                     stream.writelines(serialized(file.proto, streamed))
             drop_data(output, keep=data_files)
     except (OSError, EncodeError) as error:
-        raise OutputError(f"can't write {output}: {error}; what stood there before is unchanged") from error
+        raise OutputError(f"can't write {output}: {error}; a file that was there before is unchanged") from error
     return Written(files=(output, *(output.parent / name for name in sorted(data_files))), weight_forms=weight_forms)
 
 

@@ -1,6 +1,6 @@
 """Which weights does a file store as ONNX sparse tensors, and what are their dense values?
 
-Such tensors are only read. What is written of them is dense or packed.
+Sparse tensors are only read. The weights are written dense or packed.
 """
 
 from __future__ import annotations

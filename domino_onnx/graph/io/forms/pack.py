@@ -35,7 +35,7 @@ class Packing:
     """One pass over a model's weights; `finish` ends it.
 
     The parts of initializers are put together before all other nodes, those of a Constant node right behind it. New
-    initializers stand behind all others.
+    initializers come after all others.
     """
 
     def __init__(self, model: ModelProto, opset: int, schemes: Mapping[str, tuple[int, int]]) -> None:

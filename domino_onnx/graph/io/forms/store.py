@@ -74,7 +74,7 @@ def store_as(
             forms.append(_left(weight.name, weight.tensor, "has too few zeros to be smaller packed"))
         else:
             forms.append(WeightForm(name=weight.name, kind=kind, dense_bytes=array.nbytes, stored_bytes=needed))
-    forms += [_left(name, tensor, "stands in a subgraph or a local function") for name, tensor in _nested(model)]
+    forms += [_left(name, tensor, "is in a subgraph or a local function") for name, tensor in _nested(model)]
     return packing.finish(), tuple(forms)
 
 

@@ -1,4 +1,4 @@
-"""Which dense weights do the packed weights of a file stand for?
+"""Which dense weights does a file with packed ones mean?
 
 A weight is unpacked only if the operators in the file are those that its record asks for. So what is read here is what
 a runtime computes.
