@@ -62,7 +62,8 @@ def have_winners(rows: _Rows) -> bool:
     - It leads by more than where columns are shuffled against each other, which keeps their tails. So where one column
       is high, the others are low. Among many classes some are alike and high together, so that this sign is missing.
 
-    Rows with many exact zeros have no winners: their long tails are those of a ReLU. Two columns are judged by the last sign, up to 100 by all, more by the first two with stricter thresholds.
+    Rows with many exact zeros have no winners: their long tails are those of a ReLU. Two columns are judged by the last
+    sign, up to 100 by all, more by the first two with stricter thresholds.
     """
     count, width = rows.shape
     if count < _FEWEST or width < 2 or np.all(rows.argmax(axis=1) == rows[0].argmax()):
