@@ -213,7 +213,9 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
         row("MACs saved", f"{percent(result.flops_reduction, 2)} in theory; ONNX Runtime itself doesn't skip zeros")
     if result.max_drop is not None and result.parity is not None:
         comparison = result.parity.comparison
-        row("lost", f"{percent(comparison.drop, 2)} of {comparison.metric}; {percent(result.max_drop, 2)} were allowed")
+        of = "" if comparison.metric == "relative error" else "of "
+        allowed = f"{percent(result.max_drop, 2)} were allowed"
+        row("lost", f"{percent(comparison.drop, 2)} {of}{comparison.metric}; {allowed}")
     if result.prediction is not None:
         row("expected", result.prediction.in_words())
     if result.divergence is not None:
@@ -250,6 +252,8 @@ def _comparison_rows(evaluation: Evaluation) -> Iterable[tuple[str, str]]:
     if comparison.agreement is not None:
         yield "agreement", f"{percent(comparison.agreement, 2)} of samples get the dense model's class"
         yield "KL", f"{comparison.kl:.4f} nats"
+    if comparison.relative_error is not None:
+        yield "relative error", f"{comparison.relative_error:.4f} of the outputs' variance"
     if comparison.cosine is not None:
         yield "cosine", f"{comparison.cosine:.4f}"
     yield "compared on", f"{comparison.samples} samples, {evaluation.provider}"
