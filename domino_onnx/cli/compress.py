@@ -41,8 +41,8 @@ __all__ = ["command"]
     "--max-drop",
     type=click.FloatRange(0, 1),
     metavar="D",
-    help="Instead of a budget: as many zeros as cost at most this much of top-1 (with labels), agreement or cosine, "
-    "0.01 for a point; judged by --eval-data or, without, by a quarter of --data.",
+    help="Instead of a budget: as many zeros as cost at most this much of top-1 (with labels), agreement, cosine or "
+    "relative error, 0.01 for a point; judged by --eval-data or, without, by a quarter of --data.",
 )
 @click.option("--plan", type=click.Path(path_type=Path), help="Use this plan instead of searching.")
 @data_option

@@ -53,7 +53,7 @@ def agree_with_labels(rows: _Rows, labels: NDArray[np.integer]) -> bool:
     deviation = np.sqrt(chance * (1 - chance) / len(rows))
     if shares[1].max() == 1:
         return agreed >= 0.5
-    return agreed > max(min(2 * chance, (1 + chance) / 2), chance + _CERTAIN * deviation)
+    return agreed > max(min(2 * chance, (1 + chance) / 2), chance + _CERTAIN * float(deviation))
 
 
 def have_winners(rows: _Rows) -> bool:
