@@ -214,7 +214,9 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
     allowed = result.options.goal.max_drop
     if allowed is not None and result.parity is not None:
         comparison = result.parity.comparison
-        row("lost", f"{percent(comparison.drop, 2)} of {comparison.metric}; {percent(allowed, 2)} were allowed")
+        of = "" if comparison.metric == "relative error" else "of "
+        limit = f"{percent(allowed, 2)} were allowed"
+        row("lost", f"{percent(comparison.drop, 2)} {of}{comparison.metric}; {limit}")
     if result.prediction is not None:
         row("expected", result.prediction.in_words())
     if result.divergence is not None:
@@ -250,6 +252,8 @@ def _comparison_rows(evaluation: Evaluation) -> Iterable[tuple[str, str]]:
     if comparison.agreement is not None:
         yield "agreement", f"{percent(comparison.agreement, 2)} of samples get the dense model's class"
         yield "KL", f"{comparison.kl:.4f} nats"
+    if comparison.relative_error is not None:
+        yield "relative error", f"{comparison.relative_error:.4f} of the outputs' variance"
     if comparison.cosine is not None:
         yield "cosine", f"{comparison.cosine:.4f}"
     yield "compared on", f"{comparison.samples} samples, {evaluation.provider}"

@@ -209,7 +209,9 @@ class _Once(Generic[_T]):
 
 
 def torch_missing(error: ImportError) -> DependencyError:
-    """What to tell a user who asks for finetuning without torch."""
+    """What to tell a user who asks for finetuning without torch; the error itself, raised, if it isn't about torch."""
+    if not (error.name or "").startswith("torch"):
+        raise error
     return DependencyError(f"torch is missing ({error}): pip install 'domino-onnx[finetune]'")
 
 
