@@ -26,9 +26,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from domino_onnx.data import Split, load_data
-from domino_onnx.finetuning import Distillation, FinetuneOptions, open_distillation
+from domino_onnx.finetuning import Distillation, open_distillation
 from domino_onnx.finetuning.trainer import Trainer
 from domino_onnx.graph import read_model, stored_tensors, take_inventory
+from domino_onnx.options import FinetuneOptions
 from domino_onnx.scheme import NMScheme, SchemePool
 from domino_onnx.solve import PrunedWeights
 

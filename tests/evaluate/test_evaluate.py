@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from domino_onnx import evaluate
+from domino_onnx import RunOptions, evaluate
 from domino_onnx.data import InputSpec, input_specs, load_data
 from domino_onnx.errors import DataError, DependencyError, ModelError
 from domino_onnx.evaluate import evaluate_models, random_inputs
@@ -54,7 +54,7 @@ def test_a_model_agrees_with_itself(linear: Callable[..., Path], data: Path) -> 
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 1000])
 def test_results_do_not_depend_on_the_batch_size(batch_size: int, linear: Callable[..., Path], data: Path) -> None:
     left, right = np.eye(3), np.array([[1, 0, 0.9], [0, 1, 0], [0.2, 0, 1]])
-    evaluation = evaluate(linear("a.onnx", left), linear("b.onnx", right), data, batch_size=batch_size)
+    evaluation = evaluate(linear("a.onnx", left), linear("b.onnx", right), data, RunOptions(batch_size=batch_size))
     with np.load(data) as arrays:
         x, labels = arrays["x"].astype(np.float64), arrays["labels"]
     a, b = x @ left, x @ right
