@@ -87,7 +87,7 @@ def test_numbers_and_embeddings_have_no_classes(batch_size: int, heads: Callable
     x = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
     np.savez(tmp_path / "data.npz", x=x)
     left, right = heads("a.onnx", 0), heads("b.onnx", 1)
-    comparison = evaluate(left, right, tmp_path / "data.npz", batch_size=batch_size).comparison
+    comparison = evaluate(left, right, tmp_path / "data.npz", RunOptions(batch_size=batch_size)).comparison
     assert comparison.kinds == {"values": "values", "e": "embedding"}
     assert (comparison.agreement, comparison.kl, comparison.metric) == (None, None, "cosine")
     (a, u), (b, v) = (Session(path).run({"x": x}).values() for path in (left, right))
