@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.files import check_output
-from domino_onnx.graph import read_model
 from domino_onnx.options import CompressOptions, RunOptions
 from domino_onnx.precision import KEEP, Conversion
 from domino_onnx.report.results import (
@@ -44,6 +43,7 @@ from domino_onnx.stages import (
     search_result,
     settle,
     sweep_result,
+    verified,
     write,
 )
 from domino_onnx.storage import Form
@@ -174,9 +174,7 @@ def doctor(model: Path, *, log: Path | None = None) -> DoctorResult:
 
 def verify(model: Path) -> Verdict:
     """Check a file against its own manifest."""
-    from domino_onnx.evaluate import verify_file
-
-    return verify_file(read_model(model))
+    return verified(model)
 
 
 def _compressed(model: Path, output: Path, options: CompressOptions, journal: Journal, force: bool) -> Made:

@@ -68,7 +68,7 @@ class Budget:
             return weight.params
         if weight.macs is None:
             raise BudgetError(
-                f"the MACs of {weight.name!r} (weight {str(weight.key)!r}) are unknown: shape inference stops before. "
+                f"the MACs of {weight.label} are unknown: shape inference stops before. "
                 "Give the inputs' shapes (--input-shape NAME:1,3,224,224, or --data), or use --sparsity"
             )
         return weight.macs

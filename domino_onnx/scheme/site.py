@@ -73,6 +73,11 @@ class Site:
         return self.grid.dtype
 
     @property
+    def label(self) -> str:
+        """Weight and node, as all reports and messages name it."""
+        return self.key.read_by(self.name)
+
+    @property
     def learns(self) -> bool:
         """Whether a gradient can move it: integers have none."""
         return self.grid.scale is None
@@ -112,6 +117,11 @@ class Skip:
     zeros: int = 0
     macs: int | None = None
     counted: bool = True
+
+    @property
+    def label(self) -> str:
+        """Weight and node, as all reports and messages name it."""
+        return self.key.read_by(self.name)
 
     def zeros_under(self, scheme: NMScheme | None) -> int:  # noqa: ARG002 - the same question as a site answers
         """Zeros planned: those that were read, since no scheme changes a skipped weight."""
