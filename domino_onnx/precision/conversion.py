@@ -105,13 +105,16 @@ def converted(
 
     Returns
     -------
-    The converted file, which holds its values, and the manifest with the places that its weights have there.
+    The converted file, which holds its values, and the manifest with the places that its weights have there. What was
+    given, untouched, if nothing is to be converted: then nothing is loaded, and ONNX Runtime is not asked.
 
     Raises
     ------
     ModelError
         If the model can't be converted, or ONNX Runtime can't load what came of it.
     """
+    if not wanted.is_needed:
+        return Converted(file=file, values=values, manifest=manifest)
     work = loaded(file, values)
     before = stored_tensors(work.proto)  # of tensors that are held, and so stay the same objects while they move
     true = [entry for entry in (() if manifest is None else manifest.entries) if _holds(entry, before)]

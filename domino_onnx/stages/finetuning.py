@@ -239,7 +239,7 @@ def _warn_of_divergence(lab: Laboratory, finetuned: Finetuned) -> None:
     if finetuned.diverged:
         lab.journal.warn(
             f"finetuning diverged at {finetuned.lr:g} and at half and a quarter of that rate. The best state before, "
-            f"of step {finetuned.best_step}, is used: a lower --finetune-lr may do better"
+            f"of step {finetuned.best_step}, is used: a lower finetune.lr in a recipe may do better"
         )
     elif finetuned.halvings:
         share = 0.5**finetuned.halvings

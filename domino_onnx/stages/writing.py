@@ -75,6 +75,7 @@ def write(
     """
     weights, biases = _values(found, finetuned)
     inventory, plan, form = lab.aim.inventory, found.planned.plan, lab.options.output.format
+    two_four = _two_four(lab, weights)  # before the file is written, which uses up the model in memory
     with lab.journal.stage("write"):
         entries = _entries(inventory, plan, weights)
         manifest = _manifest(lab, plan, entries, set(biases) - set(weights))
@@ -86,13 +87,13 @@ def write(
     return Made(
         model=lab.source.path,
         output=output,
-        found=found,
+        found=_without_arrays(found),
         inventory=inventory,
         records=tuple(_record(site, found, zeros[site.key]) for site in inventory.sites),
         zeros=zeros,
         nbytes=written.nbytes,
         finetuned=finetuned,
-        two_four=_two_four(lab, weights),
+        two_four=two_four,
         judge=judge_of(lab.source),
         options=lab.options,
     )
@@ -163,6 +164,11 @@ def _values(found: Found, finetuned: Finetuned | None) -> tuple[Weights, Weights
         return solved.weights, solved.biases
     values = finetuned.values
     return {key: values[key] for key in solved.weights}, {key: values[key] for key in solved.biases}
+
+
+def _without_arrays(found: Found) -> Found:
+    """What a report tells of. The weights lead to the model, which must not stay in memory."""
+    return dataclasses.replace(found, solved=dataclasses.replace(found.solved, weights={}, biases={}))
 
 
 def _entries(inventory: Inventory, plan: Plan, weights: Weights) -> tuple[ManifestEntry, ...]:

@@ -47,5 +47,5 @@ class TwoFourCost:
             return ""
         return (
             f"{self.broken} of the {self.eligible} pruned weights that its sparse kernels could run are not 2:4; "
-            f"--target tensorrt makes all 2:4 and changes these weights by at most {self.lost:.1%} (squared norm)"
+            f"the target tensorrt makes all 2:4 and changes these weights by at most {self.lost:.1%} (squared norm)"
         )

@@ -15,6 +15,7 @@ import pytest
 from domino_onnx.outputs import Comparison
 
 Run = Callable[..., Any]
+BY_MAGNITUDE = {"search.strategy": "uniform", "solver.method": "magnitude"}
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +67,9 @@ def test_without_other_data_some_are_set_apart(domino: Run, samples: Path, tmp_p
 
 def test_what_no_plan_can_keep_is_an_error(domino: Run, samples: Path, tmp_path: Path) -> None:
     """Magnitude masks of 1:16 alone change some answer, however few of them there are."""
-    words = ["--max-drop", "0", "--strategy", "uniform", "--solver", "magnitude", "--pool", "1:16"]
+    words = ["--max-drop", "0", "--pool", "1:16"]
     data = ["--data", samples / "digits_calibration.npz", "-o", tmp_path / "out.onnx"]
-    ran = domino("compress", samples / "digits_transformer.onnx", *words, *data)
+    ran = domino("compress", samples / "digits_transformer.onnx", *words, *data, recipe=BY_MAGNITUDE)
     assert ran.code == 1
     assert "--max-drop" in ran.err
     assert not (tmp_path / "out.onnx").exists()
@@ -139,8 +140,8 @@ def test_judges_that_cannot_tell_are_doubted(domino: Run, samples: Path, tmp_pat
         ones = arrays["labels"] == 1
         np.savez(tmp_path / "ones.npz", image=arrays["image"][ones][:30], labels=arrays["labels"][ones][:30])
     words = ["--data", samples / "digits_calibration.npz", "--eval-data", tmp_path / "ones.npz", "--no-finetune"]
-    words += ["--solver", "magnitude", "--strategy", "uniform", "-o", tmp_path / "out.onnx"]
-    ran = domino("compress", samples / "digits_resnet.onnx", "--max-drop", "0.03", *words)
+    words += ["-o", tmp_path / "out.onnx"]
+    ran = domino("compress", samples / "digits_resnet.onnx", "--max-drop", "0.03", *words, recipe=BY_MAGNITUDE)
     said = " ".join(ran.err.split())
     assert "all 30 samples that judge have the label 1" in said
     assert "each counts 3.3%" in said

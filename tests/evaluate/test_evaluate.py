@@ -154,7 +154,7 @@ def test_random_inputs_are_repeatable_and_of_the_right_kind() -> None:
 
 
 def test_random_inputs_without_a_rank_or_of_absurd_size_ask_for_help() -> None:
-    with pytest.raises(DataError, match="--input-shape"):
+    with pytest.raises(DataError, match="--data"):
         random_inputs([InputSpec(name="f", dtype=np.dtype(np.float32), shape=None)], {}, 0)
     with pytest.raises(DataError, match="too large"):
         random_inputs([InputSpec(name="f", dtype=np.dtype(np.float32), shape=(1 << 20, 1 << 20))], {}, 0)

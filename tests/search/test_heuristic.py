@@ -125,7 +125,7 @@ def test_unknown_macs_ask_for_an_input_shape() -> None:
         ),
         skips=(),
     )
-    with pytest.raises(BudgetError, match=r"conv1.*--input-shape"):
+    with pytest.raises(BudgetError, match=r"conv1.*--data"):
         search_uniform(blind, [Budget(measure="flops", reduction=0.5)])
 
 
