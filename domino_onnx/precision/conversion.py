@@ -94,7 +94,7 @@ def check_conversion(file: OnnxFile, wanted: Conversion) -> None:
 def converted(
     file: OnnxFile, values: Mapping[WeightKey, NDArray[np.generic]], manifest: Manifest | None, wanted: Conversion
 ) -> Converted:
-    """Convert the model with new `values`; `file` stays as it is.
+    """Convert the model with new `values`; `file` stays as it is, and is given back where nothing is wanted.
 
     Parameters
     ----------
@@ -112,6 +112,8 @@ def converted(
     ModelError
         If the model can't be converted, or ONNX Runtime can't load what came of it.
     """
+    if not wanted.is_needed:
+        return Converted(file=file, values=values, manifest=manifest)
     work = loaded(file, values)
     before = stored_tensors(work.proto)  # of tensors that are held, and so stay the same objects while they move
     true = [entry for entry in (() if manifest is None else manifest.entries) if _holds(entry, before)]
