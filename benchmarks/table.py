@@ -258,9 +258,9 @@ a sparser scheme than the others: on ResNet-20 at 50 % the classifier gets 2:16.
 """
 
 SUMMARY = """
-The score over the dense score, in percent, with `solver.method = "refit"`; the mean over the networks that have `uniform`,
-`domino` and `sensitivity` at that budget (where a network is scored on two sets, the mean of both). A cell is empty if
-one of these networks lacks the strategy.
+The score over the dense score, in percent, with `solver.method = "refit"`; the mean over the networks that have
+`uniform`, `domino` and `sensitivity` at that budget (where a network is scored on two sets, the mean of both). A cell
+is empty if one of these networks lacks the strategy.
 """
 
 BEHIND = """
