@@ -11,7 +11,7 @@ from onnx import TensorProto
 from domino_onnx.graph import OnnxFile, read_manifest, stored_tensors
 from domino_onnx.scheme import Inventory, Manifest, ManifestEntry, WeightKey, mask_sha256
 from domino_onnx.solve import obeys
-from domino_onnx.targets import TARGETS, known, read_fours, refusal
+from domino_onnx.targets import TARGETS, count_fours, known, refusal
 
 __all__ = ["Finding", "Verdict", "verify_file"]
 
@@ -102,7 +102,7 @@ def _check(
 
 def _illegal(values: NDArray[np.generic], entry: ManifestEntry) -> str | None:
     """How a weight breaks the rule of the target that the manifest names."""
-    fours = read_fours(values, entry.layout)
+    fours = count_fours(values, entry.layout)
     if fours.is_legal:
         return None
     return (

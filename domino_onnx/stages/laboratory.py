@@ -56,7 +56,7 @@ class Laboratory:
     def floats(self, key: WeightKey) -> NDArray[np.generic]:
         """A site's weight as floats, also where the file stores integers."""
         site = self.aim.inventory.site(key)
-        return self.source.load(key) if site is None else site.grid.floats(self.source.load(key))
+        return self.source.load(key) if site is None else site.numbers.floats(self.source.load(key))
 
     def network(self) -> Network:
         """The model cut up at its sites, with the data to run through it.
@@ -123,7 +123,7 @@ class Laboratory:
             threads=run.threads,
             seed=run.seed,
         )
-        if not network.stops:
+        if not network.starts:
             raise ModelError(f"data reach none of its weights ({_reasons(network)})")
         self._warn_of_limits(network)
         return network

@@ -212,7 +212,7 @@ def test_the_table_names_what_there_is() -> None:
 
 def advised(line: str) -> list[str]:
     """The words of the command in a line of advice, without the program's name."""
-    return shlex.split(line.split("domino-onnx ", 1)[1].split(";")[0])
+    return shlex.split(line.split("domino-onnx ", 1)[1].split(";", maxsplit=1)[0])
 
 
 @pytest.mark.parametrize("scheme", [None, "8:16"])

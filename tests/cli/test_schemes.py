@@ -162,7 +162,9 @@ def test_sparsity_and_flops_may_be_asked_for_together(
 ) -> None:
     options = ["--sparsity", "0.6", "--flops-reduction", "0.7"]
     recipe = {"search.strategy": strategy}
-    ran = domino("search", samples / "digits_resnet.onnx", *options, "-o", tmp_path / "plan.json", "--json", recipe=recipe)
+    ran = domino(
+        "search", samples / "digits_resnet.onnx", *options, "-o", tmp_path / "plan.json", "--json", recipe=recipe
+    )
     document = json.loads(ran.out)
     assert document["budgets"] == [
         {"measure": "params", "reduction": 0.6},
@@ -172,7 +174,9 @@ def test_sparsity_and_flops_may_be_asked_for_together(
     assert document["planned_flops_saved"] >= 0.7
     assert not {"sparsity", "flops_saved"} & document.keys()
     assert json.loads((tmp_path / "plan.json").read_text())["budgets"] == document["budgets"]
-    ran = domino("search", samples / "digits_resnet.onnx", *options, "-o", tmp_path / "plan.json", "--force", recipe=recipe)
+    ran = domino(
+        "search", samples / "digits_resnet.onnx", *options, "-o", tmp_path / "plan.json", "--force", recipe=recipe
+    )
     zeros, saved = document["planned_sparsity"], document["planned_flops_saved"]
     assert f"{strategy}: {zeros:.2%} zeros planned, {saved:.2%} of the MACs saved".replace("%", " %") in ran.out
 

@@ -62,7 +62,7 @@ def test_samples(name: str, samples: Path, setup: Setup) -> None:
     )
     never_falling(made, table)
     assert table.measure == "KL"
-    assert done == list(range(1, len(made.network.stops) + 1))
+    assert done == list(range(1, len(made.network.starts) + 1))
     assert all(loss >= 0 and 0 <= changed <= 1 for loss, changed in table.observed)
 
 
