@@ -218,10 +218,10 @@ def test_hostile_toml_is_refused(text: str, says: str) -> None:
         ("side: 1\nside: 2", "not readable YAML: a key is given twice"),
         ("training: {lr: 1, lr: 1}", "not readable YAML: a key is given twice"),
         ("[" * 5000, "not readable YAML: it is nested too deeply"),
-        ("&a [*a]", "stands for more than 100,000 values"),
+        ("&a [*a]", "holds more than 100,000 values"),
         (
             "[&a [1, 1]" + "".join(f", &{b} [*{a}, *{a}]" for a, b in pairwise("abcdefghijklmnopqrs")) + "]",
-            "stands for",
+            "holds more than",
         ),
         (
             "training: {steps: 0x" + "f" * 20_000 + "}",
@@ -230,7 +230,7 @@ def test_hostile_toml_is_refused(text: str, says: str) -> None:
         ("1: 3", "unknown key 1"),
         ("side: !!python/object/apply:os.mkdir [pwned]", "not readable YAML"),
         ("side: 2026-01-01", "'side' is datetime.date(2026, 1, 1)"),
-        ("b: &x {y: [*x]}", "stands for more than"),
+        ("b: &x {y: [*x]}", "holds more than"),
     ],
 )
 def test_hostile_yaml_is_refused(text: str, says: str) -> None:

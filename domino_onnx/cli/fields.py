@@ -21,7 +21,7 @@ __all__ = ["field_option", "given_fields"]
 
 _JOINT = "__"
 """Between group and field in a parameter's name: click wants identifiers."""
-_PARSED = {NMScheme: Parsed("N:M", NMScheme.parse), SchemePool: Parsed("N:M,...", SchemePool.parse)}
+_PARSED = {NMScheme: Parsed("N:M", NMScheme.parse), SchemePool: Parsed("N:M,N:M", SchemePool.parse)}
 
 Decorator = Callable[[Any], Any]
 

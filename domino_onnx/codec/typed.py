@@ -83,7 +83,7 @@ def convert(value: object, kind: type[T], *, what: str, error: type[DominoError]
 def check_fields(instance: object, error: type[DominoError], what: str | None = None) -> None:
     """Check each field of a dataclass instance against its annotation: type, choices, range.
 
-    A whole number may stand for a float, and a list for a tuple. Dataclasses in its fields are checked too.
+    A float field may hold a whole number, a tuple field a list. Dataclasses in its fields are checked too.
 
     Raises
     ------
@@ -156,7 +156,7 @@ class _Reader:
             raise self.error(f"{at(self.what, path)}: {problem}") from None
 
     def _one(self, value: Any, member: _Object | mi.CustomType, kind: mi.Type, path: str) -> Any:
-        """An instance of the class of `member`, where the value is one or stands for one."""
+        """An instance of the class of `member`, from an instance, or from what a document holds for one."""
         if isinstance(value, member.cls):
             if self.python and isinstance(member, mi.DataclassType):
                 self.check(value, path)

@@ -105,7 +105,7 @@ def random_inputs(
     inputs = {}
     for spec in specs:
         if spec.shape is None and spec.name not in shapes:
-            raise DataError(f"the shape of input {spec.name!r} is unknown: give --input-shape {spec.name}:1,3,224,224")
+            raise DataError(f"the shape of input {spec.name!r} is unknown: give --data")
         shape = shapes.get(spec.name) or tuple(size or free for size in spec.shape or ())
         if np.prod(shape, dtype=np.float64) > _MAX_RANDOM_ELEMENTS:
             raise DataError(f"input {spec.name!r} of shape {shape} is too large to make up; give --data")

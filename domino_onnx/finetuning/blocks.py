@@ -13,15 +13,15 @@ from collections.abc import Callable, Mapping, Sequence
 from domino_onnx.data import Split
 from domino_onnx.errors import FinetuneError
 from domino_onnx.finetuning.block_student import BlockStudent
-from domino_onnx.finetuning.finetune import Stored, finetune
+from domino_onnx.finetuning.finetune import finetune
 from domino_onnx.finetuning.masks import WeightGroups
 from domino_onnx.finetuning.networks import Networks
 from domino_onnx.finetuning.results import Finetuned, FinetuneStep, joined
 from domino_onnx.finetuning.state import CheckpointFile
 from domino_onnx.graph import OnnxFile
 from domino_onnx.options import Device, FinetuneOptions, RunOptions
-from domino_onnx.runtime import Live
-from domino_onnx.scheme import WeightKey
+from domino_onnx.runtime import Activations
+from domino_onnx.scheme import WeightArrays, WeightKey
 
 __all__ = ["finetune_blocks"]
 
@@ -32,11 +32,11 @@ _MOST_WEIGHTS = 8
 def finetune_blocks(
     file: OnnxFile,
     split: Split,
-    weights: Stored,
+    weights: WeightArrays,
     options: FinetuneOptions | None = None,
     run: RunOptions | None = None,
     *,
-    biases: Stored | None = None,
+    biases: WeightArrays | None = None,
     groups: Mapping[WeightKey, WeightGroups] | None = None,
     progress: Callable[[FinetuneStep], None] | None = None,
     checkpoints: Callable[[int], CheckpointFile] | None = None,
@@ -127,7 +127,7 @@ class _BlockTraining:
         self._results: list[Finetuned] = []
         self._trained: set[WeightKey] = set()
 
-    def train(self, block: int, wanted: Sequence[Live]) -> None:
+    def train(self, block: int, wanted: Sequence[Activations]) -> None:
         """Train the block towards `wanted`, if it holds a weight alone that torch can train."""
         own = self._networks.own(block)
         student = self._networks.student(block, wanted) if own else None

@@ -21,18 +21,18 @@ class Selection:
     def require_matches(self, weights: Iterable[Sequence[str]]) -> None:
         """Raise PlanError for a pattern that matches none of the names: a typo would prune what was to stay dense."""
         names = [name for known in weights for name in known]
-        for option, patterns in (("--include", self.include), ("--exclude", self.exclude)):
+        for field, patterns in (("include", self.include), ("exclude", self.exclude)):
             for pattern in patterns:
                 if not any(fnmatchcase(name, pattern) for name in names):
                     raise PlanError(
-                        f"{option} {pattern!r} matches no weight and no node; domino-onnx inspect lists them"
+                        f"{field}: {pattern!r} matches no weight and no node; domino-onnx inspect lists them"
                     )
 
     def refuses(self, names: Sequence[str]) -> str | None:
         """Why a weight known by `names` is left out, None if it isn't."""
         for pattern in self.exclude:
             if any(fnmatchcase(name, pattern) for name in names):
-                return f"excluded by --exclude {pattern!r}"
+                return f"excluded by {pattern!r}"
         if self.include and not any(fnmatchcase(name, pattern) for name in names for pattern in self.include):
-            return "matches no --include pattern"
+            return "matches none of the patterns to include"
         return None

@@ -102,7 +102,9 @@ def _set_input_shapes(model: ModelProto, shapes: dict[str, tuple[int, ...]]) -> 
             tensor.shape.dim[0].dim_value = symbols.setdefault(tensor.shape.dim[0].dim_param or value.name, 1)
     if shapes:
         known = ", ".join(value.name for value in model_inputs(model)) or "none"
-        raise DataError(f"--input-shape names {next(iter(shapes))!r}, which is no input of the model; inputs: {known}")
+        raise DataError(
+            f"the input shapes name {next(iter(shapes))!r}, which is no input of the model; inputs: {known}"
+        )
 
 
 def _set_shape(tensor: TypeProto.Tensor, given: tuple[int, ...], symbols: dict[str, int]) -> None:

@@ -63,11 +63,11 @@ class CompressOptions:
         if self.goal.scheme is None:
             return
         if self.search.strategy != "auto":
-            raise OptionError(f"--scheme leaves nothing to search: drop strategy = {self.search.strategy!r}")
+            raise OptionError(f"one scheme leaves nothing to search: drop the strategy {self.search.strategy!r}")
         if self.search.pool is not None:
-            raise OptionError("--scheme and --pool contradict each other: give one of them")
+            raise OptionError("scheme and pool contradict each other: give one of them")
 
     def _require_target_for_speed(self) -> None:
         from_plan = self.target.runtime is None and self.goal.plan is not None
         if self.target.speed_only and self.target.runtime != "tensorrt" and not from_plan:
-            raise OptionError("--speed-only leaves dense what a target cannot speed up: give --target tensorrt")
+            raise OptionError("speed_only leaves dense what a target cannot speed up: give the target tensorrt")

@@ -78,7 +78,7 @@ class Goal(_Group):
     flops_reduction: Annotated[float | None, Meta(description="Share of the MACs to save, 0 to 1.")] = None
     max_drop: Annotated[
         _Share | None,
-        Meta(description="Most zeros that cost at most this much accuracy: 0.01 is one point."),
+        Meta(description="Most zeros that cost at most this much: 0.01 is a point of top-1, agreement or cosine."),
     ] = None
     scheme: Annotated[NMScheme | None, Meta(description="One scheme for every weight, for instance 2:4.")] = None
     plan: Annotated[Path | None, Meta(description="Take the schemes from this plan.")] = None
@@ -102,13 +102,13 @@ class Goal(_Group):
         return any(self._answers().values())
 
     def _answers(self) -> dict[str, bool]:
-        measures = (("--sparsity", self.sparsity), ("--flops-reduction", self.flops_reduction))
-        budgets = " and ".join(option for option, value in measures if value is not None)
+        measures = (("sparsity", self.sparsity), ("flops_reduction", self.flops_reduction))
+        budgets = " and ".join(field for field, value in measures if value is not None)
         return {
             budgets: bool(self.budgets),
-            "--max-drop": self.max_drop is not None,
-            "--scheme": self.scheme is not None,
-            "--plan": self.plan is not None,
+            "max_drop": self.max_drop is not None,
+            "scheme": self.scheme is not None,
+            "plan": self.plan is not None,
         }
 
 
@@ -241,4 +241,4 @@ class RunOptions(_Group):
     def __post_init__(self) -> None:
         check_fields(self, OptionError)
         if self.resume and self.checkpoint is None:
-            raise OptionError("--resume goes on from a checkpoint: give --checkpoint FOLDER as well")
+            raise OptionError("resume goes on from a checkpoint: give a checkpoint folder as well")

@@ -105,7 +105,8 @@ def converted(
 
     Returns
     -------
-    The converted file, which holds its values, and the manifest with the places that its weights have there.
+    The converted file, which holds its values, and the manifest with the places that its weights have there. What was
+    given, untouched, if nothing is to be converted: then nothing is loaded, and ONNX Runtime is not asked.
 
     Raises
     ------

@@ -132,7 +132,7 @@ class SchemePool:
         if m < MIN_M or m & (m - 1):
             raise PlanError(
                 f"M = {m} is not supported: give a power of two of at least {MIN_M} (4, 8, 16, 32, ...), "
-                "or name the schemes themselves (--pool 3:12,6:12)"
+                "or name the schemes themselves: SchemePool.parse('3:12,6:12')"
             )
         return cls.of(NMScheme(1 << k, m) for k in range(m.bit_length()))
 
@@ -154,7 +154,7 @@ class SchemePool:
         return ",".join(map(str, self.schemes))
 
     @property
-    def rivals(self) -> tuple[tuple[NMScheme, ...], ...]:
+    def same_density(self) -> tuple[tuple[NMScheme, ...], ...]:
         """Schemes that prune and have one density, of which a site gets one; smallest M first."""
         sparse = (scheme for scheme in self.schemes if not scheme.is_dense)
         by_density = (tuple(equals) for _, equals in groupby(sparse, key=lambda scheme: scheme.density))

@@ -221,7 +221,8 @@ class _Search:
             self._decay *= 2
         if not np.isfinite(self._decay):
             raise BudgetError(
-                "the search stands still before the budgets are met; use --strategy erk or uniform, or another --pool"
+                "the search stands still before the budgets are met: give another --pool, or search.strategy = 'erk' "
+                "in a recipe"
             )
         self._decide("strengthen", None, None)
 

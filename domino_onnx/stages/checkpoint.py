@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from domino_onnx import codec
 from domino_onnx.errors import CheckpointError
 from domino_onnx.files import sweep, whole_file
+from domino_onnx.scheme import NamedArrays
 
-__all__ = ["Checkpoint", "Part"]
+__all__ = ["Checkpoint", "CheckpointFile"]
 
 _VERSION = 2
 _HEAD, _ARRAY = "head", "array."
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-
-Arrays = Mapping[str, NDArray[np.generic]]
 
 
 class _Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,14 +34,14 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Checkpoint:
-    """A folder with the parts of one run.
+    """A folder with the files of one run.
 
     Parameters
     ----------
     folder
         Made if need be, in a folder that exists.
     run
-        What tells this run from others, as JSON. A part that another run has left is an error that names what differs.
+        What tells this run from others, as JSON. A file that another run has left is an error that names what differs.
     resume
         Whether to go on from what the folder holds; if not, it must hold nothing.
 
@@ -64,19 +63,19 @@ class Checkpoint:
                 f"{folder} holds a checkpoint already: give --resume to go on from it, or another folder"
             )
 
-    def part(self, name: str) -> Part:
+    def file(self, name: str) -> CheckpointFile:
         """One of its files."""
-        return Part(self, name)
+        return CheckpointFile(self, name)
 
 
-class Part:
+class CheckpointFile:
     """One file of a checkpoint: a JSON document and arrays."""
 
     def __init__(self, checkpoint: Checkpoint, name: str) -> None:
         self._checkpoint = checkpoint
         self._path = checkpoint.folder / f"{name}.npz"
 
-    def save(self, document: Mapping[str, Any], arrays: Arrays) -> None:
+    def save(self, document: Mapping[str, Any], arrays: NamedArrays) -> None:
         """Keep this instead of what was saved before, wholly or not at all.
 
         Raises

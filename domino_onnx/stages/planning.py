@@ -60,7 +60,7 @@ def choose_plan(lab: Laboratory, budgets: tuple[Budget, ...]) -> Planned:
         return Planned(plan=_same_everywhere(lab, lab.options.goal.scheme))
     if not budgets:
         raise PlanError(
-            "nothing says how sparse the model becomes: give --sparsity, --flops-reduction, --scheme or --plan"
+            "nothing says how sparse the model becomes: give the goal a sparsity, flops_reduction, scheme or plan"
         )
     require_reachable(budgets, lab.aim.inventory)
     with lab.journal.stage("search"):
@@ -120,7 +120,7 @@ def _strategy(lab: Laboratory) -> Strategy:
     """What `auto` means. Measuring without data is an error."""
     strategy, split = lab.options.search.strategy, lab.source.split
     if strategy in _MEASURED and split is None:
-        raise DataError(f"strategy {strategy} measures losses on data: give --data, or use strategy domino")
+        raise DataError(f"strategy {strategy} measures losses on data: give --data, or search.strategy = 'domino'")
     if strategy == "auto":
         return "domino" if split is None or not lab.aim.inventory.sites else "sensitivity"
     return strategy

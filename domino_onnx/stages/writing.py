@@ -16,14 +16,24 @@ from domino_onnx.graph import WeightForm, Written, write_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.precision import converted
 from domino_onnx.report.results import CompressResult, SearchResult, WeightRecord
-from domino_onnx.scheme import Inventory, Manifest, ManifestEntry, NMScheme, Plan, Site, WeightKey, mask_sha256
+from domino_onnx.scheme import (
+    Inventory,
+    Manifest,
+    ManifestEntry,
+    NMScheme,
+    Plan,
+    Site,
+    WeightArrays,
+    WeightKey,
+    mask_sha256,
+)
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.comparing import Judge, compare_if_possible, judge_of
 from domino_onnx.stages.journal import Journal, peak_rss_bytes
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.planning import Planned
 from domino_onnx.stages.reading import conversion
-from domino_onnx.stages.solving import Weights, overlaid
+from domino_onnx.stages.solving import overlaid
 from domino_onnx.storage import Form
 from domino_onnx.targets import TwoFourCost
 
@@ -75,6 +85,7 @@ def write(
     """
     weights, biases = _values(found, finetuned)
     inventory, plan, form = lab.aim.inventory, found.planned.plan, lab.options.output.format
+    two_four = _two_four(lab, weights)  # before the file is written, which uses up the model in memory
     with lab.journal.stage("write"):
         entries = _entries(inventory, plan, weights)
         manifest = _manifest(lab, plan, entries, set(biases) - set(weights))
@@ -86,13 +97,13 @@ def write(
     return Made(
         model=lab.source.path,
         output=output,
-        found=found,
+        found=_without_arrays(found),
         inventory=inventory,
         records=tuple(_record(site, found, zeros[site.key]) for site in inventory.sites),
         zeros=zeros,
         nbytes=written.nbytes,
         finetuned=finetuned,
-        two_four=_two_four(lab, weights),
+        two_four=two_four,
         judge=judge_of(lab.source),
         options=lab.options,
     )
@@ -157,7 +168,7 @@ def why_dense(form: Form, weights: Sequence[WeightForm]) -> str:
     return f"--format {form}: every weight stays dense; {why}"
 
 
-def _values(found: Found, finetuned: Finetuned | None) -> tuple[Weights, Weights]:
+def _values(found: Found, finetuned: Finetuned | None) -> tuple[WeightArrays, WeightArrays]:
     solved = found.solved
     if finetuned is None:
         return solved.weights, solved.biases
@@ -165,7 +176,12 @@ def _values(found: Found, finetuned: Finetuned | None) -> tuple[Weights, Weights
     return {key: values[key] for key in solved.weights}, {key: values[key] for key in solved.biases}
 
 
-def _entries(inventory: Inventory, plan: Plan, weights: Weights) -> tuple[ManifestEntry, ...]:
+def _without_arrays(found: Found) -> Found:
+    """What a report tells of. The weights lead to the model, which must not stay in memory."""
+    return dataclasses.replace(found, solved=dataclasses.replace(found.solved, weights={}, biases={}))
+
+
+def _entries(inventory: Inventory, plan: Plan, weights: WeightArrays) -> tuple[ManifestEntry, ...]:
     pruned = (site for site in inventory.sites if site.key in weights)
     return tuple(_entry(site, plan.schemes[site.key], weights[site.key]) for site in pruned)
 
@@ -194,7 +210,7 @@ def _warn_of_form(journal: Journal, form: Form, written: Written) -> None:
         journal.warn(why_dense(form, written.weight_forms))
 
 
-def _two_four(lab: Laboratory, weights: Weights) -> TwoFourCost | None:
+def _two_four(lab: Laboratory, weights: WeightArrays) -> TwoFourCost | None:
     if lab.aim.target != "generic":
         return None
     return TwoFourCost.of((site, weights[site.key]) for site in lab.aim.inventory.sites if site.key in weights)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.scheme import Site
-from domino_onnx.targets.fours import Fours, obeys_flattened, obeys_on_axis, read_fours
+from domino_onnx.targets.four_counts import FourCounts, count_fours, obeys_flattened, obeys_on_axis
 from domino_onnx.targets.tensorrt import WIDE, refusal
 
 __all__ = ["Diagnosis", "State", "diagnose"]
@@ -20,6 +20,9 @@ _SPARSE_FROM = 0.1
 """The share of zeros from which on a weight was pruned; below, zeros are what training left."""
 _EXACT = 0.01
 """How near a weight's zeros come to those of a scheme if it was pruned by that; else it just happens to obey it."""
+_PRUNE = "domino-onnx compress MODEL --scheme 2:4 --target tensorrt"
+_PRUNE_DENSE = "domino-onnx compress DENSE --scheme 2:4 --target tensorrt"
+_LEAVE = "domino-onnx compress DENSE --scheme 2:4 --target tensorrt --speed-only"
 _FAST = ("float16", "bfloat16", "int8")
 
 
@@ -42,7 +45,7 @@ class Diagnosis:
 
     site: Site
     state: State
-    fours: Fours
+    fours: FourCounts
     reason: str | None
     advice: str | None
     doubts: tuple[str, ...]
@@ -50,32 +53,32 @@ class Diagnosis:
 
 def diagnose(site: Site, weight: NDArray[np.generic]) -> Diagnosis:
     """Judge one weight, given in its stored shape."""
-    fours = read_fours(weight, site.layout)
+    fours = count_fours(weight, site.layout)
     refused = refusal(site)
     if refused is not None:
         return _made(site, "not eligible", fours, refused, _for_size(fours, site))
     if fours.is_legal:
         return Diagnosis(site=site, state="legal", fours=fours, reason=None, advice=None, doubts=_doubts(site))
     if fours.zeros < _SPARSE_FROM * site.params:
-        return _made(site, "dense", fours, None, "prune it: domino-onnx compress --target tensorrt")
+        return _made(site, "dense", fours, None, f"prune it: {_PRUNE}")
     return _made(site, "broken", fours, *_misgrouped(site, weight, fours))
 
 
-def _made(site: Site, state: State, fours: Fours, reason: str | None, advice: str | None) -> Diagnosis:
+def _made(site: Site, state: State, fours: FourCounts, reason: str | None, advice: str | None) -> Diagnosis:
     return Diagnosis(site=site, state=state, fours=fours, reason=reason, advice=advice, doubts=())
 
 
-def _for_size(fours: Fours, site: Site) -> str | None:
+def _for_size(fours: FourCounts, site: Site) -> str | None:
     """Zeros that buy no speed deserve a word; a dense weight that can't be fast is as it should be."""
     if fours.zeros < _SPARSE_FROM * site.params:
         return None
-    return "its zeros only make the file smaller when it is packed; --speed-only leaves such weights dense"
+    return f"its zeros only make a packed file smaller; to leave it dense: {_LEAVE}"
 
 
-def _misgrouped(site: Site, weight: NDArray[np.generic], fours: Fours) -> tuple[str, str]:
+def _misgrouped(site: Site, weight: NDArray[np.generic], fours: FourCounts) -> tuple[str, str]:
     """What the zeros follow instead, and what to do."""
     axis = site.layout.axis
-    again = f"prune the dense model again along axis {axis} (domino-onnx compress --target tensorrt does)"
+    again = f"prune the dense model along axis {axis}: {_PRUNE_DENSE}"
     is_conv = site.op == "Conv" and axis == 1
     if is_conv and obeys_flattened(weight, site.layout):
         return "its groups run over input channels and kernel flattened together, not over input channels", again
@@ -83,7 +86,7 @@ def _misgrouped(site: Site, weight: NDArray[np.generic], fours: Fours) -> tuple[
     if other is not None:
         return f"its groups run along axis {other}; the product sums over axis {axis}", again
     if site.holds is not None and abs(fours.zeros / site.params - float(1 - site.holds.density)) < _EXACT:
-        legalise = "keep two of each four: domino-onnx compress or apply --target tensorrt on the dense model"
+        legalise = f"keep two of each four of the dense model: {_PRUNE_DENSE}"
         return f"it keeps {site.holds}, of which not every mask is 2:4", legalise
     return "its zeros follow no groups of four", again
 

@@ -40,7 +40,7 @@ def inventory_for(inventory: Inventory, target: Target, *, speed_only: bool = Fa
             else:
                 skips.append(_skip(site, "none of the schemes can keep at most two of each aligned four weights"))
         elif speed_only:
-            skips.append(_skip(site, f"no sparse kernels of TensorRT (--speed-only): {reason}"))
+            skips.append(_skip(site, f"no sparse kernels of TensorRT (speed only): {reason}"))
         else:
             sites.append(site)
     return Inventory(sites=tuple(sites), skips=tuple(skips), notes=inventory.notes)
@@ -64,7 +64,7 @@ def schemes_for(
     if impossible:
         raise PlanError(
             f"{', '.join(impossible)} can't keep at most two of each aligned four weights, as the target {target} "
-            "wants: choose at most half of the weights in groups of a multiple of 4, 1:1 for dense, or --target generic"
+            "wants: choose at most half of the weights in groups of a multiple of 4, 1:1 for dense, or target generic"
         )
     return {key: scheme for key, scheme in legal.items() if scheme is not None}
 

@@ -14,6 +14,7 @@ import pytest
 
 Run = Callable[..., Any]
 FORMS = ("dense", "packed")
+UNIFORM = {"search.strategy": "uniform"}
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,9 @@ def shown(path: Path) -> bytes:
 
 def test_every_command_reads_every_form(domino: Run, digits: Path, samples: Path, tmp_path: Path) -> None:
     files = {form: tmp_path / f"{form}.onnx" for form in FORMS}
-    pruned = ("compress", digits, "--sparsity", "0.85", "--strategy", "uniform", "--no-finetune")
+    pruned = ("compress", digits, "--sparsity", "0.85", "--no-finetune")
     for form, path in files.items():
-        ran = domino(*pruned, "--format", form, "-o", path, "--json")
+        ran = domino(*pruned, "--format", form, "-o", path, "--json", recipe=UNIFORM)
         assert ran.code == 0, ran.err
         document = json.loads(ran.out)
         assert (document["format"], document["bytes"]) == (form, path.stat().st_size)
@@ -61,11 +62,11 @@ def test_a_packed_file_can_be_compressed_again_and_finetuned(
     domino: Run, digits: Path, samples: Path, tmp_path: Path
 ) -> None:
     packed, again, dense = (tmp_path / f"{name}.onnx" for name in ("packed", "again", "dense"))
-    once = ("--sparsity", "0.75", "--strategy", "uniform", "--no-finetune")
-    assert domino("compress", digits, *once, "--format", "packed", "-o", packed).code == 0
+    once = ("--sparsity", "0.75", "--no-finetune")
+    assert domino("compress", digits, *once, "--format", "packed", "-o", packed, recipe=UNIFORM).code == 0
     assert domino("convert", packed, "--format", "dense", "-o", dense).code == 0
-    more = ("--sparsity", "0.85", "--strategy", "uniform", "--no-finetune")
-    assert domino("compress", packed, *more, "--format", "packed", "-o", again).code == 0
+    more = ("--sparsity", "0.85", "--no-finetune")
+    assert domino("compress", packed, *more, "--format", "packed", "-o", again, recipe=UNIFORM).code == 0
     assert domino("verify", again).code == 0
     assert again.stat().st_size < packed.stat().st_size
     pytest.importorskip("torch")
@@ -74,7 +75,8 @@ def test_a_packed_file_can_be_compressed_again_and_finetuned(
         output = tmp_path / f"finetuned.{source.name}"
         ran = domino(
             *("finetune", source, "--teacher", digits, "--data", samples / "digits_calibration.npz"),
-            *("--finetune-steps", "3", "--finetune-lr", "1e-3", "--format", "packed", "-o", output),
+            *("--finetune-steps", "3", "--format", "packed", "-o", output),
+            recipe={"finetune.lr": 1e-3},
         )
         assert ran.code == 0, ran.err
         assert domino("verify", output).code == 0
@@ -113,7 +115,7 @@ def test_sparse_tensors_are_read_and_never_written(
     assert inspected["format"] == "sparse"
     assert len(inspected["sites"]) == len(json.loads(domino("inspect", digits, "--json").out)["sites"]) > 3
     for source, output in ((sparse, pruned), (digits, of_dense)):
-        ran = domino("compress", source, "--scheme", "2:16", "--no-recover", "--format", "packed", "-o", output)
+        ran = domino("compress", source, "--scheme", "2:16", "--no-finetune", "--format", "packed", "-o", output)
         assert ran.code == 0, ran.err
         assert domino("verify", output).code == 0
     assert shown(pruned) == shown(of_dense)

@@ -15,6 +15,7 @@ import pytest
 from domino_onnx.outputs import Comparison
 
 Run = Callable[..., Any]
+BY_MAGNITUDE = {"search.strategy": "uniform", "solver.method": "magnitude"}
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +67,9 @@ def test_without_other_data_some_are_set_apart(domino: Run, samples: Path, tmp_p
 
 def test_what_no_plan_can_keep_is_an_error(domino: Run, samples: Path, tmp_path: Path) -> None:
     """Magnitude masks of 1:16 alone change some answer, however few of them there are."""
-    words = ["--max-drop", "0", "--strategy", "uniform", "--solver", "magnitude", "--pool", "1:16"]
+    words = ["--max-drop", "0", "--pool", "1:16"]
     data = ["--data", samples / "digits_calibration.npz", "-o", tmp_path / "out.onnx"]
-    ran = domino("compress", samples / "digits_transformer.onnx", *words, *data)
+    ran = domino("compress", samples / "digits_transformer.onnx", *words, *data, recipe=BY_MAGNITUDE)
     assert ran.code == 1
     assert "--max-drop" in ran.err
     assert not (tmp_path / "out.onnx").exists()
@@ -121,17 +122,17 @@ def test_a_sweep_of_legal_masks(domino: Run, samples: Path, tmp_path: Path) -> N
 
 def test_a_drop_is_told_in_what_there_is() -> None:
     bare = {"samples": 4, "max_abs": 0.0, "finite": True}
-    assert (Comparison(**bare, cosine=0.9).metric, Comparison(**bare, cosine=0.9).drop) == (
-        "cosine",
-        pytest.approx(0.1),
-    )
+    embedded = Comparison(**bare, cosine=0.9, kinds={"y": "embedding"})
+    assert (embedded.metric, embedded.drop) == ("cosine", pytest.approx(0.1))
+    regressed = Comparison(**bare, cosine=0.9, relative_error=0.3, kinds={"y": "values"})
+    assert (regressed.metric, regressed.drop) == ("relative error", 0.3)
     agreeing = Comparison(**bare, cosine=0.9, agreement=0.75)
     assert (agreeing.metric, agreeing.drop) == ("agreement", 0.25)
     scored = Comparison(**bare, cosine=0.9, agreement=0.75, top1_reference=0.912, top1_candidate=0.902)
     assert scored.metric == "top-1"
     assert scored.is_within(0.01)
     assert not scored.is_within(0.0099)
-    assert Comparison(**{**bare, "finite": False}, cosine=0.9).drop == math.inf
+    assert Comparison(**{**bare, "finite": False}, cosine=0.9, relative_error=0.9).drop == math.inf
 
 
 def test_judges_that_cannot_tell_are_doubted(domino: Run, samples: Path, tmp_path: Path) -> None:
@@ -139,8 +140,8 @@ def test_judges_that_cannot_tell_are_doubted(domino: Run, samples: Path, tmp_pat
         ones = arrays["labels"] == 1
         np.savez(tmp_path / "ones.npz", image=arrays["image"][ones][:30], labels=arrays["labels"][ones][:30])
     words = ["--data", samples / "digits_calibration.npz", "--eval-data", tmp_path / "ones.npz", "--no-finetune"]
-    words += ["--solver", "magnitude", "--strategy", "uniform", "-o", tmp_path / "out.onnx"]
-    ran = domino("compress", samples / "digits_resnet.onnx", "--max-drop", "0.03", *words)
+    words += ["-o", tmp_path / "out.onnx"]
+    ran = domino("compress", samples / "digits_resnet.onnx", "--max-drop", "0.03", *words, recipe=BY_MAGNITUDE)
     said = " ".join(ran.err.split())
     assert "all 30 samples that judge have the label 1" in said
     assert "each counts 3.3%" in said

@@ -1,4 +1,4 @@
-"""`--scheme`, `--pool` and `--m`; groups are counted by plain loops in the files that are written."""
+"""`--scheme` and `--pool`; groups are counted by plain loops in the files that are written."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ def test_one_scheme_for_all_falls_back_to_its_density_or_says_why_not(
 @pytest.mark.parametrize(
     ("options", "allowed"),
     [
-        (["--m", "4"], {"2:4", "1:4"}),
-        (["--m", "8"], {"4:8", "2:8", "1:8", "2:4", "1:4"}),
-        (["--m", "32"], {f"{1 << n}:{1 << m}" for m in range(2, 6) for n in range(m)}),
+        (["--pool", "1:4,2:4"], {"2:4", "1:4"}),
+        (["--pool", "1:8,2:8,4:8"], {"4:8", "2:8", "1:8", "2:4", "1:4"}),
+        (["--pool", "1:32,2:32,4:32,8:32,16:32"], {f"{1 << n}:{1 << m}" for m in range(2, 6) for n in range(m)}),
         (["--pool", "1:16,2:16"], {"1:16", "2:16", "1:8"}),
         (["--pool", "2:4,1:4,2:16"], {"2:4", "1:4", "2:16"}),
         (["--pool", "3:12,6:12,1:5,1:16"], {"2:8", "4:8", "1:4", "2:4", "1:16"}),
@@ -100,9 +100,8 @@ def test_every_strategy_keeps_to_the_pool_and_the_budget(
 ) -> None:
     for name in MODELS:
         output = tmp_path / name
-        ran = domino(
-            "compress", samples / name, "--sparsity", "0.6", "--strategy", strategy, *options, "-o", output, "--json"
-        )
+        words = ("compress", samples / name, "--sparsity", "0.6", *options, "-o", output, "--json")
+        ran = domino(*words, recipe={"search.strategy": strategy})
         assert ran.code == 0, ran.err
         assert json.loads(ran.out)["sparsity"] >= 0.6
         found = check_groups(output, groups_of)
@@ -161,8 +160,11 @@ def test_inspect_shows_what_a_site_may_get(domino: Run, samples: Path) -> None:
 def test_sparsity_and_flops_may_be_asked_for_together(
     strategy: str, domino: Run, samples: Path, tmp_path: Path
 ) -> None:
-    options = ["--sparsity", "0.6", "--flops-reduction", "0.7", "--strategy", strategy]
-    ran = domino("search", samples / "digits_resnet.onnx", *options, "-o", tmp_path / "plan.json", "--json")
+    options = ["--sparsity", "0.6", "--flops-reduction", "0.7"]
+    recipe = {"search.strategy": strategy}
+    ran = domino(
+        "search", samples / "digits_resnet.onnx", *options, "-o", tmp_path / "plan.json", "--json", recipe=recipe
+    )
     document = json.loads(ran.out)
     assert document["budgets"] == [
         {"measure": "params", "reduction": 0.6},
@@ -172,31 +174,32 @@ def test_sparsity_and_flops_may_be_asked_for_together(
     assert document["planned_flops_saved"] >= 0.7
     assert not {"sparsity", "flops_saved"} & document.keys()
     assert json.loads((tmp_path / "plan.json").read_text())["budgets"] == document["budgets"]
-    ran = domino("search", samples / "digits_resnet.onnx", *options, "-o", tmp_path / "plan.json", "--force")
+    ran = domino(
+        "search", samples / "digits_resnet.onnx", *options, "-o", tmp_path / "plan.json", "--force", recipe=recipe
+    )
     zeros, saved = document["planned_sparsity"], document["planned_flops_saved"]
     assert f"{strategy}: {zeros:.2%} zeros planned, {saved:.2%} of the MACs saved".replace("%", " %") in ran.out
 
 
 CONTRADICTIONS = [
-    (["--scheme", "2:4", "--sparsity", "0.5"], "--sparsity and --scheme"),
-    (["--scheme", "2:4", "--flops-reduction", "0.5"], "--flops-reduction and --scheme"),
-    (["--scheme", "2:4", "--plan", "plan.json"], "--plan and --scheme"),
-    (["--scheme", "2:4", "--strategy", "domino"], "--scheme and --strategy"),
-    (["--scheme", "2:4", "--pool", "2:4"], "--scheme and --pool"),
-    (["--scheme", "2:4", "--m", "16"], "--scheme and --m"),
-    (["--scheme", "2:4", "--policy", "fixed-m"], "--scheme and --policy"),
-    (["--sparsity", "0.5", "--pool", "2:4", "--m", "16"], "--pool and --m"),
-    (["--sparsity", "0.5", "--pool", "2:4", "--policy", "fixed-n"], "--pool and --policy"),
+    (["--scheme", "2:4", "--sparsity", "0.5"], {}, "sparsity and scheme contradict each other: give one"),
+    (["--scheme", "2:4", "--flops-reduction", "0.5"], {}, "flops_reduction and scheme contradict each other"),
+    (["--scheme", "2:4", "--plan", "plan.json"], {}, "scheme and plan contradict each other"),
+    (["--max-drop", "0.1", "--plan", "plan.json"], {}, "max_drop and plan contradict each other"),
+    (["--scheme", "2:4", "--pool", "2:4"], {}, "scheme and pool contradict each other"),
+    (["--scheme", "2:4"], {"search.strategy": "domino"}, "drop the strategy 'domino'"),
+    (["--scheme", "2:4", "--speed-only"], {}, "give the target tensorrt"),
+    (["--scheme", "2:4", "--resume"], {}, "give a checkpoint"),
 ]
 
 
-@pytest.mark.parametrize(("options", "which"), CONTRADICTIONS)
+@pytest.mark.parametrize(("options", "recipe", "says"), CONTRADICTIONS)
 def test_two_answers_to_one_question_are_wrong_usage(
-    options: list[str], which: str, domino: Run, samples: Path
+    options: list[str], recipe: dict[str, str], says: str, domino: Run, samples: Path
 ) -> None:
-    ran = domino("compress", samples / "digits_resnet.onnx", *options)
+    ran = domino("compress", samples / "digits_resnet.onnx", *options, recipe=recipe)
     assert (ran.code, ran.out) == (2, "")
-    assert f"{which} contradict each other; give one" in ran.err
+    assert says in ran.err
 
 
 @pytest.mark.parametrize(

@@ -51,10 +51,15 @@ def lost_energy(path: Path) -> float:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("more", [["--strategy", "uniform"], ["--strategy", "domino"], ["--pool", "4:16,8:32"]])
-def test_masks_by_magnitude_are_legal(name: str, more: list[str], domino: Run, samples: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "recipe", [{"search.strategy": "uniform"}, {"search.strategy": "domino"}, {"search.pool": "4:16,8:32"}]
+)
+def test_masks_by_magnitude_are_legal(
+    name: str, recipe: dict[str, str], domino: Run, samples: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "out.onnx"
-    ran = domino("compress", samples / name, "--sparsity", "0.6", "--target", "tensorrt", *more, "-o", output, "--json")
+    words = ("--sparsity", "0.6", "--target", "tensorrt", "-o", output, "--json")
+    ran = domino("compress", samples / name, *words, recipe=recipe)
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["target"] == manifest(output)["target"] == "tensorrt"
     found = broken_fours(output)
@@ -71,14 +76,14 @@ def test_masks_on_data_are_legal_and_stay_so_when_they_move(
     data = ["--data", samples / "digits_calibration.npz"]
     model = samples / MODELS[1]
     ran = domino(
-        *("compress", model, "--scheme", "4:16", "--target", "tensorrt", "--masks", masks, *data),
-        *("--no-finetune", "-o", output),
+        *("compress", model, "--scheme", "4:16", "--target", "tensorrt", *data, "--no-finetune", "-o", output),
+        recipe={"solver.masks": masks},
     )
     assert ran.code == 0, ran.err
     assert not any(broken_fours(output).values())
     ran = domino(
-        *("finetune", output, "--teacher", model, *data, "--finetune-method", "sr-ste", "--finetune-lr", "0.05"),
-        *("--finetune-steps", "6", "-o", finetuned),
+        *("finetune", output, "--teacher", model, *data, "--finetune-steps", "6", "-o", finetuned),
+        recipe={"finetune.method": "sr-ste", "finetune.lr": 0.05},
     )
     assert ran.code == 0, ran.err
     assert manifest(finetuned)["target"] == "tensorrt"

@@ -37,8 +37,19 @@ def half_empty(make_model: Callable[..., Any], save: Callable[..., Path]) -> Pat
 def test_zeros_of_a_skipped_weight_count_towards_the_budget(
     strategy: str, half_empty: Path, domino: Run, tmp_path: Path
 ) -> None:
-    output, words = tmp_path / "out.onnx", ["--strategy", strategy, "--no-recover", "--json"]
-    ran = domino("compress", half_empty, "--sparsity", "0.7", "--flops-reduction", "0.7", "-o", output, *words)
+    output, words = tmp_path / "out.onnx", ["--no-finetune", "--json"]
+    ran = domino(
+        "compress",
+        half_empty,
+        "--sparsity",
+        "0.7",
+        "--flops-reduction",
+        "0.7",
+        "-o",
+        output,
+        *words,
+        recipe={"search.strategy": strategy},
+    )
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     zeros, params = counted(output)
@@ -56,14 +67,14 @@ def test_planned_and_counted_zeros_are_told_apart(
     weight[np.random.default_rng(1).random((16, 32)) < 0.7] = 0
     source = save(make_model([node("MatMul", ["x", "w"], ["y"])], {"x": (3, 16)}, {"y": None}, {"w": weight}))
     output, plan = tmp_path / "out.onnx", tmp_path / "plan.json"
-    ran = domino("compress", source, "--scheme", "2:4", "--no-recover", "-o", output, "--json")
+    ran = domino("compress", source, "--scheme", "2:4", "--no-finetune", "-o", output, "--json")
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     zeros, params = counted(output)
     assert zeros["w"] > int((weight == 0).sum()) > 0.6 * params
     assert document["sparsity"] == document["flops_saved"] == zeros["w"] / params
     assert document["planned_sparsity"] == document["planned_flops_saved"] == 0.5
-    shown = domino("compress", source, "--scheme", "2:4", "--no-recover", "-o", output, "--force").out
+    shown = domino("compress", source, "--scheme", "2:4", "--no-finetune", "-o", output, "--force").out
     assert f"{zeros['w'] / params:.2%}".replace("%", " %") in shown
 
     ran = domino("search", source, "--sparsity", "0.6", "-o", plan, "--json")

@@ -113,10 +113,10 @@ def test_the_keys_of_preprocessing_are_described() -> None:
 
 
 def test_every_command_stands_in_the_readme() -> None:
-    from domino_onnx.cli.main import COMMANDS
+    from domino_onnx.cli.main import cli
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [command for command in COMMANDS if f"domino-onnx {command}" not in text] == []
+    assert [command for command in cli.commands if f"domino-onnx {command}" not in text] == []
 
 
 def test_links_lead_somewhere() -> None:

@@ -37,7 +37,7 @@ TWO_FOUR = NMScheme(2, 4)
         (FinetuneOptions, "steps", 2.5, "whole number"),
         (FinetuneOptions, "steps", True, "whole number"),
         (FinetuneOptions, "label_weight", 7, "from 0 to 1"),
-        (FinetuneOptions, "temperature", 0, "greater than 0"),
+        (FinetuneOptions, "temperature", 0, "above 0"),
         (FinetuneOptions, "scope", "part", "blocks"),
         (OutputOptions, "precision", "bf16", "fp16"),
         (OutputOptions, "format", "sparse", "packed"),

@@ -97,7 +97,7 @@ def test_an_inventory_gets_the_legal_pool_where_it_can_be_fast(make_site: Any) -
     assert both.sites[1] == small
     alone = inventory_for(inventory, "tensorrt", speed_only=True)
     assert [site.key for site in alone.sites] == [fast.key]
-    assert "--speed-only" in alone.skips[0].reason
+    assert "speed only" in alone.skips[0].reason
     assert "grouped" in alone.skips[0].reason
     assert alone.params == inventory.params
 

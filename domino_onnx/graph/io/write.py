@@ -72,7 +72,7 @@ def write_model(
     Raises
     ------
     OutputError
-        If the output exists (without `force`), is the input, or the disk refuses; a file that was there before stays as it was.
+        If the output exists (without `force`), is the input, or the disk refuses. A file that was there before stays.
     """
     check_output(output, (file.path, *sorted(file.data_files)), force=force)
     index = GraphIndex(file.proto)

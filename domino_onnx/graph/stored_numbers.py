@@ -9,12 +9,12 @@ from onnx import TensorProto
 from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.io.tensors import FLOAT_TYPES, INTEGER_TYPES, dtype_name
 from domino_onnx.graph.values import Scaling, Stored
-from domino_onnx.scheme import Grid
+from domino_onnx.scheme import StoredNumbers
 
 __all__ = ["grid_of"]
 
 
-def grid_of(file: OnnxFile, weight: Stored) -> Grid | str:
+def grid_of(file: OnnxFile, weight: Stored) -> StoredNumbers | str:
     """The grid of a weight in which a zero is a zero, or the reason why it has none.
 
     Raises
@@ -25,7 +25,7 @@ def grid_of(file: OnnxFile, weight: Stored) -> Grid | str:
     kind, name = weight.tensor.data_type, dtype_name(weight.tensor)
     if weight.scaling is None:
         plain = f"its values are {name}; float32, float16, bfloat16 and float64 are pruned"
-        return Grid(name) if kind in FLOAT_TYPES else plain
+        return StoredNumbers(name) if kind in FLOAT_TYPES else plain
     if kind not in INTEGER_TYPES:
         return f"its values are {name}; behind DequantizeLinear, {' and '.join(INTEGER_TYPES.values())} are pruned"
     if weight.scaling.block:
@@ -37,7 +37,7 @@ def grid_of(file: OnnxFile, weight: Stored) -> Grid | str:
     scale = _broadcastable_scale(file, weight.tensor, weight.scaling)
     if scale is None or not np.all(np.isfinite(scale)):
         return "DequantizeLinear has scales for it that don't fit its shape, or aren't finite"
-    return Grid(name, scale)
+    return StoredNumbers(name, scale)
 
 
 def _broadcastable_scale(file: OnnxFile, weight: TensorProto, scaling: Scaling) -> NDArray[np.float32] | None:
