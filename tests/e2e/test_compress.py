@@ -304,6 +304,7 @@ def test_a_half_precision_file_stays_one(
     given = {
         "goal.sparsity": 0.875,
         "data.calibration": tmp_path / "data.npz",
+        "solver.method": "magnitude",  # least squares leave a linear model nothing to learn
         "finetune.steps": 80,
         "finetune.lr": 2e-2,
     }
@@ -320,5 +321,5 @@ def test_an_edited_plan_that_leaves_its_budget_behind_says_so(samples: Path, tmp
     largest = max(plan.schemes, key=lambda key: key.name)
     edited = dataclasses.replace(plan, schemes=FrozenMapping({**plan.schemes, largest: NMScheme(16, 16)}))
     result = apply(source, edited, tmp_path / "out.onnx", options(HALF))
-    assert any("not by the 0.5" in warning for warning in result.warnings)
+    assert any("but names 0.5" in warning for warning in result.warnings)
     assert result.plan.budgets == ()

@@ -110,7 +110,11 @@ def test_a_budget_that_hurts_is_announced_with_a_gentler_one(
         "chosen": np.eye(64, 32, dtype=np.float32) + generator.normal(0, 1e-4, (64, 32)).astype(np.float32),
         "random": generator.standard_normal((32, 64)).astype(np.float32),
     }
-    nodes = [helper.make_node("MatMul", ["x", "chosen"], ["h"]), helper.make_node("MatMul", ["h", "random"], ["y"])]
+    nodes = [
+        helper.make_node("MatMul", ["x", "chosen"], ["h"]),
+        helper.make_node("MatMul", ["h", "random"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["y"]),
+    ]
     model = make_model(nodes, {"x": ["n", 64]}, {"y": None}, weights)
     np.savez(tmp_path / "data.npz", x=generator.standard_normal((512, 64)).astype(np.float32))
     hurt = search(save(model), options(samples, {"data.calibration": tmp_path / "data.npz"}))
