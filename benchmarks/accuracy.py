@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,17 @@ from networks import NETWORKS, Prepared, forward_seconds, prepare, score
 from rows import RESULTS, Results, machine
 
 STRATEGIES = {
-    "uniform": ["--strategy", "uniform"],
-    "erk": ["--strategy", "erk"],
-    "domino": ["--strategy", "domino", "--no-search-gradients"],
-    "domino-gradients": ["--strategy", "domino", "--search-gradients"],
-    "measured-domino": ["--strategy", "measured-domino"],
-    "sensitivity": ["--strategy", "sensitivity"],
+    "uniform": {"strategy": "uniform"},
+    "erk": {"strategy": "erk"},
+    "domino": {"strategy": "domino", "gradients": False},
+    "domino-gradients": {"strategy": "domino", "gradients": True},
+    "measured-domino": {"strategy": "measured-domino"},
+    "sensitivity": {"strategy": "sensitivity"},
 }
+POOLS = {"fixed-m": "1:16,2:16,4:16,8:16", "fixed-n": "1:2,1:4,1:8,1:16"}
 SOLVERS = ("refit", "sparsegpt", "magnitude")
 BUDGETS = (0.5, 0.75, 0.875)
-OPTION = {"params": "--sparsity", "flops": "--flops-reduction"}
+GOAL = {"params": "sparsity", "flops": "flops_reduction"}
 
 Case = dict[str, Any]
 
@@ -48,18 +49,38 @@ def shared_folder() -> Path:
     return folder
 
 
-def arguments(case: Case, prepared: Prepared, output: Path) -> list[str]:
-    """The command line of one run."""
-    words = ["compress", str(prepared.model), "-o", str(output), "--force", "--json", "--quiet"]
-    words += [OPTION[case["measure"]], str(case["budget"]), *STRATEGIES[case["strategy"]]]
-    words += ["--solver", case["solver"], "--data", str(prepared.data), "--threads", str(case["threads"])]
-    words += ["--batch-size", str(prepared.network.batch_size), "--seed", str(case["seed"])]
-    words += ["--policy", case["policy"]]
-    if case["decay"] is not None:
-        words += ["--decay", str(case["decay"])]
-    words += ["--target", case["target"]] if "target" in case else []
+def recipe(case: Case, prepared: Prepared) -> str:
+    """All options of one run, as TOML."""
+    search = {**STRATEGIES[case["strategy"]], "pool": POOLS[case["policy"]]}
+    domino = {} if case["decay"] is None else {"domino": {"decay": case["decay"]}}
     steps = case["finetune_steps"]
-    return [*words, *(["--finetune-steps", str(steps)] if steps else ["--no-finetune"])]
+    groups = {
+        "goal": {GOAL[case["measure"]]: case["budget"]},
+        "data": {"calibration": str(prepared.data)},
+        "target": {"runtime": case["target"]} if "target" in case else {},
+        "search": {**search, **domino},
+        "solver": {"method": case["solver"]},
+        "finetune": {"steps": steps} if steps else {"enabled": False},
+        "run": {"batch_size": prepared.network.batch_size, "seed": case["seed"], "threads": case["threads"]},
+    }
+    return toml(groups)
+
+
+def toml(groups: Mapping[str, Mapping[str, Any]]) -> str:
+    """Groups of fields as TOML; a group may hold another one."""
+    lines: list[str] = []
+    for name, fields in groups.items():
+        inner = {f"{name}.{field}": value for field, value in fields.items() if isinstance(value, Mapping)}
+        plain = [f"{field} = {json.dumps(value)}" for field, value in fields.items() if not isinstance(value, Mapping)]
+        lines += [f"[{name}]", *plain, *([toml(inner)] if inner else [])]
+    return "\n".join(lines) + "\n"
+
+
+def arguments(case: Case, prepared: Prepared, output: Path) -> list[str]:
+    """The command line of one run, whose recipe is written beside the output."""
+    path = output.with_suffix(".toml")
+    path.write_text(recipe(case, prepared), encoding="utf-8")
+    return ["compress", str(prepared.model), "-o", str(output), "--recipe", str(path), "--force", "--json", "--quiet"]
 
 
 def execute(words: list[str], threads: int) -> subprocess.CompletedProcess[str]:
@@ -131,10 +152,10 @@ def cases(
 @click.argument("names", type=click.Choice(list(NETWORKS)), nargs=-1, required=True)
 @click.option("--cache", type=click.Path(path_type=Path), required=True, help="Where prepared data are kept.")
 @click.option("--budget", "budgets", type=float, multiple=True, default=BUDGETS, show_default=True)
-@click.option("--measure", "measures", type=click.Choice(list(OPTION)), multiple=True, default=["params"])
+@click.option("--measure", "measures", type=click.Choice(list(GOAL)), multiple=True, default=["params"])
 @click.option("--strategy", "strategies", type=click.Choice(list(STRATEGIES)), multiple=True, default=list(STRATEGIES))
 @click.option("--solver", "solvers", type=click.Choice(SOLVERS), multiple=True, default=list(SOLVERS))
-@click.option("--policy", type=click.Choice(["fixed-m", "fixed-n"]), default="fixed-m", show_default=True)
+@click.option("--policy", type=click.Choice(list(POOLS)), default="fixed-m", show_default=True)
 @click.option("--decay", type=float, help="domino: strength of the penalty, if not the default.")
 @click.option("--target", type=click.Choice(["tensorrt"]), help="Whose rules masks follow, if any.")
 @click.option("--finetune-steps", type=int, default=0, show_default=True, help="Finetuning steps; 0 for none.")

@@ -191,7 +191,7 @@ class Tokenizer:
 
 def _words(sentence: str) -> Iterator[str]:
     """Lower case without accents, split at spaces and around punctuation."""
-    plain = unicodedata.normalize("NFD", sentence.converted())
+    plain = unicodedata.normalize("NFD", sentence.lower())
     spaced = "".join(
         f" {char} " if _is_punctuation(char) else char for char in plain if unicodedata.category(char) != "Mn"
     )

@@ -25,10 +25,11 @@ from resnet20 import ResNet20, read_weights
 from torch import Tensor, nn
 from torch.nn import functional
 
-from domino_onnx.data import load_data
-from domino_onnx.finetuning import Distillation, FinetuneOptions, LossOptions, open_distillation
+from domino_onnx.data import Split, load_data
+from domino_onnx.finetuning import Distillation, open_distillation
 from domino_onnx.finetuning.trainer import Trainer
 from domino_onnx.graph import read_model, stored_tensors, take_inventory
+from domino_onnx.options import FinetuneOptions
 from domino_onnx.scheme import NMScheme, SchemePool
 from domino_onnx.solve import PrunedWeights
 
@@ -83,9 +84,9 @@ def opened(model: Path, data: Path, threads: int, mix: bool) -> tuple[Distillati
     inventory = take_inventory(file, SchemePool.fixed_m(), {})
     schemes = {site.key: NMScheme(2, 16) for site in inventory.sites}
     weights = PrunedWeights(schemes, inventory.sites, lambda key: file.array(tensors[key]))
-    samples, loss = load_data(data, file.proto), LossOptions(mix=mix)
-    distillation = open_distillation(file, model, samples, device="cpu", threads=threads, loss=loss)
-    return distillation, Trainer(distillation, dict(weights), {}, {}, FinetuneOptions())
+    split = Split.of(load_data(data, file.proto), evaluation=None, apart=False, seed=0)
+    distillation = open_distillation(file, model, split, FinetuneOptions(mix=mix), device="cpu", threads=threads)
+    return distillation, Trainer(distillation, dict(weights), {}, {})
 
 
 @click.command()

@@ -21,7 +21,7 @@ from typing import Any
 import click
 import numpy as np
 import onnx
-from accuracy import commit, execute, header, shared_folder
+from accuracy import commit, execute, header, shared_folder, toml
 from checking import check, share_of_zeros
 from networks import NETWORKS, Prepared, prepare, score
 from rows import RESULTS, Results
@@ -91,7 +91,9 @@ def ours(case: dict[str, str], prepared: Prepared) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "out.onnx"
         words = ["compress", str(prepared.model), "-o", str(output), "--json", "--quiet", "--no-finetune"]
-        words += ["--scheme", case["scheme"], "--solver", case["method"], "--data", str(prepared.data)]
+        recipe = Path(folder) / "recipe.toml"
+        recipe.write_text(toml({"solver": {"method": case["method"]}}), encoding="utf-8")
+        words += ["--scheme", case["scheme"], "--recipe", str(recipe), "--data", str(prepared.data)]
         words += ["--threads", "1", "--batch-size", str(prepared.network.batch_size)]
         done = execute(words, 1)
         row: Row = {"case": case, "commit": commit()}

@@ -18,7 +18,16 @@ import click
 from networks import NETWORKS, prepare, score
 from rows import RESULTS, Results, machine
 
-from domino_onnx import Budget, CompressOptions, compress, convert, verify
+from domino_onnx import (
+    CompressOptions,
+    DataOptions,
+    FinetuneOptions,
+    Goal,
+    RunOptions,
+    compress,
+    convert,
+    verify,
+)
 from domino_onnx.precision import Conversion
 
 WAYS = (
@@ -41,12 +50,10 @@ def main(names: tuple[str, ...], shared: Path, cache: Path, budgets: tuple[float
         prepared = prepare(name, shared, cache)
         for budget in budgets:
             options = CompressOptions(
-                budgets=(Budget(measure="params", reduction=budget),),
-                data=prepared.data,
-                batch_size=prepared.network.batch_size,
-                finetune=False,
-                threads=1,
-                device="cpu",
+                goal=Goal(sparsity=budget),
+                data=DataOptions(calibration=prepared.data),
+                finetune=FinetuneOptions(enabled=False),
+                run=RunOptions(batch_size=prepared.network.batch_size, threads=1, device="cpu"),
             )
             with tempfile.TemporaryDirectory() as folder:
                 pruned, written = Path(folder) / "pruned.onnx", Path(folder) / "written.onnx"

@@ -26,7 +26,7 @@ import numpy as np
 import onnx
 from rows import RESULTS, Results, machine
 
-from domino_onnx import Budget, CompressOptions, compress, convert
+from domino_onnx import CompressOptions, FinetuneOptions, Goal, RunOptions, SearchOptions, compress, convert
 from domino_onnx.data import input_specs
 from domino_onnx.errors import DominoError
 from domino_onnx.evaluate import random_inputs
@@ -36,7 +36,7 @@ from domino_onnx.storage import Form
 
 SPARSITIES = (0.5, 0.75, 0.875)
 FORMS: tuple[Form, ...] = ("dense", "packed")
-LOWERINGS = {"fp16": Conversion(precision="fp16"), "int8": Conversion(weights="int8")}
+CONVERSIONS = {"fp16": Conversion(precision="fp16"), "int8": Conversion(weights="int8")}
 LOADS = 9
 PAGE = Path(__file__).parents[1] / "docs" / "size.md"
 Row = dict[str, Any]
@@ -63,7 +63,10 @@ def measured(model: Path, sparsity: float) -> Row:
     """One model at one sparsity; why not, if it can't be had."""
     case = {"model": model.stem, "sparsity": sparsity}
     options = CompressOptions(
-        budgets=(Budget(measure="params", reduction=sparsity),), strategy="uniform", finetune=False, threads=1
+        goal=Goal(sparsity=sparsity),
+        search=SearchOptions(strategy="uniform"),
+        finetune=FinetuneOptions(enabled=False),
+        run=RunOptions(threads=1),
     )
     with tempfile.TemporaryDirectory() as folder:
         files = {form: Path(folder) / f"{form}.onnx" for form in FORMS}
@@ -75,7 +78,9 @@ def measured(model: Path, sparsity: float) -> Row:
         packed_weights = convert(files["dense"], files["packed"], "packed").weight_forms
         seconds = time.perf_counter() - start
         dense, packed = load_seconds(files["dense"], files["packed"])
-        lowered = {name: written(files["dense"], conversion, Path(folder) / name) for name, conversion in LOWERINGS.items()}
+        lowered = {
+            name: written(files["dense"], conversion, Path(folder) / name) for name, conversion in CONVERSIONS.items()
+        }
         return {
             "case": case,
             **sizes(files),

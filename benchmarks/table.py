@@ -170,7 +170,7 @@ def decays(file: File) -> str:
     rows = sorted(file["rows"], key=lambda row: row["case"]["decay"] or 1.0)
     return study(
         {**file, "rows": rows},
-        lambda row: f"`--decay {row['case']['decay'] or 1.0:g}`",
+        lambda row: f"`decay = {row['case']['decay'] or 1.0:g}`",
         lambda row: only(row, "decay", solver="refit", strategy="domino"),
     )
 
@@ -258,9 +258,9 @@ a sparser scheme than the others: on ResNet-20 at 50 % the classifier gets 2:16.
 """
 
 SUMMARY = """
-The score over the dense score, in percent, with `--solver refit`; the mean over the networks that have `uniform`,
-`domino` and `sensitivity` at that budget (where a network is scored on two sets, the mean of both). A cell is empty if
-one of these networks lacks the strategy.
+The score over the dense score, in percent, with `solver.method = "refit"`; the mean over the networks that have
+`uniform`, `domino` and `sensitivity` at that budget (where a network is scored on two sets, the mean of both). A cell
+is empty if one of these networks lacks the strategy.
 """
 
 BEHIND = """
@@ -355,7 +355,7 @@ def studies(measured: list[File]) -> list[str]:
         "## N or M, and the strength of the penalty",
         "ResNet-20, refit. The pools that the paper has: M fixed and N chosen, or N fixed and M chosen.",
         policies(file),
-        "`domino` without data, its penalty over two decades (default 1):",
+        "`domino` without data, its penalty over two decades (`search.domino.decay`, default 1):",
         decays(file),
     ]
 

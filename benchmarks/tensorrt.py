@@ -21,7 +21,7 @@ from typing import Any
 import click
 import numpy as np
 import onnx
-from accuracy import commit, execute, shared_folder
+from accuracy import commit, execute, shared_folder, toml
 from numpy.typing import NDArray
 from rows import RESULTS, Results, machine
 
@@ -57,7 +57,7 @@ def build(path, sparse, size):
     for place in range(network.num_inputs):
         tensor = network.get_input(place)
         names = [tensor.get_dimension_name(axis) or "" for axis in range(len(tensor.shape))]
-        single = [axis == 0 or "batch" in name.converted() for axis, name in enumerate(names)]
+        single = [axis == 0 or "batch" in name.lower() for axis, name in enumerate(names)]
         shape = [(1 if one else size) if length < 0 else length for one, length in zip(single, tensor.shape)]
         if -1 in tuple(tensor.shape):
             profile.set_shape(tensor.name, shape, shape, shape)
@@ -133,7 +133,9 @@ def pruned(model: Path, budget: float, strategy: str, python: str) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "out.onnx"
         words = ["compress", str(model), "-o", str(output), "--json", "--quiet", "--no-finetune"]
-        words += ["--sparsity", str(budget), "--strategy", strategy, "--target", "tensorrt", "--threads", "1"]
+        recipe = Path(folder) / "recipe.toml"
+        recipe.write_text(toml({"search": {"strategy": strategy}}), encoding="utf-8")
+        words += ["--sparsity", str(budget), "--recipe", str(recipe), "--target", "tensorrt", "--threads", "1"]
         done = execute(words, 1)
         if done.returncode != 0:
             return {"failed": done.stderr.strip()[-300:]}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.files import check_output
-from domino_onnx.graph import read_model
 from domino_onnx.options import CompressOptions, Goal, RunOptions
 from domino_onnx.precision import KEEP, Conversion
 from domino_onnx.report.results import (
@@ -45,6 +44,7 @@ from domino_onnx.stages import (
     search_result,
     settle,
     sweep_result,
+    verified,
     write,
 )
 from domino_onnx.storage import Form
@@ -132,7 +132,7 @@ def finetune(
 def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None) -> None:
     """Help another process of torch's launcher to finetune: take a share of each batch, and write nothing."""
     journal, apart = Journal(), options.goal.max_drop is not None
-    source = read(model, options, journal, apart=apart)
+    source = read(model, options, journal, apart=apart, trains=True)
     if teacher is None:
         lab = open_laboratory(source, options, journal, given_plan(options))
     else:
@@ -178,16 +178,12 @@ def doctor(model: Path, *, log: Path | None = None) -> DoctorResult:
 
 def verify(model: Path) -> Verdict:
     """Check a file against its own manifest."""
-    from domino_onnx.evaluate import verify_file
-
-    return verify_file(read_model(model))
-
-
-# What holds the model in memory ends before the written file is compared: ONNX Runtime needs the room.
+    return verified(model)
 
 
 def _compressed(model: Path, output: Path, options: CompressOptions, journal: Journal, force: bool) -> Made:
-    source = read(model, options, journal, apart=options.goal.max_drop is not None)
+    """The model leaves memory with this function. ONNX Runtime needs the room when it compares."""
+    source = read(model, options, journal, apart=options.goal.max_drop is not None, trains=options.finetune.enabled)
     lab = open_laboratory(source, options, journal, given_plan(options))
     checkpoint = open_checkpoint(lab)
     found = found_once(lab, checkpoint)
@@ -202,6 +198,6 @@ def _applied(model: Path, plan: Plan, output: Path, options: CompressOptions, jo
 def _finetuned(
     model: Path, teacher: Path, output: Path, options: CompressOptions, journal: Journal, force: bool
 ) -> Made:
-    lab = open_pruned(read(model, options, journal), options, journal)
+    lab = open_pruned(read(model, options, journal, trains=True), options, journal)
     found, finetuned = finetune_file(lab, teacher)
     return write(lab, found, output, finetuned=finetuned, force=force)

@@ -119,8 +119,8 @@ class DigitsTransformer(nn.Module):
     def patches(self, image: Tensor) -> Tensor:
         """Cut images (batch, 1, 8, 8) into (batch, 16, 4), patch by patch in reading order."""
         side = IMAGE_SIZE // self.patch
-        grid = image.reshape(-1, side, self.patch, side, self.patch)
-        return grid.transpose(2, 3).reshape(-1, side * side, self.patch * self.patch)
+        numbers = image.reshape(-1, side, self.patch, side, self.patch)
+        return numbers.transpose(2, 3).reshape(-1, side * side, self.patch * self.patch)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map images (batch, 1, 8, 8) to logits (batch, 10)."""

@@ -100,8 +100,8 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     shift_x, shift_y = uniform(count, 0.25, generator), uniform(count, 0.25, generator)
     cos, sin = scale * angle.cos(), scale * angle.sin()
     rows = (torch.stack((cos, -sin, shift_x), dim=1), torch.stack((sin, cos, shift_y), dim=1))
-    grid = functional.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
-    moved = functional.grid_sample(images, grid, align_corners=False)
+    numbers = functional.affine_grid(torch.stack(rows, dim=1), list(images.shape), align_corners=False)
+    moved = functional.grid_sample(images, numbers, align_corners=False)
     return moved + 0.03 * torch.randn(moved.shape, generator=generator)
 
 

@@ -13,7 +13,7 @@ import torch
 from domino_onnx.bridge.module import GraphModule
 from domino_onnx.bridge.values import to_tensor
 from domino_onnx.errors import DataError, ModelError
-from domino_onnx.graph import OnnxFile, probe
+from domino_onnx.graph import OnnxFile, with_outputs
 from domino_onnx.graph.order import describe, execution_order
 from domino_onnx.runtime import Session
 
@@ -140,7 +140,7 @@ def first_difference(
     whose tensors ONNX Runtime doesn't hand out.
     """
     nodes = _makers(file.proto.graph)
-    shown = probe(file, nodes)
+    shown = with_outputs(file, nodes)
     if shown is None:
         return None
     try:

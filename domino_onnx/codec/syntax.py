@@ -19,7 +19,7 @@ __all__ = ["Syntax", "parse"]
 
 Syntax = Literal["json", "toml", "yaml"]
 _MAX_YAML_VALUES = 100_000
-"""A YAML text of a few hundred bytes can stand for billions of values, by aliases of aliases."""
+"""A YAML text of a few hundred bytes can mean billions of values, by aliases of aliases."""
 
 
 def parse(
@@ -101,7 +101,9 @@ def _check(document: Any, what: str, error: type[DominoError], syntax: Syntax, *
         value, path = open_values.pop()
         seen += 1
         if syntax == "yaml" and seen > _MAX_YAML_VALUES:
-            raise error(f"{what} stands for more than {_MAX_YAML_VALUES:,} values; write fewer, without aliases")
+            raise error(
+                f"{what} holds more than {_MAX_YAML_VALUES:,} values with its aliases written out; write fewer aliases"
+            )
         open_values += _inside(value, path)
         if isinstance(value, float) and finite and not math.isfinite(value):
             raise error(f"{at(what, path)} is {value}; it must be a finite number")

@@ -5,6 +5,9 @@ msgspec checks types, choices and ranges. Three things are added here:
 - Unknown keys of dataclasses are refused, at any depth; msgspec ignores them. Structs say themselves what they want.
 - Classes with a `parse` method, and paths, are read from text.
 - Each message names the place, the value there, and what it must be.
+
+Don't write a union of a tuple of fixed length and a number or text with limits: msgspec 0.22 crashes on it when garbage
+is collected. ``Annotated[tuple[int, ...], Meta(min_length=2, max_length=2)]`` does the same without crashing.
 """
 
 from __future__ import annotations
@@ -80,7 +83,7 @@ def convert(value: object, kind: type[T], *, what: str, error: type[DominoError]
 def check_fields(instance: object, error: type[DominoError], what: str | None = None) -> None:
     """Check each field of a dataclass instance against its annotation: type, choices, range.
 
-    A whole number may stand for a float, and a list for a tuple. Dataclasses in its fields are checked too.
+    A float field may hold a whole number, a tuple field a list. Dataclasses in its fields are checked too.
 
     Raises
     ------
@@ -153,7 +156,7 @@ class _Reader:
             raise self.error(f"{at(self.what, path)}: {problem}") from None
 
     def _one(self, value: Any, member: _Object | mi.CustomType, kind: mi.Type, path: str) -> Any:
-        """An instance of the class of `member`, where the value is one or stands for one."""
+        """An instance of the class of `member`, from an instance, or from what a document holds for one."""
         if isinstance(value, member.cls):
             if self.python and isinstance(member, mi.DataclassType):
                 self.check(value, path)

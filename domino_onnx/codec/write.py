@@ -53,10 +53,10 @@ def plain(value: object, enc_hook: Callable[[Any], Any] | None = None) -> Any:
     TypeError
         For a value of a class that neither this function nor `enc_hook` knows.
     """
-    if value is None or type(value) in (bool, int, float, str):
-        return value
     if is_text_class(type(value)) or isinstance(value, PurePath):
         return str(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item, enc_hook) for item in value]
     pairs = _pairs(value)

@@ -1,122 +1,89 @@
-"""A small YAML file read key by key; every refusal names the file, the key, its value and what it must be."""
+"""The keys of a preprocessing.yaml, and the values that each takes."""
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import math
-import reprlib
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from domino_onnx.errors import DataError, DependencyError
+import msgspec
+from msgspec import Meta
 
-__all__ = ["Fields", "count", "image_package", "number", "read_fields"]
+from domino_onnx import codec
+from domino_onnx.errors import DataError
+
+__all__ = ["Fields", "Folders", "Variations", "read_fields"]
 
 _MAX_FILE_BYTES = 1 << 16
+_IN_ANY_CASE = ("color", "dtype", "interpolation", "layout")
+_Text = Annotated[str, Meta(min_length=1)]
+_Side = Annotated[int, Meta(ge=1, le=1 << 14)]
+_Sides = Annotated[tuple[_Side, ...], Meta(min_length=2, max_length=2)]
+_Number = Annotated[float, Meta(gt=-1e30, lt=1e30)]
+_Divisor = Annotated[float, Meta(gt=0, lt=1e30)]
 
 
-def image_package(name: str) -> ModuleType:
-    """A module that only images need.
+class Folders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Labels by subfolders."""
 
-    Raises
-    ------
-    DependencyError
-        If it isn't installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise DependencyError(
-            f"reading images needs Pillow and PyYAML ({error}): pip install 'domino-onnx[images]'"
-        ) from None
+    folders: bool
 
 
-class Fields:
-    """The keys that a file, or a mapping inside it, holds.
+class Variations(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How images are varied for finetuning."""
 
-    Raises
-    ------
-    DataError
-        For a key that isn't among `known`.
-    """
-
-    def __init__(self, file: Path, content: Mapping[Any, Any], known: Sequence[str]) -> None:
-        self.file = file
-        self._content = content
-        for key in content:
-            if key not in known:
-                close = difflib.get_close_matches(str(key), known, n=1)
-                meant = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-                raise DataError(f"{file}: unknown key {reprlib.repr(key)}; {meant}")
-
-    def given(self, key: str) -> bool:
-        """Whether the key has a value."""
-        return self._content.get(key) is not None
-
-    def value(self, key: str, read: Callable[[Any], Any], wanted: str) -> Any:
-        """What `read` makes of the key's value; None if it isn't given. `read` gives None for what it refuses."""
-        if not self.given(key):
-            return None
-        found = read(self._content[key])
-        if found is None:
-            raise DataError(f"{self.file}: {key!r} is {reprlib.repr(self._content[key])}; it must be {wanted}")
-        return found
-
-    def choice(self, key: str, choices: Mapping[str, Any]) -> Any:
-        """What stands for the key's value among `choices`, in lower or upper case."""
-
-        def read(value: Any) -> Any:
-            return choices.get(value.lower()) if isinstance(value, str) else None
-
-        return self.value(key, read, f"one of {', '.join(choices)}")
-
-    def text(self, key: str) -> str | None:
-        """Text that isn't empty."""
-        found: str | None = self.value(key, lambda value: value if isinstance(value, str) and value else None, "text")
-        return found
-
-    def flag(self, key: str) -> bool:
-        """True or false; false if it isn't given."""
-        found: tuple[bool] | None = self.value(
-            key, lambda value: (value,) if isinstance(value, bool) else None, "true or false"
-        )
-        return found is not None and found[0]
+    flip: bool | None = None
+    crop_padding: Annotated[int, Meta(ge=1, le=64)] | None = None
 
 
-def read_fields(file: Path, known: Sequence[str]) -> Fields:
-    """The mapping that a YAML file holds; none of its keys need be there.
+class Fields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a preprocessing.yaml holds; None for what it leaves out. docs/data.md says what the keys mean."""
+
+    images: _Text | None = None
+    input: _Text | None = None
+    resize: Annotated[
+        _Side | _Sides | None, Meta(extra={"wanted": "the length of the short side, or [height, width]"})
+    ] = None
+    crop: Annotated[_Side | _Sides | None, Meta(extra={"wanted": "a length, or [height, width]"})] = None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] | None = None
+    color: Literal["rgb", "bgr", "gray", "grey"] | None = None
+    scale: Annotated[_Divisor | None, Meta(extra={"wanted": "a number above 0"})] = None
+    mean: _Number | tuple[_Number, ...] | None = None
+    std: _Divisor | tuple[_Divisor, ...] | None = None
+    layout: Literal["nchw", "nhwc"] | None = None
+    dtype: Literal["uint8", "float16", "float32", "float64"] | None = None
+    labels: Annotated[
+        _Text | Folders | None, Meta(extra={"wanted": "a .csv, .tsv or .txt file, or {folders: true}"})
+    ] = None
+    augment: Variations | None = None
+    limit: Annotated[int, Meta(gt=0)] | None = None
+
+
+def read_fields(file: Path) -> Fields:
+    """The keys and values that a YAML file holds; none of them need be there.
 
     Raises
     ------
     DataError
-        If the file isn't YAML, or has an unknown key.
+        If the file isn't YAML, has an unknown key, or a value that the key doesn't take.
     DependencyError
         If PyYAML isn't installed.
     """
-    yaml = image_package("yaml")
+    what = str(file)
     try:
-        if file.stat().st_size > _MAX_FILE_BYTES:
-            raise DataError(f"{file} has {file.stat().st_size} bytes; a preprocessing.yaml is a few lines")
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise DataError(f"{file} is not readable YAML: {error}") from None
-    if content is None:
-        content = {}
-    if not isinstance(content, dict):
-        raise DataError(f"{file} holds {type(content).__name__}, not keys and values such as `resize: 256`")
-    return Fields(file, content, known)
+        size = file.stat().st_size
+        if size > _MAX_FILE_BYTES:
+            raise DataError(f"{file} has {size} bytes; a preprocessing.yaml is a few lines")
+        text = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} can't be read: {error.strerror or error}") from None
+    plain = codec.parse(text, what=what, error=DataError, syntax="yaml")
+    return codec.convert(_in_lower_case({} if plain is None else plain), Fields, what=what, error=DataError)
 
 
-def number(value: Any, *, above: float = -math.inf) -> float | None:
-    """A finite number; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < 1e30 and value > above else None
-
-
-def count(value: Any) -> int | None:
-    """A whole number above 0; None for anything else."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+def _in_lower_case(plain: Any) -> Any:
+    """The same with the choices that may be written in upper case in lower case."""
+    if not isinstance(plain, dict):
+        return plain
+    return {
+        key: value.lower() if key in _IN_ANY_CASE and isinstance(value, str) else value for key, value in plain.items()
+    }

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import struct
 import warnings
 import zlib
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.data.fields import image_package
 from domino_onnx.data.labels import labels_from_file, labels_from_folders
 from domino_onnx.data.preprocessing import FOLDERS, Preprocessing
-from domino_onnx.errors import DataError
+from domino_onnx.errors import DataError, DependencyError
 
 __all__ = ["ImageSamples", "open_images"]
 
@@ -91,7 +92,7 @@ def open_images(preprocessing: Preprocessing) -> tuple[ImageSamples, NDArray[np.
     DependencyError
         If Pillow isn't installed.
     """
-    image_package("PIL.Image")
+    _pillow()
     root = preprocessing.images
     names = _find(preprocessing)
     shape = _sample_shape(_decode(root / names[0], preprocessing), preprocessing)
@@ -146,7 +147,7 @@ def _sample_shape(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> tu
 
 def _decode(file: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
     """(height, width, channels) pixels of one image, resized and cropped."""
-    pil = image_package("PIL.Image")
+    pil = _pillow()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about metadata, and sizes that are refused below
@@ -176,7 +177,7 @@ def _resized(file: Path, image: Any, preprocessing: Preprocessing) -> Any:
     size = _target(image.width, image.height, preprocessing.resize)
     if size[0] * size[1] > _MAX_PIXELS:
         raise DataError(f"{file} is {image.width} x {image.height}; resized it would be {size[0]} x {size[1]}")
-    return image.resize(size, image_package("PIL.Image").Resampling[preprocessing.interpolation.upper()])
+    return image.resize(size, _pillow().Resampling[preprocessing.interpolation.upper()])
 
 
 def _target(width: int, height: int, resize: int | tuple[int, int]) -> tuple[int, int]:
@@ -200,3 +201,11 @@ def _cropped(file: Path, image: Any, preprocessing: Preprocessing) -> Any:
         )
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
     return image.crop((left, top, left + width, top + height))
+
+
+def _pillow() -> ModuleType:
+    """Pillow's module for images; DependencyError without Pillow."""
+    try:
+        return importlib.import_module("PIL.Image")
+    except ImportError as error:
+        raise DependencyError(f"reading images needs Pillow ({error}): pip install 'domino-onnx[images]'") from None

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx import codec
 from domino_onnx.data.augment import Augmentation
-from domino_onnx.data.fields import Fields, count, number, read_fields
+from domino_onnx.data.fields import Fields, Folders, Variations, read_fields
 from domino_onnx.data.inputs import InputSpec
 from domino_onnx.errors import DataError
 
-__all__ = ["FOLDERS", "KEYS", "Preprocessing", "find_preprocessing", "read_preprocessing"]
+__all__ = ["FOLDERS", "Preprocessing", "find_preprocessing", "read_preprocessing"]
 
-KEYS = (
-    "images", "input", "resize", "crop", "interpolation", "color", "scale", "mean", "std", "layout", "dtype", "labels",
-    "augment", "limit",
-)  # fmt: skip
 FOLDERS: Final = "folders"
 _NAMES = ("preprocessing.yaml", "preprocessing.yml")
 _SUFFIXES = (".yaml", ".yml")
 _COLORS = {"rgb": "RGB", "bgr": "BGR", "gray": "gray", "grey": "gray"}
-_INTERPOLATIONS = {name: name for name in ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")}
 _LAYOUTS = {"nchw": "NCHW", "nhwc": "NHWC"}
-_DTYPES = {name: np.dtype(name) for name in ("uint8", "float16", "float32", "float64")}
-_MAX_SIDE = 1 << 14
-_MAX_PADDING = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,104 +94,77 @@ def read_preprocessing(file: Path, specs: Sequence[InputSpec]) -> Preprocessing:
     DependencyError
         If PyYAML isn't installed.
     """
-    fields = read_fields(file, KEYS)
-    spec = _input(fields, specs)
-    dtype = fields.choice("dtype", _DTYPES) or np.dtype(np.uint8 if spec.dtype.kind in "iu" else np.float32)
-    color = fields.choice("color", _COLORS) or "RGB"
-    layout = fields.choice("layout", _LAYOUTS) or "NCHW"
+    fields = read_fields(file)
+    spec = _input(file, fields, specs)
+    dtype = np.dtype(fields.dtype or (np.uint8 if spec.dtype.kind in "iu" else np.float32))
+    color = _COLORS[fields.color or "rgb"]
+    layout = _LAYOUTS[fields.layout or "nchw"]
     channels = 1 if color == "gray" else 3
     return Preprocessing(
         file=file,
-        images=file.parent / (fields.text("images") or "."),
+        images=file.parent / (fields.images or "."),
         spec=spec,
-        resize=fields.value("resize", _short_or_sides, "the length of the short side, or [height, width]"),
-        crop=fields.value("crop", _sides, "a length, or [height, width]"),
-        interpolation=fields.choice("interpolation", _INTERPOLATIONS) or "bilinear",
+        resize=fields.resize if isinstance(fields.resize, int) else _sides(fields.resize),
+        crop=(fields.crop, fields.crop) if isinstance(fields.crop, int) else _sides(fields.crop),
+        interpolation=fields.interpolation or "bilinear",
         color=color,
-        scale=_scale(fields, dtype),
-        mean=fields.value("mean", _by_channel(channels), f"a number, or {channels}") or (0.0,) * channels,
-        std=fields.value("std", _divisors(channels), f"a number above 0, or {channels}") or (1.0,) * channels,
+        scale=_scale(file, fields, dtype),
+        mean=_by_channel(file, "mean", fields.mean, channels, default=0.0),
+        std=_by_channel(file, "std", fields.std, channels, default=1.0),
         layout=layout,
         dtype=dtype,
-        labels=_labels(fields),
-        augment=_augmentation(fields, height=1 if layout == "NCHW" else 0),
-        limit=fields.value("limit", count, "a whole number above 0"),
+        labels=_labels(file, fields),
+        augment=_augmentation(fields.augment, height=1 if layout == "NCHW" else 0),
+        limit=fields.limit,
     )
 
 
-def _input(fields: Fields, specs: Sequence[InputSpec]) -> InputSpec:
-    name = fields.text("input")
+def _input(file: Path, fields: Fields, specs: Sequence[InputSpec]) -> InputSpec:
     wanted = "; ".join(map(str, specs)) or "none"
     if len(specs) != 1:
-        raise DataError(f"{fields.file}: images can be given to a model of one input only; this one's are {wanted}")
-    if name is not None and name != specs[0].name:
-        raise DataError(f"{fields.file}: the model has no input {name!r}; it has {wanted}")
+        raise DataError(f"{file}: images can be given to a model of one input only; this one's are {wanted}")
+    if fields.input is not None and fields.input != specs[0].name:
+        raise DataError(f"{file}: the model has no input {fields.input!r}; it has {wanted}")
     return specs[0]
 
 
-def _scale(fields: Fields, dtype: np.dtype[Any]) -> float | None:
-    """The divisor of pixels, which nobody may guess: 0..1 given to a network that wants 0..255 fails silently."""
-    scale: float | None = fields.value("scale", lambda value: number(value, above=0), "a number above 0")
+def _sides(given: tuple[int, ...] | None) -> tuple[int, int] | None:
+    return None if given is None else (given[0], given[1])
+
+
+def _scale(file: Path, fields: Fields, dtype: np.dtype[Any]) -> float | None:
+    """The divisor of pixels. It has no default: a network that gets 0..1 where it wants 0..255 fails silently."""
     if dtype.kind == "f":
-        if scale is None:
-            raise DataError(
-                f"{fields.file}: `scale` is missing; `scale: 255` makes pixels 0..1, `scale: 1` leaves 0..255"
-            )
-        return scale
-    given = [key for key in ("scale", "mean", "std") if fields.given(key)]
+        if fields.scale is None:
+            raise DataError(f"{file}: `scale` is missing; `scale: 255` makes pixels 0..1, `scale: 1` leaves 0..255")
+        return fields.scale
+    given = [key for key in ("scale", "mean", "std") if getattr(fields, key) is not None]
     if given:
-        raise DataError(f"{fields.file}: {given[0]!r} makes no sense with {dtype} pixels, which stay as they are")
+        raise DataError(f"{file}: {given[0]!r} makes no sense with {dtype} pixels, which stay as they are")
     return None
 
 
-def _labels(fields: Fields) -> Path | str | None:
-    def read(value: Any) -> Path | str | None:
-        if isinstance(value, dict):
-            return FOLDERS if value == {FOLDERS: True} else None
-        return fields.file.parent / value if isinstance(value, str) and value else None
+def _by_channel(
+    file: Path, key: str, given: float | tuple[float, ...] | None, channels: int, *, default: float
+) -> tuple[float, ...]:
+    if given is None:
+        return (default,) * channels
+    if isinstance(given, float):
+        return (given,) * channels
+    if len(given) != channels:
+        raise DataError(f"{file}: {key!r} is {codec.shown(list(given))}; it must be a number, or {channels}")
+    return given
 
-    labels: Path | str | None = fields.value("labels", read, "a .csv, .tsv or .txt file, or {folders: true}")
-    return labels
+
+def _labels(file: Path, fields: Fields) -> Path | str | None:
+    if isinstance(fields.labels, Folders):
+        if not fields.labels.folders:
+            raise DataError(f"{file}: 'labels.folders' is False; write {{folders: true}}, or leave `labels` out")
+        return FOLDERS
+    return None if fields.labels is None else file.parent / fields.labels
 
 
-def _augmentation(fields: Fields, *, height: int) -> Augmentation | None:
-    content = fields.value("augment", lambda value: value if isinstance(value, dict) else None, "keys and values")
-    if content is None:
+def _augmentation(variations: Variations | None, *, height: int) -> Augmentation | None:
+    if variations is None:
         return None
-    inner = Fields(fields.file, content, ("flip", "crop_padding"))
-    padding = inner.value("crop_padding", _padding, f"a whole number of pixels from 1 to {_MAX_PADDING}")
-    return Augmentation(flip=inner.flag("flip"), crop_padding=padding or 0, height=height)
-
-
-def _padding(value: Any) -> int | None:
-    padding = count(value)
-    return None if padding is None or padding > _MAX_PADDING else padding
-
-
-def _side(value: Any) -> int | None:
-    side = count(value)
-    return None if side is None or side > _MAX_SIDE else side
-
-
-def _short_or_sides(value: Any) -> int | tuple[int, int] | None:
-    return _sides(value) if isinstance(value, list) else _side(value)
-
-
-def _sides(value: Any) -> tuple[int, int] | None:
-    sides = [_side(side) for side in (value if isinstance(value, list) else [value, value])]
-    if len(sides) != 2 or sides[0] is None or sides[1] is None:
-        return None
-    return sides[0], sides[1]
-
-
-def _by_channel(channels: int, *, above: float = -math.inf) -> Callable[[Any], tuple[float, ...] | None]:
-    def read(value: Any) -> tuple[float, ...] | None:
-        numbers = [number(one, above=above) for one in (value if isinstance(value, list) else [value] * channels)]
-        known = tuple(one for one in numbers if one is not None)
-        return known if len(known) == len(numbers) == channels else None
-
-    return read
-
-
-def _divisors(channels: int) -> Callable[[Any], tuple[float, ...] | None]:
-    return _by_channel(channels, above=0)
+    return Augmentation(flip=bool(variations.flip), crop_padding=variations.crop_padding or 0, height=height)

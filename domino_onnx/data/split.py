@@ -81,7 +81,9 @@ class Split:
     judge_seen: bool
 
     @classmethod
-    def of(cls, data: Dataset, *, evaluation: Dataset | None, apart: bool, seed: int) -> Split:
+    def of(
+        cls, data: Dataset, *, evaluation: Dataset | None, apart: bool = False, trains: bool = True, seed: int
+    ) -> Split:
         """Split the data of a run.
 
         Parameters
@@ -91,8 +93,10 @@ class Split:
         evaluation
             What `--eval-data` gives: these samples judge.
         apart
-            Without `evaluation`: keep a quarter of `data` from all stages, to judge by. Else the held-out samples
-            judge, which the refit has seen.
+            Without `evaluation`: keep a quarter of `data` from all stages, to judge by.
+        trains
+            Whether finetuning follows. Without `evaluation` and `apart` its held-out samples judge then, else all
+            samples. The refit has seen them.
         seed
             Decides the order in which samples are drawn.
 
@@ -109,7 +113,7 @@ class Split:
             fit=fit,
             train=train,
             held_out=held_out,
-            judge=fit.subset(held_out) if judge is None else judge,
+            judge=judge if judge is not None else fit.subset(held_out) if trains else fit,
             judge_seen=judge is None,
         )
 

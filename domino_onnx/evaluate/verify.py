@@ -8,22 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from domino_onnx.graph import OnnxFile, read_manifest, stored_tensors, take_inventory
-from domino_onnx.scheme import Manifest, ManifestEntry, SchemePool, WeightKey, mask_sha256
+from domino_onnx.graph import OnnxFile, read_manifest, stored_tensors
+from domino_onnx.scheme import Inventory, Manifest, ManifestEntry, WeightKey, mask_sha256
 from domino_onnx.solve import obeys
-from domino_onnx.targets import TARGETS, known, read_fours, refusal
+from domino_onnx.targets import TARGETS, count_fours, known, refusal
 
 __all__ = ["Finding", "Verdict", "verify_file"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One weight of the manifest: `problem` is None if it holds."""
+    """One weight of the manifest: `problem` is None if it holds; `name` is the node that reads it, "" for none."""
 
     weight: str
+    name: str
     scheme: str
     zeros: int
     problem: str | None
+
+    @property
+    def label(self) -> str:
+        """Weight and node, as all reports name it."""
+        return f"{self.weight} ({self.name})" if self.name else self.weight
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +42,15 @@ class Verdict:
     problems: tuple[str, ...]
 
 
-def verify_file(file: OnnxFile) -> Verdict:
+def verify_file(file: OnnxFile, inventory: Inventory) -> Verdict:
     """Check every weight of the manifest: its shape, that each group keeps at most N of M, and the mask's hash.
 
     Where the manifest names a target, also that every weight which it can speed up is as it wants it.
+
+    Parameters
+    ----------
+    inventory
+        Of the file, with groups of four: which weights sparse kernels can run, and the nodes that read them.
 
     Raises
     ------
@@ -53,21 +64,25 @@ def verify_file(file: OnnxFile) -> Verdict:
         problem = f"{file.path} has no domino-onnx manifest, so there is nothing that it promises"
         return Verdict(holds=False, manifest=None, findings=(), problems=(problem,))
     tensors = stored_tensors(file.proto)
-    strict = _eligible(file) if manifest.target == "tensorrt" else frozenset()
-    findings = tuple(_check(file, tensors.get(entry.key), entry, strict) for entry in manifest.entries)
-    problems = [f"{finding.weight}: {finding.problem}" for finding in findings if finding.problem]
+    strict = _eligible(inventory) if manifest.target == "tensorrt" else frozenset()
+    nodes = {weight.key: weight.name for weight in inventory.counted}
+    findings = tuple(
+        _check(file, tensors.get(entry.key), entry, nodes.get(entry.key, ""), strict) for entry in manifest.entries
+    )
+    problems = [f"{finding.label}: {finding.problem}" for finding in findings if finding.problem]
     if not known(manifest.target):
         problems.append(f"the target {manifest.target!r} is unknown; this program knows {', '.join(TARGETS)}")
     return Verdict(holds=not problems, manifest=manifest, findings=findings, problems=tuple(problems))
 
 
-def _eligible(file: OnnxFile) -> frozenset[WeightKey]:
+def _eligible(inventory: Inventory) -> frozenset[WeightKey]:
     """The weights that TensorRT's sparse kernels can take."""
-    sites = take_inventory(file, SchemePool.fixed_m(4), {}).sites
-    return frozenset(site.key for site in sites if refusal(site) is None)
+    return frozenset(site.key for site in inventory.sites if refusal(site) is None)
 
 
-def _check(file: OnnxFile, tensor: TensorProto | None, entry: ManifestEntry, strict: frozenset[WeightKey]) -> Finding:
+def _check(
+    file: OnnxFile, tensor: TensorProto | None, entry: ManifestEntry, node: str, strict: frozenset[WeightKey]
+) -> Finding:
     zeros = 0
     if tensor is None:
         problem: str | None = "the weight is gone"
@@ -82,12 +97,12 @@ def _check(file: OnnxFile, tensor: TensorProto | None, entry: ManifestEntry, str
             problem = f"other weights are zero than when it was written ({zeros} zeros, {entry.zeros} then)"
         else:
             problem = _illegal(values, entry) if entry.key in strict and not entry.scheme.is_dense else None
-    return Finding(weight=str(entry.key), scheme=str(entry.scheme), zeros=zeros, problem=problem)
+    return Finding(weight=str(entry.key), name=node, scheme=str(entry.scheme), zeros=zeros, problem=problem)
 
 
 def _illegal(values: NDArray[np.generic], entry: ManifestEntry) -> str | None:
     """How a weight breaks the rule of the target that the manifest names."""
-    fours = read_fours(values, entry.layout)
+    fours = count_fours(values, entry.layout)
     if fours.is_legal:
         return None
     return (

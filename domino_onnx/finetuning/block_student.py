@@ -17,7 +17,7 @@ from domino_onnx.errors import ModelError
 from domino_onnx.finetuning.processes import Processes
 from domino_onnx.graph import OnnxFile
 from domino_onnx.graph.segments import Segment
-from domino_onnx.runtime import Live
+from domino_onnx.runtime import Activations
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["BlockStudent", "block_model", "block_module"]
@@ -40,8 +40,8 @@ class BlockStudent:
     def __init__(
         self,
         module: GraphModule,
-        inputs: Sequence[Live],
-        wanted: Sequence[Live],
+        inputs: Sequence[Activations],
+        wanted: Sequence[Activations],
         *,
         train: Sequence[int],
         held_out: Sequence[int],
@@ -105,7 +105,7 @@ class BlockStudent:
         return to_tensor(array).to(self.device)
 
 
-def block_model(file: OnnxFile, segment: Segment, inputs: Live, made: Live) -> ModelProto:
+def block_model(file: OnnxFile, segment: Segment, inputs: Activations, made: Activations) -> ModelProto:
     """The block as a model of its own, with the types of these inputs and outputs."""
     model = segment.model(file, {name: _type_of(inputs[name]) for name in segment.inputs})
     for value, array in zip(model.graph.output, made.values(), strict=False):
@@ -114,7 +114,7 @@ def block_model(file: OnnxFile, segment: Segment, inputs: Live, made: Live) -> M
 
 
 def block_module(
-    model: ModelProto, inputs: Live, expected: Live, values: Mapping[WeightKey, NDArray[np.generic]]
+    model: ModelProto, inputs: Activations, expected: Activations, values: Mapping[WeightKey, NDArray[np.generic]]
 ) -> GraphModule | None:
     """The block in torch with these values of its weights; None where torch can't run it as ONNX Runtime does.
 

@@ -8,18 +8,20 @@ it gives; what lies between blocks only runs. Batches of held-out samples walk a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from domino_onnx.data import Split
 from domino_onnx.errors import FinetuneError
-from domino_onnx.finetuning.finetune import Stored, finetune
+from domino_onnx.finetuning.block_student import BlockStudent
+from domino_onnx.finetuning.finetune import finetune
 from domino_onnx.finetuning.masks import WeightGroups
 from domino_onnx.finetuning.networks import Networks
 from domino_onnx.finetuning.results import Finetuned, FinetuneStep, joined
 from domino_onnx.finetuning.state import CheckpointFile
 from domino_onnx.graph import OnnxFile
 from domino_onnx.options import Device, FinetuneOptions, RunOptions
-from domino_onnx.scheme import WeightKey
+from domino_onnx.runtime import Activations
+from domino_onnx.scheme import WeightArrays, WeightKey
 
 __all__ = ["finetune_blocks"]
 
@@ -30,11 +32,11 @@ _MOST_WEIGHTS = 8
 def finetune_blocks(
     file: OnnxFile,
     split: Split,
-    weights: Stored,
+    weights: WeightArrays,
     options: FinetuneOptions | None = None,
     run: RunOptions | None = None,
     *,
-    biases: Stored | None = None,
+    biases: WeightArrays | None = None,
     groups: Mapping[WeightKey, WeightGroups] | None = None,
     progress: Callable[[FinetuneStep], None] | None = None,
     checkpoints: Callable[[int], CheckpointFile] | None = None,
@@ -72,7 +74,7 @@ def finetune_blocks(
     CheckpointError, KeyboardInterrupt
         As from `finetune`.
     """
-    settings, shared, others = options or FinetuneOptions(), run or RunOptions(), biases or {}
+    shared, others = run or RunOptions(), biases or {}
     networks = Networks(
         file,
         split,
@@ -83,40 +85,90 @@ def finetune_blocks(
         device=device,
         threads=threads,
     )
-    results: list[Finetuned] = []
-    trained: set[WeightKey] = set()
+    training = _BlockTraining(
+        networks,
+        frozenset(weights),
+        options or FinetuneOptions(),
+        shared,
+        groups=groups or {},
+        progress=progress or _ignore,
+        checkpoints=checkpoints or (lambda _: None),
+        stopped=stopped,
+    )
     for block in range(1, networks.count):
-        wanted = networks.pass_dense(block)
-        own = networks.own(block)
-        student = networks.student(block, wanted) if own else None
-        reached = set() if student is None else student.reached(own) & weights.keys()
-        if student is not None and reached:
-            held = {key: networks.values[key] for key in own if key in student.module.weights}
-            result = finetune(
-                student,
-                {key: value for key, value in held.items() if key in weights},
-                settings,
-                shared,
-                biases={key: value for key, value in held.items() if key in others},
-                groups=groups,
-                progress=_after(results, progress),
-                checkpoint=None if checkpoints is None else checkpoints(block),
-                stopped=stopped,
-            )
-            networks.change(result.values)
-            results.append(result)
-            trained |= reached
+        training.train(block, networks.pass_dense(block))
         networks.pass_pruned(block)
-    if not results:
-        raise FinetuneError("no block of the model that holds a pruned weight alone can be trained")
-    return joined(results, networks.values, tuple(key for key in weights if key not in trained))
+    return training.result()
 
 
-def _after(
-    results: list[Finetuned], progress: Callable[[FinetuneStep], None] | None
-) -> Callable[[FinetuneStep], None] | None:
-    """The progress of a block, with its steps counted from those of the blocks before."""
-    if progress is None:
-        return None
-    done = sum(result.steps for result in results)
-    return lambda step: progress(dataclasses.replace(step, step=done + step.step))
+class _BlockTraining:
+    """What is trained of the pruned network, and what came of each block."""
+
+    def __init__(
+        self,
+        networks: Networks,
+        weights: frozenset[WeightKey],
+        options: FinetuneOptions,
+        run: RunOptions,
+        *,
+        groups: Mapping[WeightKey, WeightGroups],
+        progress: Callable[[FinetuneStep], None],
+        checkpoints: Callable[[int], CheckpointFile | None],
+        stopped: Callable[[], bool] | None,
+    ) -> None:
+        self._networks = networks
+        self._weights = weights
+        self._options = options
+        self._run = run
+        self._groups = groups
+        self._progress = progress
+        self._checkpoints = checkpoints
+        self._stopped = stopped
+        self._results: list[Finetuned] = []
+        self._trained: set[WeightKey] = set()
+
+    def train(self, block: int, wanted: Sequence[Activations]) -> None:
+        """Train the block towards `wanted`, if it holds a weight alone that torch can train."""
+        own = self._networks.own(block)
+        student = self._networks.student(block, wanted) if own else None
+        if student is None:
+            return
+        reached = student.reached(own) & self._weights
+        if not reached:
+            return
+        result = self._finetuned(block, student, own)
+        self._networks.change(result.values)
+        self._results.append(result)
+        self._trained |= reached
+
+    def result(self) -> Finetuned:
+        """Of all blocks together."""
+        if not self._results:
+            raise FinetuneError("no block of the model that holds a pruned weight alone can be trained")
+        values = self._networks.values
+        frozen = tuple(key for key in values if key in self._weights and key not in self._trained)
+        return joined(self._results, values, frozen)
+
+    def _finetuned(self, block: int, student: BlockStudent, own: Sequence[WeightKey]) -> Finetuned:
+        held = {key: self._networks.values[key] for key in own if key in student.module.weights}
+        done = sum(result.steps for result in self._results)
+
+        def tell(step: FinetuneStep) -> None:
+            """Count the steps on from those of the blocks before."""
+            self._progress(dataclasses.replace(step, step=done + step.step))
+
+        return finetune(
+            student,
+            {key: value for key, value in held.items() if key in self._weights},
+            self._options,
+            self._run,
+            biases={key: value for key, value in held.items() if key not in self._weights},
+            groups=self._groups,
+            progress=tell,
+            checkpoint=self._checkpoints(block),
+            stopped=self._stopped,
+        )
+
+
+def _ignore(_: FinetuneStep) -> None:
+    """The progress where no one listens."""

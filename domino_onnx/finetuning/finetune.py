@@ -19,7 +19,7 @@ from domino_onnx.finetuning.results import Finetuned, FinetuneStep
 from domino_onnx.finetuning.state import CheckpointFile, Saved, TrainingState
 from domino_onnx.finetuning.trainer import Student, Trainer
 from domino_onnx.options import FinetuneOptions, RunOptions
-from domino_onnx.scheme import WeightKey
+from domino_onnx.scheme import WeightArrays, WeightKey
 
 __all__ = ["finetune"]
 
@@ -30,16 +30,14 @@ _MOST_HALVINGS = 2
 _BLOWN_UP = 10.0
 """A held-out loss that many times the given weights' counts as divergence."""
 
-Stored = Mapping[WeightKey, NDArray[np.generic]]
-
 
 def finetune(
     student: Student,
-    weights: Stored,
+    weights: WeightArrays,
     options: FinetuneOptions | None = None,
     run: RunOptions | None = None,
     *,
-    biases: Stored | None = None,
+    biases: WeightArrays | None = None,
     groups: Mapping[WeightKey, WeightGroups] | None = None,
     progress: Callable[[FinetuneStep], None] | None = None,
     checkpoint: CheckpointFile | None = None,

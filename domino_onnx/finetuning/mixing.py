@@ -6,17 +6,15 @@ Mixup (Zhang et al., ICLR 2018) without labels, as function matching has it (Bey
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.data import Dataset
+from domino_onnx.scheme import NamedArrays
 
 __all__ = ["Mixture", "can_mix", "mixture"]
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +32,8 @@ class Mixture:
     others: NDArray[np.int64]
     shares: NDArray[np.float32]
 
-    def __call__(self, first: Arrays, second: Arrays) -> dict[str, NDArray[Any]]:
-        """Arrays of the batch mixed with those of the others; the same shapes and dtypes."""
+    def __call__(self, first: NamedArrays, second: NamedArrays) -> dict[str, NDArray[Any]]:
+        """NamedArrays of the batch mixed with those of the others; the same shapes and dtypes."""
         mixed: dict[str, NDArray[Any]] = {}
         for name, array in first.items():
             shares = self.shares.reshape(-1, *[1] * (array.ndim - 1)).astype(array.dtype)

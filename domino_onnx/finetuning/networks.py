@@ -15,12 +15,10 @@ from domino_onnx.finetuning.cutting import block_starts
 from domino_onnx.finetuning.processes import torch_device
 from domino_onnx.graph import OnnxFile, cut
 from domino_onnx.options import Device
-from domino_onnx.runtime import Live, Walk, affordable
-from domino_onnx.scheme import WeightKey
+from domino_onnx.runtime import Activations, SegmentRunner, affordable
+from domino_onnx.scheme import WeightArrays, WeightKey
 
 __all__ = ["Networks"]
-
-Stored = Mapping[WeightKey, NDArray[np.generic]]
 
 
 class Networks:
@@ -47,8 +45,8 @@ class Networks:
         self,
         file: OnnxFile,
         split: Split,
-        weights: Stored,
-        biases: Stored,
+        weights: WeightArrays,
+        biases: WeightArrays,
         *,
         batch_size: int,
         most_weights: int,
@@ -62,17 +60,17 @@ class Networks:
         starts = block_starts(file, {key.name for key in weights}, most_weights)
         self._blocks = cut(file, starts)
         self.count = len(self._blocks)
-        self._walk = Walk(file, starts, names, device=device, threads=threads)
+        self._walk = SegmentRunner(file, starts, names, device=device, threads=threads)
         stored = {tensor.name: tensor for tensor in file.proto.graph.initializer}
         self._file_values = {name: file.array(stored[name]) for name in names if name in stored}
         self._begin(split, batch_size)
 
     @property
-    def values(self) -> Stored:
+    def values(self) -> WeightArrays:
         """The pruned network's weights and biases as they are now."""
         return self._values
 
-    def change(self, values: Stored) -> None:
+    def change(self, values: WeightArrays) -> None:
         """Go on with other weights and biases in the pruned network."""
         self._values |= values
 
@@ -82,7 +80,7 @@ class Networks:
         mine = self._blocks[block].constants - others
         return [key for key in self._values if not key.scope and key.name in mine]
 
-    def pass_dense(self, block: int) -> list[Live]:
+    def pass_dense(self, block: int) -> list[Activations]:
         """Run the block in the dense network; what it makes of each batch."""
         return [self._pass(block, self._dense, batch, {}) for batch in range(len(self._dense))]
 
@@ -92,7 +90,7 @@ class Networks:
         for batch in range(len(self._pruned)):
             self._pass(block, self._pruned, batch, changed)
 
-    def student(self, block: int, wanted: Sequence[Live]) -> BlockStudent | None:
+    def student(self, block: int, wanted: Sequence[Activations]) -> BlockStudent | None:
         """The block in torch ahead of `pass_pruned`, to learn what `pass_dense` gave; None where torch can't run it."""
         names, first = self._blocks[block].inputs, self._pruned[0]
         model = block_model(self._file, self._blocks[block], first, wanted[0])
@@ -125,7 +123,9 @@ class Networks:
         ]
         self._pruned = [dict(live) for live in self._dense]
 
-    def _pass(self, block: int, network: list[Live], batch: int, changed: Mapping[str, NDArray[Any]]) -> Live:
+    def _pass(
+        self, block: int, network: list[Activations], batch: int, changed: Mapping[str, NDArray[Any]]
+    ) -> Activations:
         """Run a block on one batch of a network, carry its activations on, and give out what was made."""
         made = self._walk.run(block, network[batch], changed, self._file_values)
         network[batch] = self._walk.release(block, made)

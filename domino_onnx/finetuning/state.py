@@ -13,22 +13,20 @@ from torch import Tensor
 
 from domino_onnx.errors import CheckpointError
 from domino_onnx.finetuning.results import FinetuneStep
-from domino_onnx.finetuning.trainer import Trainer, Values
+from domino_onnx.finetuning.trainer import Trainer, WeightTensors
 from domino_onnx.options import FinetuneOptions, RunOptions
-from domino_onnx.scheme import WeightKey
+from domino_onnx.scheme import NamedArrays, WeightKey
 
 __all__ = ["CheckpointFile", "Saved", "TrainingState"]
-
-Arrays = Mapping[str, NDArray[np.generic]]
 
 
 class CheckpointFile(Protocol):
     """Where a finetuning that may be interrupted keeps what it needs to go on."""
 
-    def load(self) -> tuple[dict[str, Any], Arrays] | None:
+    def load(self) -> tuple[dict[str, Any], NamedArrays] | None:
         """What was saved last; None if nothing was."""
 
-    def save(self, document: Mapping[str, Any], arrays: Arrays) -> None:
+    def save(self, document: Mapping[str, Any], arrays: NamedArrays) -> None:
         """Keep this instead of what was saved before, wholly or not at all."""
 
 
@@ -56,7 +54,7 @@ class TrainingState:
 
     before: float
     best: float
-    best_values: Values
+    best_values: WeightTensors
     best_step: int = 0
     rate_losses: dict[str, float] = dataclasses.field(default_factory=dict)
     peak: float | None = None
@@ -79,7 +77,7 @@ class TrainingState:
         return document | {"history": history, "rate_losses": dict(self.rate_losses)}
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any], best_values: Values) -> TrainingState:
+    def from_document(cls, document: Mapping[str, Any], best_values: WeightTensors) -> TrainingState:
         """What `document` gave, with the values."""
         history = [FinetuneStep(**step) for step in document["history"]]
         return cls(**{**document, "history": history, "best_values": best_values})

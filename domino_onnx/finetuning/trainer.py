@@ -15,9 +15,9 @@ from domino_onnx.finetuning.processes import Processes
 from domino_onnx.options import Method
 from domino_onnx.scheme import WeightKey
 
-__all__ = ["Student", "Trainer", "Values"]
+__all__ = ["Student", "Trainer", "WeightTensors"]
 
-Values = dict[WeightKey, Tensor]
+WeightTensors = dict[WeightKey, Tensor]
 """Values as the student has them, masked, in its dtypes, on the CPU."""
 
 _MOMENTUM = 0.9
@@ -96,7 +96,7 @@ class Trainer:
         self.given = self.values()
         self.restart(self.given)
 
-    def restart(self, values: Values) -> None:
+    def restart(self, values: WeightTensors) -> None:
         """Begin with these values, and with an optimizer that knows nothing yet."""
         with torch.no_grad():
             for key, value in values.items():
@@ -125,7 +125,7 @@ class Trainer:
         """Mean loss over the held-out samples, or over the first `samples` of them."""
         return self._student.held_out_loss(self._batch_size, samples, self.processes)
 
-    def values(self) -> Values:
+    def values(self) -> WeightTensors:
         """What would be written now."""
         return {key: parameter.detach().cpu().clone() for key, parameter in self._parameters.items()}
 

@@ -1,6 +1,6 @@
-"""ONNX files: read and checked, every weight found, written back with nothing else changed."""
+"""What is in an ONNX file? It is read, its weights are found, and it is written with nothing else changed."""
 
-from domino_onnx.graph.copies import loaded
+from domino_onnx.graph.copies import loaded, with_outputs
 from domino_onnx.graph.dequantize import ChannelWeight, channel_weights, holds_integers, quantize_in_place
 from domino_onnx.graph.index import stored_tensors
 from domino_onnx.graph.inventory import take_inventory
@@ -9,7 +9,6 @@ from domino_onnx.graph.io.read import OnnxFile, read_model
 from domino_onnx.graph.io.write import Written, read_manifest, write_model
 from domino_onnx.graph.linear import Bias, LinearUse, linear_uses
 from domino_onnx.graph.order import sort_nodes
-from domino_onnx.graph.probe import probe
 from domino_onnx.graph.segments import Segment, cut
 from domino_onnx.graph.selection import Selection
 from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes, infer_types, model_inputs
@@ -33,12 +32,12 @@ __all__ = [
     "linear_uses",
     "loaded",
     "model_inputs",
-    "probe",
     "quantize_in_place",
     "read_manifest",
     "read_model",
     "sort_nodes",
     "stored_tensors",
     "take_inventory",
+    "with_outputs",
     "write_model",
 ]

@@ -1,6 +1,6 @@
-"""Weights stored as 8-bit integers: such a tensor in the weight's place, and a DequantizeLinear that makes it again.
+"""Which weights can be stored as 8-bit integers, and how? As integers behind a DequantizeLinear.
 
-Symmetric, with zero points of 0: a zero is the integer 0 whatever its channel's scale.
+Symmetric, with zero points of 0: a zero is the integer 0 in every channel.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from domino_onnx.graph.index import GraphIndex, Use
+from domino_onnx.graph.insertion import NodeInsertion, names_in_use
+from domino_onnx.graph.io.tensors import store_reshaped
 from domino_onnx.graph.operators import PRUNABLE, operator_of, stored_view
-from domino_onnx.graph.stored import put
 from domino_onnx.graph.values import Scope, Stored
-from domino_onnx.graph.walk import constant_tensor, nodes, subgraphs
+from domino_onnx.graph.walk import constant_tensor, subgraphs
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["ChannelWeight", "channel_weights", "holds_integers", "quantize_in_place"]
@@ -63,7 +64,7 @@ def holds_integers(model: ModelProto) -> bool:
     """Whether a weight is stored as integers already."""
     index = GraphIndex(model)
     weights = (index.value(use) for use in index.uses() if use.position in PRUNABLE.get(operator_of(use), ()))
-    return any(isinstance(value, Stored) and value.steps is not None for value in weights)
+    return any(isinstance(value, Stored) and value.scaling is not None for value in weights)
 
 
 def quantize_in_place(
@@ -76,61 +77,54 @@ def quantize_in_place(
     weights
         Of this model: each with its integers in the stored shape, and the scale of each output channel, float32.
     """
-    homes = {id(tensor): home for home in _homes(model.graph) for tensor in home.tensors}
-    taken = _names(model)
+    graphs = list(_quantised_graphs(model.graph))
+    holder = {id(tensor): graph for graph in graphs for tensor in graph.tensors}
+    taken = names_in_use(model)
     for weight, integers, scales in weights:
-        homes[id(weight.tensor)].dequantize(weight, integers, scales, taken)
-    for home in {id(home): home for home in homes.values()}.values():
-        home.finish()
+        holder[id(weight.tensor)].quantize(weight, integers, scales, taken)
+    for graph in graphs:
+        graph.finish()
 
 
-class _Home:
-    """A graph, the stored tensors in it, and the nodes that come to stand before and between its own."""
+class _QuantisedGraph:
+    """A graph or subgraph, the tensors that it stores itself, and the nodes that are inserted."""
 
     def __init__(self, graph: GraphProto) -> None:
         self._graph = graph
-        self._originals = list(graph.node)
-        self._makers = {id(tensor): node for node in self._originals for tensor in _constant(node)}
-        self.tensors = [*graph.initializer, *(tensor for node in self._originals for tensor in _constant(node))]
-        self._before: list[NodeProto] = []
-        self._behind: dict[int, NodeProto] = {}
+        self._insertion = NodeInsertion(graph)
+        made = [(tensor, node) for node in graph.node for tensor in _constant(node)]
+        self._makers = {id(tensor): node for tensor, node in made}
+        self.tensors = [*graph.initializer, *(tensor for tensor, _ in made)]
 
-    def dequantize(
+    def quantize(
         self, weight: ChannelWeight, integers: NDArray[np.int8], scales: NDArray[Any], taken: set[str]
     ) -> None:
         name = weight.key.name
         stored, scale, zero = (_free(f"{name}_{part}", taken) for part in ("quantized", "scale", "zero_point"))
         weight.tensor.data_type = TensorProto.INT8
         weight.tensor.ClearField("float_data")
-        put(weight.tensor, integers)
+        store_reshaped(weight.tensor, integers)
         self._graph.initializer.extend(
             [numpy_helper.from_array(scales, scale), numpy_helper.from_array(np.zeros(scales.shape, np.int8), zero)]
         )
-        inputs = [stored, scale, zero]
-        self._graph.node.append(helper.make_node("DequantizeLinear", inputs, [name], axis=weight.axis))
-        added = self._graph.node[-1]
         maker = self._makers.get(id(weight.tensor))
         if maker is None:
             weight.tensor.name = stored
-            self._before.append(added)
         else:
             maker.output[0] = stored
-            self._behind[id(maker)] = added
+        made = helper.make_node("DequantizeLinear", [stored, scale, zero], [name], axis=weight.axis)
+        self._insertion.add([made], behind=maker)
 
     def finish(self) -> None:
         """Sort the new nodes in: those of initializers first, that of a Constant right behind it."""
-        order = list(self._before)
-        for node in self._originals:
-            order += [node, *([self._behind[id(node)]] if id(node) in self._behind else [])]
-        rank = {id(node): position for position, node in enumerate(order)}
-        self._graph.node.sort(key=lambda node: rank[id(node)])
+        self._insertion.finish()
 
 
-def _homes(graph: GraphProto) -> Iterator[_Home]:
-    yield _Home(graph)
+def _quantised_graphs(graph: GraphProto) -> Iterator[_QuantisedGraph]:
+    yield _QuantisedGraph(graph)
     for node in graph.node:
         for _, inner in subgraphs(node):
-            yield from _homes(inner)
+            yield from _quantised_graphs(inner)
 
 
 def _channel_axis(use: Use, value: Stored) -> int | None:
@@ -152,16 +146,6 @@ def _is_replaceable(key: WeightKey, tensor: TensorProto, scope: Scope, axis: int
 def _constant(node: NodeProto) -> list[TensorProto]:
     tensor = constant_tensor(node)
     return [] if tensor is None else [tensor]
-
-
-def _names(model: ModelProto) -> set[str]:
-    """Every name of a value anywhere in the model."""
-    graphs = [model.graph, *(graph for node in nodes(model) for _, graph in subgraphs(node))]
-    taken = {name for node in nodes(model) for name in (*node.input, *node.output)}
-    for graph in graphs:
-        taken.update(value.name for value in (*graph.input, *graph.output, *graph.initializer))
-        taken.update(tensor.values.name for tensor in graph.sparse_initializer)
-    return taken
 
 
 def _free(name: str, taken: set[str]) -> str:

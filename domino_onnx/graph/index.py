@@ -1,4 +1,4 @@
-"""Who reads which stored tensor, through transposes, casts and quantisation: across subgraphs and functions."""
+"""Which node reads which stored tensor, through transposes, casts and quantisation, subgraphs and functions?"""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from domino_onnx.graph.values import (
     Sparse,
     Stored,
     Transposes,
-    as_it_lies,
+    before_transposes,
     dequantised,
     is_symmetric,
-    seen_through,
-    unmoved,
+    stored_in,
+    transposed,
 )
-from domino_onnx.graph.walk import constant_tensor, normal_domain, subgraphs
+from domino_onnx.graph.walk import constant_tensor, normal_domain, sparse_constants, subgraphs
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["GraphIndex", "Use", "stored_tensors"]
@@ -40,13 +40,13 @@ class Use:
 
     @property
     def label(self) -> str:
-        """The node's name, with those of the subgraphs and calls it stands in before it."""
+        """The node's name, after those of the subgraphs and calls that it is in."""
         name = "output" if self.node is None else node_label(self.node, self.index)
         return f"{self.scope.label}{name}"
 
 
 class GraphIndex:
-    """All scopes of a model, and what each name in them stands for."""
+    """All scopes of a model, and what each name in them means."""
 
     def __init__(self, model: ModelProto) -> None:
         self._functions = {function_id(function): function for function in model.functions}
@@ -77,11 +77,11 @@ class GraphIndex:
         a DequantizeLinear of stored integers.
         """
         transposes: Transposes = []
-        found = unmoved(scope, name, transposes)
+        found = before_transposes(scope, name, transposes)
         while found is not None:
             scope, name = found
             if name in scope.stored:
-                return seen_through(transposes, as_it_lies(scope, name))
+                return transposed(transposes, stored_in(scope, name))
             if name in scope.sparse:
                 return Sparse(WeightKey(name, scope.path), scope.sparse[name])
             if name not in scope.producers:
@@ -90,9 +90,9 @@ class GraphIndex:
             quantise = self._undone_by(scope, node)
             if quantise is None and not _is_followed(node):
                 integers = dequantised(scope, node)
-                return self._derived(scope, node) if integers is None else seen_through(transposes, integers)
+                return self._derived(scope, node) if integers is None else transposed(transposes, integers)
             source = quantise or node
-            found = unmoved(scope, source.input[0], transposes) if source.input else None
+            found = before_transposes(scope, source.input[0], transposes) if source.input else None
         return None
 
     def stored_tensors(self) -> dict[WeightKey, TensorProto]:
@@ -127,7 +127,7 @@ class GraphIndex:
                     return None
                 where, inner_name = found
                 if inner_name in where.stored:
-                    origins.append(as_it_lies(where, inner_name))
+                    origins.append(stored_in(where, inner_name))
                 elif inner_name in where.producers:
                     frontier.append((where, where.nodes[where.producers[inner_name]]))
                 else:
@@ -162,7 +162,7 @@ def _graph_scope(graph: GraphProto, path: tuple[str, ...], label: str, parent: S
 
 
 def _call_scope(function: FunctionProto, node: NodeProto, index: int, caller: Scope) -> Scope:
-    """The body of a function as one call runs it. Its constants are stored once, whoever calls it."""
+    """The body of a function as one call runs it. Its constants are stored once, for all calls."""
     domain, name, overload = function_id(function)
     label = f"{caller.label}{node_label(node, index)}/"
     scope = _body(function.node, (f"function {domain}:{name}:{overload}",), label, None)
@@ -181,9 +181,7 @@ def _body(nodes: Sequence[NodeProto], path: tuple[str, ...], label: str, parent:
             tensor = constant_tensor(node)
             if tensor is not None:
                 stored[node.output[0]] = tensor
-            for attribute in node.attribute:
-                if attribute.name == "sparse_value":
-                    sparse[node.output[0]] = attribute.sparse_tensor
+            sparse.update((node.output[0], value) for value in sparse_constants(node))
     return Scope(
         path=path,
         label=label,

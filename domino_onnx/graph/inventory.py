@@ -19,7 +19,7 @@ from domino_onnx.graph.selection import Selection
 from domino_onnx.graph.shapes import ShapeTable
 from domino_onnx.graph.walk import tensors
 from domino_onnx.graph.weights import FoundWeight, find_weights
-from domino_onnx.scheme import Grid, Inventory, NMScheme, SchemePool, Site, Skip, WeightKey, WeightLayout
+from domino_onnx.scheme import Inventory, NMScheme, SchemePool, Site, Skip, StoredNumbers, WeightKey, WeightLayout
 from domino_onnx.scheme.nm import MIN_M
 
 __all__ = ["take_inventory"]
@@ -62,9 +62,9 @@ def take_inventory(
         values = _values(file, weight)
         macs = _total_macs(weight, shapes)
         reason = shared.get(key) or _refusal(key, weight, pool, chosen)
-        view, grid = weight.views[0], weight.grid
-        if reason is None and view is not None and isinstance(grid, Grid):
-            sites.append(_site(key, weight, view, grid, values, pool, macs))
+        view, numbers = weight.views[0], weight.numbers
+        if reason is None and view is not None and isinstance(numbers, StoredNumbers):
+            sites.append(_site(key, weight, view, numbers, values, pool, macs))
         else:
             skips.append(_skip(key, weight, values, reason or "", macs))
     return Inventory(sites=tuple(sites), skips=tuple(skips), notes=(*_pool_notes(pool), *_notes(file, sites)))
@@ -74,8 +74,8 @@ def _refusal(key: WeightKey, weight: FoundWeight, pool: SchemePool, selection: S
     """Why a weight can't be a site: the first reason that a user can act on."""
     if weight.reasons:
         return weight.reasons[0]
-    if isinstance(weight.grid, str):
-        return weight.grid
+    if isinstance(weight.numbers, str):
+        return weight.numbers
     if not math.prod(weight.shape):
         return "is empty"
     view = weight.views[0]
@@ -102,7 +102,7 @@ def _values(file: OnnxFile, weight: FoundWeight) -> NDArray[np.generic] | None:
     """A counted weight's values as they are stored, checked; None for others, and where a 0 isn't a zero."""
     if weight.tensor is None or not weight.counted:
         return None
-    if weight.tensor.data_type not in FLOAT_TYPES and not isinstance(weight.grid, Grid):
+    if weight.tensor.data_type not in FLOAT_TYPES and not isinstance(weight.numbers, StoredNumbers):
         return None
     values = file.array(weight.tensor)
     bad = values.size - int(np.count_nonzero(np.isfinite(values)))
@@ -118,7 +118,7 @@ def _site(
     key: WeightKey,
     weight: FoundWeight,
     view: WeightView,
-    grid: Grid,
+    numbers: StoredNumbers,
     values: NDArray[np.generic] | None,
     pool: SchemePool,
     macs: int | None,
@@ -128,7 +128,7 @@ def _site(
         name=weight.uses[0].label,
         op=weight.operator,
         layout=view.layout,
-        grid=grid,
+        numbers=numbers,
         consumers=tuple(use.label for use in weight.uses),
         schemes=pool.for_reduction(view.layout.reduction),
         zeros=_zeros(values),
@@ -204,7 +204,7 @@ def _overlapping(file: OnnxFile, weights: dict[WeightKey, FoundWeight]) -> dict[
 
 
 def _pool_notes(pool: SchemePool) -> Iterable[str]:
-    for schemes in pool.rivals:
+    for schemes in pool.same_density:
         smallest, *others = map(str, schemes)
         yield (
             f"{smallest}, {', '.join(others)} keep the same share: a site gets the one with the largest M that divides "

@@ -50,7 +50,7 @@ class LinearUse:
     value_shape, axes
         The weight as the node sees it: axis `k` of it is axis ``axes[k]`` of the stored tensor.
     weight_input
-        At which input the weight stands.
+        The input at which the node reads the weight.
     data, output
         Names of the activation that goes in, and of the one that comes out of the node.
     attributes
@@ -215,7 +215,7 @@ class _MainGraph:
 
     def _scalar(self, stored: Stored) -> float | None:
         """The value of a stored scalar that is no integer and that no caller of the model may replace."""
-        if math.prod(stored.shape) != 1 or stored.key.name in self._inputs or stored.steps is not None:
+        if math.prod(stored.shape) != 1 or stored.key.name in self._inputs or stored.scaling is not None:
             return None
         return float(self._file.array(stored.tensor).reshape(()))
 

@@ -1,4 +1,4 @@
-"""Multiply-accumulates of one inference, per use of a weight."""
+"""How many multiply-accumulates does one inference spend on each use of a weight?"""
 
 from __future__ import annotations
 

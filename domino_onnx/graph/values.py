@@ -1,4 +1,4 @@
-"""What a name in a graph stands for: a stored tensor, moved or made of integers by steps.
+"""What does a name in a graph mean: a stored tensor, perhaps transposed, perhaps made of integers?
 
 A scope is one graph, or one call of a local function. Names resolve outwards, from a subgraph to the graph around it,
 and from a function's formal input to the value that the call gives it.
@@ -21,16 +21,16 @@ from domino_onnx.scheme import WeightKey
 
 __all__ = [
     "Derived",
+    "Scaling",
     "Scope",
     "Sparse",
-    "Steps",
     "Stored",
     "Transposes",
-    "as_it_lies",
+    "before_transposes",
     "dequantised",
     "is_symmetric",
-    "seen_through",
-    "unmoved",
+    "stored_in",
+    "transposed",
 ]
 
 Transposes = list[tuple[int, ...] | None]
@@ -66,8 +66,8 @@ class Scope:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Steps:
-    """What DequantizeLinear makes of stored integers: their distance from the zero point, in steps of the scale.
+class Scaling:
+    """What DequantizeLinear makes of stored integers: their distance from the zero point, times the scale.
 
     `axis` of the stored tensor is the one along which scales differ, if they do; `block` is 0 unless many integers
     along it share each.
@@ -83,13 +83,13 @@ class Steps:
 class Stored:
     """A value that is a stored tensor, seen through transposes: axis `k` of the value is axis `axes[k]` of it.
 
-    With `steps` the tensor holds integers, of which the value is made.
+    With `scaling` the tensor holds integers, of which the value is made.
     """
 
     key: WeightKey
     tensor: TensorProto
     axes: tuple[int, ...]
-    steps: Steps | None = None
+    scaling: Scaling | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -99,7 +99,7 @@ class Stored:
     @property
     def data_type(self) -> int:
         """The value's ONNX element type, before casts."""
-        return self.tensor.data_type if self.steps is None else self.steps.scale.data_type
+        return self.tensor.data_type if self.scaling is None else self.scaling.scale.data_type
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,13 +118,13 @@ class Derived:
     origin: Stored
 
 
-def as_it_lies(scope: Scope, name: str) -> Stored:
+def stored_in(scope: Scope, name: str) -> Stored:
     """A tensor that `scope` stores."""
     tensor = scope.stored[name]
     return Stored(WeightKey(name, scope.path), tensor, tuple(range(len(tensor.dims))))
 
 
-def unmoved(scope: Scope, name: str, transposes: Transposes) -> tuple[Scope, str] | None:
+def before_transposes(scope: Scope, name: str, transposes: Transposes) -> tuple[Scope, str] | None:
     """Where a value comes from, before Identity and Transpose; the latter are appended to `transposes`."""
     found = scope.locate(name)
     while found is not None:
@@ -140,44 +140,52 @@ def unmoved(scope: Scope, name: str, transposes: Transposes) -> tuple[Scope, str
     return found
 
 
-def _moved(scope: Scope, name: str) -> Stored | None:
+def _stored_behind_transposes(scope: Scope, name: str) -> Stored | None:
     """The stored tensor that a value is, through nothing but Identity and Transpose."""
     transposes: Transposes = []
-    found = unmoved(scope, name, transposes)
+    found = before_transposes(scope, name, transposes)
     if found is None or found[1] not in found[0].stored:
         return None
-    return seen_through(transposes, as_it_lies(*found))
+    return transposed(transposes, stored_in(*found))
 
 
 def dequantised(scope: Scope, node: NodeProto) -> Stored | None:
     """What a DequantizeLinear makes of stored integers with stored scales; None for all other nodes."""
     if node.op_type != "DequantizeLinear" or normal_domain(node.domain) or len(node.input) < 2:
         return None
-    integers, scale = (_moved(scope, name) for name in node.input[:2])
-    if integers is None or scale is None or integers.tensor.data_type in FLOAT_TYPES:
+    integers = _stored_behind_transposes(scope, node.input[0])
+    if integers is None or integers.tensor.data_type in FLOAT_TYPES:
         return None
-    has_zero_point = len(node.input) > 2 and bool(node.input[2])
-    zero_point = _moved(scope, node.input[2]) if has_zero_point else None
-    if has_zero_point and zero_point is None:
-        return None
-    if has_attribute_of_caller(node):
+    scaling = _scaling(scope, node, integers.axes)
+    return None if scaling is None else dataclasses.replace(integers, scaling=scaling)
+
+
+def _scaling(scope: Scope, node: NodeProto, axes: tuple[int, ...]) -> Scaling | None:
+    """What a DequantizeLinear reads besides integers that have these axes; None unless all of it is stored."""
+    scale = _stored_behind_transposes(scope, node.input[1])
+    zero_point = _stored_behind_transposes(scope, node.input[2]) if _has_zero_point(node) else None
+    is_computed = zero_point is None and _has_zero_point(node)
+    if scale is None or is_computed or has_attribute_of_caller(node):
         return None
     given = attributes(node)
     axis = integer(given, "axis", 1)
-    steps = Steps(
+    return Scaling(
         scale=scale.tensor,
         zero_point=None if zero_point is None else zero_point.tensor,
-        axis=integers.axes[axis] if -len(integers.axes) <= axis < len(integers.axes) else None,
+        axis=axes[axis] if -len(axes) <= axis < len(axes) else None,
         block=integer(given, "block_size", 0),
     )
-    return dataclasses.replace(integers, steps=steps)
+
+
+def _has_zero_point(node: NodeProto) -> bool:
+    return len(node.input) > 2 and bool(node.input[2])
 
 
 def is_symmetric(scope: Scope, node: NodeProto, operator: str) -> bool:
-    """Whether a node is this operator with a zero point of zero, which stands beside it."""
+    """Whether a node is this operator with a zero point of zero that its own graph stores, or with none."""
     if node.op_type != operator or normal_domain(node.domain) or not node.input:
         return False
-    if len(node.input) < 3 or not node.input[2]:
+    if not _has_zero_point(node):
         return True
     zero_point = scope.stored.get(node.input[2])
     return zero_point is not None and not is_external(zero_point) and not np.any(read_tensor(zero_point, Path()))
@@ -188,7 +196,7 @@ def _permutation(node: NodeProto) -> tuple[int, ...] | None:
     return integers(attributes(node), "perm")
 
 
-def seen_through(transposes: Transposes, stored: Stored) -> Stored | None:
+def transposed(transposes: Transposes, stored: Stored) -> Stored | None:
     """A stored tensor behind transposes, of which the last listed comes first; None if they don't fit it."""
     axes = stored.axes
     for permutation in reversed(transposes):

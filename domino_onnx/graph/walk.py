@@ -1,4 +1,4 @@
-"""Every graph and every tensor of a model, wherever they are nested."""
+"""Which graphs, nodes and tensors does a model hold, wherever they are nested?"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
-__all__ = ["constant_tensor", "nodes", "normal_domain", "subgraphs", "tensors"]
+__all__ = ["constant_tensor", "nodes", "normal_domain", "sparse_constants", "subgraphs", "tensors"]
 
 
 def normal_domain(domain: str) -> str:
@@ -32,6 +32,14 @@ def constant_tensor(node: NodeProto) -> TensorProto | None:
             tensor: TensorProto = attribute.t
             return tensor
     return None
+
+
+def sparse_constants(node: NodeProto) -> Iterator[SparseTensorProto]:
+    """The sparse tensor in a Constant node's `sparse_value`, if it has one and an output."""
+    if node.op_type == "Constant" and not normal_domain(node.domain) and node.output:
+        for attribute in node.attribute:
+            if attribute.name == "sparse_value" and attribute.type == AttributeProto.SPARSE_TENSOR:
+                yield attribute.sparse_tensor
 
 
 def nodes(model: ModelProto) -> Iterator[NodeProto]:

@@ -10,10 +10,10 @@ from onnx import TensorProto
 from domino_onnx.graph.attributes import has_attribute_of_caller
 from domino_onnx.graph.index import GraphIndex, Use
 from domino_onnx.graph.io.read import OnnxFile
-from domino_onnx.graph.number_grid import grid_of
 from domino_onnx.graph.operators import PRUNABLE, WeightView, listed_inputs, operator_of, stored_view
+from domino_onnx.graph.stored_numbers import grid_of
 from domino_onnx.graph.values import Derived, Sparse, Stored
-from domino_onnx.scheme import Grid, WeightKey
+from domino_onnx.scheme import StoredNumbers, WeightKey
 
 __all__ = ["FoundWeight", "find_weights"]
 
@@ -45,14 +45,14 @@ class FoundWeight:
     operator: str
     uses: list[Use] = dataclasses.field(default_factory=list)
     views: list[WeightView | None] = dataclasses.field(default_factory=list)
-    grids: list[Grid | str] = dataclasses.field(default_factory=list)
+    grids: list[StoredNumbers | str] = dataclasses.field(default_factory=list)
     reasons: list[str] = dataclasses.field(default_factory=list)
     counted: bool = True
 
     @property
-    def grid(self) -> Grid | str:
+    def numbers(self) -> StoredNumbers | str:
         """What its values can be, the same for all who read it; else the reason why that isn't known."""
-        refused = next((grid for grid in self.grids if isinstance(grid, str)), None)
+        refused = next((numbers for numbers in self.grids if isinstance(numbers, str)), None)
         if refused is not None:
             return refused
         return self.grids[0] if len(set(self.grids)) == 1 else "the nodes that read it don't agree on its values"

@@ -39,7 +39,10 @@ _TINY = 1e-9
 
 
 def agree_with_labels(rows: _Rows, labels: NDArray[np.integer]) -> bool:
-    """Whether labels may be columns, and the largest column is the label far more often than by chance, or mostly."""
+    """Whether labels may be columns, and the largest column is the label far more often than by chance.
+
+    That is twice as often, or halfway from chance to always; where all labels are the same one, in half of the rows.
+    """
     width = rows.shape[1]
     if len(labels) != len(rows) or not 0 <= int(labels.min()) <= int(labels.max()) < width:
         return False
@@ -48,7 +51,9 @@ def agree_with_labels(rows: _Rows, labels: NDArray[np.integer]) -> bool:
     shares = [np.bincount(each, minlength=width) / len(rows) for each in (winners, labels)]
     chance = float(shares[0] @ shares[1])
     deviation = np.sqrt(chance * (1 - chance) / len(rows))
-    return agreed >= 0.5 or agreed > max(2 * chance, chance + _CERTAIN * deviation)
+    if shares[1].max() == 1:
+        return agreed >= 0.5
+    return agreed > max(min(2 * chance, (1 + chance) / 2), chance + _CERTAIN * float(deviation))
 
 
 def have_winners(rows: _Rows) -> bool:
@@ -62,7 +67,9 @@ def have_winners(rows: _Rows) -> bool:
     - It leads by more than where columns are shuffled against each other, which keeps their tails. So where one column
       is high, the others are low. Among many classes some are alike and high together, so that this sign is missing.
 
-    Rows with many exact zeros have no winners: their long tails are those of a ReLU. Two columns are judged by the last sign, up to 100 by all, more by the first two with stricter thresholds.
+    Rows with many exact zeros have no winners: their long tails are those of a ReLU. Two columns are judged by the last
+    sign, up to 100 by all, more by the first two with stricter thresholds. Of many columns with long tails that have
+    nothing to do with each other, this says yes by mistake.
     """
     count, width = rows.shape
     if count < _FEWEST or width < 2 or np.all(rows.argmax(axis=1) == rows[0].argmax()):

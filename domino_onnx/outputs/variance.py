@@ -32,17 +32,17 @@ class Variance:
         self._whole = _merged(self._whole, _moments(values.reshape(-1, 1)))
         width = values.shape[1] if values.ndim == 2 else 0
         if self._width is None:
-            self._width, self._columns = width, _moments(np.zeros((0, width)))
-        if not width or width != self._width or self._columns is None:  # no columns, or another number of them
+            self._width, self._columns = width, _moments(np.zeros((0, width))) if width else None
+        if width != self._width:  # as many columns as were found
             self._columns = None
-        else:
+        if self._columns is not None:
             self._columns = _merged(self._columns, _moments(values))
 
     @property
     def value(self) -> float:
         """A trifle more than it is, so that it can be divided by."""
         counts, _, squares = self._whole
-        if self._width and self._columns is not None and self._columns[0].max() > 1:  # one sample doesn't vary
+        if self._columns is not None and self._columns[0].max() > 1:  # one sample doesn't vary
             counts, _, squares = self._columns
         return float(squares.sum()) / max(float(counts.sum()), 1.0) + _TINY
 

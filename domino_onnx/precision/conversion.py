@@ -94,7 +94,7 @@ def check_conversion(file: OnnxFile, wanted: Conversion) -> None:
 def converted(
     file: OnnxFile, values: Mapping[WeightKey, NDArray[np.generic]], manifest: Manifest | None, wanted: Conversion
 ) -> Converted:
-    """Convert the model with new `values`; `file` stays as it is.
+    """Convert the model with new `values`; `file` stays as it is, and is given back where nothing is wanted.
 
     Parameters
     ----------

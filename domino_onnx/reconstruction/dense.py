@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.reconstruction.moments import Moments
-from domino_onnx.reconstruction.network import Layer, Network
+from domino_onnx.reconstruction.network import Network, ReachedSite
 from domino_onnx.reconstruction.problem import dense_problems
 from domino_onnx.scheme import NMScheme, WeightKey
 from domino_onnx.solve import one_blas_thread, sparsegpt
@@ -18,23 +18,23 @@ __all__ = ["dense_moments", "prune_like_sparsegpt"]
 
 
 def dense_moments(
-    network: Network, wanted: Callable[[Layer], bool], progress: Callable[[int, int, str], None] | None = None
+    network: Network, wanted: Callable[[ReachedSite], bool], progress: Callable[[int, int, str], None] | None = None
 ) -> dict[WeightKey, Moments]:
     """Second moments of some layers' inputs in the dense network, over all their uses."""
     moments: dict[WeightKey, Moments] = {}
     batches = network.begin()
-    for done, stop in enumerate(network.stops, start=1):
+    for done, start in enumerate(network.starts, start=1):
         for batch, live in enumerate(batches):
-            batches[batch], made = network.pass_stop(stop, live)
-            if wanted(stop.layer):
-                output = made[stop.use.output]
-                chosen = network.positions(stop, output, batch, len(batches))
-                key = stop.layer.site.key
+            batches[batch], made = network.pass_start(start, live)
+            if wanted(start.reached):
+                output = made[start.use.output]
+                chosen = network.positions(start, output, batch, len(batches))
+                key = start.reached.site.key
                 if key not in moments:
-                    moments[key] = Moments.empty(stop.view.blocks, stop.view.outputs, stop.view.features)
-                moments[key].add(*stop.view.unfold(live[stop.use.data], output, chosen))
+                    moments[key] = Moments.empty(start.view.blocks, start.view.outputs, start.view.features)
+                moments[key].add(*start.view.unfold(live[start.use.data], output, chosen))
         if progress is not None:
-            progress(done, len(network.stops), stop.layer.site.name)
+            progress(done, len(network.starts), start.reached.site.name)
     return moments
 
 
@@ -54,13 +54,13 @@ def prune_like_sparsegpt(
         If ONNX Runtime can't run a part of the model.
     """
     sparse = {key for key, scheme in schemes.items() if not scheme.is_dense}
-    gathered = dense_moments(network, lambda layer: layer.site.key in sparse, progress)
+    gathered = dense_moments(network, lambda reached: reached.site.key in sparse, progress)
     values: dict[WeightKey, NDArray[Any]] = {}
-    for layer in network.layers:
-        moments = gathered.get(layer.site.key)
+    for reached in network.reached_sites:
+        moments = gathered.get(reached.site.key)
         if moments is None:
             continue
-        problems = dense_problems(layer, moments, centred=False)
-        matrix = np.stack([sparsegpt(problem, schemes[layer.site.key]) for problem in problems])
-        values.update(layer.stored(matrix, None))
+        problems = dense_problems(reached, moments, centred=False)
+        matrix = np.stack([sparsegpt(problem, schemes[reached.site.key]) for problem in problems])
+        values.update(reached.stored(matrix, None))
     return values

@@ -19,9 +19,9 @@ from domino_onnx.data.split import refit_judges
 from domino_onnx.outputs import OutputDivergence
 from domino_onnx.reconstruction.dense import dense_moments
 from domino_onnx.reconstruction.moments import Moments
-from domino_onnx.reconstruction.network import Layer, Network, Stop
+from domino_onnx.reconstruction.network import Network, ReachedSite, SegmentStart
 from domino_onnx.reconstruction.problem import Gathered, Sample, Solution, dense_problems, prune_dense, prune_wanted
-from domino_onnx.runtime import Live
+from domino_onnx.runtime import Activations
 from domino_onnx.scheme import NMScheme, WeightKey
 from domino_onnx.solve import MaskRule, choose_mask, one_blas_thread
 
@@ -71,10 +71,10 @@ def reconstruct(
         If ONNX Runtime can't run a part of the model.
     """
     walk = _SideBySide(network, schemes, rule)
-    for done, stop in enumerate(network.stops, start=1):
-        walk.step(stop)
+    for done, start in enumerate(network.starts, start=1):
+        walk.step(start)
         if progress is not None:
-            progress(done, len(network.stops), stop.layer.site.name)
+            progress(done, len(network.starts), start.reached.site.name)
     return walk.result()
 
 
@@ -91,19 +91,19 @@ class _SideBySide:
         self._dense = network.begin()
         self._pruned = [dict(live) for live in self._dense]
 
-    def step(self, stop: Stop) -> None:
+    def step(self, start: SegmentStart) -> None:
         """Pass one stop with both networks, and solve its layer in between."""
-        layer = stop.layer
-        scheme = self._schemes.get(layer.site.key)
-        if scheme is None or scheme.is_dense or layer.shared:
+        reached = start.reached
+        scheme = self._schemes.get(reached.site.key)
+        if scheme is None or scheme.is_dense or reached.shared:
             for batch, live in enumerate(self._dense):
-                self._dense[batch], _ = self._network.pass_stop(stop, live)
+                self._dense[batch], _ = self._network.pass_start(start, live)
         else:
-            self._keep(layer, prune_wanted(layer, self._gather(stop), scheme, self._rule, stop.use.clipped))
+            self._keep(reached, prune_wanted(reached, self._gather(start), scheme, self._rule, start.use.clipped))
         changed = {key.name: value for key, value in self._values.items()}
         for batch, live in enumerate(self._pruned):
             if changed:
-                self._pruned[batch], _ = self._network.pass_stop(stop, live, changed)
+                self._pruned[batch], _ = self._network.pass_start(start, live, changed)
             else:
                 self._pruned[batch] = dict(self._dense[batch])
 
@@ -116,39 +116,39 @@ class _SideBySide:
     def _solve_shared(self) -> None:
         """A weight that several nodes read is refitted once, on the dense network's inputs at all of them."""
         shared = [
-            layer
-            for layer in self._network.layers
-            if layer.shared and layer.site.key in self._schemes and not self._schemes[layer.site.key].is_dense
+            reached
+            for reached in self._network.reached_sites
+            if reached.shared and reached.site.key in self._schemes and not self._schemes[reached.site.key].is_dense
         ]
         if not shared:
             return
-        keys = {layer.site.key for layer in shared}
-        moments = dense_moments(self._network, lambda layer: layer.site.key in keys)
-        for layer in shared:
-            gathered, scheme = moments[layer.site.key], self._schemes[layer.site.key]
-            problems = dense_problems(layer, gathered)
+        keys = {reached.site.key for reached in shared}
+        moments = dense_moments(self._network, lambda reached: reached.site.key in keys)
+        for reached in shared:
+            gathered, scheme = moments[reached.site.key], self._schemes[reached.site.key]
+            problems = dense_problems(reached, gathered)
             choose = functools.partial(choose_mask, rule=self._rule)
-            self._keep(layer, prune_dense(layer, problems, gathered, scheme, choose))
+            self._keep(reached, prune_dense(reached, problems, gathered, scheme, choose))
 
-    def _keep(self, layer: Layer, solution: Solution) -> None:
-        self._values.update(layer.stored(solution.matrix, solution.bias))
-        self._errors[layer.site.key] = solution.error
+    def _keep(self, reached: ReachedSite, solution: Solution) -> None:
+        self._values.update(reached.stored(solution.matrix, solution.bias))
+        self._errors[reached.site.key] = solution.error
 
-    def _gather(self, stop: Stop) -> Gathered:
+    def _gather(self, start: SegmentStart) -> Gathered:
         """Pass the stop with the dense network, and gather what is wanted of the pruned one."""
         batches = len(self._dense)
-        view = stop.view
+        view = start.view
         fitted, held_out = (Moments.empty(view.blocks, view.outputs, view.features) for _ in range(2))
         samples: list[Sample] = []
         judges = refit_judges(batches)
         # Of a bias that an Add behind the node adds, before the sum is clipped.
         behind: np.float32 | NDArray[np.float32] = np.float32(0)
-        if stop.layer.bias is not None and not stop.layer.adds_inside:
-            behind = stop.layer.bias[:, None].astype(np.float32)
-        for batch, (features, wanted, joined) in enumerate(self._positions(stop)):
+        if start.reached.bias is not None and not start.reached.adds_inside:
+            behind = start.reached.bias[:, None].astype(np.float32)
+        for batch, (features, wanted, joined) in enumerate(self._positions(start)):
             (held_out if batch in judges else fitted).add(features, wanted)
-            if stop.use.clipped is not None and joined is not None:
-                some = self._network.some_of(features.shape[1], -(-_SAMPLE_POSITIONS // batches), stop, batch)
+            if start.use.clipped is not None and joined is not None:
+                some = self._network.some_of(features.shape[1], -(-_SAMPLE_POSITIONS // batches), start, batch)
                 samples.append(
                     Sample(features=features[:, some], wanted=wanted[:, some], joined=joined[:, some] + behind)
                 )
@@ -156,46 +156,48 @@ class _SideBySide:
             fitted=fitted, held_out=held_out if held_out.count else None, sample=_together(samples) if samples else None
         )
 
-    def _positions(self, stop: Stop) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]]:
+    def _positions(self, start: SegmentStart) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]]:
         """Features, wanted outputs and what is joined to them, batch by batch; joined is None if not yet known."""
         for batch, (dense, pruned) in enumerate(zip(self._dense, self._pruned, strict=True)):
-            self._dense[batch], made = self._network.pass_stop(stop, dense)
-            output = made[stop.use.output]
-            chosen = self._network.positions(stop, output, batch, len(self._dense))
-            data = pruned[stop.use.data]
-            if data.shape != dense[stop.use.data].shape:  # as many boxes as were found: not the same positions
-                data = dense[stop.use.data]
-            features, wanted = stop.view.unfold(data, output, chosen)
-            if stop.layer.bias is None and stop.use.op != "MatMul":
-                wanted = wanted - _intercept(stop, dense, output, chosen)
-            yield features, *self._with_joined(stop, dense, pruned, output.shape, wanted, chosen)
+            self._dense[batch], made = self._network.pass_start(start, dense)
+            output = made[start.use.output]
+            chosen = self._network.positions(start, output, batch, len(self._dense))
+            data = pruned[start.use.data]
+            if data.shape != dense[start.use.data].shape:  # as many boxes as were found: not the same positions
+                data = dense[start.use.data]
+            features, wanted = start.view.unfold(data, output, chosen)
+            if start.reached.bias is None and start.use.op != "MatMul":
+                wanted = wanted - _intercept(start, dense, output, chosen)
+            yield features, *self._with_joined(start, dense, pruned, output.shape, wanted, chosen)
 
     def _with_joined(
         self,
-        stop: Stop,
-        dense: Live,
-        pruned: Live,
+        start: SegmentStart,
+        dense: Activations,
+        pruned: Activations,
         shape: tuple[int, ...],
         wanted: NDArray[Any],
         chosen: NDArray[np.intp],
     ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        name = stop.use.joined
+        name = start.use.joined
         if name is None:
             return wanted, np.zeros_like(wanted)
         if name not in dense or name not in pruned or dense[name].shape != shape:
             return wanted, None
-        joined = stop.view.at(pruned[name], chosen)
-        return wanted + (stop.view.at(dense[name], chosen) - joined), joined
+        joined = start.view.at(pruned[name], chosen)
+        return wanted + (start.view.at(dense[name], chosen) - joined), joined
 
 
-def _intercept(stop: Stop, dense: Live, output: NDArray[Any], chosen: NDArray[np.intp]) -> NDArray[np.float32]:
+def _intercept(
+    start: SegmentStart, dense: Activations, output: NDArray[Any], chosen: NDArray[np.intp]
+) -> NDArray[np.float32]:
     """(blocks, 1 or positions, outputs): what a node adds that no refit may change, read off the dense network.
 
     A Conv adds the same everywhere, so that a few positions tell it; a Gemm's C may have a row for each.
     """
-    same = stop.use.op != "Gemm"
-    features, outputs = stop.view.unfold(dense[stop.use.data], output, chosen[:64] if same else chosen)
-    added = outputs - features.astype(np.float64) @ stop.layer.matrix.swapaxes(1, 2)
+    same = start.use.op != "Gemm"
+    features, outputs = start.view.unfold(dense[start.use.data], output, chosen[:64] if same else chosen)
+    added = outputs - features.astype(np.float64) @ start.reached.matrix.swapaxes(1, 2)
     constant: NDArray[np.float64] = added.mean(axis=1, keepdims=True) if same else added
     return constant.astype(np.float32)
 

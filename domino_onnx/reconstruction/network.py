@@ -15,10 +15,10 @@ from domino_onnx.graph import Bias, LinearUse, OnnxFile, linear_uses, stored_ten
 from domino_onnx.options import Device
 from domino_onnx.outputs import OutputKinds, decide_kinds, spread_outputs
 from domino_onnx.reconstruction.unfold import LinearView
-from domino_onnx.runtime import Live, Values, Walk, affordable
-from domino_onnx.scheme import Grid, Inventory, Site, WeightKey
+from domino_onnx.runtime import Activations, SegmentRunner, affordable
+from domino_onnx.scheme import Inventory, NamedArrays, Site, StoredNumbers, WeightKey
 
-__all__ = ["Layer", "Network", "Stop"]
+__all__ = ["Network", "ReachedSite", "SegmentStart"]
 
 _POSITIONS_PER_FEATURE = 32
 _MIN_POSITIONS = 16_384
@@ -26,7 +26,7 @@ _MAX_POSITIONS = 65_536
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class ReachedSite:
     """A site that data reach: its weight as a matrix, and the intercept that a refit may set.
 
     `matrix` is (blocks, outputs, features) float64; `bias` (blocks, outputs) or None.
@@ -51,19 +51,19 @@ class Layer:
     def stored(self, matrix: NDArray[np.floating], bias: NDArray[np.floating] | None) -> dict[WeightKey, NDArray[Any]]:
         """New values as they are stored, the bias with them where there is one."""
         values: dict[WeightKey, NDArray[Any]]
-        values = {self.site.key: self.site.grid.stored(self.views[0].from_matrix(matrix))}
+        values = {self.site.key: self.site.numbers.stored(self.views[0].from_matrix(matrix))}
         where = self.uses[0].bias
         if bias is not None and where is not None:
-            values[where.key] = Grid(where.dtype).stored(bias).reshape(where.shape)
+            values[where.key] = StoredNumbers(where.dtype).stored(bias).reshape(where.shape)
         return values
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
+class SegmentStart:
     """One place on the way through the network: the use of a layer's weight that segment `segment` begins with."""
 
     segment: int
-    layer: Layer
+    reached: ReachedSite
     use: LinearUse
     view: LinearView
 
@@ -104,7 +104,7 @@ class Network:
         kinds: OutputKinds | None = None,
     ) -> None:
         self.left_out: dict[WeightKey, str] = {}
-        self.layers: list[Layer] = []
+        self.reached_sites: list[ReachedSite] = []
         self.dense: dict[str, NDArray[Any]] = {}
         tensors, uses = stored_tensors(file.proto), linear_uses(file, inventory)
         for site in inventory.sites:
@@ -115,21 +115,25 @@ class Network:
             bias = uses[site.key][0].bias if len(views) == 1 else None
             for key in (site.key, *(() if bias is None else (bias.key,))):
                 self.dense[key.name] = file.array(tensors[key])
-            self.layers.append(_layer(site, uses[site.key], views, bias, self.dense))
-        self.layers.sort(key=lambda layer: layer.uses[0].index)
+            self.reached_sites.append(_reached(site, uses[site.key], views, bias, self.dense))
+        self.reached_sites.sort(key=lambda reached: reached.uses[0].index)
         places = sorted(
-            ((use, view, layer) for layer in self.layers for use, view in zip(layer.uses, layer.views, strict=True)),
+            (
+                (use, view, reached)
+                for reached in self.reached_sites
+                for use, view in zip(reached.uses, reached.views, strict=True)
+            ),
             key=lambda place: place[0].index,
         )
-        self.stops = [
-            Stop(segment=number, layer=layer, use=use, view=view)
-            for number, (use, view, layer) in enumerate(places, start=1)
+        self.starts = [
+            SegmentStart(segment=number, reached=reached, use=use, view=view)
+            for number, (use, view, reached) in enumerate(places, start=1)
         ]
-        self._walk = Walk(
+        self._walk = SegmentRunner(
             file,
-            [stop.use.index for stop in self.stops],
+            [start.use.index for start in self.starts],
             self.dense,
-            [stop.use.output for stop in self.stops],
+            [start.use.output for start in self.starts],
             device=device,
             threads=threads,
         )
@@ -139,7 +143,7 @@ class Network:
         self._kinds = kinds
         self._outputs = [output.name for output in file.proto.graph.output]
 
-    def begin(self) -> list[Live]:
+    def begin(self) -> list[Activations]:
         """Live activations ahead of the first stop: of as many batches, all over the data, as memory allows."""
         return [self._begin(place * self.batches // self.affordable) for place in range(self.affordable)]
 
@@ -156,8 +160,8 @@ class Network:
         """
         live = self._begin(0)
         most = _size(live)
-        for stop in self.stops:
-            live, _ = self.pass_stop(stop, live)
+        for start in self.starts:
+            live, _ = self.pass_start(start, live)
             most = max(most, _size(live))
         return affordable(self.batches, 2 * most)
 
@@ -173,44 +177,46 @@ class Network:
             labels = np.concatenate([labels[place * step : (place + 1) * step] for place in found])
         return decide_kinds(list(found.values()), labels)
 
-    def _dense_outputs(self, place: int) -> Live:
+    def _dense_outputs(self, place: int) -> Activations:
         live = self._begin(place)
-        return self.finish(self.stops[0], live, {}) if self.stops else self.outputs(live)
+        return self.finish(self.starts[0], live, {}) if self.starts else self.outputs(live)
 
-    def _begin(self, place: int) -> Live:
+    def _begin(self, place: int) -> Activations:
         batch = self._data.batch_at(place, self._batch_size)
         return self._walk.release(0, self._walk.run(0, batch, {}, self.dense))
 
-    def pass_stop(self, stop: Stop, live: Live, changed: Values | None = None) -> tuple[Live, Live]:
+    def pass_start(
+        self, start: SegmentStart, live: Activations, changed: NamedArrays | None = None
+    ) -> tuple[Activations, Activations]:
         """Run from one stop to the next: what is live then, and all that was made, the stop's own output with it."""
-        made = self._walk.run(stop.segment, live, changed or {}, self.dense)
-        return self._walk.release(stop.segment, made), made
+        made = self._walk.run(start.segment, live, changed or {}, self.dense)
+        return self._walk.release(start.segment, made), made
 
-    def finish(self, stop: Stop, live: Live, changed: Values) -> Live:
+    def finish(self, start: SegmentStart, live: Activations, changed: NamedArrays) -> Activations:
         """Run from a stop to the model's outputs."""
-        for segment in range(stop.segment, self._walk.count):
+        for segment in range(start.segment, self._walk.count):
             live = self._walk.release(segment, self._walk.run(segment, live, changed, self.dense))
         return self.outputs(live)
 
-    def outputs(self, live: Live) -> Live:
+    def outputs(self, live: Activations) -> Activations:
         """The model's outputs among what is live at the end."""
         return {name: live[name] for name in self._outputs if name in live}
 
-    def positions(self, stop: Stop, output: NDArray[Any], batch: int, batches: int) -> NDArray[np.intp]:
+    def positions(self, start: SegmentStart, output: NDArray[Any], batch: int, batches: int) -> NDArray[np.intp]:
         """Which positions of a batch to gather: all, or as many at random as the layer's features ask for."""
-        count = stop.view.positions(output)
-        wanted = max(_MIN_POSITIONS, min(_POSITIONS_PER_FEATURE * stop.view.features, _MAX_POSITIONS))
-        return self.some_of(count, -(-wanted // batches), stop, batch)
+        count = start.view.positions(output)
+        wanted = max(_MIN_POSITIONS, min(_POSITIONS_PER_FEATURE * start.view.features, _MAX_POSITIONS))
+        return self.some_of(count, -(-wanted // batches), start, batch)
 
-    def some_of(self, count: int, take: int, stop: Stop, batch: int) -> NDArray[np.intp]:
+    def some_of(self, count: int, take: int, start: SegmentStart, batch: int) -> NDArray[np.intp]:
         """`take` of `count` places at random, ascending, or all; the same ones whenever a batch comes to this stop."""
         if take >= count:
             return np.arange(count)
-        generator = np.random.default_rng([self._seed, stop.segment, batch, count])
+        generator = np.random.default_rng([self._seed, start.segment, batch, count])
         return np.sort(generator.choice(count, take, replace=False))
 
 
-def _size(live: Live) -> int:
+def _size(live: Activations) -> int:
     return sum(value.nbytes for value in live.values())
 
 
@@ -229,14 +235,14 @@ def _views(site: Site, uses: Sequence[LinearUse]) -> tuple[LinearView, ...] | st
     return views
 
 
-def _layer(
+def _reached(
     site: Site,
     uses: tuple[LinearUse, ...],
     views: tuple[LinearView, ...],
     bias: Bias | None,
-    dense: Values,
-) -> Layer:
+    dense: NamedArrays,
+) -> ReachedSite:
     view = views[0]
     vector = None if bias is None else dense[bias.key.name].astype(np.float64).reshape(view.blocks, view.outputs)
-    matrix = view.to_matrix(site.grid.floats(dense[site.key.name])).astype(np.float64)
-    return Layer(site=site, uses=uses, views=views, matrix=matrix, bias=vector)
+    matrix = view.to_matrix(site.numbers.floats(dense[site.key.name])).astype(np.float64)
+    return ReachedSite(site=site, uses=uses, views=views, matrix=matrix, bias=vector)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.errors import DataError
 from domino_onnx.reconstruction.moments import Moments
-from domino_onnx.reconstruction.network import Layer
+from domino_onnx.reconstruction.network import ReachedSite
 from domino_onnx.scheme import NMScheme
 from domino_onnx.solve import Inputs, MaskRule, Quadratic, choose_mask, swap
 
@@ -86,21 +86,21 @@ class Solution:
 
 
 def dense_problems(
-    layer: Layer, moments: Moments, *, centred: bool = True, dtype: type[np.floating] = np.float64
+    reached: ReachedSite, moments: Moments, *, centred: bool = True, dtype: type[np.floating] = np.float64
 ) -> list[Quadratic]:
     """One a block: the dense layer's own outputs are wanted, on its inputs in the dense network.
 
     `centred` leaves the means to the bias, where the layer has one.
     """
     problems = []
-    for hessian, _, anchor in _centred(layer, moments, centred=centred):
+    for hessian, _, anchor in _centred(reached, moments, centred=centred):
         inputs, weights = Inputs(hessian.astype(dtype), _DAMPING), anchor.astype(dtype)
         problems.append(Quadratic(inputs, weights @ inputs.hessian, weights))
     return problems
 
 
 def prune_dense(
-    layer: Layer,
+    reached: ReachedSite,
     problems: Sequence[Quadratic],
     moments: Moments,
     scheme: NMScheme,
@@ -114,16 +114,16 @@ def prune_dense(
     problems, judges
         Its `dense_problems`, on the data to learn from and on those that the error is taken of (the same ones).
     """
-    matrix = np.empty_like(layer.matrix)
+    matrix = np.empty_like(reached.matrix)
     lost = energy = 0.0
     for block, (problem, judge) in enumerate(zip(problems, judges or problems, strict=True)):
         matrix[block] = problem.refit(choose(problem, scheme))
         change = matrix[block] - judge.anchor
         lost += float(np.sum(change * (change @ judge.hessian)))
         energy += float(np.sum(judge.anchor * judge.target))
-    bias = layer.bias
+    bias = reached.bias
     if bias is not None:
-        bias = bias - np.einsum("bok,bk->bo", matrix - layer.matrix, moments.x / moments.count)
+        bias = bias - np.einsum("bok,bk->bo", matrix - reached.matrix, moments.x / moments.count)
     return Solution(matrix=matrix, bias=bias, error=lost / energy if energy > 0 else 0.0)
 
 
@@ -141,7 +141,7 @@ def estimate_error(
 
 
 def prune_wanted(
-    layer: Layer,
+    reached: ReachedSite,
     gathered: Gathered,
     scheme: NMScheme,
     rule: MaskRule,
@@ -149,56 +149,56 @@ def prune_wanted(
 ) -> Solution:
     """Prune and refit a layer so that it gives the wanted outputs on the inputs that it really gets."""
     moments = gathered.fitted if gathered.held_out is None else gathered.fitted + gathered.held_out
-    damping = _chosen_damping(layer, gathered, scheme)
+    damping = _chosen_damping(reached, gathered, scheme)
     x, y = moments.x / moments.count, moments.y / moments.count
-    matrix, output_mean = np.empty_like(layer.matrix), np.empty_like(y)
+    matrix, output_mean = np.empty_like(reached.matrix), np.empty_like(y)
     lost = energy = 0.0
-    for block, problem in enumerate(_problems(layer, moments, damping)):
+    for block, problem in enumerate(_problems(reached, moments, damping)):
         mask, weights = swap(problem, choose_mask(problem, scheme, rule), scheme)
-        spread = moments.yy[block] / moments.count - (0 if layer.bias is None else y[block] ** 2)
+        spread = moments.yy[block] / moments.count - (0 if reached.bias is None else y[block] ** 2)
         lost += float(np.sum(np.einsum("ok,ok->o", weights, weights @ problem.hessian - 2 * problem.target) + spread))
         energy += float(np.sum(spread))
         output_mean[block] = y[block]
-        if clipped is not None and gathered.sample is not None and layer.bias is not None:
+        if clipped is not None and gathered.sample is not None and reached.bias is not None:
             weights, output_mean[block] = _clipped(problem, mask, weights, block, gathered.sample, x, y, clipped)
         matrix[block] = weights
     bias = None
-    if layer.bias is not None:
+    if reached.bias is not None:
         free = output_mean - np.einsum("bok,bk->bo", matrix, x)
-        bias = free if layer.adds_inside else layer.bias + free
+        bias = free if reached.adds_inside else reached.bias + free
     return Solution(matrix=matrix, bias=bias, error=max(lost, 0.0) / energy if energy > 0 else 0.0)
 
 
-def _problems(layer: Layer, moments: Moments, damping: float) -> list[Quadratic]:
+def _problems(reached: ReachedSite, moments: Moments, damping: float) -> list[Quadratic]:
     """One a block; centred where the layer has a bias that takes up the means."""
     return [
         Quadratic(Inputs(hessian, damping), target, anchor)
-        for hessian, target, anchor in _centred(layer, moments, centred=True)
+        for hessian, target, anchor in _centred(reached, moments, centred=True)
     ]
 
 
-def _centred(layer: Layer, moments: Moments, *, centred: bool) -> Iterator[tuple[_Matrix, _Matrix, _Matrix]]:
+def _centred(reached: ReachedSite, moments: Moments, *, centred: bool) -> Iterator[tuple[_Matrix, _Matrix, _Matrix]]:
     """Hessian, target and anchor of each block; DataError where squares of what reaches the layer aren't finite."""
     if not (np.isfinite(moments.xx).all() and np.isfinite(moments.yx).all()):
         raise DataError(
-            f"what the data make at {layer.site.name!r} is too large to be squared in float32: check their scale, and "
-            "that they are prepared as in training"
+            f"what the data make at {reached.site.name!r} is too large to be squared in float32: check their "
+            "scale, and that they are prepared as in training"
         )
-    for block, anchor in enumerate(layer.matrix):
+    for block, anchor in enumerate(reached.matrix):
         hessian, target = moments.xx[block] / moments.count, moments.yx[block] / moments.count
-        if centred and layer.bias is not None:
+        if centred and reached.bias is not None:
             x, y = moments.x[block] / moments.count, moments.y[block] / moments.count
             hessian, target = hessian - np.outer(x, x), target - np.outer(y, x)
         yield hessian, target, anchor
 
 
-def _chosen_damping(layer: Layer, gathered: Gathered, scheme: NMScheme) -> float:
+def _chosen_damping(reached: ReachedSite, gathered: Gathered, scheme: NMScheme) -> float:
     """The damping whose refit has the least error on the positions that were held out."""
     if gathered.held_out is None:
         return _DAMPING
     errors = np.zeros(len(_DAMPINGS))
-    held_out = _problems(layer, gathered.held_out, 0.0)
-    fitted = _problems(layer, gathered.fitted, _DAMPING)
+    held_out = _problems(reached, gathered.held_out, 0.0)
+    fitted = _problems(reached, gathered.fitted, _DAMPING)
     for whole_judge, whole in zip(held_out[:_JUDGED_BLOCKS], fitted, strict=False):
         rows = _telling_rows(whole)
         part, judge = whole.rows(rows), whole_judge.rows(rows)

@@ -21,9 +21,9 @@ from domino_onnx.errors import ModelError
 from domino_onnx.outputs import OutputDivergence
 from domino_onnx.reconstruction.dense import dense_moments
 from domino_onnx.reconstruction.moments import Moments
-from domino_onnx.reconstruction.network import Network, Stop
+from domino_onnx.reconstruction.network import Network, SegmentStart
 from domino_onnx.reconstruction.problem import Solution, dense_problems, estimate_error, prune_dense
-from domino_onnx.runtime import Live
+from domino_onnx.runtime import Activations
 from domino_onnx.scheme import FrozenMapping, Inventory, NMScheme, Site, WeightKey
 from domino_onnx.search import LossTable
 from domino_onnx.solve import MaskRule, choose_mask, magnitude_mask, one_blas_thread
@@ -80,7 +80,7 @@ def measure_sensitivity(
     ModelError
         If the model can't be run piece by piece, has no floating-point output, or data reach none of its sites.
     """
-    if not network.stops:
+    if not network.starts:
         raise ModelError("no input of the model reaches a weight that a loss could be measured for")
     return _Sensitivity(network, options or SensitivityOptions()).table(inventory, load, progress)
 
@@ -94,8 +94,8 @@ class _Sensitivity:
         self._divergence = OutputDivergence(self._dense_outputs(), network.kinds)
         if not self._divergence.usable:
             raise ModelError("the model has no floating-point output that a loss could be measured at")
-        shared = {layer.site.key for layer in network.layers if layer.shared}
-        self._shared = dense_moments(network, lambda layer: layer.site.key in shared) if shared else {}
+        shared = {reached.site.key for reached in network.reached_sites if reached.shared}
+        self._shared = dense_moments(network, lambda reached: reached.site.key in shared) if shared else {}
         self._choose = functools.partial(choose_mask, rule=self._options.rule, admm_steps=self._options.admm_steps)
         self._losses: dict[WeightKey, tuple[float, ...]] = {}
         self._energies: dict[WeightKey, tuple[float, ...]] = {}
@@ -107,10 +107,10 @@ class _Sensitivity:
         load: Callable[[WeightKey], NDArray[np.generic]],
         progress: Callable[[int, int, str], None] | None,
     ) -> LossTable:
-        for done, stop in enumerate(self._network.stops, start=1):
-            self._step(stop)
+        for done, start in enumerate(self._network.starts, start=1):
+            self._step(start)
             if progress is not None:
-                progress(done, len(self._network.stops), stop.layer.site.name)
+                progress(done, len(self._network.starts), start.reached.site.name)
         for site in inventory.sites:
             if site.key not in self._losses:
                 self._losses[site.key] = self._by_magnitude(site, load(site.key))
@@ -122,12 +122,12 @@ class _Sensitivity:
 
         Their number follows from the passes that measuring may take; the mean point runs half of the network.
         """
-        points = sum(len(self._points(layer.site.schemes)) for layer in self._network.layers)
+        points = sum(len(self._points(reached.site.schemes)) for reached in self._network.reached_sites)
         count = len(self._batches)
         return search_judges(count, math.ceil(self._options.passes / max(0.5 * points, 1) * count))
 
-    def _dense_outputs(self) -> list[Live]:
-        first = self._network.stops[0]
+    def _dense_outputs(self) -> list[Activations]:
+        first = self._network.starts[0]
         return [self._network.finish(first, self._batches[batch], {}) for batch in self._judges]
 
     def _points(self, schemes: Sequence[NMScheme]) -> tuple[NMScheme, ...]:
@@ -139,46 +139,46 @@ class _Sensitivity:
         )
         return tuple(sparse[int(place)] for place in places)
 
-    def _step(self, stop: Stop) -> None:
+    def _step(self, start: SegmentStart) -> None:
         """Measure a layer at its first use, and carry the dense activations on."""
         before = [self._batches[batch] for batch in self._judges]
-        fitted, judged = self._gather(stop)
-        key = stop.layer.site.key
+        fitted, judged = self._gather(start)
+        key = start.reached.site.key
         if key in self._losses:
             return
         if key in self._shared:
             fitted = judged = self._shared[key]
-        problems = dense_problems(stop.layer, fitted, dtype=np.float32)
-        judges = problems if judged is fitted else dense_problems(stop.layer, judged, dtype=np.float32)
+        problems = dense_problems(start.reached, fitted, dtype=np.float32)
+        judges = problems if judged is fitted else dense_problems(start.reached, judged, dtype=np.float32)
         energies: dict[NMScheme, float] = {}
         measured: dict[NMScheme, float] = {}
-        points = self._points(stop.layer.site.schemes)
-        for scheme in stop.layer.site.schemes:
+        points = self._points(start.reached.site.schemes)
+        for scheme in start.reached.site.schemes:
             if not scheme.is_dense:  # estimated where it is measured too: from the same rows, so that they compare
                 energies[scheme] = estimate_error(problems, scheme, self._choose, judges)
             if scheme in points:
-                solution = prune_dense(stop.layer, problems, fitted, scheme, self._choose, judges)
-                measured[scheme] = self._at_outputs(stop, before, solution)
-        self._energies[key] = tuple(energies.get(scheme, 0.0) for scheme in stop.layer.site.schemes)
-        self._losses[key] = _interpolated(stop.layer.site.schemes, energies, measured)
+                solution = prune_dense(start.reached, problems, fitted, scheme, self._choose, judges)
+                measured[scheme] = self._at_outputs(start, before, solution)
+        self._energies[key] = tuple(energies.get(scheme, 0.0) for scheme in start.reached.site.schemes)
+        self._losses[key] = _interpolated(start.reached.site.schemes, energies, measured)
 
-    def _gather(self, stop: Stop) -> tuple[Moments, Moments]:
+    def _gather(self, start: SegmentStart) -> tuple[Moments, Moments]:
         """Pass the stop: moments to refit by, and to judge by, which are the same where batches are few."""
-        fitted, judged = (Moments.empty(stop.view.blocks, stop.view.outputs, stop.view.features) for _ in range(2))
+        fitted, judged = (Moments.empty(start.view.blocks, start.view.outputs, start.view.features) for _ in range(2))
         apart = has_judges(len(self._batches))
         for batch, live in enumerate(self._batches):
-            self._batches[batch], made = self._network.pass_stop(stop, live)
-            if stop.layer.site.key not in self._losses and not stop.layer.shared:
-                output = made[stop.use.output]
-                chosen = self._network.positions(stop, output, batch, len(self._batches))
-                gathered = stop.view.unfold(live[stop.use.data], output, chosen)
+            self._batches[batch], made = self._network.pass_start(start, live)
+            if start.reached.site.key not in self._losses and not start.reached.shared:
+                output = made[start.use.output]
+                chosen = self._network.positions(start, output, batch, len(self._batches))
+                gathered = start.view.unfold(live[start.use.data], output, chosen)
                 (judged if apart and batch in self._judges else fitted).add(*gathered)
         return fitted, judged if judged.count else fitted
 
-    def _at_outputs(self, stop: Stop, before: Sequence[Live], solution: Solution) -> float:
-        values: Mapping[WeightKey, NDArray[Any]] = stop.layer.stored(solution.matrix, solution.bias)
+    def _at_outputs(self, start: SegmentStart, before: Sequence[Activations], solution: Solution) -> float:
+        values: Mapping[WeightKey, NDArray[Any]] = start.reached.stored(solution.matrix, solution.bias)
         changed = {key.name: value for key, value in values.items()}
-        outputs = [self._network.finish(stop, live, changed) for live in before]
+        outputs = [self._network.finish(start, live, changed) for live in before]
         loss, otherwise = self._divergence(outputs), self._divergence.changed_answers(outputs)
         if otherwise is not None and math.isfinite(loss):
             self._observed.append((loss, otherwise))

@@ -23,7 +23,7 @@ _SHOWN = 3
 
 def doctor_view(result: DoctorResult) -> RenderableType:
     """A row a weight, then a line for each thing to know or to do."""
-    names = ["weight", "op", "shape", "in", "out", "type", "zeros", "2:4"]
+    names = ["weight (node)", "op", "shape", "in", "out", "type", "zeros", "2:4"]
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in (*names, "builder") if result.log else names:
         right, gives_way = name in ("in", "out", "zeros"), name == names[0]
@@ -65,7 +65,7 @@ def _cells(diagnosis: Diagnosis) -> Iterable[RenderableType]:
     site, fours = diagnosis.site, diagnosis.fours
     broken = f": {percent(fours.broken_share)} of fours" if diagnosis.state == "broken" else ""
     return (
-        Text(printable(site.name, 40)),
+        Text(printable(site.label)),
         site.op,
         shape(site.layout.shape),
         str(site.layout.reduction),
@@ -81,10 +81,10 @@ def _findings(diagnoses: Iterable[Diagnosis]) -> list[RenderableType]:
     said: dict[str, list[str]] = {}
     for each in diagnoses:
         for line in _lines(each):
-            said.setdefault(line, []).append(each.site.name)
+            said.setdefault(line, []).append(each.site.label)
     lines: list[RenderableType] = []
     for line, names in said.items():
-        shown = ", ".join(printable(name, 30) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+        shown = ", ".join(printable(name) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
         lines.append(Text(f"{len(names)} ({shown}): {printable(line, 400)}"))
     first = next((each for each in diagnoses if each.state == "broken"), None)
     return [*lines, *([] if first is None else [Text(f"first broken four: {_place(first)}", style="red")])]

@@ -41,8 +41,7 @@ def _context(result: CompressResult) -> dict[str, Any]:
         "warnings": [printable(warning, 2000) for warning in result.warnings],
         "sites": [
             {
-                "name": printable(record.name),
-                "weight": printable(record.weight),
+                "label": printable(record.label),
                 "op": record.op,
                 "shape": shape(record.shape),
                 "scheme": str(record.scheme),
@@ -55,7 +54,7 @@ def _context(result: CompressResult) -> dict[str, Any]:
         ],
         "skips": [
             {
-                "name": printable(skip.name),
+                "label": printable(skip.label),
                 "op": skip.op,
                 "shape": shape(skip.shape),
                 "reason": printable(skip.reason, 300),

@@ -12,7 +12,7 @@ from domino_onnx.graph import OnnxFile, WeightForm
 from domino_onnx.options import CompressOptions
 from domino_onnx.outputs import Comparison
 from domino_onnx.precision import Conversion
-from domino_onnx.scheme import Budget, Inventory, Manifest, NMScheme, Plan, Skip
+from domino_onnx.scheme import Budget, Inventory, Manifest, NMScheme, Plan, Skip, WeightKey
 from domino_onnx.search import Decision, Prediction
 from domino_onnx.storage import FileForm, Form
 from domino_onnx.targets import BuildLog, Diagnosis, TwoFourCost
@@ -47,6 +47,11 @@ class WeightRecord:
     zeros: int
     macs: int | None
     error: float | None
+
+    @property
+    def label(self) -> str:
+        """Weight and node, as all reports name it."""
+        return WeightKey(self.weight, self.scope).read_by(self.name)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

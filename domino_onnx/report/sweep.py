@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from domino_onnx._version import __version__
+from domino_onnx.outputs import Comparison
 from domino_onnx.report.results import SweepResult, Trial
 from domino_onnx.report.text import percent, printable
 
@@ -47,7 +48,7 @@ def sweep_html(result: SweepResult) -> str:
     return environment.get_template("sweep.html.j2").render(
         version=__version__,
         model=printable(str(result.model), 300),
-        metric=first.metric,
+        metric=_metric(first),
         samples=first.samples,
         dense=_size(result.dense_bytes),
         dense_gzipped=_size(result.dense_bytes_gzipped),
@@ -60,8 +61,7 @@ def sweep_html(result: SweepResult) -> str:
 
 def trial_heads(trials: Sequence[Trial]) -> list[str]:
     """What the cells of a plan that was tried are."""
-    metric = trials[0].comparison.metric
-    return ["zeros", "MACs saved", metric, "lost", "expected agreement", "file", "gzipped"]
+    return ["zeros", "MACs saved", _metric(trials[0].comparison), "lost", "expected agreement", "file", "gzipped"]
 
 
 def trial_cells(trial: Trial) -> list[str]:
@@ -76,6 +76,11 @@ def trial_cells(trial: Trial) -> list[str]:
         _size(trial.bytes),
         _size(trial.bytes_gzipped),
     ]
+
+
+def _metric(comparison: Comparison) -> str:
+    """What `_score` is: one minus the relative error is the coefficient of determination."""
+    return "R2" if comparison.metric == "relative error" else comparison.metric
 
 
 def _score(trial: Trial) -> float:

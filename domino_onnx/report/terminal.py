@@ -30,10 +30,10 @@ _WORTH_SAYING = 0.05
 def inspect_view(result: InspectResult) -> RenderableType:
     """Sites and skips of a model."""
     inventory = result.inventory
-    table = _table("site", "op", "shape", "groups along", "may get", "params", "MACs", "zeros", "holds")
+    table = _table("weight (node)", "op", "shape", "groups along", "may get", "params", "MACs", "zeros", "holds")
     for site in inventory.sites:
         table.add_row(
-            Text(printable(site.name)),
+            Text(printable(site.label)),
             site.op,
             shape(site.layout.shape),
             f"axis {site.layout.axis} ({site.layout.reduction})",
@@ -60,10 +60,10 @@ def inspect_view(result: InspectResult) -> RenderableType:
 def search_view(result: SearchResult) -> RenderableType:
     """A plan and what it comes to."""
     plan, inventory = result.plan, result.inventory
-    table = _table("site", "op", "shape", "scheme", "kept", "params", "MACs")
+    table = _table("weight (node)", "op", "shape", "scheme", "kept", "params", "MACs")
     for site in inventory.sites:
         scheme = plan.schemes.get(site.key, site.schemes[0])
-        _row(table, site.name, site.op, site.layout.shape, scheme, site.params, site.macs)
+        _row(table, site.label, site.op, site.layout.shape, scheme, site.params, site.macs)
     saved = inventory.flops_saved(plan.schemes)
     planned = f"{percent(inventory.sparsity(plan.schemes), 2)} zeros planned"
     if saved is not None:
@@ -74,9 +74,9 @@ def search_view(result: SearchResult) -> RenderableType:
 
 def compress_view(result: CompressResult, report: Path | None = None) -> RenderableType:
     """What was written, weight by weight, what it is worth, and where the report lies."""
-    table = _table("site", "op", "shape", "scheme", "kept", "params", "MACs")
+    table = _table("weight (node)", "op", "shape", "scheme", "kept", "params", "MACs")
     for record in result.weights:
-        _row(table, record.name, record.op, record.shape, record.scheme, record.params, record.macs)
+        _row(table, record.label, record.op, record.shape, record.scheme, record.params, record.macs)
     tried: list[RenderableType] = []
     if result.trials:
         tried = [Text("tried, without finetuning:", style="bold"), trials_table(result.trials)]
@@ -108,10 +108,10 @@ def verify_view(verdict: Verdict) -> RenderableType:
     """What holds and what doesn't."""
     if verdict.manifest is None:
         return Text(verdict.problems[0], style="red")
-    table = _table("weight", "scheme", "zeros", "verdict")
+    table = _table("weight (node)", "scheme", "zeros", "verdict")
     for finding in verdict.findings:
         table.add_row(
-            Text(printable(finding.weight)),
+            Text(printable(finding.label)),
             finding.scheme,
             str(finding.zeros),
             Text(finding.problem or "holds", style="red" if finding.problem else "green"),
@@ -144,7 +144,7 @@ def _choices(schemes: Iterable[NMScheme]) -> str:
 
 def _row(
     table: Table,
-    name: str,
+    label: str,
     op: str,
     sizes: tuple[int, ...],
     scheme: NMScheme,
@@ -153,16 +153,16 @@ def _row(
 ) -> None:
     kept = max(round(float(scheme.density) * _FULL_BAR), 1)
     bar = Text("█" * kept, style="cyan").append("░" * (_FULL_BAR - kept), style="dim")
-    table.add_row(Text(printable(name, 40)), op, shape(sizes), str(scheme), bar, millions(params), millions(macs))
+    table.add_row(Text(printable(label)), op, shape(sizes), str(scheme), bar, millions(params), millions(macs))
 
 
 def _skips(skips: Iterable[Skip]) -> list[RenderableType]:
     """One line a reason, with how many weights it keeps dense."""
     reasons = Counter(skip.reason for skip in skips)
-    names = {reason: [skip.name for skip in skips if skip.reason == reason] for reason in reasons}
+    names = {reason: [skip.label for skip in skips if skip.reason == reason] for reason in reasons}
     lines = []
     for reason, count in reasons.most_common():
-        shown = ", ".join(printable(name, 30) for name in names[reason][:3]) + (", ..." if count > 3 else "")
+        shown = ", ".join(printable(name) for name in names[reason][:3]) + (", ..." if count > 3 else "")
         lines.append(Text(f"left dense: {count} ({shown}): {printable(reason, 160)}", style="dim"))
     return list(lines)
 
@@ -214,7 +214,9 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
     allowed = result.options.goal.max_drop
     if allowed is not None and result.parity is not None:
         comparison = result.parity.comparison
-        row("lost", f"{percent(comparison.drop, 2)} of {comparison.metric}; {percent(allowed, 2)} were allowed")
+        of = "" if comparison.metric == "relative error" else "of "
+        limit = f"{percent(allowed, 2)} were allowed"
+        row("lost", f"{percent(comparison.drop, 2)} {of}{comparison.metric}; {limit}")
     if result.prediction is not None:
         row("expected", result.prediction.in_words())
     if result.divergence is not None:
@@ -250,6 +252,8 @@ def _comparison_rows(evaluation: Evaluation) -> Iterable[tuple[str, str]]:
     if comparison.agreement is not None:
         yield "agreement", f"{percent(comparison.agreement, 2)} of samples get the dense model's class"
         yield "KL", f"{comparison.kl:.4f} nats"
+    if comparison.relative_error is not None:
+        yield "relative error", f"{comparison.relative_error:.4f} of the outputs' variance"
     if comparison.cosine is not None:
         yield "cosine", f"{comparison.cosine:.4f}"
     yield "compared on", f"{comparison.samples} samples, {evaluation.provider}"

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from domino_onnx.graph import OnnxFile, Shape, ShapeTable, probe
+from domino_onnx.graph import OnnxFile, Shape, ShapeTable, with_outputs
 from domino_onnx.runtime.session import Session
 
 __all__ = ["observe_shapes"]
@@ -28,7 +28,7 @@ def observe_shapes(file: OnnxFile, table: ShapeTable, inputs: Mapping[str, NDArr
         If ONNX Runtime can't run the model.
     """
     lacking = _lacking(file.proto, table)
-    shown = probe(file, lacking) if lacking else None
+    shown = with_outputs(file, lacking) if lacking else None
     if shown is None:
         return table
     outputs = Session(shown, lean=True).run(inputs, seconds=_SECONDS)

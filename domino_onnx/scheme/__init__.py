@@ -1,14 +1,15 @@
 """The values that pass between stages: pure, frozen, numpy only."""
 
+from domino_onnx.scheme.arrays import NamedArrays, WeightArrays
 from domino_onnx.scheme.budget import OPTION, Budget, Measure, require_reachable
 from domino_onnx.scheme.frozen import FrozenMapping
-from domino_onnx.scheme.grid import Grid
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.layout import WeightLayout
 from domino_onnx.scheme.manifest import MANIFEST_KEY, NODE_KEY, PREFIX, Manifest, ManifestEntry, mask_sha256
 from domino_onnx.scheme.nm import NMScheme, SchemePool
 from domino_onnx.scheme.plan import Plan
 from domino_onnx.scheme.site import Inventory, Site, Skip
+from domino_onnx.scheme.stored_numbers import StoredNumbers
 
 __all__ = [
     "MANIFEST_KEY",
@@ -17,16 +18,18 @@ __all__ = [
     "PREFIX",
     "Budget",
     "FrozenMapping",
-    "Grid",
     "Inventory",
     "Manifest",
     "ManifestEntry",
     "Measure",
     "NMScheme",
+    "NamedArrays",
     "Plan",
     "SchemePool",
     "Site",
     "Skip",
+    "StoredNumbers",
+    "WeightArrays",
     "WeightKey",
     "WeightLayout",
     "mask_sha256",

@@ -68,8 +68,8 @@ class Budget:
             return weight.params
         if weight.macs is None:
             raise BudgetError(
-                f"the MACs of {weight.name!r} (weight {str(weight.key)!r}) are unknown: shape inference stops before. "
-                "Give --data, or data.input_shapes in a recipe; or ask for a share of zeros instead"
+                f"the MACs of {weight.label} are unknown: shape inference stops before. Give --data, or "
+                "data.input_shapes in a recipe; or ask for a share of zeros instead"
             )
         return weight.macs
 

@@ -20,3 +20,7 @@ class WeightKey:
 
     def __str__(self) -> str:
         return "/".join((*self.scope, self.name))
+
+    def read_by(self, node: str) -> str:
+        """The weight and the node that reads it: how reports, messages and `verify` name a weight."""
+        return f"{self} ({node})" if node else str(self)

@@ -88,7 +88,7 @@ class _Entry(_Key, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def value(self) -> ManifestEntry:
-        """The entry that the text stands for."""
+        """The entry that the text describes."""
         return ManifestEntry(
             key=self.key,
             layout=WeightLayout(self.shape, self.axis, self.conv_groups),

@@ -154,7 +154,7 @@ class SchemePool:
         return ",".join(map(str, self.schemes))
 
     @property
-    def rivals(self) -> tuple[tuple[NMScheme, ...], ...]:
+    def same_density(self) -> tuple[tuple[NMScheme, ...], ...]:
         """Schemes that prune and have one density, of which a site gets one; smallest M first."""
         sparse = (scheme for scheme in self.schemes if not scheme.is_dense)
         by_density = (tuple(equals) for _, equals in groupby(sparse, key=lambda scheme: scheme.density))

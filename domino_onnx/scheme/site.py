@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from domino_onnx.scheme.grid import Grid
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.layout import WeightLayout
 from domino_onnx.scheme.nm import NMScheme
+from domino_onnx.scheme.stored_numbers import StoredNumbers
 
 __all__ = ["Inventory", "Site", "Skip", "macs_saved"]
 
@@ -51,7 +51,7 @@ class Site:
     name: str
     op: str
     layout: WeightLayout
-    grid: Grid
+    numbers: StoredNumbers
     consumers: tuple[str, ...]
     schemes: tuple[NMScheme, ...]
     zeros: int = 0
@@ -70,12 +70,17 @@ class Site:
     @property
     def dtype(self) -> str:
         """What it is stored in: ``"float32"``, ``"int8"``, ..."""
-        return self.grid.dtype
+        return self.numbers.dtype
+
+    @property
+    def label(self) -> str:
+        """Weight and node, as all reports and messages name it."""
+        return self.key.read_by(self.name)
 
     @property
     def learns(self) -> bool:
         """Whether a gradient can move it: integers have none."""
-        return self.grid.scale is None
+        return self.numbers.scale is None
 
     def zeros_under(self, scheme: NMScheme | None) -> int:
         """Zeros planned: what the scheme prunes. Dense, and without a scheme, those that were read."""
@@ -112,6 +117,11 @@ class Skip:
     zeros: int = 0
     macs: int | None = None
     counted: bool = True
+
+    @property
+    def label(self) -> str:
+        """Weight and node, as all reports and messages name it."""
+        return self.key.read_by(self.name)
 
     def zeros_under(self, scheme: NMScheme | None) -> int:  # noqa: ARG002 - the same question as a site answers
         """Zeros planned: those that were read, since no scheme changes a skipped weight."""

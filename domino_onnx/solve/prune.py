@@ -38,7 +38,7 @@ class PrunedWeights(Mapping[WeightKey, NDArray[np.generic]]):
 
     def __getitem__(self, key: WeightKey) -> NDArray[np.generic]:
         weight, site = self._load(key), self._sites[key]
-        mask = magnitude_mask(site.grid.floats(weight), site.layout, self._schemes[key])
+        mask = magnitude_mask(site.numbers.floats(weight), site.layout, self._schemes[key])
         return np.where(mask, weight, weight.dtype.type(0))
 
     def __iter__(self) -> Iterator[WeightKey]:

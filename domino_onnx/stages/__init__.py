@@ -7,7 +7,7 @@ The `Journal` is the only thing that changes.
 from domino_onnx.stages.choosing import find, settle
 from domino_onnx.stages.converting import rewritten
 from domino_onnx.stages.finetuning import assist as help_finetuning
-from domino_onnx.stages.inspecting import diagnosed, evaluated, inspected
+from domino_onnx.stages.inspecting import diagnosed, evaluated, inspected, verified
 from domino_onnx.stages.journal import Journal, Observer
 from domino_onnx.stages.laboratory import given_plan, open_laboratory
 from domino_onnx.stages.processes import is_assistant
@@ -40,5 +40,6 @@ __all__ = [
     "search_result",
     "settle",
     "sweep_result",
+    "verified",
     "write",
 ]

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx import codec
 from domino_onnx.errors import CheckpointError
 from domino_onnx.files import sweep, whole_file
+from domino_onnx.scheme import NamedArrays
 
-__all__ = ["Checkpoint", "Part"]
+__all__ = ["Checkpoint", "CheckpointFile"]
 
-_VERSION = 1
+_VERSION = 2
 _HEAD, _ARRAY = "head", "array."
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
-Arrays = Mapping[str, NDArray[np.generic]]
+
+class _Head(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file holds besides its arrays; `bfloat16` names those that are stored as integers of 16 bits."""
+
+    version: int
+    run: dict[str, Any]
+    document: dict[str, Any]
+    bfloat16: tuple[str, ...]
 
 
 class Checkpoint:
-    """A folder with the parts of one run.
+    """A folder with the files of one run.
 
     Parameters
     ----------
     folder
         Made if need be, in a folder that exists.
     run
-        What tells this run from others, as JSON. A part that another run has left is an error that names what differs.
+        What tells this run from others, as JSON. A file that another run has left is an error that names what differs.
     resume
         Whether to go on from what the folder holds; if not, it must hold nothing.
 
@@ -44,7 +53,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path, run: Mapping[str, Any], *, resume: bool) -> None:
         self.folder = folder
-        self.run = json.loads(json.dumps(run))
+        self.run = codec.plain(run)
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
@@ -54,19 +63,19 @@ class Checkpoint:
                 f"{folder} holds a checkpoint already: give --resume to go on from it, or another folder"
             )
 
-    def part(self, name: str) -> Part:
+    def file(self, name: str) -> CheckpointFile:
         """One of its files."""
-        return Part(self, name)
+        return CheckpointFile(self, name)
 
 
-class Part:
+class CheckpointFile:
     """One file of a checkpoint: a JSON document and arrays."""
 
     def __init__(self, checkpoint: Checkpoint, name: str) -> None:
         self._checkpoint = checkpoint
         self._path = checkpoint.folder / f"{name}.npz"
 
-    def save(self, document: Mapping[str, Any], arrays: Arrays) -> None:
+    def save(self, document: Mapping[str, Any], arrays: NamedArrays) -> None:
         """Keep this instead of what was saved before, wholly or not at all.
 
         Raises
@@ -74,10 +83,10 @@ class Part:
         CheckpointError
             If it can't be written.
         """
-        narrow = [name for name, array in arrays.items() if array.dtype == _BFLOAT16]
-        head = {"version": _VERSION, "run": self._checkpoint.run, "document": document, "bfloat16": narrow}
+        narrow = tuple(name for name, array in arrays.items() if array.dtype == _BFLOAT16)
+        head = _Head(version=_VERSION, run=self._checkpoint.run, document=dict(document), bfloat16=narrow)
         stored = {_ARRAY + name: array.view(np.uint16) if name in narrow else array for name, array in arrays.items()}
-        stored[_HEAD] = np.frombuffer(json.dumps(head).encode(), np.uint8)
+        stored[_HEAD] = np.frombuffer(codec.encode(head, finite=False).encode(), np.uint8)
         try:
             sweep(self._path)
             with whole_file(self._path) as stream:
@@ -97,16 +106,18 @@ class Part:
             return None
         try:
             with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                head = json.loads(archive[_HEAD].tobytes())
+                text = archive[_HEAD].tobytes()
+                head = codec.decode(text, _Head, what="its head", error=CheckpointError, finite=False)
                 arrays = {n.removeprefix(_ARRAY): archive[n] for n in archive.files if n.startswith(_ARRAY)}
-            version, run, document = head["version"], head["run"], head["document"]
-            arrays |= {name: arrays[name].view(_BFLOAT16) for name in head["bfloat16"]}
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            arrays |= {name: arrays[name].view(_BFLOAT16) for name in head.bfloat16}
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, CheckpointError) as error:
             raise CheckpointError(f"{self._path} is no checkpoint that can be read ({error}); delete it") from None
-        if version != _VERSION:
-            raise CheckpointError(f"{self._path} has the version {version!r}; this program reads {_VERSION}")
-        self._refuse_another(run)
-        return document, arrays
+        if head.version != _VERSION:
+            raise CheckpointError(
+                f"{self._path} has the version {head.version}; this program reads {_VERSION}. Delete it"
+            )
+        self._refuse_another(head.run)
+        return head.document, arrays
 
     def _refuse_another(self, run: Mapping[str, Any]) -> None:
         ours = self._checkpoint.run

@@ -155,7 +155,7 @@ def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile, checkpoint: Check
             biases=solved.biases,
             groups=_groups(lab, found.planned.plan, solved),
             progress=lambda step: journal.progress(step.step, step.step, f"loss {step.loss:.4f}"),
-            checkpoints=None if checkpoint is None else lambda block: checkpoint.part(f"block-{block}"),
+            checkpoints=None if checkpoint is None else lambda block: checkpoint.file(f"block-{block}"),
             stopped=stopped,
             device=run.device,
             threads=run.threads,
@@ -187,7 +187,7 @@ def _train(
             biases=solved.biases,
             groups=_groups(lab, plan, solved),
             progress=lambda step: _tell(lab, step),
-            checkpoint=checkpoint.part("finetuning") if checkpoint is not None else None,
+            checkpoint=checkpoint.file("finetuning") if checkpoint is not None else None,
             stopped=stopped,
             processes=Processes.current(torch_device(lab.options.run.device)),
         )

@@ -1,4 +1,4 @@
-"""What can be said of a file without changing it: `inspect`, `doctor` and `evaluate`."""
+"""What can be said of a file without changing it: `inspect`, `doctor`, `verify` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from domino_onnx.targets import BuildLog, diagnose, read_build_log
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
-    from domino_onnx.evaluate import Evaluation
+    from domino_onnx.evaluate import Evaluation, Verdict
 
-__all__ = ["diagnosed", "evaluated", "inspected"]
+__all__ = ["diagnosed", "evaluated", "inspected", "verified"]
 
 _GROUPS_OF_FOUR = SchemePool.fixed_m(4)
 """Groups of four divide the axis of every weight that sparse kernels can take."""
@@ -59,6 +59,22 @@ def diagnosed(model: Path, log: Path | None) -> DoctorResult:
         skips=tuple(skip for skip in source.inventory.skips if skip.counted),
         log=None if log is None else _build_log(log),
     )
+
+
+def verified(model: Path) -> Verdict:
+    """Whether a file holds what its manifest says.
+
+    Raises
+    ------
+    ModelError
+        If it can't be read.
+    CheckFailed
+        If its manifest can't be read.
+    """
+    from domino_onnx.evaluate import verify_file
+
+    source = open_source(read_model(model), pool=_GROUPS_OF_FOUR, infers=False)
+    return verify_file(source.file, source.inventory)
 
 
 def evaluated(reference: Path, candidate: Path, data: Path, run: RunOptions, journal: Journal) -> Evaluation:

@@ -56,7 +56,7 @@ class Laboratory:
     def floats(self, key: WeightKey) -> NDArray[np.generic]:
         """A site's weight as floats, also where the file stores integers."""
         site = self.aim.inventory.site(key)
-        return self.source.load(key) if site is None else site.grid.floats(self.source.load(key))
+        return self.source.load(key) if site is None else site.numbers.floats(self.source.load(key))
 
     def network(self) -> Network:
         """The model cut up at its sites, with the data to run through it.
@@ -123,7 +123,7 @@ class Laboratory:
             threads=run.threads,
             seed=run.seed,
         )
-        if not network.stops:
+        if not network.starts:
             raise ModelError(f"data reach none of its weights ({_reasons(network)})")
         self._warn_of_limits(network)
         return network
@@ -209,7 +209,9 @@ class _Once(Generic[_T]):
 
 
 def torch_missing(error: ImportError) -> DependencyError:
-    """What to tell a user who asks for finetuning without torch."""
+    """What to tell a user who asks for finetuning without torch; the error itself, raised, if it isn't about torch."""
+    if not (error.name or "").startswith("torch"):
+        raise error
     return DependencyError(f"torch is missing ({error}): pip install 'domino-onnx[finetune]'")
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 from domino_onnx.options import Device
-from domino_onnx.stages.solving import Weights
+from domino_onnx.scheme import WeightArrays
 
 __all__ = ["Job", "is_assistant", "tell_others"]
 
-Job = tuple[str, Weights, Weights]
+Job = tuple[str, WeightArrays, WeightArrays]
 """A plan as JSON, and the weights and biases that it came to."""
 
 

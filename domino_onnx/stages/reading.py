@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 __all__ = ["conversion", "load_samples", "read"]
 
 
-def read(model: Path, options: CompressOptions, journal: Journal, *, apart: bool = False) -> Source:
+def read(
+    model: Path, options: CompressOptions, journal: Journal, *, apart: bool = False, trains: bool = False
+) -> Source:
     """Read the model and the data, and take the inventory.
 
     Parameters
     ----------
     apart
         Keep a part of the data from everything but the judge. `--max-drop` and `sweep` judge on it.
+    trains
+        Whether finetuning follows, which holds samples out.
 
     Raises
     ------
@@ -40,7 +44,7 @@ def read(model: Path, options: CompressOptions, journal: Journal, *, apart: bool
         check_conversion(file, conversion(options))
         if options.run.device == "cuda":
             _require_cuda()
-        split = _split(file, options, apart=apart)
+        split = _split(file, options, apart=apart, trains=trains)
         evaluation = _evaluation(file, options) if split is None else None
         source = open_source(
             file,
@@ -69,7 +73,7 @@ def load_samples(path: Path, file: OnnxFile) -> Dataset:
     return load_data(path, file.proto)
 
 
-def _split(file: OnnxFile, options: CompressOptions, *, apart: bool) -> Split | None:
+def _split(file: OnnxFile, options: CompressOptions, *, apart: bool, trains: bool) -> Split | None:
     if options.data.calibration is None:
         return None
     from domino_onnx.data import Split
@@ -78,6 +82,7 @@ def _split(file: OnnxFile, options: CompressOptions, *, apart: bool) -> Split | 
         load_samples(options.data.calibration, file),
         evaluation=_evaluation(file, options),
         apart=apart,
+        trains=trains,
         seed=options.run.seed,
     )
 

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from domino_onnx.codec import convert, plain
 from domino_onnx.errors import CheckpointError
 from domino_onnx.options import recipe_document
 from domino_onnx.report.results import Trial
-from domino_onnx.scheme import Plan, WeightKey
+from domino_onnx.scheme import NamedArrays, Plan, WeightKey
 from domino_onnx.search import Decision, Prediction
 from domino_onnx.stages.checkpoint import Checkpoint
 from domino_onnx.stages.choosing import Found
@@ -44,8 +43,6 @@ _MAY_CHANGE = frozenset(
 )
 """Options that another try at the same run may change. Of the files that they name the contents count."""
 _HASHED_SAMPLES = 32
-
-Arrays = Mapping[str, NDArray[np.generic]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +98,12 @@ def found_once(lab: Laboratory, checkpoint: Checkpoint | None) -> Found:
     """
     if checkpoint is None:
         return found_within(lab)
-    part = checkpoint.part("found")
-    saved = part.load()
+    kept = checkpoint.file("found")
+    saved = kept.load()
     if saved is not None:
         return _restored(lab.journal, *saved)
     found = found_within(lab)
-    part.save(*_packed(lab.journal, found))
+    kept.save(*_packed(lab.journal, found))
     return found
 
 
@@ -127,7 +124,7 @@ def _data_sha256(data: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _packed(journal: Journal, found: Found) -> tuple[dict[str, Any], Arrays]:
+def _packed(journal: Journal, found: Found) -> tuple[dict[str, Any], NamedArrays]:
     planned, solved = found.planned, found.solved
     kept = _Kept(
         plan=planned.plan.to_json(),
@@ -148,7 +145,7 @@ def _packed(journal: Journal, found: Found) -> tuple[dict[str, Any], Arrays]:
     return plain(kept), arrays
 
 
-def _restored(journal: Journal, document: Mapping[str, Any], arrays: Arrays) -> Found:
+def _restored(journal: Journal, document: Mapping[str, Any], arrays: NamedArrays) -> Found:
     """What `_packed` packed. The journal tells of the stages that made it as if they had run now."""
     kept = convert(document, _Kept, what="the checkpoint", error=CheckpointError)
     journal.resume(kept.seconds, kept.peaks, kept.warnings)

@@ -11,16 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import DependencyError, ModelError
-from domino_onnx.scheme import Plan, WeightKey
+from domino_onnx.scheme import Plan, WeightArrays, WeightKey
 from domino_onnx.solve import PrunedWeights
 from domino_onnx.stages.laboratory import Laboratory
 
 if TYPE_CHECKING:
     from domino_onnx.reconstruction import Network
 
-__all__ = ["Solved", "Weights", "overlaid", "solve"]
-
-Weights = Mapping[WeightKey, NDArray[np.generic]]
+__all__ = ["Solved", "WeightArrays", "overlaid", "solve"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +39,8 @@ class Solved:
         How far the pruned network's outputs are from the dense one's on the data; None without a refit.
     """
 
-    weights: Weights
-    biases: Weights = dataclasses.field(default_factory=dict)
+    weights: WeightArrays
+    biases: WeightArrays = dataclasses.field(default_factory=dict)
     solver: str = "magnitude"
     errors: Mapping[WeightKey, float] = dataclasses.field(default_factory=dict)
     divergence: float | None = None
@@ -56,7 +54,7 @@ def solve(lab: Laboratory, plan: Plan) -> Solved:
         return plain
     try:
         network = lab.network()
-        unreached = plain.weights.keys() - {layer.site.key for layer in network.layers}
+        unreached = plain.weights.keys() - {reached.site.key for reached in network.reached_sites}
         if len(unreached) == len(plain.weights):
             raise ModelError("data reach none of the weights to be pruned")
         with lab.journal.stage("refit"):
@@ -83,7 +81,7 @@ def _on_data(lab: Laboratory, network: Network, plan: Plan, plain: Solved) -> So
     )
 
 
-def overlaid(below: Weights, above: Weights) -> Weights:
+def overlaid(below: WeightArrays, above: WeightArrays) -> WeightArrays:
     """One mapping over another. Neither is asked for a value before it is needed."""
     return ChainMap(
         cast("dict[WeightKey, NDArray[np.generic]]", above), cast("dict[WeightKey, NDArray[np.generic]]", below)

@@ -18,14 +18,14 @@ from domino_onnx.errors import BudgetError, DataError
 from domino_onnx.graph import write_model
 from domino_onnx.precision import converted
 from domino_onnx.report.results import SweepResult, Trial
-from domino_onnx.scheme import Budget
+from domino_onnx.scheme import Budget, WeightArrays
 from domino_onnx.stages.checkpoint import Checkpoint
 from domino_onnx.stages.choosing import Found, find
 from domino_onnx.stages.comparing import compare, judge_of
 from domino_onnx.stages.finetuning import finetune_if_possible
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.reading import conversion
-from domino_onnx.stages.solving import Weights, overlaid
+from domino_onnx.stages.solving import overlaid
 
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset
@@ -163,7 +163,7 @@ def _most(lab: Laboratory) -> float:
     return lab.aim.inventory.sparsity(lab.aim.inventory.sparsest)
 
 
-def _measured(lab: Laboratory, values: Weights) -> tuple[Evaluation, int, int]:
+def _measured(lab: Laboratory, values: WeightArrays) -> tuple[Evaluation, int, int]:
     """Against the dense model; the bytes of the file, as it is and gzipped."""
     with lab.journal.stage("try"), _written(lab, values) as path:
         return (compare(lab.source.path, path, judge_of(lab.source), lab.options.run), *_sizes(path))
@@ -184,7 +184,7 @@ def _doubts(judges: Dataset, max_drop: float | None) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _written(lab: Laboratory, values: Weights) -> Iterator[Path]:
+def _written(lab: Laboratory, values: WeightArrays) -> Iterator[Path]:
     """The model with these values, in a folder of its own, for a while."""
     made = converted(lab.source.file, values, None, conversion(lab.options))
     copy = ModelProto()

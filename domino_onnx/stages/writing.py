@@ -16,14 +16,24 @@ from domino_onnx.graph import WeightForm, Written, write_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.precision import converted
 from domino_onnx.report.results import CompressResult, SearchResult, WeightRecord
-from domino_onnx.scheme import Inventory, Manifest, ManifestEntry, NMScheme, Plan, Site, WeightKey, mask_sha256
+from domino_onnx.scheme import (
+    Inventory,
+    Manifest,
+    ManifestEntry,
+    NMScheme,
+    Plan,
+    Site,
+    WeightArrays,
+    WeightKey,
+    mask_sha256,
+)
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.comparing import Judge, compare_if_possible, judge_of
 from domino_onnx.stages.journal import Journal, peak_rss_bytes
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.planning import Planned
 from domino_onnx.stages.reading import conversion
-from domino_onnx.stages.solving import Weights, overlaid
+from domino_onnx.stages.solving import overlaid
 from domino_onnx.storage import Form
 from domino_onnx.targets import TwoFourCost
 
@@ -158,7 +168,7 @@ def why_dense(form: Form, weights: Sequence[WeightForm]) -> str:
     return f"--format {form}: every weight stays dense; {why}"
 
 
-def _values(found: Found, finetuned: Finetuned | None) -> tuple[Weights, Weights]:
+def _values(found: Found, finetuned: Finetuned | None) -> tuple[WeightArrays, WeightArrays]:
     solved = found.solved
     if finetuned is None:
         return solved.weights, solved.biases
@@ -171,7 +181,7 @@ def _without_arrays(found: Found) -> Found:
     return dataclasses.replace(found, solved=dataclasses.replace(found.solved, weights={}, biases={}))
 
 
-def _entries(inventory: Inventory, plan: Plan, weights: Weights) -> tuple[ManifestEntry, ...]:
+def _entries(inventory: Inventory, plan: Plan, weights: WeightArrays) -> tuple[ManifestEntry, ...]:
     pruned = (site for site in inventory.sites if site.key in weights)
     return tuple(_entry(site, plan.schemes[site.key], weights[site.key]) for site in pruned)
 
@@ -200,7 +210,7 @@ def _warn_of_form(journal: Journal, form: Form, written: Written) -> None:
         journal.warn(why_dense(form, written.weight_forms))
 
 
-def _two_four(lab: Laboratory, weights: Weights) -> TwoFourCost | None:
+def _two_four(lab: Laboratory, weights: WeightArrays) -> TwoFourCost | None:
     if lab.aim.target != "generic":
         return None
     return TwoFourCost.of((site, weights[site.key]) for site in lab.aim.inventory.sites if site.key in weights)

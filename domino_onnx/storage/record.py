@@ -10,7 +10,7 @@ import msgspec
 
 from domino_onnx import codec
 from domino_onnx.errors import ModelError
-from domino_onnx.storage.codec import Grouping
+from domino_onnx.storage.packing import Grouping
 
 __all__ = ["STORAGE_KEY", "FileForm", "Form", "Storage", "StoredWeight"]
 

@@ -3,7 +3,7 @@
 from domino_onnx.targets.buildlog import BuildLog, read_build_log
 from domino_onnx.targets.diagnosis import Diagnosis, State, diagnose
 from domino_onnx.targets.for_target import TARGETS, Target, inventory_for, known, schemes_for
-from domino_onnx.targets.fours import Fours, legal_energy, obeys_flattened, obeys_on_axis, read_fours
+from domino_onnx.targets.four_counts import FourCounts, count_fours, legal_energy, obeys_flattened, obeys_on_axis
 from domino_onnx.targets.tensorrt import WIDE, legal_scheme, refusal
 from domino_onnx.targets.two_four_cost import TwoFourCost
 
@@ -12,10 +12,11 @@ __all__ = [
     "WIDE",
     "BuildLog",
     "Diagnosis",
-    "Fours",
+    "FourCounts",
     "State",
     "Target",
     "TwoFourCost",
+    "count_fours",
     "diagnose",
     "inventory_for",
     "known",
@@ -24,7 +25,6 @@ __all__ = [
     "obeys_flattened",
     "obeys_on_axis",
     "read_build_log",
-    "read_fours",
     "refusal",
     "schemes_for",
 ]

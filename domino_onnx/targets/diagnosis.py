@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.scheme import Site
-from domino_onnx.targets.fours import Fours, obeys_flattened, obeys_on_axis, read_fours
+from domino_onnx.targets.four_counts import FourCounts, count_fours, obeys_flattened, obeys_on_axis
 from domino_onnx.targets.tensorrt import WIDE, refusal
 
 __all__ = ["Diagnosis", "State", "diagnose"]
@@ -45,7 +45,7 @@ class Diagnosis:
 
     site: Site
     state: State
-    fours: Fours
+    fours: FourCounts
     reason: str | None
     advice: str | None
     doubts: tuple[str, ...]
@@ -53,7 +53,7 @@ class Diagnosis:
 
 def diagnose(site: Site, weight: NDArray[np.generic]) -> Diagnosis:
     """Judge one weight, given in its stored shape."""
-    fours = read_fours(weight, site.layout)
+    fours = count_fours(weight, site.layout)
     refused = refusal(site)
     if refused is not None:
         return _made(site, "not eligible", fours, refused, _for_size(fours, site))
@@ -64,18 +64,18 @@ def diagnose(site: Site, weight: NDArray[np.generic]) -> Diagnosis:
     return _made(site, "broken", fours, *_misgrouped(site, weight, fours))
 
 
-def _made(site: Site, state: State, fours: Fours, reason: str | None, advice: str | None) -> Diagnosis:
+def _made(site: Site, state: State, fours: FourCounts, reason: str | None, advice: str | None) -> Diagnosis:
     return Diagnosis(site=site, state=state, fours=fours, reason=reason, advice=advice, doubts=())
 
 
-def _for_size(fours: Fours, site: Site) -> str | None:
+def _for_size(fours: FourCounts, site: Site) -> str | None:
     """Zeros that buy no speed deserve a word; a dense weight that can't be fast is as it should be."""
     if fours.zeros < _SPARSE_FROM * site.params:
         return None
     return f"its zeros only make a packed file smaller; to leave it dense: {_LEAVE}"
 
 
-def _misgrouped(site: Site, weight: NDArray[np.generic], fours: Fours) -> tuple[str, str]:
+def _misgrouped(site: Site, weight: NDArray[np.generic], fours: FourCounts) -> tuple[str, str]:
     """What the zeros follow instead, and what to do."""
     axis = site.layout.axis
     again = f"prune the dense model along axis {axis}: {_PRUNE_DENSE}"

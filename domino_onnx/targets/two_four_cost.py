@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.scheme import Site
-from domino_onnx.targets.fours import legal_energy, read_fours
+from domino_onnx.targets.four_counts import count_fours, legal_energy
 from domino_onnx.targets.tensorrt import refusal
 
 __all__ = ["TwoFourCost"]
@@ -36,8 +36,8 @@ class TwoFourCost:
     def of(cls, pruned: Iterable[tuple[Site, NDArray[np.generic]]]) -> TwoFourCost:
         """Count weights, each given in its stored shape."""
         able = [(site, weight) for site, weight in pruned if refusal(site) is None]
-        broken = [(site, weight) for site, weight in able if not read_fours(weight, site.layout).is_legal]
-        energies = [legal_energy(site.grid.floats(weight), site.layout) for site, weight in broken]
+        broken = [(site, weight) for site, weight in able if not count_fours(weight, site.layout).is_legal]
+        energies = [legal_energy(site.numbers.floats(weight), site.layout) for site, weight in broken]
         held, whole = (sum(each) for each in zip(*energies, strict=True)) if energies else (0.0, 0.0)
         return cls(eligible=len(able), broken=len(broken), lost=1 - held / whole if whole else 0.0)
 

@@ -221,7 +221,7 @@ import numpy as np
 import onnx
 from pathlib import Path
 from domino_onnx.data import load_data
-from domino_onnx.stages.context import peak_rss_bytes
+from domino_onnx.stages.journal import peak_rss_bytes
 
 model = onnx.load(sys.argv[1])
 before = peak_rss_bytes()

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from domino_onnx.data import InputSpec
-from domino_onnx.data.preprocessing import KEYS, read_preprocessing
+from domino_onnx.data.fields import Fields
+from domino_onnx.data.preprocessing import read_preprocessing
 
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("yaml")
@@ -108,7 +109,7 @@ def test_preprocessing_is_understood(page: Path, tmp_path: Path) -> None:
 def test_the_keys_of_preprocessing_are_described() -> None:
     rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "data.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     described = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
-    assert described == set(KEYS)
+    assert described == set(Fields.__struct_fields__)
 
 
 def test_every_command_stands_in_the_readme() -> None:

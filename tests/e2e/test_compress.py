@@ -6,7 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,38 @@ import pytest
 from onnx import helper, numpy_helper
 
 import domino_onnx
-from domino_onnx import Budget, CompressOptions, NMScheme, Plan, apply, compress, evaluate, search, verify
+from domino_onnx import (
+    CompressOptions,
+    DataOptions,
+    NMScheme,
+    Plan,
+    RunOptions,
+    apply,
+    compress,
+    evaluate,
+    search,
+    verify,
+)
 from domino_onnx.errors import DominoError, PlanError
+from domino_onnx.options import overridden
 from domino_onnx.pipeline import finetune
 from domino_onnx.scheme import FrozenMapping
 
 MODELS = ["digits_resnet.onnx", "digits_transformer.onnx"]
-PARAMS = Budget(measure="params", reduction=0.875)
+HALF = {"goal.sparsity": 0.5, "search.strategy": "uniform"}
+
+
+def options(given: Mapping[str, Any]) -> CompressOptions:
+    """These fields, by ``group.field``, and one thread."""
+    return overridden(CompressOptions(), {"run.threads": 1, **given})
 
 
 def test_the_public_surface_is_this() -> None:
     assert sorted(domino_onnx.__all__) == [
-        "Budget", "CompressOptions", "DominoError", "DominoOptions", "NMScheme", "Plan", "SchemePool", "Selection",
-        "__version__", "apply", "compress", "convert", "doctor", "errors", "evaluate", "inspect", "finetune", "search",
-        "sweep", "verify",
+        "Budget", "CompressOptions", "DataOptions", "DominoError", "DominoOptions", "FinetuneOptions", "Goal",
+        "NMScheme", "OutputOptions", "Plan", "RunOptions", "SchemePool", "SearchOptions", "SolverOptions",
+        "TargetOptions", "__version__", "apply", "compress", "convert", "doctor", "errors", "evaluate", "finetune",
+        "inspect", "read_recipe", "search", "sweep", "verify",
     ]  # fmt: skip
     for name in domino_onnx.__all__:
         assert hasattr(domino_onnx, name)
@@ -55,7 +73,7 @@ def test_every_error_is_a_domino_error_with_an_exit_code() -> None:
     for name in domino_onnx.errors.__all__:
         kind = getattr(domino_onnx.errors, name)
         assert issubclass(kind, DominoError)
-        assert kind.exit_code == (3 if name == "CheckFailed" else 1)
+        assert kind.exit_code == {"CheckFailed": 3, "OptionError": 2}.get(name, 1)
 
 
 def zero_counts(path: Path) -> dict[str, tuple[Any, str, int]]:
@@ -93,15 +111,14 @@ def compressed(request: pytest.FixtureRequest, samples: Path, tmp_path_factory: 
     """One run with data and a few steps of finetuning; the result and the dense model."""
     source = samples / request.param
     output = tmp_path_factory.mktemp("out") / "sparse.onnx"
-    options = CompressOptions(
-        budgets=(PARAMS,),
-        data=samples / "digits_calibration.npz",
-        eval_data=samples / "digits_evaluation.npz",
-        finetune_steps=30,
-        finetune_lr=3e-3,
-        threads=1,
-    )
-    return compress(source, output, options), source
+    given = {
+        "goal.sparsity": 0.875,
+        "data.calibration": samples / "digits_calibration.npz",
+        "data.evaluation": samples / "digits_evaluation.npz",
+        "finetune.steps": 30,
+        "finetune.lr": 3e-3,
+    }
+    return compress(source, output, options(given)), source
 
 
 def test_the_file_is_accepted_by_the_checker_and_runs(compressed: Any, run_ort: Callable[..., list[Any]]) -> None:
@@ -147,15 +164,14 @@ def test_finetuning_never_makes_it_worse_and_the_manifest_holds(compressed: Any)
 @pytest.mark.parametrize("name", MODELS)
 def test_one_scheme_for_all_is_finetuned_like_any_plan(name: str, samples: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    options = CompressOptions(
-        scheme=NMScheme(2, 4),
-        data=samples / "digits_calibration.npz",
-        eval_data=samples / "digits_evaluation.npz",
-        finetune_steps=20,
-        finetune_lr=3e-3,
-        threads=1,
-    )
-    result = compress(samples / name, tmp_path / "out.onnx", options)
+    given = {
+        "goal.scheme": NMScheme(2, 4),
+        "data.calibration": samples / "digits_calibration.npz",
+        "data.evaluation": samples / "digits_evaluation.npz",
+        "finetune.steps": 20,
+        "finetune.lr": 3e-3,
+    }
+    result = compress(samples / name, tmp_path / "out.onnx", options(given))
     assert (result.plan.strategy, result.plan.budgets, result.decisions) == ("uniform", (), ())
     assert result.finetuned.after <= result.finetuned.before
     weights = zero_counts(tmp_path / "out.onnx")
@@ -170,7 +186,7 @@ def test_polygraphy_agrees_where_it_knows_the_pattern(samples: Path, tmp_path: P
     """Its inspector looks for NVIDIA's 2:4: nowhere in the dense model, in every site of ours."""
     checker = pytest.importorskip("polygraphy.tools.sparse", reason="Polygraphy isn't installed")
     source, output = samples / "digits_resnet.onnx", tmp_path / "out.onnx"
-    schemes = compress(source, output, CompressOptions(scheme=NMScheme(2, 4))).plan.schemes
+    schemes = compress(source, output, options({"goal.scheme": NMScheme(2, 4)})).plan.schemes
     if not hasattr(checker, "SparsityPruner"):
         pytest.skip("this Polygraphy has no SparsityPruner")
     expected = {str(key) for key in schemes}
@@ -186,7 +202,7 @@ def test_polygraphy_agrees_where_it_knows_the_pattern(samples: Path, tmp_path: P
 @pytest.mark.parametrize("strategy", ["uniform", "erk", "domino"])
 def test_without_data_every_strategy_meets_the_budget(name: str, strategy: Any, samples: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
-    result = compress(samples / name, output, CompressOptions(budgets=(PARAMS,), strategy=strategy, threads=1))
+    result = compress(samples / name, output, options({"goal.sparsity": 0.875, "search.strategy": strategy}))
     weights = zero_counts(output)
     zeros = sum(int((weight == 0).sum()) for weight, _, _ in weights.values())
     assert zeros / sum(weight.size for weight, _, _ in weights.values()) >= 0.875
@@ -198,8 +214,7 @@ def test_without_data_every_strategy_meets_the_budget(name: str, strategy: Any, 
 
 def test_a_flops_budget_is_met(samples: Path, tmp_path: Path) -> None:
     source = samples / "digits_resnet.onnx"
-    budget = Budget(measure="flops", reduction=0.6)
-    result = compress(source, tmp_path / "out.onnx", CompressOptions(budgets=(budget,), threads=1))
+    result = compress(source, tmp_path / "out.onnx", options({"goal.flops_reduction": 0.6}))
     macs = {site.key.name: site.macs for site in result.inventory.sites}
     total = sum(macs.values()) + sum(skip.macs for skip in result.inventory.skips if skip.counted)
     saved = sum(macs[record.weight] * (1 - record.scheme.n / record.scheme.m) for record in result.weights)
@@ -208,27 +223,30 @@ def test_a_flops_budget_is_met(samples: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_file(samples: Path, tmp_path: Path) -> None:
-    options = CompressOptions(
-        budgets=(PARAMS,), data=samples / "digits_calibration.npz", finetune_steps=4, finetune_lr=3e-3, threads=1,
-        strategy="erk", seed=5,
-    )  # fmt: skip
+    given = {
+        "goal.sparsity": 0.875,
+        "data.calibration": samples / "digits_calibration.npz",
+        "finetune.steps": 4,
+        "finetune.lr": 3e-3,
+        "search.strategy": "erk",
+        "run.seed": 5,
+    }
     for name in ("a.onnx", "b.onnx"):
-        compress(samples / "digits_transformer.onnx", tmp_path / name, options)
+        compress(samples / "digits_transformer.onnx", tmp_path / name, options(given))
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
 def test_plan_edit_apply_finetune(samples: Path, tmp_path: Path) -> None:
     source, sparse, finetuned = samples / "digits_resnet.onnx", tmp_path / "sparse.onnx", tmp_path / "finetuned.onnx"
-    options = CompressOptions(budgets=(Budget(measure="params", reduction=0.5),), strategy="uniform", threads=1)
-    text = search(source, options).plan.to_json()
+    text = search(source, options(HALF)).plan.to_json()
     document = json.loads(text)
     document["sites"][1]["scheme"] = "1:8"
     plan = Plan.from_json(json.dumps(document))
-    apply(source, plan, sparse, CompressOptions(threads=1))
+    apply(source, plan, sparse, options({}))
     name = document["sites"][1]["weight"]
     assert obeys(zero_counts(sparse)[name][0], 1, 1, 8)
     data = samples / "digits_calibration.npz"
-    again = CompressOptions(data=data, finetune_steps=20, finetune_lr=3e-3, threads=1)
+    again = options({"data.calibration": data, "finetune.steps": 20, "finetune.lr": 3e-3})
     result = finetune(sparse, source, finetuned, again)
     assert result.finetuned.after < result.finetuned.before
     before, after = zero_counts(sparse), zero_counts(finetuned)
@@ -236,25 +254,22 @@ def test_plan_edit_apply_finetune(samples: Path, tmp_path: Path) -> None:
         assert not after[key][0][weight == 0].any()
     assert any((after[key][0] != weight).any() for key, (weight, _, _) in before.items())
     assert verify(finetuned).holds
-    judged = evaluate(source, finetuned, samples / "digits_evaluation.npz", threads=1).comparison
-    worse = evaluate(source, sparse, samples / "digits_evaluation.npz", threads=1).comparison
+    judged = evaluate(source, finetuned, samples / "digits_evaluation.npz", RunOptions(threads=1)).comparison
+    worse = evaluate(source, sparse, samples / "digits_evaluation.npz", RunOptions(threads=1)).comparison
     assert judged.kl < worse.kl
 
 
 def test_finetuning_a_file_without_a_manifest_is_refused(samples: Path, tmp_path: Path) -> None:
     source = samples / "digits_resnet.onnx"
-    options = CompressOptions(data=samples / "digits_calibration.npz")
+    given = CompressOptions(data=DataOptions(calibration=samples / "digits_calibration.npz"))
     with pytest.raises(PlanError, match="manifest"):
-        finetune(source, source, tmp_path / "out.onnx", options)
+        finetune(source, source, tmp_path / "out.onnx", given)
 
 
 def test_a_model_that_is_sparse_already_can_be_compressed_further(samples: Path, tmp_path: Path) -> None:
     source = samples / "digits_resnet.onnx"
-    half = CompressOptions(budgets=(Budget(measure="params", reduction=0.5),), strategy="uniform")
-    compress(source, tmp_path / "half.onnx", half)
-    result = compress(
-        tmp_path / "half.onnx", tmp_path / "more.onnx", CompressOptions(budgets=(PARAMS,), strategy="uniform")
-    )
+    compress(source, tmp_path / "half.onnx", options(HALF))
+    result = compress(tmp_path / "half.onnx", tmp_path / "more.onnx", options({**HALF, "goal.sparsity": 0.875}))
     assert result.sparsity >= 0.875
     assert verify(tmp_path / "more.onnx").holds
 
@@ -270,8 +285,8 @@ def test_a_model_with_a_foreign_operator_is_compressed_without_finetuning(
     weight = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
     source = save(make_model(nodes, {"x": ["b", 16]}, {"y": None}, {"w": weight}, domains={"my.domain": 1}))
     np.savez(tmp_path / "data.npz", x=np.ones((20, 16), np.float32))
-    options = CompressOptions(budgets=(Budget(measure="params", reduction=0.5),), data=tmp_path / "data.npz")
-    result = compress(source, tmp_path / "out.onnx", options)
+    given = {"goal.sparsity": 0.5, "data.calibration": tmp_path / "data.npz"}
+    result = compress(source, tmp_path / "out.onnx", options(given))
     assert result.parity is None
     assert result.finetuned is None
     assert any("Mystery" in warning for warning in result.warnings)
@@ -286,10 +301,14 @@ def test_a_half_precision_file_stays_one(
         [helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": ["b", 32]}, {"y": None}, {"w": weight}, dtype=10
     )
     np.savez(tmp_path / "data.npz", x=np.random.default_rng(1).standard_normal((512, 32)).astype(np.float16))
-    options = CompressOptions(
-        budgets=(PARAMS,), data=tmp_path / "data.npz", finetune_steps=80, finetune_lr=2e-2, threads=1
-    )
-    result = compress(save(model), tmp_path / "out.onnx", options)
+    given = {
+        "goal.sparsity": 0.875,
+        "data.calibration": tmp_path / "data.npz",
+        "solver.method": "magnitude",  # least squares leave a linear model nothing to learn
+        "finetune.steps": 80,
+        "finetune.lr": 2e-2,
+    }
+    result = compress(save(model), tmp_path / "out.onnx", options(given))
     written = onnx.load(tmp_path / "out.onnx").graph.initializer[0]
     assert written.data_type == 10
     assert np.mean(numpy_helper.to_array(written) == 0) >= 0.875
@@ -298,10 +317,9 @@ def test_a_half_precision_file_stays_one(
 
 def test_an_edited_plan_that_leaves_its_budget_behind_says_so(samples: Path, tmp_path: Path) -> None:
     source = samples / "digits_resnet.onnx"
-    options = CompressOptions(budgets=(Budget(measure="params", reduction=0.5),), strategy="uniform")
-    plan = search(source, options).plan
+    plan = search(source, options(HALF)).plan
     largest = max(plan.schemes, key=lambda key: key.name)
     edited = dataclasses.replace(plan, schemes=FrozenMapping({**plan.schemes, largest: NMScheme(16, 16)}))
-    result = apply(source, edited, tmp_path / "out.onnx", options)
-    assert any("not by the 0.5" in warning for warning in result.warnings)
+    result = apply(source, edited, tmp_path / "out.onnx", options(HALF))
+    assert any("but names 0.5" in warning for warning in result.warnings)
     assert result.plan.budgets == ()

@@ -19,11 +19,12 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no 
 STEPS = 60
 
 
-def command(samples: Path, output: Path, *more: str) -> list[str]:
+def command(samples: Path, output: Path, *more: str, every: int = 100) -> list[str]:
     words = ["compress", str(samples / "digits_transformer.onnx"), "--sparsity", "0.75", "-o", str(output), "--quiet"]
     words += ["--data", str(samples / "digits_calibration.npz"), "--finetune-steps", str(STEPS), "--threads", "1"]
-    words += ["--finetune-lr", "0.001"]
-    return [sys.executable, "-m", "domino_onnx", *words, *more]
+    recipe = output.with_suffix(".toml")
+    recipe.write_text(f"finetune.lr = 0.001\nrun.checkpoint_every = {every}\n")
+    return [sys.executable, "-m", "domino_onnx", *words, "--recipe", str(recipe), *more]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def run_until(words: list[str], seconds: float, blow: signal.Signals) -> int:
 @pytest.mark.parametrize("seed", range(2))
 def test_killed_at_random_moments(seed: int, samples: Path, undisturbed: bytes, tmp_path: Path) -> None:
     output, folder = tmp_path / "out.onnx", tmp_path / "checkpoint"
-    words = command(samples, output, "--checkpoint", str(folder), "--checkpoint-every", "5", "--resume")
+    words = command(samples, output, "--checkpoint", str(folder), "--resume", every=5)
     for wait in np.random.default_rng(seed).uniform(0.5, 6, 2):
         if run_until(words, wait, signal.SIGKILL) == 0:
             break
@@ -59,7 +60,7 @@ def test_killed_at_random_moments(seed: int, samples: Path, undisturbed: bytes, 
 def test_terminated_while_finetuning(samples: Path, undisturbed: bytes, tmp_path: Path) -> None:
     """SIGTERM makes a checkpoint at once, between those that are due."""
     output, folder = tmp_path / "out.onnx", tmp_path / "checkpoint"
-    words = command(samples, output, "--checkpoint", str(folder), "--checkpoint-every", "20")
+    words = command(samples, output, "--checkpoint", str(folder), every=20)
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
         while not (folder / "finetuning.npz").exists():
             assert process.poll() is None
@@ -69,7 +70,7 @@ def test_terminated_while_finetuning(samples: Path, undisturbed: bytes, tmp_path
         said, code = process.stderr.read(), process.wait(60)
     assert (code, output.exists(), "interrupted" in said) == (130, False, True)
     with np.load(folder / "finetuning.npz") as archive:
-        assert 20 < json.loads(archive["head"].tobytes())["document"]["course"]["step"] < 40
+        assert 20 < json.loads(archive["head"].tobytes())["document"]["state"]["step"] < 40
     refused = subprocess.run(words, check=False, capture_output=True, text=True)
     assert (refused.returncode, "give --resume" in refused.stderr) == (1, True)
     subprocess.run([*words, "--resume"], check=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,17 @@ from onnx import helper, numpy_helper
 
 from domino_onnx import Budget, CompressOptions, apply, compress, search, verify
 from domino_onnx.errors import DataError
+from domino_onnx.options import overridden
 from domino_onnx.scheme import NMScheme
 
 BUDGET = Budget(measure="params", reduction=0.875)
 
 
-def options(samples: Path, **given: Any) -> CompressOptions:
-    settings = {"budgets": (BUDGET,), "data": samples / "digits_calibration.npz", "finetune": False, "threads": 1}
-    return CompressOptions(**{**settings, **given})
+def options(samples: Path, given: Mapping[str, Any] | None = None) -> CompressOptions:
+    """The budget, data and no finetuning; `given` by ``group.field``."""
+    goal = {} if given and "goal.scheme" in given else {"goal.sparsity": BUDGET.reduction}
+    rest = {"data.calibration": samples / "digits_calibration.npz", "finetune.enabled": False, "run.threads": 1}
+    return overridden(CompressOptions(), {**goal, **rest, **(given or {})})
 
 
 def stored(path: Path) -> dict[str, Any]:
@@ -31,7 +34,7 @@ def stored(path: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def refitted(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     output = tmp_path_factory.mktemp("out") / "sparse.onnx"
-    given = options(samples, eval_data=samples / "digits_evaluation.npz")
+    given = options(samples, {"data.evaluation": samples / "digits_evaluation.npz"})
     return compress(samples / "digits_resnet.onnx", output, given)
 
 
@@ -62,7 +65,7 @@ def test_the_prediction_is_near_what_came_out(refitted: Any) -> None:
 
 
 def test_the_exact_choice_costs_no_more_than_the_fall(refitted: Any, samples: Path) -> None:
-    fall = search(samples / "digits_resnet.onnx", options(samples, strategy="measured-domino"))
+    fall = search(samples / "digits_resnet.onnx", options(samples, {"search.strategy": "measured-domino"}))
     assert BUDGET.is_met(fall.inventory, fall.plan.schemes)
     assert fall.prediction is not None
     assert refitted.prediction.loss <= fall.prediction.loss * (1 + 1e-9)
@@ -70,7 +73,7 @@ def test_the_exact_choice_costs_no_more_than_the_fall(refitted: Any, samples: Pa
 
 @pytest.mark.parametrize("solver", ["magnitude", "sparsegpt", "refit"])
 def test_apply_refits_a_plan_where_there_are_data(solver: Any, refitted: Any, samples: Path, tmp_path: Path) -> None:
-    given = options(samples, solver=solver, eval_data=samples / "digits_evaluation.npz")
+    given = options(samples, {"solver.method": solver, "data.evaluation": samples / "digits_evaluation.npz"})
     result = apply(samples / "digits_resnet.onnx", refitted.plan, tmp_path / "out.onnx", given)
     assert result.solver == solver
     assert result.plan.schemes == refitted.plan.schemes
@@ -84,7 +87,7 @@ def test_apply_refits_a_plan_where_there_are_data(solver: Any, refitted: Any, sa
 
 def test_masks_may_go_by_another_rule(samples: Path, tmp_path: Path) -> None:
     for rule in ("magnitude", "activation"):
-        given = options(samples, masks=rule, scheme=NMScheme(2, 4))
+        given = options(samples, {"solver.masks": rule, "goal.scheme": NMScheme(2, 4)})
         result = compress(samples / "digits_transformer.onnx", tmp_path / f"{rule}.onnx", given)
         assert verify(result.output).holds
         assert not result.warnings
@@ -94,7 +97,7 @@ def test_masks_may_go_by_another_rule(samples: Path, tmp_path: Path) -> None:
 
 def test_the_same_seed_gives_the_same_refit(samples: Path, tmp_path: Path) -> None:
     for name in ("a.onnx", "b.onnx"):
-        compress(samples / "digits_transformer.onnx", tmp_path / name, options(samples, seed=3))
+        compress(samples / "digits_transformer.onnx", tmp_path / name, options(samples, {"run.seed": 3}))
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
@@ -107,10 +110,14 @@ def test_a_budget_that_hurts_is_announced_with_a_gentler_one(
         "chosen": np.eye(64, 32, dtype=np.float32) + generator.normal(0, 1e-4, (64, 32)).astype(np.float32),
         "random": generator.standard_normal((32, 64)).astype(np.float32),
     }
-    nodes = [helper.make_node("MatMul", ["x", "chosen"], ["h"]), helper.make_node("MatMul", ["h", "random"], ["y"])]
+    nodes = [
+        helper.make_node("MatMul", ["x", "chosen"], ["h"]),
+        helper.make_node("MatMul", ["h", "random"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["y"]),
+    ]
     model = make_model(nodes, {"x": ["n", 64]}, {"y": None}, weights)
     np.savez(tmp_path / "data.npz", x=generator.standard_normal((512, 64)).astype(np.float32))
-    hurt = search(save(model), options(samples, data=tmp_path / "data.npz"))
+    hurt = search(save(model), options(samples, {"data.calibration": tmp_path / "data.npz"}))
     mild = search(samples / "digits_transformer.onnx", options(samples))
     for result in (hurt, mild):
         assert result.prediction is not None
@@ -121,7 +128,10 @@ def test_a_budget_that_hurts_is_announced_with_a_gentler_one(
 
 def test_measuring_without_data_is_refused(samples: Path) -> None:
     with pytest.raises(DataError, match="--data"):
-        search(samples / "digits_resnet.onnx", CompressOptions(budgets=(BUDGET,), strategy="sensitivity"))
+        search(
+            samples / "digits_resnet.onnx",
+            options(samples, {"data.calibration": None, "search.strategy": "sensitivity"}),
+        )
 
 
 def test_what_cannot_be_cut_up_is_pruned_by_magnitude_and_says_so(
@@ -138,7 +148,7 @@ def test_what_cannot_be_cut_up_is_pruned_by_magnitude_and_says_so(
     weights = {name: np.random.default_rng(1).standard_normal((16, 16)).astype(np.float32) for name in ("w", "v")}
     model = make_model(nodes, {"x": ["n", 16]}, {"y": None}, {**weights, "zero": np.array(0)})
     np.savez(tmp_path / "data.npz", x=np.random.default_rng(2).standard_normal((64, 16)).astype(np.float32))
-    given = CompressOptions(budgets=(Budget(measure="params", reduction=0.5),), data=tmp_path / "data.npz")
+    given = overridden(CompressOptions(), {"goal.sparsity": 0.5, "data.calibration": tmp_path / "data.npz"})
     result = compress(save(model), tmp_path / "out.onnx", given)
     assert (result.plan.strategy, result.solver) == ("domino", "magnitude")
     assert any("piece by piece" in warning for warning in result.warnings)

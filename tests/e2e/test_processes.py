@@ -20,7 +20,9 @@ def finetuned(samples: Path, output: Path, processes: int, *more: str) -> dict[s
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     words += ["-m", "domino_onnx", "compress", str(samples / "digits_transformer.onnx"), "--sparsity", "0.75"]
     words += ["--data", str(samples / "digits_calibration.npz"), "-o", str(output), "--threads", "1", "--json"]
-    words += ["--strategy", "uniform", "--solver", "magnitude", "--finetune-steps", "20", *more]
+    recipe = output.with_suffix(".toml")
+    recipe.write_text('search.strategy = "uniform"\nsolver.method = "magnitude"\n')
+    words += ["--recipe", str(recipe), "--finetune-steps", "20", *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
@@ -40,7 +42,7 @@ def test_the_same_loss_curve(samples: Path, tmp_path: Path) -> None:
     assert alone["after"] < alone["before"]
     for mine, theirs in zip(alone["history"], together["history"], strict=True):
         np.testing.assert_allclose([mine["loss"], mine["held_out"]], [theirs["loss"], theirs["held_out"]], rtol=1e-3)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "one.onnx", "two.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "one.onnx", "one.toml", "two.onnx", "two.toml"]
 
 
 def test_without_finetuning_the_others_have_nothing_to_do(samples: Path, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from domino_onnx import evaluate
-from domino_onnx.data import InputSpec, input_specs
+from domino_onnx import RunOptions, evaluate
+from domino_onnx.data import InputSpec, input_specs, load_data
 from domino_onnx.errors import DataError, DependencyError, ModelError
 from domino_onnx.evaluate import evaluate_models, random_inputs
 from domino_onnx.runtime import Session, require_onnxruntime
@@ -54,7 +54,7 @@ def test_a_model_agrees_with_itself(linear: Callable[..., Path], data: Path) -> 
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 1000])
 def test_results_do_not_depend_on_the_batch_size(batch_size: int, linear: Callable[..., Path], data: Path) -> None:
     left, right = np.eye(3), np.array([[1, 0, 0.9], [0, 1, 0], [0.2, 0, 1]])
-    evaluation = evaluate(linear("a.onnx", left), linear("b.onnx", right), data, batch_size=batch_size)
+    evaluation = evaluate(linear("a.onnx", left), linear("b.onnx", right), data, RunOptions(batch_size=batch_size))
     with np.load(data) as arrays:
         x, labels = arrays["x"].astype(np.float64), arrays["labels"]
     a, b = x @ left, x @ right
@@ -65,6 +65,45 @@ def test_results_do_not_depend_on_the_batch_size(batch_size: int, linear: Callab
     assert comparison.kl == pytest.approx(np.mean(np.sum(p * np.log(p / q), 1)), rel=1e-4)
     assert comparison.max_abs == pytest.approx(np.abs(a - b).max(), rel=1e-5)
     assert comparison.samples == 50
+
+
+@pytest.fixture
+def heads(make_model: Callable[..., onnx.ModelProto], save: Callable[..., Path]) -> Callable[..., Path]:
+    """`heads("name", change)`: 32 numbers of large scale, and the same at length 1."""
+
+    def write(name: str, change: float) -> Path:
+        rng = np.random.default_rng(0)
+        weight = 4 * rng.standard_normal((3, 32)) + change * np.random.default_rng(1).standard_normal((3, 32))
+        nodes = [node("MatMul", ["x", "w"], ["values"]), node("LpNormalization", ["values"], ["e"], axis=-1, p=2)]
+        arrays = {"w": weight.astype(np.float32)}
+        return save(make_model(nodes, {"x": ["b", 3]}, {"values": None, "e": None}, arrays), name)
+
+    return write
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 32])
+def test_numbers_and_embeddings_have_no_classes(batch_size: int, heads: Callable[..., Path], tmp_path: Path) -> None:
+    """Their largest value is the same one in most samples, which says nothing of what is lost."""
+    x = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x)
+    left, right = heads("a.onnx", 0), heads("b.onnx", 1)
+    comparison = evaluate(left, right, tmp_path / "data.npz", RunOptions(batch_size=batch_size)).comparison
+    assert comparison.kinds == {"values": "values", "e": "embedding"}
+    assert (comparison.agreement, comparison.kl, comparison.metric) == (None, None, "cosine")
+    (a, u), (b, v) = (Session(path).run({"x": x}).values() for path in (left, right))
+    assert comparison.cosine == pytest.approx(np.mean(np.sum(u * v, axis=1)), rel=1e-5)
+    assert comparison.relative_error == pytest.approx(
+        np.sum((a - b) ** 2) / np.sum((a - a.mean(axis=0)) ** 2), rel=1e-4
+    )
+
+
+def test_kinds_may_be_given(heads: Callable[..., Path], data: Path) -> None:
+    model = heads("a.onnx", 0)
+    specs = input_specs(onnx.load(model))
+    dataset = load_data(data, onnx.load(model))
+    evaluation = evaluate_models(model, heads("b.onnx", 1), dataset, specs=specs, kinds={"values": "scores"})
+    assert evaluation.comparison.kinds == {"values": "scores"}
+    assert evaluation.comparison.agreement is not None
 
 
 def test_a_fixed_batch_leaves_the_remainder_out(linear: Callable[..., Path], data: Path) -> None:

@@ -14,10 +14,9 @@ torch = pytest.importorskip("torch")
 
 from domino_onnx.data import Dataset, Split, load_data  # noqa: E402
 from domino_onnx.data.augment import Augmentation  # noqa: E402
-from domino_onnx.finetuning import # noqa: E402
-    Distillation, finetune, open_distillation
-from domino_onnx.options import FinetuneOptions, RunOptions
+from domino_onnx.finetuning import Distillation, finetune, open_distillation  # noqa: E402
 from domino_onnx.graph import read_model  # noqa: E402
+from domino_onnx.options import FinetuneOptions, RunOptions  # noqa: E402
 
 Array = np.ndarray[Any, Any]
 

@@ -25,6 +25,7 @@ from domino_onnx.scheme import NMScheme, SchemePool, WeightKey  # noqa: E402
 from domino_onnx.solve import PrunedWeights  # noqa: E402
 
 OPTIONS = FinetuneOptions(steps=60, lr=1e-2)
+MAGNITUDE = {"solver.method": "magnitude"}
 
 
 @pytest.fixture
@@ -87,8 +88,8 @@ def test_what_stands_around_an_unknown_operator_is_trained(obstructed: Path, tmp
 
 def test_the_same_from_the_command_line_says_what_was_left(domino: Any, obstructed: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
-    words = ["--scheme", "2:4", "--solver", "magnitude", "--data", tmp_path / "data.npz", "-o", output, "--json"]
-    ran = domino("compress", obstructed, *words, "--finetune-steps", "40", "--finetune-lr", "0.01")
+    words = ["--scheme", "2:4", "--data", tmp_path / "data.npz", "-o", output, "--json"]
+    ran = domino("compress", obstructed, *words, "--finetune-steps", "40", recipe=MAGNITUDE | {"finetune.lr": 0.01})
     assert ran.code == 0, ran.err
     finetuned = json.loads(ran.out)["finetuning"]
     assert (finetuned["blocks"], finetuned["frozen"]) == (2, ["both"])
@@ -102,8 +103,8 @@ def test_the_same_from_the_command_line_says_what_was_left(domino: Any, obstruct
 
 def test_where_nothing_can_be_held_out_the_comparison_says_so(domino: Any, obstructed: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "few.npz", x=np.random.default_rng(0).standard_normal((3, 16)).astype(np.float32))
-    words = ["--scheme", "2:4", "--solver", "magnitude", "--data", tmp_path / "few.npz", "--json"]
-    ran = domino("compress", obstructed, *words, "--finetune-steps", "4", "--finetune-lr", "0.01")
+    words = ["--scheme", "2:4", "--data", tmp_path / "few.npz", "--json"]
+    ran = domino("compress", obstructed, *words, "--finetune-steps", "4", recipe=MAGNITUDE | {"finetune.lr": 0.01})
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     assert (document["parity"]["samples"], document["parity"]["fitted"]) == (3, True)
@@ -113,8 +114,8 @@ def test_where_nothing_can_be_held_out_the_comparison_says_so(domino: Any, obstr
 def test_a_file_that_was_pruned_before_is_finetuned_alike(domino: Any, obstructed: Path, tmp_path: Path) -> None:
     sparse, output, data = tmp_path / "sparse.onnx", tmp_path / "out.onnx", tmp_path / "data.npz"
     assert domino("compress", obstructed, "--scheme", "2:4", "-o", sparse).code == 0
-    words = ["--teacher", obstructed, "--data", data, "-o", output, "--finetune-steps", "40", "--finetune-lr", "0.01"]
-    ran = domino("finetune", sparse, *words, "--json")
+    words = ["--teacher", obstructed, "--data", data, "-o", output, "--finetune-steps", "40", "--json"]
+    ran = domino("finetune", sparse, *words, recipe={"finetune.lr": 0.01})
     assert ran.code == 0, ran.err
     finetuned = json.loads(ran.out)["finetuning"]
     assert finetuned["frozen"] == ["both"]
@@ -125,9 +126,10 @@ def test_a_file_that_was_pruned_before_is_finetuned_alike(domino: Any, obstructe
 @pytest.mark.parametrize("scope", ["blocks", "both"])
 def test_a_model_may_be_cut_up_though_it_needs_not(scope: str, domino: Any, samples: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
-    words = ["--scheme", "2:4", "--solver", "magnitude", "--data", samples / "digits_calibration.npz", "-o", output]
-    more = ["--finetune-steps", "20", "--finetune-lr", "0.001", "--finetune-scope", scope, "--json"]
-    ran = domino("compress", samples / "digits_transformer.onnx", *words, *more)
+    words = ["--scheme", "2:4", "--data", samples / "digits_calibration.npz", "-o", output]
+    recipe = MAGNITUDE | {"finetune.lr": 0.001, "finetune.scope": scope}
+    model = samples / "digits_transformer.onnx"
+    ran = domino("compress", model, *words, "--finetune-steps", "20", "--json", recipe=recipe)
     assert ran.code == 0, ran.err
     finetuned = json.loads(ran.out)["finetuning"]
     assert finetuned["after"] < finetuned["before"]
@@ -146,14 +148,15 @@ def test_small_blocks_cut_the_model_finer(samples: Path) -> None:
 
 def test_stopped_and_resumed_gives_the_same_bits(domino: Any, obstructed: Path, tmp_path: Path) -> None:
     output, folder = tmp_path / "out.onnx", tmp_path / "kept"
-    words = ["--scheme", "2:4", "--data", tmp_path / "data.npz", "--finetune-steps", "20", "--finetune-lr", "0.01"]
-    assert domino("compress", obstructed, *words, "-o", output).code == 0
+    words = ["--scheme", "2:4", "--data", tmp_path / "data.npz", "--finetune-steps", "20"]
+    recipe = {"finetune.lr": 0.01, "run.checkpoint_every": 5}
+    assert domino("compress", obstructed, *words, "-o", output, recipe=recipe).code == 0
     undisturbed = output.read_bytes()
-    words += ["-o", output, "--force", "--checkpoint", folder, "--checkpoint-every", "5"]
-    assert domino("compress", obstructed, *words).code == 0
+    words += ["-o", output, "--force", "--checkpoint", folder]
+    assert domino("compress", obstructed, *words, recipe=recipe).code == 0
     assert len(list(folder.glob("block-*.npz"))) == 2
     max(folder.glob("block-*.npz")).unlink()  # as if it had been stopped before the second block
-    again = domino("compress", obstructed, *words, "--resume", "--json")
+    again = domino("compress", obstructed, *words, "--resume", "--json", recipe=recipe)
     assert again.code == 0, again.err
     assert json.loads(again.out)["finetuning"]["frozen"] == ["both"]
     assert output.read_bytes() == undisturbed
@@ -164,9 +167,10 @@ def test_what_torch_gets_wrong_as_a_whole_is_trained_around(
 ) -> None:
     wrong_operator("Softmax")
     output = tmp_path / "out.onnx"
-    words = ["--scheme", "2:4", "--solver", "magnitude", "--data", samples / "digits_calibration.npz", "-o", output]
-    more = ["--finetune-steps", "20", "--finetune-lr", "0.001", "--json"]
-    ran = domino("compress", samples / "digits_transformer.onnx", *words, *more)
+    words = ["--scheme", "2:4", "--data", samples / "digits_calibration.npz", "-o", output]
+    recipe = MAGNITUDE | {"finetune.lr": 0.001}
+    model = samples / "digits_transformer.onnx"
+    ran = domino("compress", model, *words, "--finetune-steps", "20", "--json", recipe=recipe)
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     assert document["finetuning"]["blocks"] >= 1

@@ -13,11 +13,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
-from domino_onnx.errors import FinetuneError, ModelError, UnsupportedOperatorError
-from domino_onnx.finetuning import DistillationGradients, finetune
-from domino_onnx.options import FinetuneOptions, RunOptions
+from domino_onnx.errors import FinetuneError, ModelError, UnsupportedOperatorError  # noqa: E402
+from domino_onnx.finetuning import DistillationGradients, finetune  # noqa: E402
+from domino_onnx.options import FinetuneOptions, RunOptions  # noqa: E402
+from domino_onnx.scheme import WeightKey  # noqa: E402
 
 node = helper.make_node
 EIGHT, SIXTEEN = RunOptions(batch_size=8), RunOptions(batch_size=16)
@@ -222,3 +223,47 @@ def test_a_student_that_differs_is_refused_with_the_tensor_where_it_begins(
     first = next(node for node in onnx.load(samples / "digits_resnet.onnx").graph.node if node.op_type == "Relu")
     with pytest.raises(ModelError, match=rf"first tensor that differs is {first.output[0]!r} of node .*\(Relu\)"):
         bench(samples / "digits_resnet.onnx", few)
+
+
+@pytest.mark.parametrize(("name", "seed"), [("digits_resnet", 0), ("digits_transformer", 2)])
+def test_the_dense_model_itself_is_never_better_than_equal(
+    name: str, seed: int, samples: Path, few: Path, bench: Callable[..., Any]
+) -> None:
+    """Float noise below 0 left no learning rate within a quarter of the lowest loss."""
+    distillation = bench(samples / f"{name}.onnx", few, seed=seed).distillation
+    assert 0 <= distillation.held_out_loss(32) < 1e-9
+
+
+def test_an_embedding_keeps_its_directions(
+    save: Callable[..., Path], make_model: Callable[..., Any], bench: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Of samples that nobody learned from: not one step back from what was given, whatever the rate."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        name: (rng.standard_normal(shape) * np.sqrt(2 / shape[0])).astype(np.float32)
+        for name, shape in {"w0": (16, 64), "w1": (64, 32)}.items()
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "w0"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("MatMul", ["b", "w1"], ["c"]),
+        helper.make_node("LpNormalization", ["c"], ["y"], axis=-1, p=2),
+    ]
+    model = save(make_model(nodes, {"x": ["n", 16]}, {"y": ["n", 32]}, arrays))
+    x = rng.standard_normal((256, 4)) @ rng.standard_normal((4, 16)) + 0.3 * rng.standard_normal((256, 16))
+    np.savez(tmp_path / "data.npz", x=x.astype(np.float32))
+    given = bench(model, tmp_path / "data.npz")
+    distillation = given.distillation
+
+    def cosine(values: Any) -> float:
+        """Along the module's own outputs."""
+        seen = torch.from_numpy(x[distillation.held_out].astype(np.float32))
+        with torch.no_grad():
+            dense = torch.relu(seen @ torch.from_numpy(arrays["w0"])) @ torch.from_numpy(arrays["w1"])
+            w0, w1 = (torch.from_numpy(values[WeightKey(name)]) for name in ("w0", "w1"))
+            return float(torch.cosine_similarity(torch.relu(seen @ w0) @ w1, dense).mean())
+
+    finetuned = finetune(distillation, given.weights, FinetuneOptions(steps=60, batch_size=32))
+    assert finetuned.after < finetuned.before
+    assert cosine(finetuned.values) > cosine(given.weights)
+    assert finetuned.before == pytest.approx(2 * (1 - cosine(given.weights)), rel=0.5), "of mixtures, not of classes"

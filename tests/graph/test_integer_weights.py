@@ -58,7 +58,7 @@ def test_scales_are_read_as_the_operator_reads_them(
     shown = one(make_model, **given, outputs={"v": [16, 32]})
     seen = run_ort(shown, {"x": np.zeros((1, 16), np.float32)})[1]
     (site,) = inventory(one(make_model, **given)).sites
-    assert np.array_equal(site.grid.floats(given["weight"]), seen)
+    assert np.array_equal(site.numbers.floats(given["weight"]), seen)
 
 
 def test_transposes_on_both_sides_are_followed(make_model: Make, inventory: Take, run_ort: Callable[..., Any]) -> None:
@@ -75,7 +75,7 @@ def test_transposes_on_both_sides_are_followed(make_model: Make, inventory: Take
     assert (site.key, site.layout.axis, site.layout.shape) == (WeightKey("w"), 2, (32, 8, 16))
     shown = make_model(nodes, {"x": [8, 1, 16]}, {"y": None, "v": [8, 16, 32]}, arrays)
     seen = run_ort(shown, {"x": np.zeros((8, 1, 16), np.float32)})[1]
-    assert np.array_equal(site.grid.floats(stored), seen.transpose(2, 0, 1))
+    assert np.array_equal(site.numbers.floats(stored), seen.transpose(2, 0, 1))
 
 
 def test_int16_are_sites_too(make_model: Make, inventory: Take) -> None:

@@ -26,7 +26,7 @@ SMALLEST = 2.0**-24
 @pytest.mark.parametrize("name", ["digits_resnet", "digits_transformer"])
 def test_a_pruned_model_in_half_precision(name: str, samples: Path, tmp_path: Path, run_ort: Run) -> None:
     model, half, full = samples / f"{name}.onnx", tmp_path / "half.onnx", tmp_path / "full.onnx"
-    result = compress(model, half, options(precision="fp16"))
+    result = compress(model, half, options({"output.precision": "fp16"}))
     compress(model, full, options())
     assert result.parity is not None  # compared with the dense float32 model, after the conversion
     assert verify(half).holds
@@ -85,7 +85,7 @@ def branches(make_model: Run) -> ModelProto:
 
 def test_weights_in_branches_and_shared_ones(make_model: Run, save: Run, tmp_path: Path, run_ort: Run) -> None:
     source, half = save(branches(make_model)), tmp_path / "half.onnx"
-    compress(source, half, options(precision="fp16"))
+    compress(source, half, options({"output.precision": "fp16"}))
     assert verify(half).holds
     scopes = {entry["name"]: entry.get("scope") for entry in manifest(half)["weights"]}
     place = next(place for place, node in enumerate(onnx.load(half).graph.node) if node.op_type == "If")
@@ -132,11 +132,11 @@ def test_external_data_stay_external(samples: Path, tmp_path: Path, run_ort: Run
     (tmp_path / "in").mkdir()
     source, half = tmp_path / "in" / "model.onnx", tmp_path / "half.onnx"
     onnx.save(onnx.load(samples / "digits_resnet.onnx"), source, save_as_external_data=True, location="w.data")
-    compress(source, half, options(precision="fp16"))
+    compress(source, half, options({"output.precision": "fp16"}))
     assert verify(half).holds
     (data,) = tmp_path.glob("half.onnx.*.data")
     inline = tmp_path / "inline.onnx"
-    compress(samples / "digits_resnet.onnx", inline, options(precision="fp16"))
+    compress(samples / "digits_resnet.onnx", inline, options({"output.precision": "fp16"}))
     assert half.stat().st_size < inline.stat().st_size / 5 < data.stat().st_size
     batch = np.load(samples / "digits_evaluation.npz")
     inputs = {value.name: batch[value.name][:8] for value in onnx.load(inline).graph.input}
@@ -172,7 +172,7 @@ def test_convert_says_what_it_did_and_hides_no_tampering(domino: Run, samples: P
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--precision", "bf16"), "ModelOpt"),
+        (("--precision", "bf16"), "'bf16' is not one of 'keep', 'fp16'"),
         ((), "--format, --precision or --weights"),
     ],
 )
@@ -187,7 +187,7 @@ def test_refusals_come_before_the_work(make_model: Run, save: Run, samples: Path
     half, out = tmp_path / "half.onnx", tmp_path / "out.onnx"
     convert(samples / "digits_resnet.onnx", half, conversion=HALF)
     with pytest.raises(ModelError, match="in half precision already"):
-        compress(half, out, options(precision="fp16", data=tmp_path / "isn't there.npz"))
+        compress(half, out, options({"output.precision": "fp16", "data.calibration": tmp_path / "isn't there.npz"}))
     node = helper.make_node("Conv", ["x", "w"], ["y"])
     old = make_model(
         [node], {"x": [1, 4, 8, 8]}, {"y": [1, 4, 6, 6]}, {"w": np.ones((4, 4, 3, 3), np.float32)}, opset=5
@@ -228,10 +228,10 @@ def test_a_half_precision_file_that_torch_rounds_otherwise_names_the_way_out(
         raise ModelError("output 'y' differs")
 
     model, half, full = samples / "digits_resnet.onnx", tmp_path / "half.onnx", tmp_path / "full.onnx"
-    compress(model, half, options(precision="fp16"))
+    compress(model, half, options({"output.precision": "fp16"}))
     compress(model, full, options())
-    monkeypatch.setattr("domino_onnx.pipeline.finetune", differs)
-    with pytest.raises(ModelError, match="finetune the file that it was made from, with --precision fp16"):
-        finetune(half, model, tmp_path / "out.onnx", options(data=samples / "digits_calibration.npz"))
+    monkeypatch.setattr("domino_onnx.stages.pruned_file.finetune", differs)
+    with pytest.raises(ModelError, match="Finetune the file that it was made from, with --precision fp16"):
+        finetune(half, model, tmp_path / "out.onnx", options({"data.calibration": samples / "digits_calibration.npz"}))
     with pytest.raises(ModelError, match=r"differs$"):
-        finetune(full, model, tmp_path / "out.onnx", options(data=samples / "digits_calibration.npz"))
+        finetune(full, model, tmp_path / "out.onnx", options({"data.calibration": samples / "digits_calibration.npz"}))

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from domino_onnx import CompressOptions, Selection, compress, convert, doctor, verify
+from domino_onnx import CompressOptions, DataOptions, compress, convert, doctor, verify
 from domino_onnx.errors import ModelError, PlanError
 from domino_onnx.pipeline import finetune
 from domino_onnx.precision import Conversion
@@ -33,7 +33,7 @@ def normal(*shape: int) -> np.ndarray[Any, Any]:
 @pytest.mark.parametrize("precision", ["keep", "fp16"])
 def test_a_pruned_model_with_integers(name: str, precision: str, samples: Path, tmp_path: Path, run_ort: Run) -> None:
     model, small, full = samples / f"{name}.onnx", tmp_path / "small.onnx", tmp_path / "full.onnx"
-    assert compress(model, small, options(weights="int8", precision=precision)).parity is not None
+    assert compress(model, small, options({"output.weights": "int8", "output.precision": precision})).parity is not None
     compress(model, full, options())
     assert verify(small).holds
     onnx.checker.check_model(onnx.load(small), full_check=True)
@@ -112,7 +112,7 @@ def test_shared_weights_branches_and_what_stays_float(make_model: Run, save: Run
     arrays = {name: RNG.standard_normal((16, 16)).astype(np.float32) / 4 for name in ("shared", "two_ways", "added")}
     model = make_model(nodes, {"x": [16, 16]}, {"y": [16, 16]}, {**arrays, "zero": np.float32(0)})
     source, small, full = save(model), tmp_path / "small.onnx", tmp_path / "full.onnx"
-    compress(source, small, options(weights="int8"))
+    compress(source, small, options({"output.weights": "int8"}))
     compress(source, full, options())
     assert verify(small).holds
     assert verify(full).holds
@@ -139,7 +139,7 @@ def test_weights_that_round_to_zero_are_counted(make_model: Run, save: Run, tmp_
     node = helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
     source = save(make_model([node], {"x": ["n", 16]}, {"y": ["n", 32]}, {"w": weight}))
     small, full = tmp_path / "small.onnx", tmp_path / "full.onnx"
-    result = compress(source, small, options(weights="int8"))
+    result = compress(source, small, options({"output.weights": "int8"}))
     compress(source, full, options())
     assert verify(small).holds
     (ours,), (theirs,) = manifest(small)["weights"], manifest(full)["weights"]
@@ -161,7 +161,7 @@ def test_zeros_of_weights_that_stay_dense_are_counted_as_they_are_written(
     ]
     arrays = {"few": few, "more": normal(32, 32), "odd": odd}
     source, small = save(make_model(nodes, {"x": ["n", 16]}, {"y": ["n", 7]}, arrays)), tmp_path / "small.onnx"
-    result = compress(source, small, options(weights="int8", selection=Selection(exclude=("few",))))
+    result = compress(source, small, options({"output.weights": "int8", "target.exclude": ("few",)}))
     stored = [values for name, values in weights(small).items() if name.endswith("_quantized")]
     zeros = [int((values == 0).sum()) for values in stored]
     assert len(zeros) == 3
@@ -174,7 +174,7 @@ def test_integers_stay_the_integers_that_they_are(samples: Path, tmp_path: Path)
     convert(samples / "digits_resnet.onnx", small, conversion=INT8)
     convert(small, again, conversion=INT8)
     assert all(np.array_equal(values, weights(again)[name]) for name, values in weights(small).items())
-    compress(small, both, options(weights="int8", precision="fp16"))
+    compress(small, both, options({"output.weights": "int8", "output.precision": "fp16"}))
     assert verify(both).holds
     for entry in manifest(both)["weights"]:
         before, after = weights(small)[entry["name"]], weights(both)[entry["name"]]
@@ -187,7 +187,7 @@ def test_packed_integers_and_external_ones(samples: Path, tmp_path: Path, run_or
     (tmp_path / "in").mkdir()
     source, small, packed = tmp_path / "in" / "model.onnx", tmp_path / "small.onnx", tmp_path / "packed.onnx"
     onnx.save(onnx.load(samples / "digits_resnet.onnx"), source, save_as_external_data=True, location="w.data")
-    compress(source, small, options(weights="int8"))
+    compress(source, small, options({"output.weights": "int8"}))
     convert(small, packed, "packed")
     assert verify(small).holds
     assert verify(packed).holds
@@ -215,7 +215,12 @@ def test_refusals(make_model: Run, save: Run, samples: Path, tmp_path: Path) -> 
     compress(samples / "digits_resnet.onnx", full, options())
     convert(full, small, conversion=INT8)
     with pytest.raises(PlanError, match="--weights int8"):
-        finetune(small, samples / "digits_resnet.onnx", out, CompressOptions(data=samples / "digits_calibration.npz"))
+        finetune(
+            small,
+            samples / "digits_resnet.onnx",
+            out,
+            CompressOptions(data=DataOptions(calibration=samples / "digits_calibration.npz")),
+        )
     assert not out.exists()
 
 
@@ -223,7 +228,9 @@ def test_tensorrt_s_rule_is_proven_on_the_integers(make_model: Run, save: Run, t
     node = helper.make_node("Conv", ["x", "w"], ["y"])
     source = save(make_model([node], {"x": [1, 32, 5, 5]}, {"y": [1, 16, 3, 3]}, {"w": normal(16, 32, 3, 3)}))
     small, broken = tmp_path / "small.onnx", tmp_path / "broken.onnx"
-    compress(source, small, options(weights="int8", precision="fp16", target="tensorrt"))
+    compress(
+        source, small, options({"output.weights": "int8", "output.precision": "fp16", "target.runtime": "tensorrt"})
+    )
     assert verify(small).holds
     assert [(found.state, found.site.dtype) for found in doctor(small).diagnoses] == [("legal", "int8")]
     model = onnx.load(small)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from domino_onnx import CompressOptions, NMScheme
+from domino_onnx.options import overridden
 
 __all__ = ["manifest", "options", "weights"]
 
@@ -24,5 +26,7 @@ def manifest(path: Path) -> dict[str, Any]:
     return json.loads(entries["domino_onnx.manifest"])
 
 
-def options(**more: Any) -> CompressOptions:
-    return CompressOptions(scheme=NMScheme(2, 4), finetune=False, force=True, threads=1, **more)
+def options(more: Mapping[str, Any] | None = None) -> CompressOptions:
+    """2:4 without finetuning; `more` by ``group.field``."""
+    fields = {"goal.scheme": NMScheme(2, 4), "finetune.enabled": False, "run.threads": 1}
+    return overridden(CompressOptions(), {**fields, **(more or {})})

@@ -61,7 +61,7 @@ def test_samples_lose_far_less_than_by_magnitude(
     done: list[tuple[int, int]] = []
     found = reconstruct(made.network, schemes, progress=lambda *step: done.append(step[:2]))
     assert checked(made, schemes, found) < share
-    assert done == [(place + 1, len(made.network.stops)) for place in range(len(made.network.stops))]
+    assert done == [(place + 1, len(made.network.starts)) for place in range(len(made.network.starts))]
 
 
 def test_it_holds_on_data_that_nothing_was_fitted_to(samples: Path, setup: Setup) -> None:
@@ -244,7 +244,7 @@ def test_a_shared_weight_is_solved_for_all_that_read_it(setup: Setup, parsed: Pa
         { a = Gemm (x, w, b) r = Relu (a) d = Gemm (r, w, c) e = Tanh (d) y = MatMul (e, v) }"""
     shapes = {"w": (16, 16), "b": (16,), "c": (16,), "v": (16, 4)}
     made = setup(parsed(graph, **shapes), {"x": mixed(300, 16)})
-    assert [stop.layer.site.key.name for stop in made.network.stops] == ["w", "w", "v"]
+    assert [start.reached.site.key.name for start in made.network.starts] == ["w", "w", "v"]
     schemes = made.everywhere(HALF)
     found = reconstruct(made.network, schemes)
     assert {key.name for key in found.values} == {"w", "v"}  # a bias of one of the readers can't be refitted with it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from domino_onnx import Budget, CompressOptions, compress, inspect
+from domino_onnx import CompressOptions, compress, inspect
 from domino_onnx.graph import infer_shapes, read_model
+from domino_onnx.options import overridden
 from domino_onnx.runtime import observe_shapes
 
 
@@ -46,15 +46,12 @@ def test_a_flops_budget_works_where_only_data_give_the_macs(
 ) -> None:
     path = save(_computed_reshape(make_model))
     np.savez(tmp_path / "data.npz", x=np.ones((3, 16), np.float32))
-    options = CompressOptions(
-        budgets=(Budget(measure="flops", reduction=0.5),),
-        strategy="uniform",
-        data=tmp_path / "data.npz",
-        finetune=False,
-    )
-    shaped = dataclasses.replace(options, data=None, input_shapes={"x": (1, 16)}, force=True)
-    for each in (options, shaped):
-        result = compress(path, tmp_path / "out.onnx", each)
+    half = {"goal.flops_reduction": 0.5, "search.strategy": "uniform", "finetune.enabled": False}
+    by_data = overridden(CompressOptions(), {**half, "data.calibration": tmp_path / "data.npz"})
+    by_shape = overridden(CompressOptions(), {**half, "data.input_shapes": {"x": (1, 16)}})
+    for each in (by_data, by_shape):
+        result = compress(path, tmp_path / "out.onnx", each, force=True)
         assert result.inventory.macs == 16 * 8
         assert result.planned_flops_saved == 0.5
-    assert inspect(path, input_shapes={"x": (1, 16)}).inventory.macs == 16 * 8
+    shaped = overridden(CompressOptions(), {"data.input_shapes": {"x": (1, 16)}})
+    assert inspect(path, shaped).inventory.macs == 16 * 8

@@ -45,9 +45,9 @@ def test_pools_with_a_wrong_entry_name_it(text: str, says: str) -> None:
 
 def test_schemes_of_one_density_are_rivals() -> None:
     pool = SchemePool.parse("2:4,1:4,8:16,4:8,3:12,1:3")
-    assert [shown(schemes) for schemes in pool.rivals] == [["2:4", "4:8", "8:16"], ["1:4", "3:12"]]
-    assert SchemePool.fixed_m().rivals == SchemePool.fixed_n().rivals == ()
-    assert SchemePool.fixed_m().including([NMScheme(4, 4)]).rivals == ()
+    assert [shown(schemes) for schemes in pool.same_density] == [["2:4", "4:8", "8:16"], ["1:4", "3:12"]]
+    assert SchemePool.fixed_m().same_density == SchemePool.fixed_n().same_density == ()
+    assert SchemePool.fixed_m().including([NMScheme(4, 4)]).same_density == ()
 
 
 def test_the_pools_are_the_papers() -> None:

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from domino_onnx.errors import BudgetError
 from domino_onnx.scheme import (
     Budget,
-    Grid,
     Inventory,
     Measure,
     NMScheme,
     SchemePool,
     Site,
     Skip,
+    StoredNumbers,
     WeightKey,
     WeightLayout,
     require_reachable,
@@ -93,7 +93,7 @@ def small_models(draw: st.DrawFn) -> Weights:
             name=key.name,
             op="Gemm",
             layout=WeightLayout(shape, 1),
-            grid=Grid("float32"),
+            numbers=StoredNumbers("float32"),
             consumers=(key.name,),
             schemes=pool.for_reduction(shape[1]),
             zeros=array.size - int(array.sum()),

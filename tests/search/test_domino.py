@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 
 from domino_onnx.errors import BudgetError
-from domino_onnx.scheme import Budget, Grid, Inventory, NMScheme, SchemePool, Site, Skip, WeightKey, WeightLayout
+from domino_onnx.scheme import (
+    Budget,
+    Inventory,
+    NMScheme,
+    SchemePool,
+    Site,
+    Skip,
+    StoredNumbers,
+    WeightKey,
+    WeightLayout,
+)
 from domino_onnx.search import DominoOptions, search_domino
 
 from .reference_domino import RefOptions, RefSite, reference_domino
@@ -146,7 +156,7 @@ def site(index: int, shape: tuple[int, ...], axis: int, macs: int | None, pool: 
         name=f"n{index}",
         op="Conv",
         layout=layout,
-        grid=Grid("float32"),
+        grid=StoredNumbers("float32"),
         consumers=(f"n{index}",),
         schemes=pool.for_reduction(layout.reduction),
         macs=macs,

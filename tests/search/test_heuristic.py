@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domino_onnx.errors import BudgetError
-from domino_onnx.scheme import Budget, Grid, Inventory, NMScheme, SchemePool, Site, Skip, WeightKey, WeightLayout
+from domino_onnx.scheme import (
+    Budget,
+    Inventory,
+    NMScheme,
+    SchemePool,
+    Site,
+    Skip,
+    StoredNumbers,
+    WeightKey,
+    WeightLayout,
+)
 from domino_onnx.search import search_erk, search_uniform
 from domino_onnx.search.erk import erk_densities
 
@@ -22,7 +32,7 @@ def inventory(*shapes: tuple[int, ...], skipped: int = 0, pool: SchemePool | Non
             name=f"n{index}",
             op="Conv",
             layout=WeightLayout(shape, 1),
-            grid=Grid("float32"),
+            numbers=StoredNumbers("float32"),
             consumers=(f"n{index}",),
             schemes=(pool or SchemePool.fixed_m()).for_reduction(shape[1]),
             macs=math.prod(shape) * 10 * (index + 1),
@@ -118,7 +128,7 @@ def test_unknown_macs_ask_for_an_input_shape() -> None:
                 name="conv1",
                 op="Conv",
                 layout=site.layout,
-                grid=Grid("float32"),
+                numbers=StoredNumbers("float32"),
                 consumers=("conv1",),
                 schemes=site.schemes,
             ),

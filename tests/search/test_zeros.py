@@ -13,7 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domino_onnx.errors import BudgetError
-from domino_onnx.scheme import Budget, Grid, Inventory, NMScheme, SchemePool, Site, Skip, WeightKey, WeightLayout
+from domino_onnx.scheme import (
+    Budget,
+    Inventory,
+    NMScheme,
+    SchemePool,
+    Site,
+    Skip,
+    StoredNumbers,
+    WeightKey,
+    WeightLayout,
+)
 from domino_onnx.search import (
     LossTable,
     search_domino,
@@ -34,7 +44,7 @@ def site(index: int, zeros: int = 0, rows: int = 8, macs: int | None = None) -> 
         name=f"n{index}",
         op="Gemm",
         layout=WeightLayout((rows, 16), 1),
-        grid=Grid("float32"),
+        numbers=StoredNumbers("float32"),
         consumers=(f"n{index}",),
         schemes=SchemePool.fixed_m().for_reduction(16),
         zeros=zeros,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domino_onnx.scheme import Grid, NMScheme, Site, WeightKey, WeightLayout
+from domino_onnx.scheme import NMScheme, Site, StoredNumbers, WeightKey, WeightLayout
 from domino_onnx.solve import PrunedWeights, keep_largest, magnitude_mask, obeys
 
 DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
@@ -84,9 +84,9 @@ def test_obeys_counts_nonzeros_of_every_group() -> None:
     assert not obeys(np.ones((8, 1), np.float32), WeightLayout((8, 1), 0), NMScheme(2, 4))
 
 
-def site(key: WeightKey, grid: Grid) -> Site:
+def site(key: WeightKey, numbers: StoredNumbers) -> Site:
     layout, schemes = WeightLayout((4, 16), 1), (NMScheme(16, 16),)
-    return Site(key=key, name="", op="Gemm", layout=layout, grid=grid, consumers=(), schemes=schemes)
+    return Site(key=key, name="", op="Gemm", layout=layout, numbers=numbers, consumers=(), schemes=schemes)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -94,7 +94,7 @@ def test_pruned_weights_keep_their_dtype_their_kept_bits_and_positive_zeros(dtyp
     weight = np.random.default_rng(0).standard_normal((4, 16)).astype(dtype)
     key, dense = WeightKey("w"), WeightKey("dense")
     schemes = {key: NMScheme(1, 4), dense: NMScheme(16, 16)}
-    pruned = PrunedWeights(schemes, [site(key, Grid(weight.dtype.name)) for key in schemes], lambda _: weight)
+    pruned = PrunedWeights(schemes, [site(key, StoredNumbers(weight.dtype.name)) for key in schemes], lambda _: weight)
     assert list(pruned) == [key]
     assert len(pruned) == 1
     values = pruned[key]

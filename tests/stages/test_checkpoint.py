@@ -13,7 +13,7 @@ from domino_onnx.stages.checkpoint import Checkpoint
 
 
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
-    part = Checkpoint(tmp_path / "c", {"seed": 1}, resume=False).part("state")
+    part = Checkpoint(tmp_path / "c", {"seed": 1}, resume=False).file("state")
     assert part.load() is None
     arrays = {
         "bfloat16": np.array([1.5, -0.0, 3e38], ml_dtypes.bfloat16),
@@ -23,7 +23,7 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     }
     document = {"infinite": float("inf"), "list": [1, None, "ü"]}
     part.save(document, arrays)
-    again = Checkpoint(tmp_path / "c", {"seed": 1}, resume=True).part("state").load()
+    again = Checkpoint(tmp_path / "c", {"seed": 1}, resume=True).file("state").load()
     assert again is not None
     assert again[0] == document
     assert again[1].keys() == arrays.keys()
@@ -33,17 +33,17 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
 
 
 def test_another_run_is_told_apart(tmp_path: Path) -> None:
-    Checkpoint(tmp_path, {"seed": "1", "model": "x"}, resume=False).part("state").save({}, {})
+    Checkpoint(tmp_path, {"seed": "1", "model": "x"}, resume=False).file("state").save({}, {})
     with pytest.raises(CheckpointError, match="give --resume"):
         Checkpoint(tmp_path, {"seed": "1", "model": "x"}, resume=False)
     with pytest.raises(CheckpointError, match="seed was '1', is '2'"):
-        Checkpoint(tmp_path, {"seed": "2", "model": "x"}, resume=True).part("state").load()
+        Checkpoint(tmp_path, {"seed": "2", "model": "x"}, resume=True).file("state").load()
 
 
 @pytest.mark.parametrize("damage", ["cut", "other", "pickle", "empty"])
 def test_what_is_no_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path, {}, resume=True)
-    checkpoint.part("state").save({}, {"a": np.zeros(1000)})
+    checkpoint.file("state").save({}, {"a": np.zeros(1000)})
     path = tmp_path / "state.npz"
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:2000])
@@ -54,11 +54,31 @@ def test_what_is_no_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
     else:
         path.write_bytes(b"")
     with pytest.raises(CheckpointError, match="no checkpoint that can be read"):
-        checkpoint.part("state").load()
+        checkpoint.file("state").load()
+
+
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        (b"\xff", "its head is not readable JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (
+            b'{"version": 2, "run": {}, "document": [], "bfloat16": []}',
+            r"'document' is \[\]; it must be keys and values",
+        ),
+        (b'{"version": 2, "run": {}, "bfloat16": []}', "lacks the key 'document'"),
+        (b'{"version": 2, "run": {}, "document": {}, "bfloat16": ["b"]}', "delete it"),
+        (b'{"version": 1, "run": {}, "document": {}, "bfloat16": []}', "has the version 1; this program reads 2"),
+    ],
+)
+def test_a_head_that_is_not_ours_is_refused(head: bytes, says: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "state.npz", head=np.frombuffer(head, np.uint8))
+    with pytest.raises(CheckpointError, match=says):
+        Checkpoint(tmp_path, {}, resume=True).file("state").load()
 
 
 def test_a_failed_write_leaves_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    part = Checkpoint(tmp_path, {}, resume=True).part("state")
+    part = Checkpoint(tmp_path, {}, resume=True).file("state")
     part.save({"step": 1}, {"a": np.ones(3)})
 
     def full(*_: object, **__: object) -> None:

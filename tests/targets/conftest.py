@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from domino_onnx.scheme import Grid, NMScheme, Site, WeightKey, WeightLayout
+from domino_onnx.scheme import NMScheme, Site, StoredNumbers, WeightKey, WeightLayout
 
 
 def offences(weight: np.ndarray[Any, Any], axis: int) -> list[tuple[int, ...]]:
@@ -36,7 +36,7 @@ def make_site() -> Any:
             "name": "conv",
             "op": "Conv",
             "layout": WeightLayout.conv(shape),
-            "grid": Grid("float32"),
+            "grid": StoredNumbers("float32"),
             "consumers": ("conv",),
             "schemes": tuple(NMScheme(n, 16) for n in (16, 8, 4, 2, 1)),
             "outputs": shape[0],

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from domino_onnx.scheme import Grid, NMScheme, WeightLayout
+from domino_onnx.scheme import NMScheme, StoredNumbers, WeightLayout
 from domino_onnx.solve import magnitude_mask
 from domino_onnx.targets import diagnose
 
@@ -22,7 +22,7 @@ def pruned(weight: np.ndarray[Any, Any], layout: WeightLayout, scheme: NMScheme)
 
 def test_a_legal_wide_half_precision_weight_leaves_no_doubt(make_site: Any) -> None:
     weight = pruned(CONV, LAYOUT, NMScheme(4, 16, True)).astype(np.float16)
-    found = diagnose(make_site(shape=CONV.shape, grid=Grid("float16")), weight)
+    found = diagnose(make_site(shape=CONV.shape, numbers=StoredNumbers("float16")), weight)
     assert (found.state, found.reason, found.advice, found.doubts) == ("legal", None, None, ())
 
 

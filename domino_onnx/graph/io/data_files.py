@@ -1,4 +1,4 @@
-"""The files that a model's external data lie in: beside it, under a name that holds their hash."""
+"""Which files hold the external data of a written model? They are beside it, under a name that holds their hash."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from domino_onnx.files import current_umask, escaped, temporary_beside
-from domino_onnx.graph.io.external import ExternalRange, is_external, read_bytes, resolve
+from domino_onnx.graph.io.external import ExternalRange, is_external, read_bytes, resolve, set_entry, was_external
 from domino_onnx.graph.io.read import OnnxFile
-from domino_onnx.graph.stored import is_outlined, set_entry
 from domino_onnx.graph.walk import tensors
 from domino_onnx.scheme import WeightKey
 
@@ -73,7 +72,7 @@ def lay_out(
 ) -> None:
     """Write all tensors that are or belong outside the model one behind the other, and point them there."""
     new = {id(tensor): key for key, tensor in stored.items()}
-    outside = [tensor for tensor in tensors(file.proto) if is_external(tensor) or is_outlined(tensor)]
+    outside = [tensor for tensor in tensors(file.proto) if is_external(tensor) or was_external(tensor)]
     if not outside:
         return
     path = temporary_beside(output)
@@ -135,7 +134,7 @@ def _bytes_of(tensor: TensorProto, folder: Path) -> NDArray[np.generic]:
 
 
 def _append(stream: IO[bytes], tensor: TensorProto, values: NDArray[np.generic]) -> None:
-    """Write a tensor's bytes, and say in it where they lie but for the file's name."""
+    """Write a tensor's bytes, and note their place in it, but for the file's name."""
     data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     stream.write(bytes(-stream.tell() % (_PAGE if data.nbytes >= _PAGE else _LINE)))
     set_entry(tensor, "offset", str(stream.tell()))

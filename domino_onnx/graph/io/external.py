@@ -1,4 +1,4 @@
-"""External tensor data: resolved safely inside the model's folder, read through a memory map.
+"""Where are the external bytes of a tensor? Only inside the model's folder, read through a memory map.
 
 What the ONNX package, ONNX Runtime and others refuse differs; this resolver refuses all of it: absolute paths, paths
 that leave the folder, symbolic and hard links, anything that isn't a regular file, ranges outside the file.
@@ -19,7 +19,17 @@ from onnx import TensorProto, helper
 
 from domino_onnx.errors import ModelError
 
-__all__ = ["ExternalRange", "is_external", "make_inline", "overlapping", "read_bytes", "read_range", "resolve"]
+__all__ = [
+    "ExternalRange",
+    "is_external",
+    "make_inline",
+    "overlapping",
+    "read_bytes",
+    "read_range",
+    "resolve",
+    "set_entry",
+    "was_external",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,12 +48,29 @@ class ExternalRange:
 
 
 def is_external(tensor: TensorProto) -> bool:
-    """Whether a tensor's bytes lie in another file."""
+    """Whether a tensor's bytes are in another file."""
     return tensor.data_location == TensorProto.EXTERNAL
 
 
+def was_external(tensor: TensorProto) -> bool:
+    """Whether a tensor is inline now but was external when it was read: its entries are left as the mark of that.
+
+    It becomes external again when it is written.
+    """
+    return bool(tensor.external_data) and not is_external(tensor) and tensor.HasField("raw_data")
+
+
+def set_entry(tensor: TensorProto, key: str, value: str) -> None:
+    """Set one entry of a tensor's external_data in its place, or at the end."""
+    for entry in tensor.external_data:
+        if entry.key == key:
+            entry.value = value
+            return
+    tensor.external_data.add(key=key, value=value)
+
+
 def resolve(tensor: TensorProto, folder: Path) -> ExternalRange:
-    """Where a tensor's external bytes lie.
+    """Where a tensor's external bytes are.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From a path to a model that has been checked; weights stay where they are until they are asked for."""
+"""What model does a file hold? It is checked first; weights stay where they are until they are asked for."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ class OnnxFile:
     Attributes
     ----------
     proto
-        The model with dense weights, whatever form they have in the file.
+        The model with dense weights, in all forms of the file.
     sha256
         Of the .onnx file's bytes, hexadecimal.
     form
         How the weights are stored in the file.
     data_files
-        Where its external data lie.
+        The files that hold its external data.
     loaded
-        Whether `proto` holds them inline, each marked as `domino_onnx.graph.stored.is_outlined` says; they become
-        external again when it is written.
+        Whether `proto` holds them inline, each marked as `domino_onnx.graph.io.external.was_external` says; they
+        become external again when it is written.
     """
 
     path: Path
@@ -62,12 +62,12 @@ class OnnxFile:
 
     @property
     def folder(self) -> Path:
-        """Where external data may lie."""
+        """The folder that may hold external data."""
         return self.path.parent
 
     @property
     def has_external_data(self) -> bool:
-        """Whether any tensor's bytes lie in another file."""
+        """Whether any tensor's bytes are in another file."""
         return any(map(is_external, tensors(self.proto)))
 
     @property
@@ -84,7 +84,7 @@ class OnnxFile:
 
 
 def read_model(path: Path, *, for_conversion: bool = False) -> OnnxFile:
-    """Read and check a model file; packed and sparse weights are seen as the dense ones that they stand for.
+    """Read and check a model file; packed and sparse weights become dense in memory.
 
     Parameters
     ----------

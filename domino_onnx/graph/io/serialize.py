@@ -1,4 +1,4 @@
-"""A model as bytes, piece by piece: what `SerializeToString` gives, without its two or three copies of the whole.
+"""Which bytes is a model? Those of `SerializeToString`, piece by piece, without its two or three copies of the whole.
 
 Protobuf messages nest by length, and a replaced weight keeps its length. So all lengths are known beforehand, and each
 initializer can be written on its own, with new values put in on the way; the ModelProto itself isn't touched.

@@ -1,4 +1,4 @@
-"""Values of a TensorProto as arrays, and back into the very field they came from."""
+"""What are the values of a TensorProto, and how does it get other ones?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnx import TensorProto, numpy_helper
 from domino_onnx.errors import ModelError
 from domino_onnx.graph.io.external import is_external, read_range, resolve
 
-__all__ = ["FLOAT_TYPES", "INTEGER_TYPES", "dtype_name", "read_tensor", "store_values"]
+__all__ = ["FLOAT_TYPES", "INTEGER_TYPES", "dtype_name", "read_tensor", "store_reshaped", "store_values"]
 
 FLOAT_TYPES: dict[int, str] = {
     TensorProto.FLOAT: "float32",
@@ -35,7 +35,7 @@ def read_tensor(tensor: TensorProto, folder: Path) -> NDArray[np.generic]:
     Raises
     ------
     ModelError
-        If the data don't fit the shape, stand in two fields at once, or lie at an unsafe place.
+        If the data don't fit the shape, are in two fields at once, or at an unsafe place.
     """
     if is_external(tensor):
         return read_range(tensor, resolve(tensor, folder))
@@ -48,6 +48,18 @@ def read_tensor(tensor: TensorProto, folder: Path) -> NDArray[np.generic]:
         raise ModelError(
             f"tensor {tensor.name!r}: its data don't fit its shape {tuple(tensor.dims)}: {error}"
         ) from None
+
+
+def store_reshaped(tensor: TensorProto, values: NDArray[np.generic]) -> None:
+    """Give a tensor values of another shape, inline, in the field that it had them in.
+
+    One that was external keeps its entries, as the mark that `was_external` sees.
+    """
+    tensor.dims[:] = values.shape
+    if is_external(tensor):
+        tensor.data_location = TensorProto.DEFAULT
+        tensor.raw_data = b""
+    store_values(tensor, values)
 
 
 def store_values(tensor: TensorProto, values: NDArray[np.generic]) -> None:

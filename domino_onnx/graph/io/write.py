@@ -1,4 +1,4 @@
-"""The only place that writes a model: the ModelProto that was read, with new weight values and our metadata.
+"""How is a model written? As the ModelProto that was read, with new weight values and our metadata; nowhere else.
 
 Everything else stays byte for byte. A file appears under its name only when it is whole: it is written beside it under
 a temporary name, flushed to disk and renamed. External data stays external, in a new file whose name holds its hash,
@@ -22,12 +22,11 @@ from domino_onnx.errors import CheckFailed, ModelError, OutputError
 from domino_onnx.files import check_output, folder_lock, sweep, whole_file
 from domino_onnx.graph.index import GraphIndex
 from domino_onnx.graph.io.data_files import copy_patched, drop_data, lay_out, new_data
-from domino_onnx.graph.io.external import is_external
+from domino_onnx.graph.io.external import is_external, was_external
 from domino_onnx.graph.io.forms import WeightForm, store_as
 from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.io.serialize import serialized
 from domino_onnx.graph.io.tensors import store_values
-from domino_onnx.graph.stored import is_outlined
 from domino_onnx.graph.values import Stored
 from domino_onnx.scheme import MANIFEST_KEY, NODE_KEY, PREFIX, Manifest, WeightKey
 from domino_onnx.storage import STORAGE_KEY, Form
@@ -73,29 +72,29 @@ def write_model(
     Raises
     ------
     OutputError
-        If the output exists (without `force`), is the input, or the disk refuses; what stood there before still does.
+        If the output exists (without `force`), is the input, or the disk refuses. A file that was there before stays.
     """
     check_output(output, (file.path, *sorted(file.data_files)), force=force)
     index = GraphIndex(file.proto)
     stored = _tensors_of(index, weights)
-    as_it_lies = form == "dense" and file.form == "dense" and not file.loaded
+    keeps_layout = form == "dense" and file.form == "dense" and not file.loaded
     try:
         with folder_lock(output.parent):
             sweep(output)
             with new_data(output) as data_files:
-                if as_it_lies:
+                if keeps_layout:
                     copy_patched(file, stored, weights, output, data_files)
                 streamed = _store_small(file.proto, stored, weights)
                 if manifest is not None:
                     _set_metadata(file.proto, index, manifest)
                 weight_forms = _store_as(file, index, form, weights)
-                if not as_it_lies:
+                if not keeps_layout:
                     lay_out(file, stored, weights, output, data_files)
                 with whole_file(output) as stream:
                     stream.writelines(serialized(file.proto, streamed))
             drop_data(output, keep=data_files)
     except (OSError, EncodeError) as error:
-        raise OutputError(f"can't write {output}: {error}; what stood there before is unchanged") from error
+        raise OutputError(f"can't write {output}: {error}; a file that was there before is unchanged") from error
     return Written(files=(output, *(output.parent / name for name in sorted(data_files))), weight_forms=weight_forms)
 
 
@@ -121,7 +120,7 @@ def _store_small(
     for key, tensor in stored.items():
         if is_external(tensor):
             continue
-        if not key.scope and key.name in main and tensor.HasField("raw_data") and not is_outlined(tensor):
+        if not key.scope and key.name in main and tensor.HasField("raw_data") and not was_external(tensor):
             streamed[key.name] = functools.partial(weights.__getitem__, key)
         else:
             store_values(tensor, weights[key])
@@ -133,18 +132,24 @@ def _set_metadata(model: ModelProto, index: GraphIndex, manifest: Manifest) -> N
     _replace(model.metadata_props, {MANIFEST_KEY: manifest.to_json()})
     if model.ir_version < _NODE_METADATA_SINCE_IR:
         return
+    schemes = _schemes_read(index, manifest)
+    for scope in index.scopes:
+        for node in scope.nodes:
+            described = schemes.get(id(node))
+            if described or any(entry.key == NODE_KEY for entry in node.metadata_props):
+                _replace(node.metadata_props, {NODE_KEY: described[1]} if described else {})
+
+
+def _schemes_read(index: GraphIndex, manifest: Manifest) -> dict[int, tuple[NodeProto, str]]:
+    """Each node that reads a pruned weight, and the scheme, by the node's id(), which is its own while it is held."""
     entries = {entry.key: entry for entry in manifest.entries}
-    readers: dict[int, tuple[NodeProto, str]] = {}
+    schemes: dict[int, tuple[NodeProto, str]] = {}
     for use in index.uses():
         value = index.value(use)
         if use.node is not None and isinstance(value, Stored) and value.key in entries:
             entry = entries[value.key]
-            readers[id(use.node)] = (use.node, f"{entry.scheme} along axis {entry.layout.axis} of {entry.key.name}")
-    for scope in index.scopes:
-        for node in scope.nodes:
-            described = readers.get(id(node))
-            if described or any(entry.key == NODE_KEY for entry in node.metadata_props):
-                _replace(node.metadata_props, {NODE_KEY: described[1]} if described else {})
+            schemes[id(use.node)] = (use.node, f"{entry.scheme} along axis {entry.layout.axis} of {entry.key.name}")
+    return schemes
 
 
 def _replace(entries: object, ours: Mapping[str, str]) -> None:

@@ -251,7 +251,7 @@ def test_what_may_be_replaced_or_is_nested_stays_dense(make_model: Make, tmp_pat
     source.write_bytes(model.SerializeToString())
     weights = convert(source, tmp_path / "out.onnx", "packed").weight_forms
     told = [(weight.name, weight.kind, (weight.reason or "")[:9]) for weight in weights]
-    inner = ("inner", "dense", "stands in")
+    inner = ("inner", "dense", "is in a s")
     assert told == [("given", "dense", "a graph i"), ("plain", "positions", ""), inner, inner]
     file = read_model(tmp_path / "out.onnx")
     assert {str(key) for key in stored_tensors(file.proto)} == {str(key) for key in stored_tensors(model)}

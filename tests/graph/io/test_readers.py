@@ -9,11 +9,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from domino_onnx import Budget, CompressOptions, compress, inspect
+from domino_onnx import CompressOptions, compress, inspect
 from domino_onnx.errors import OutputError
+from domino_onnx.options import overridden
 
 OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
-HALF = CompressOptions(budgets=(Budget(measure="params", reduction=0.5),), strategy="uniform", force=True)
+HALF = overridden(CompressOptions(), {"goal.sparsity": 0.5, "search.strategy": "uniform"})
 
 
 def _weight(*shape: int) -> np.ndarray:
@@ -115,7 +116,6 @@ def test_a_step_by_step_chain_keeps_each_steps_data(tmp_path: Path) -> None:
 def test_an_output_over_the_inputs_data_is_refused(force: bool, tmp_path: Path) -> None:
     source = _external(tmp_path / "a", "w.data", {"a": 0, "b": 1024})
     before = source.with_name("w.data").read_bytes()
-    options = CompressOptions(budgets=HALF.budgets, strategy="uniform", force=force)
     with pytest.raises(OutputError):
-        compress(source, source.with_name("w.data"), options)
+        compress(source, source.with_name("w.data"), HALF, force=force)
     assert source.with_name("w.data").read_bytes() == before

@@ -1,4 +1,4 @@
-"""The forms that a file's weights may be stored in besides dense: packed, and (only read) ONNX's sparse tensors."""
+"""In which forms besides dense can a file store weights? Packed, and ONNX's sparse tensors, which are only read."""
 
 from domino_onnx.graph.io.forms.dense_view import dense_view
 from domino_onnx.graph.io.forms.densify import sparse_weights

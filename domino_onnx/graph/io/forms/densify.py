@@ -1,6 +1,6 @@
 """Which weights does a file store as ONNX sparse tensors, and what are their dense values?
 
-Such tensors are only read. What is written of them is dense or packed.
+Sparse tensors are only read. The weights are written dense or packed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, SparseTensorProto, Tenso
 from domino_onnx.errors import ModelError
 from domino_onnx.graph.io.external import is_external
 from domino_onnx.graph.io.forms.expansion import ITEMSIZES
-from domino_onnx.graph.stored import put
+from domino_onnx.graph.io.tensors import store_reshaped
 from domino_onnx.graph.walk import normal_domain
 from domino_onnx.storage import scatter
 
@@ -96,5 +96,5 @@ def _dense(sparse: SparseTensorProto, name: str, load: _Load) -> TensorProto:
     tensor.CopyFrom(sparse.values)
     if not is_external(tensor):
         tensor.ClearField("external_data")
-    put(tensor, values)
+    store_reshaped(tensor, values)
     return tensor

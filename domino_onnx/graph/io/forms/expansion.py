@@ -1,4 +1,4 @@
-"""The standard operators that make a weight of its packed parts, wherever ONNX runs.
+"""Which standard operators make a weight of its packed parts, wherever ONNX runs?
 
 All they read is stored, so ONNX Runtime computes the weight once, while it loads the model. They exist since opset 11.
 docs/format.md lists them. (NonZero would give a bitmask's places at once, but ONNX Runtime doesn't fold it.)
@@ -68,7 +68,7 @@ class Part:
     grouping: Grouping | None
 
     def part(self, what: str) -> str:
-        """Name of one of the weight's own tensors: ``"values"``, ``"codes"`` and what lies between them and it."""
+        """Name of one of the weight's own tensors: ``"values"``, ``"codes"`` and those between them and it."""
         return f"{self.prefix}{self.number}.{what}"
 
 
@@ -94,7 +94,7 @@ def expansion(part: Part, opset: int) -> Expansion:
 
 
 class _Builder:
-    """Strings nodes together; a weight's own names are short, since each stands in the file a few times."""
+    """Strings nodes together; a weight's own names are short, since each is in the file a few times."""
 
     def __init__(self, part: Part, opset: int) -> None:
         self._part = part

@@ -1,7 +1,8 @@
-"""Weights packed in place: what was the weight's tensor holds its values, and operators make the weight of them."""
+"""How is a weight packed? Its tensor then holds the values that aren't zero, and operators make the weight of them."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,41 +10,48 @@ from typing import Any
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto
 
-from domino_onnx.graph.io.external import is_external
+from domino_onnx.graph.insertion import NodeInsertion, names_in_use
+from domino_onnx.graph.io.external import is_external, set_entry, was_external
 from domino_onnx.graph.io.forms.expansion import Part, expansion, refusal
-from domino_onnx.graph.stored import StoredTensor, is_outlined, put, set_entry
-from domino_onnx.graph.walk import nodes, subgraphs
+from domino_onnx.graph.io.tensors import store_reshaped
 from domino_onnx.storage import Storage, StoredWeight, pack
 
-__all__ = ["Packing"]
+__all__ = ["PackableWeight", "Packing"]
 
 _PREFIX = "domino_onnx."
 _OWN_INPUTS_UNTIL_IR = 3
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PackableWeight:
+    """A stored tensor of the main graph: an initializer, or the value of the Constant `node`."""
+
+    name: str
+    tensor: TensorProto
+    node: NodeProto | None = None
 
 
 class Packing:
     """One pass over a model's weights; `finish` ends it.
 
     The parts of initializers are put together before all other nodes, those of a Constant node right behind it. New
-    initializers stand behind all others.
+    initializers come after all others.
     """
 
     def __init__(self, model: ModelProto, opset: int, schemes: Mapping[str, tuple[int, int]]) -> None:
         self._graph, self._ir_version, self._opset, self._schemes = model.graph, model.ir_version, opset, schemes
         self._prefix = _free_prefix(model)
-        self._originals = list(model.graph.node)
+        self._insertion = NodeInsertion(model.graph)
         self._records: list[StoredWeight] = []
         self._constants: set[str] = set()
-        self._before: list[NodeProto] = []
-        self._behind: dict[int, list[NodeProto]] = {}
 
-    def refusal(self, weight: StoredTensor) -> str | None:
+    def refusal(self, weight: PackableWeight) -> str | None:
         """Why a weight can't be packed; None if it can."""
         if self._ir_version <= _OWN_INPUTS_UNTIL_IR:
             return f"IR version {self._ir_version} wants all initializers among the graph's inputs"
         return refusal(weight.tensor.data_type, self._opset)
 
-    def store(self, weight: StoredTensor, values: NDArray[Any]) -> tuple[str | None, int]:
+    def store(self, weight: PackableWeight, values: NDArray[Any]) -> tuple[str | None, int]:
         """Pack one weight if that is smaller: how, None if it isn't, and the bytes that it takes or would take."""
         packed = pack(values, self._schemes.get(weight.name))
         part = Part(
@@ -75,46 +83,31 @@ class Packing:
         """Sort the new nodes in, and tell what was done; None if nothing was."""
         if not self._records:
             return None
-        order = list(self._before)
-        for node in self._originals:
-            order += [node, *self._behind.get(id(node), [])]
-        rank = {id(node): position for position, node in enumerate(order)}
-        self._graph.node.sort(key=lambda node: rank[id(node)])
+        self._insertion.finish()
         return Storage(prefix=self._prefix, weights=tuple(self._records))
 
-    def _rewrite(self, weight: StoredTensor, part: Part, values: NDArray[Any], codes: NDArray[Any]) -> None:
-        outside = is_external(weight.tensor) or is_outlined(weight.tensor)
-        put(weight.tensor, values)
+    def _rewrite(self, weight: PackableWeight, part: Part, values: NDArray[Any], codes: NDArray[Any]) -> None:
+        outside = is_external(weight.tensor) or was_external(weight.tensor)
+        store_reshaped(weight.tensor, values)
         if weight.node is not None:
             weight.node.output[0] = part.part("values")
         else:
             weight.tensor.name = part.part("values")
         tensor = self._graph.initializer.add(name=part.part("codes"), data_type=TensorProto.UINT8, raw_data=b"")
-        put(tensor, codes)
+        store_reshaped(tensor, codes)
         if outside:
-            set_entry(tensor, "location", "")  # marks it; where it comes to lie is for whoever writes it
+            set_entry(tensor, "location", "")  # the mark of a tensor that becomes external
 
-    def _add(self, weight: StoredTensor, made: Sequence[NodeProto], constants: Sequence[TensorProto]) -> None:
+    def _add(self, weight: PackableWeight, made: Sequence[NodeProto], constants: Sequence[TensorProto]) -> None:
         for constant in constants:
             self._graph.initializer.add().CopyFrom(constant)
             self._constants.add(constant.name)
-        self._graph.node.extend(made)
-        added = list(self._graph.node[-len(made) :])
-        if weight.node is None:
-            self._before += added
-        else:
-            self._behind[id(weight.node)] = added
+        self._insertion.add(made, behind=weight.node)
 
 
 def _free_prefix(model: ModelProto) -> str:
     """What no name in the model begins with."""
-    taken: set[str] = {value.name for value in (*model.graph.input, *model.graph.initializer)}
-    taken |= {sparse.values.name for sparse in model.graph.sparse_initializer}
-    for node in nodes(model):
-        taken.update(node.input)
-        taken.update(node.output)
-        for _, graph in subgraphs(node):
-            taken.update(value.name for value in (*graph.input, *graph.initializer))
+    taken = names_in_use(model)
     prefix = _PREFIX
     while any(name.startswith(prefix) for name in taken):
         prefix = prefix[:-1] + "_."

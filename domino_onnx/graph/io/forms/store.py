@@ -12,8 +12,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 from domino_onnx.graph.io.external import is_external
 from domino_onnx.graph.io.forms.expansion import ITEMSIZES
-from domino_onnx.graph.io.forms.pack import Packing
-from domino_onnx.graph.stored import StoredTensor
+from domino_onnx.graph.io.forms.pack import PackableWeight, Packing
 from domino_onnx.graph.walk import constant_tensor, nodes, subgraphs
 from domino_onnx.storage import Form, Storage
 
@@ -75,18 +74,18 @@ def store_as(
             forms.append(_left(weight.name, weight.tensor, "has too few zeros to be smaller packed"))
         else:
             forms.append(WeightForm(name=weight.name, kind=kind, dense_bytes=array.nbytes, stored_bytes=needed))
-    forms += [_left(name, tensor, "stands in a subgraph or a local function") for name, tensor in _nested(model)]
+    forms += [_left(name, tensor, "is in a subgraph or a local function") for name, tensor in _nested(model)]
     return packing.finish(), tuple(forms)
 
 
-def _weights(graph: GraphProto) -> Iterator[StoredTensor]:
-    for place, tensor in enumerate(graph.initializer):
+def _weights(graph: GraphProto) -> Iterator[PackableWeight]:
+    for tensor in graph.initializer:
         if _is_weight(tensor):
-            yield StoredTensor(tensor.name, tensor, place, None)
+            yield PackableWeight(name=tensor.name, tensor=tensor)
     for node in graph.node:
         constant = constant_tensor(node)
         if constant is not None and _is_weight(constant):
-            yield StoredTensor(node.output[0], constant, None, node)
+            yield PackableWeight(name=node.output[0], tensor=constant, node=node)
 
 
 def _nested(model: ModelProto) -> Iterator[tuple[str, TensorProto]]:
@@ -106,7 +105,7 @@ def _is_weight(tensor: TensorProto) -> bool:
     return len(tensor.dims) >= 2 and tensor.data_type in ITEMSIZES and math.prod(tensor.dims) >= _SMALLEST
 
 
-def _refusal(weight: StoredTensor, inputs: set[str]) -> str | None:
+def _refusal(weight: PackableWeight, inputs: set[str]) -> str | None:
     if weight.name in inputs:
         return "a graph input of the same name may replace it"
     if weight.node is not None and is_external(weight.tensor):

@@ -1,4 +1,4 @@
-"""Which dense weights do the packed weights of a file stand for?
+"""Which dense weights does a file with packed ones mean?
 
 A weight is unpacked only if the operators in the file are those that its record asks for. So what is read here is what
 a runtime computes.
@@ -14,7 +14,7 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from domino_onnx.errors import ModelError
 from domino_onnx.graph.io.forms.expansion import Expansion, Part, expansion, refusal
-from domino_onnx.graph.stored import put
+from domino_onnx.graph.io.tensors import store_reshaped
 from domino_onnx.graph.walk import constant_tensor, normal_domain
 from domino_onnx.storage import STORAGE_KEY, Packed, Storage, StoredWeight, unpack
 
@@ -44,30 +44,32 @@ def unpack_all(model: ModelProto, storage: Storage, load: _Load, opset: int) -> 
     expansions: list[Expansion] = []
     dropped: set[str] = set()
     for number, weight in enumerate(storage.weights):
-        values_name = f"{storage.prefix}{number}.values"
-        node = constants.get(values_name)
-        values = initializers.get(values_name) if node is None else constant_tensor(node)
+        name = f"{storage.prefix}{number}.values"
+        node = constants.get(name)
+        values = initializers.get(name) if node is None else constant_tensor(node)
         if values is None:
             continue
         part = _part(weight, storage.prefix, number, values, opset)
-        codes = initializers.get(part.part("codes"))
-        try:
-            tensor = _unpacked(weight, values, codes, load)
-        except ModelError as error:
-            raise ModelError(f"packed weight {weight.name!r}: {error}") from None
+        store_reshaped(values, _unpacked(weight, values, initializers.get(part.part("codes")), load))
         expansions.append(expansion(part, opset))
         dropped.add(part.part("codes"))
-        put(values, tensor)
         if node is not None:
             node.output[0] = weight.name
         else:
             values.name = weight.name
     _check_operators(model, initializers, expansions)
-    dropped |= {constant.name for each in expansions for constant in each.constants}
+    _drop(model, expansions, dropped, keep=constants.values())
+
+
+def _drop(
+    model: ModelProto, expansions: Iterable[Expansion], initializers: set[str], keep: Iterable[NodeProto]
+) -> None:
+    """Remove what expanded the weights: operators (but for some nodes), their constants, and more initializers."""
+    unused = initializers | {constant.name for each in expansions for constant in each.constants}
     made = {node.output[0] for each in expansions for node in each.nodes}
-    _keep(model.graph.initializer, lambda tensor: tensor.name not in dropped)
-    ours = {id(node) for node in constants.values()}
-    _keep(model.graph.node, lambda node: id(node) in ours or not made.intersection(node.output))
+    kept = {id(node) for node in keep}
+    _keep(model.graph.initializer, lambda tensor: tensor.name not in unused)
+    _keep(model.graph.node, lambda node: id(node) in kept or not made.intersection(node.output))
 
 
 def _part(weight: StoredWeight, prefix: str, number: int, values: TensorProto, opset: int) -> Part:
@@ -86,9 +88,12 @@ def _part(weight: StoredWeight, prefix: str, number: int, values: TensorProto, o
 
 
 def _unpacked(weight: StoredWeight, values: TensorProto, codes: TensorProto | None, load: _Load) -> NDArray[Any]:
-    if codes is None or codes.data_type != TensorProto.UINT8:
-        raise ModelError("its positions are missing, or are no bytes")
-    return unpack(Packed(shape=weight.shape, values=load(values), codes=load(codes), grouping=weight.grouping))
+    try:
+        if codes is None or codes.data_type != TensorProto.UINT8:
+            raise ModelError("its positions are missing, or are not bytes")
+        return unpack(Packed(shape=weight.shape, values=load(values), codes=load(codes), grouping=weight.grouping))
+    except ModelError as error:
+        raise ModelError(f"packed weight {weight.name!r}: {error}") from None
 
 
 def _check_operators(model: ModelProto, initializers: dict[str, TensorProto], expansions: Iterable[Expansion]) -> None:

@@ -16,7 +16,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from domino_onnx.errors import ModelError
 from domino_onnx.graph import OnnxFile, read_model, stored_tensors
 from domino_onnx.graph.order import execution_order
-from domino_onnx.runtime import Walk
+from domino_onnx.runtime import SegmentRunner
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Run = Callable[..., list[Array]]
@@ -40,7 +40,7 @@ def piecewise(
     changed = changed or {}
     tensors = {key.name: tensor for key, tensor in stored_tensors(file.proto).items() if not key.scope}
     dense = {name: file.array(tensors[name]) for name in changed}
-    walk = Walk(file, cuts(file.proto), changed, threads=1)
+    walk = SegmentRunner(file, cuts(file.proto), changed, threads=1)
     live = dict(inputs)
     for index in range(walk.count):
         before = dict(live)
@@ -249,7 +249,7 @@ def test_a_cycle_is_refused(save: Save) -> None:
     for a, b in ("pq", "qp"):
         model.graph.node.append(helper.make_node("Neg", [a], [b]))
     with pytest.raises(ModelError, match="cycle"):
-        Walk(read_model(save(model, check=False)), [], [])
+        SegmentRunner(read_model(save(model, check=False)), [], [])
 
 
 def with_value(model: ModelProto, name: str, value: Array) -> ModelProto:
@@ -289,7 +289,7 @@ def test_a_weight_changes_in_branches_too(save: Save, run_ort: Run) -> None:
 def test_weights_may_change_from_run_to_run(save: Save) -> None:
     file = read_model(save(parsed(GRAPHS["a chain"], *"wv")))
     dense = {tensor.name: file.array(tensor) for tensor in file.proto.graph.initializer}
-    walk = Walk(file, cuts(file.proto), dense, ["b"], threads=1)
+    walk = SegmentRunner(file, cuts(file.proto), dense, ["b"], threads=1)
     start = walk.release(0, walk.run(0, {"x": X}, {}, dense))
     kept = dict(start)
     outputs = [walk.run(1, start, {"w": np.float32(factor) * dense["w"]}, dense)["b"] for factor in (1, 2, 0)]

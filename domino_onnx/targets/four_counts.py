@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from domino_onnx.scheme import WeightLayout
 from domino_onnx.targets.tensorrt import FOUR, KEPT_OF_FOUR
 
-__all__ = ["Fours", "legal_energy", "obeys_flattened", "obeys_on_axis", "read_fours"]
+__all__ = ["FourCounts", "count_fours", "legal_energy", "obeys_flattened", "obeys_on_axis"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Fours:
+class FourCounts:
     """What the fours of one weight hold.
 
     Attributes
@@ -44,7 +44,7 @@ class Fours:
         return self.broken / self.count if self.count else 0.0
 
 
-def read_fours(weight: NDArray[np.generic], layout: WeightLayout) -> Fours:
+def count_fours(weight: NDArray[np.generic], layout: WeightLayout) -> FourCounts:
     """Count the fours along the reduction axis; a shorter one at the end of a row counts as if filled up with zeros.
 
     `weight` is of any dtype, in the stored shape; -0.0 is zero.
@@ -56,7 +56,7 @@ def read_fours(weight: NDArray[np.generic], layout: WeightLayout) -> Fours:
     if broken.any():
         row, four = divmod(int(broken.argmax()), broken.shape[1])
         first = _stored_index(layout, row, four * FOUR)
-    return Fours(
+    return FourCounts(
         count=broken.size,
         broken=int(np.count_nonzero(broken)),
         zeros=kept.size - int(np.count_nonzero(kept)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,12 @@ from domino_onnx.errors import ModelError
 from domino_onnx.graph import OnnxFile, cut
 from domino_onnx.options import Device
 from domino_onnx.runtime.session import Session
+from domino_onnx.scheme import NamedArrays
 
-__all__ = ["Live", "Values", "Walk"]
+__all__ = ["Activations", "SegmentRunner"]
 
-Live = dict[str, NDArray[Any]]
+Activations = dict[str, NDArray[Any]]
 """The activations of one batch that are still to be read, by name."""
-Values = Mapping[str, NDArray[Any]]
-"""Values of stored tensors of the main graph that differ from the file's, by name."""
 
 _NUMBERS = frozenset(
     f"tensor({name})"
@@ -33,7 +32,7 @@ _NUMBERS = frozenset(
 )
 
 
-class Walk:
+class SegmentRunner:
     """Segments of a model and their ONNX Runtime sessions, made when they are first needed.
 
     Parameters
@@ -71,7 +70,7 @@ class Walk:
         self._read_later = {name for segment in self._segments for name in segment.inputs}
         self.count = len(self._segments)
 
-    def run(self, index: int, live: Live, changed: Values, dense: Values) -> Live:
+    def run(self, index: int, live: Activations, changed: NamedArrays, dense: NamedArrays) -> Activations:
         """Run one segment on a batch: what is live after it, and what was `wanted` of it.
 
         Outputs of the model that aren't tensors (scikit-learn's ZipMap makes such) are left out.
@@ -100,7 +99,7 @@ class Walk:
             made = {}
         return {**live, **{name: value for name, value in made.items() if isinstance(value, np.ndarray)}}
 
-    def release(self, index: int, live: Live) -> Live:
+    def release(self, index: int, live: Activations) -> Activations:
         """`live` without what nothing reads after segment `index`."""
         released = self._segments[index].released
         return {name: value for name, value in live.items() if name not in released}
@@ -109,7 +108,7 @@ class Walk:
         """Drop all sessions."""
         self._sessions.clear()
 
-    def _session(self, index: int, fed: Sequence[str], inputs: Live) -> Session:
+    def _session(self, index: int, fed: Sequence[str], inputs: Activations) -> Session:
         known = self._sessions.get((index, bool(fed)))
         if known is not None:
             return known

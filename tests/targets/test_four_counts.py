@@ -1,4 +1,4 @@
-"""Fours of a weight, against loops."""
+"""FourCounts of a weight, against loops."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from domino_onnx.scheme import NMScheme, WeightLayout
 from domino_onnx.solve import magnitude_mask
-from domino_onnx.targets import legal_energy, obeys_flattened, obeys_on_axis, read_fours
+from domino_onnx.targets import count_fours, legal_energy, obeys_flattened, obeys_on_axis
 
 from .conftest import offences as loops
 
@@ -29,7 +29,7 @@ def test_counts_and_first_offence_agree_with_loops(shape: tuple[int, ...], densi
     axis = data.draw(st.integers(0, len(shape) - 1))
     weight = np.random.default_rng(data.draw(st.integers(0, 99))).standard_normal(shape)
     weight[np.random.default_rng(7).random(shape) > density] = -0.0
-    found, expected = read_fours(weight, WeightLayout(shape, axis)), loops(weight, axis)
+    found, expected = count_fours(weight, WeightLayout(shape, axis)), loops(weight, axis)
     rows = weight.size // shape[axis]
     assert found.count == rows * -(-shape[axis] // 4)
     assert found.broken == len(expected)
@@ -41,7 +41,7 @@ def test_counts_and_first_offence_agree_with_loops(shape: tuple[int, ...], densi
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.int8])
 def test_every_dtype_is_read(dtype: Any) -> None:
     weight = np.array([[1, 1, 1, 0, 0, 0, 0, 1]], dtype)
-    found = read_fours(weight, WeightLayout((1, 8), 1))
+    found = count_fours(weight, WeightLayout((1, 8), 1))
     assert (found.count, found.broken, found.first, found.zeros) == (2, 1, (0, 0), 4)
     assert found.broken_share == 0.5
 
@@ -59,7 +59,7 @@ def test_groups_on_flattened_channels_and_kernel_are_recognised() -> None:
     mask = magnitude_mask(weight.reshape(8, 144), flat, NMScheme(2, 4)).reshape(weight.shape)
     layout = WeightLayout.conv(weight.shape)
     assert obeys_flattened(weight * mask, layout)
-    assert not read_fours(weight * mask, layout).is_legal
+    assert not count_fours(weight * mask, layout).is_legal
     assert not obeys_flattened(weight, layout)
     assert not obeys_flattened(np.zeros((8, 16, 1, 1)), WeightLayout.conv((8, 16, 1, 1)))  # no different there
 

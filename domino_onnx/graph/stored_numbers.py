@@ -8,13 +8,13 @@ from onnx import TensorProto
 
 from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.io.tensors import FLOAT_TYPES, INTEGER_TYPES, dtype_name
-from domino_onnx.graph.values import Steps, Stored
-from domino_onnx.scheme import Grid
+from domino_onnx.graph.values import Scaling, Stored
+from domino_onnx.scheme import StoredNumbers
 
 __all__ = ["grid_of"]
 
 
-def grid_of(file: OnnxFile, weight: Stored) -> Grid | str:
+def grid_of(file: OnnxFile, weight: Stored) -> StoredNumbers | str:
     """The grid of a weight in which a zero is a zero, or the reason why it has none.
 
     Raises
@@ -23,28 +23,28 @@ def grid_of(file: OnnxFile, weight: Stored) -> Grid | str:
         If scales or zero points can't be read.
     """
     kind, name = weight.tensor.data_type, dtype_name(weight.tensor)
-    if weight.steps is None:
+    if weight.scaling is None:
         plain = f"its values are {name}; float32, float16, bfloat16 and float64 are pruned"
-        return Grid(name) if kind in FLOAT_TYPES else plain
+        return StoredNumbers(name) if kind in FLOAT_TYPES else plain
     if kind not in INTEGER_TYPES:
         return f"its values are {name}; behind DequantizeLinear, {' and '.join(INTEGER_TYPES.values())} are pruned"
-    if weight.steps.block:
+    if weight.scaling.block:
         return (
-            f"DequantizeLinear has a scale for each {weight.steps.block} of its values: only whole channels share one"
+            f"DequantizeLinear has a scale for each {weight.scaling.block} of its values: only whole channels share one"
         )
-    if weight.steps.zero_point is not None and np.any(file.array(weight.steps.zero_point)):
+    if weight.scaling.zero_point is not None and np.any(file.array(weight.scaling.zero_point)):
         return "DequantizeLinear has a zero point other than 0 for it, so that an integer 0 is no zero"
-    scale = _spread(file, weight.tensor, weight.steps)
+    scale = _broadcastable_scale(file, weight.tensor, weight.scaling)
     if scale is None or not np.all(np.isfinite(scale)):
         return "DequantizeLinear has scales for it that don't fit its shape, or aren't finite"
-    return Grid(name, scale)
+    return StoredNumbers(name, scale)
 
 
-def _spread(file: OnnxFile, weight: TensorProto, steps: Steps) -> NDArray[np.float32] | None:
+def _broadcastable_scale(file: OnnxFile, weight: TensorProto, scaling: Scaling) -> NDArray[np.float32] | None:
     """(...) that broadcasts to the weight's shape: one scale, or one for each place on an axis."""
-    scale = file.array(steps.scale).astype(np.float32)
+    scale = file.array(scaling.scale).astype(np.float32)
     if scale.size == 1:
         return scale.reshape(())
-    if steps.axis is None or scale.shape != (weight.dims[steps.axis],):
+    if scaling.axis is None or scale.shape != (weight.dims[scaling.axis],):
         return None
-    return scale.reshape([-1 if axis == steps.axis else 1 for axis in range(len(weight.dims))])
+    return scale.reshape([-1 if axis == scaling.axis else 1 for axis in range(len(weight.dims))])

@@ -10,11 +10,11 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Grid"]
+__all__ = ["StoredNumbers"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Grid:
+class StoredNumbers:
     """How a weight is stored.
 
     Attributes
@@ -30,7 +30,11 @@ class Grid:
     scale: NDArray[np.floating] | None = None
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Grid) or self.dtype != other.dtype or (self.scale is None) != (other.scale is None):
+        if (
+            not isinstance(other, StoredNumbers)
+            or self.dtype != other.dtype
+            or (self.scale is None) != (other.scale is None)
+        ):
             return False
         return self.scale is None or other.scale is None or bool(np.all(self.scale == other.scale))
 
