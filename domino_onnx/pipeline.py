@@ -88,10 +88,7 @@ def search(model: Path, options: CompressOptions, observer: Observer | None = No
 def sweep(
     model: Path, shares: Sequence[float], options: CompressOptions, observer: Observer | None = None
 ) -> SweepResult:
-    """Choose and refit a plan for each share of zeros, and measure what it is worth on unseen data.
-
-    The shares are the goal: the one that `options` have is not looked at.
-    """
+    """Measure a refitted plan for each share of zeros on unseen data. The shares replace the options' goal."""
     journal, options = Journal(observer), dataclasses.replace(options, goal=Goal())
     lab = open_laboratory(read(model, options, journal, apart=True), options, journal)
     return sweep_result(lab, shares)

@@ -28,13 +28,16 @@ class Judge:
     data
         None: random inputs of the model's shapes.
     seen
-        Whether weights are fitted to these samples.
+        Whether a refit learns from these samples.
+    trained
+        Whether finetuning learns from them, because there are too few to hold any out.
     shapes
         Of inputs with free axes.
     """
 
     data: Dataset | None
     seen: bool
+    trained: bool
     specs: list[InputSpec]
     shapes: Mapping[str, tuple[int, ...]]
 
@@ -43,8 +46,13 @@ def judge_of(source: Source) -> Judge:
     """The judge that belongs to a model and its data; it holds nothing of the model itself."""
     from domino_onnx.data import input_specs
 
-    specs = input_specs(source.file.proto)
-    return Judge(data=source.judge, seen=source.judge_seen, specs=specs, shapes=source.shapes)
+    return Judge(
+        data=source.judge,
+        seen=source.judge_seen,
+        trained=source.judge_seen and source.split is not None and not source.split.holds_out,
+        specs=input_specs(source.file.proto),
+        shapes=source.shapes,
+    )
 
 
 def compare(reference: Path, candidate: Path, judge: Judge, run: RunOptions) -> Evaluation:

@@ -149,7 +149,7 @@ def _result(made: Made, comparison: Evaluation | None, journal: Journal) -> Comp
         decisions=planned.decisions,
         finetuned=made.finetuned,
         parity=comparison,
-        judge_seen=made.judge.seen and (solved.solver != "magnitude" or made.finetuned is not None),
+        judge_seen=_has_seen_judge(made),
         two_four=made.two_four,
         seconds=journal.seconds,
         peaks=journal.peaks,
@@ -159,6 +159,12 @@ def _result(made: Made, comparison: Evaluation | None, journal: Journal) -> Comp
         trials=made.found.trials,
         options=made.options,
     )
+
+
+def _has_seen_judge(made: Made) -> bool:
+    """Whether the refit, or a finetuning that held nothing out, learned from the samples that judge."""
+    by_refit = made.judge.seen and made.found.solved.solver != "magnitude"
+    return by_refit or (made.judge.trained and made.finetuned is not None)
 
 
 def why_dense(form: Form, weights: Sequence[WeightForm]) -> str:

@@ -263,7 +263,7 @@ def test_an_embedding_keeps_its_directions(
             w0, w1 = (torch.from_numpy(values[WeightKey(name)]) for name in ("w0", "w1"))
             return float(torch.cosine_similarity(torch.relu(seen @ w0) @ w1, dense).mean())
 
-    finetuned = finetune(distillation, given.weights, FinetuneOptions(steps=60, batch_size=32))
+    finetuned = finetune(distillation, given.weights, FinetuneOptions(steps=60))
     assert finetuned.after < finetuned.before
     assert cosine(finetuned.values) > cosine(given.weights)
     assert finetuned.before == pytest.approx(2 * (1 - cosine(given.weights)), rel=0.5), "of mixtures, not of classes"

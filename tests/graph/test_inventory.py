@@ -514,7 +514,7 @@ def test_the_pool_decides_the_schemes(make_model: Make, inventory: Take) -> None
     model = make_model([node("MatMul", ["x", "w"], ["y"])], {"x": (1, 32)}, {"y": None}, {"w": values(32, 4)})
     for pool, expected in (
         (SchemePool.fixed_m(32), "32:32 16:32 8:32 4:32 2:32 1:32"),
-        (SchemePool.fixed_n(8), "1:1 1:2 1:4 1:8"),
+        (SchemePool.fixed_n(8), "8:8 1:2 1:4 1:8"),
     ):
         (site,) = inventory(model, pool=pool).sites
         assert " ".join(map(str, site.schemes)) == expected
