@@ -5,12 +5,13 @@ All functions raise errors of :mod:`domino_onnx.errors`. The stages say which, a
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.files import check_output
-from domino_onnx.options import CompressOptions, RunOptions
+from domino_onnx.options import CompressOptions, Goal, RunOptions
 from domino_onnx.precision import KEEP, Conversion
 from domino_onnx.report.results import (
     CompressResult,
@@ -87,8 +88,8 @@ def search(model: Path, options: CompressOptions, observer: Observer | None = No
 def sweep(
     model: Path, shares: Sequence[float], options: CompressOptions, observer: Observer | None = None
 ) -> SweepResult:
-    """Choose and refit a plan for each share of zeros, and measure what it is worth on unseen data."""
-    journal = Journal(observer)
+    """Measure a refitted plan for each share of zeros on unseen data. The shares replace the options' goal."""
+    journal, options = Journal(observer), dataclasses.replace(options, goal=Goal())
     lab = open_laboratory(read(model, options, journal, apart=True), options, journal)
     return sweep_result(lab, shares)
 

@@ -94,8 +94,7 @@ def to_half(model: ModelProto) -> None:
         require_loadable(model)
     except (AssertionError, AttributeError, IndexError, KeyError, ModelError, TypeError, ValueError) as error:
         raise ModelError(
-            f"the model can't be converted to float16: {str(error) or type(error).__name__}. Leave it as it is with "
-            "--precision keep"
+            f"the model can't be converted to float16: {str(error) or type(error).__name__}. Leave out the conversion"
         ) from None
 
 

@@ -108,7 +108,9 @@ def _search(lab: Laboratory, budgets: tuple[Budget, ...]) -> Planned:
         try:
             return _by_losses(lab, strategy, budgets, lab.losses())
         except (DependencyError, ModelError) as error:
-            lab.journal.warn(f"losses can't be measured, so domino chooses the schemes: {error}")
+            lab.journal.warn(
+                f"losses can't be measured, so domino chooses the schemes, and no weight can be refitted: {error}"
+            )
             strategy = "domino"
     if strategy == "domino":
         return _by_domino(lab, budgets)

@@ -64,7 +64,8 @@ def schemes_for(
     if impossible:
         raise PlanError(
             f"{', '.join(impossible)} can't keep at most two of each aligned four weights, as the target {target} "
-            "wants: choose at most half of the weights in groups of a multiple of 4, 1:1 for dense, or target generic"
+            "wants: choose at most half of the weights in groups of a multiple of 4, 1:1 for dense, or the target "
+            "generic"
         )
     return {key: scheme for key, scheme in legal.items() if scheme is not None}
 

@@ -120,12 +120,24 @@ def test_a_sweep_of_legal_masks(domino: Run, samples: Path, tmp_path: Path) -> N
     assert "8:16" not in {site["scheme"] for site in trial["sites"]}
 
 
+def test_a_sweep_does_not_look_at_a_recipes_goal(domino: Run, samples: Path, tmp_path: Path) -> None:
+    with np.load(samples / "digits_calibration.npz") as arrays:
+        np.savez(tmp_path / "data.npz", image=arrays["image"][:64])
+    words = ("--sparsity", "0.3", "--sparsity", "0.8", "--data", tmp_path / "data.npz", "--json")
+    recipe = {"goal.scheme": "2:4", "solver.method": "magnitude"}
+    ran = domino("sweep", samples / "digits_resnet.onnx", *words, recipe=recipe)
+    assert ran.code == 0, ran.err
+    gentle, harsh = (trial["planned_sparsity"] for trial in json.loads(ran.out)["trials"])
+    assert 0.3 <= gentle < 0.45
+    assert harsh >= 0.8
+
+
 def test_a_drop_is_told_in_what_there_is() -> None:
     bare = {"samples": 4, "max_abs": 0.0, "finite": True}
     embedded = Comparison(**bare, cosine=0.9, kinds={"y": "embedding"})
     assert (embedded.metric, embedded.drop) == ("cosine", pytest.approx(0.1))
-    regressed = Comparison(**bare, cosine=0.9, relative_error=0.3, kinds={"y": "values"})
-    assert (regressed.metric, regressed.drop) == ("relative error", 0.3)
+    valued = Comparison(**bare, cosine=0.9, relative_error=0.2, kinds={"y": "values"})
+    assert (valued.metric, valued.drop) == ("relative error", 0.2)
     agreeing = Comparison(**bare, cosine=0.9, agreement=0.75)
     assert (agreeing.metric, agreeing.drop) == ("agreement", 0.25)
     scored = Comparison(**bare, cosine=0.9, agreement=0.75, top1_reference=0.912, top1_candidate=0.902)

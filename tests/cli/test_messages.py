@@ -16,6 +16,7 @@ import pytest
 
 import domino_onnx
 from domino_onnx.cli.main import cli
+from domino_onnx.options import CompressOptions
 
 Run = Callable[..., Any]
 PACKAGE = Path(domino_onnx.__file__).parent
@@ -24,6 +25,9 @@ EXAMPLE = re.compile(r"domino-onnx ([a-z]+)([^;`'\"\n]*)")
 FOREIGN = ("cp --reflink=never", "--sparsity=enable", "--onnx=model.onnx", "trtexec --verbose", "--verbose > build.log")
 """Options of other programs, as messages name them."""
 
+_WITH_DOCSTRINGS = (ast.Module, ast.ClassDef, ast.FunctionDef)
+FIELD = re.compile(r"\b(\w+)\.([a-z_]+)(?:\.([a-z_]+))?(?= in (?:a|the) recipe| = ')")
+"""A field of a recipe, as messages name it."""
 ALL = frozenset(cli.commands)
 WORK = frozenset({"compress", "search", "sweep", "apply", "finetune"})
 """Commands that choose, prune or train; a module that isn't named below may print to each of them."""
@@ -51,7 +55,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "graph/io/write": WRITERS,
     "graph/selection": WORK | {"inspect"},
     "graph/shapes": WORK | {"inspect"},
-    "precision": FILES | {"convert"},
+    "precision": FILES | {"sweep", "convert"},
     "report/doctor": frozenset({"doctor"}),
     "report/terminal": READERS | {"convert", "verify"},
     "report/terminal:_parity": frozenset({"inspect"}),
@@ -74,7 +78,6 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "targets/diagnosis": frozenset({"doctor"}),
 }
 """Who prints the texts of a module or a folder, or of one function in it; the longest entry that fits counts."""
-_WITH_DOCSTRINGS = (ast.Module, ast.ClassDef, ast.FunctionDef)
 VALUES = {"scheme/budget:OPTION"}
 """Names of options as data: the messages that show them are in functions named above."""
 
@@ -185,6 +188,15 @@ def test_the_walk_sees_messages_descriptions_and_parts_of_messages() -> None:
     descriptions = [text for text in texts() if text.module == "options/groups" and "Optimizer steps" in text.text]
     assert descriptions
     assert descriptions[0].commands == WORK
+
+
+def test_every_field_of_a_recipe_that_a_message_names_exists() -> None:
+    options = CompressOptions()
+    named = {found for text in texts() for found in FIELD.findall(text.text)}
+    assert {("finetune", "lr", ""), ("data", "input_shapes", "")} <= named
+    for group, field, inner in named:
+        value = getattr(getattr(options, group), field)
+        assert not inner or hasattr(value, inner)
 
 
 def test_an_option_that_is_missing_is_found() -> None:

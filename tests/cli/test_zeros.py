@@ -37,19 +37,9 @@ def half_empty(make_model: Callable[..., Any], save: Callable[..., Path]) -> Pat
 def test_zeros_of_a_skipped_weight_count_towards_the_budget(
     strategy: str, half_empty: Path, domino: Run, tmp_path: Path
 ) -> None:
-    output, words = tmp_path / "out.onnx", ["--no-finetune", "--json"]
-    ran = domino(
-        "compress",
-        half_empty,
-        "--sparsity",
-        "0.7",
-        "--flops-reduction",
-        "0.7",
-        "-o",
-        output,
-        *words,
-        recipe={"search.strategy": strategy},
-    )
+    output = tmp_path / "out.onnx"
+    words = ("--sparsity", "0.7", "--flops-reduction", "0.7", "--no-finetune", "-o", output, "--json")
+    ran = domino("compress", half_empty, *words, recipe={"search.strategy": strategy})
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     zeros, params = counted(output)

@@ -201,7 +201,7 @@ def test_what_onnx_runtime_can_t_load_is_not_written(make_model: Run, save: Run,
     w = np.ones((8, 8), np.float32)
     nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Own", ["h"], ["y"], domain="own")]
     source = save(make_model(nodes, {"x": [1, 8]}, {"y": [1, 8]}, {"w": w}, domains={"own": 1}), check=False)
-    with pytest.raises(ModelError, match="--precision keep"):
+    with pytest.raises(ModelError, match="Leave out the conversion"):
         convert(source, tmp_path / "out.onnx", conversion=HALF)
     assert not (tmp_path / "out.onnx").exists()
 
