@@ -61,7 +61,7 @@ def test_one_pruned_weight_that_came_back_is_found(written: Path) -> None:
     verdict = verify(written)
     assert not verdict.holds
     (problem,) = verdict.problems
-    assert problem.startswith("b:")
+    assert problem.startswith("b (MatMul_1):")
     assert "4 of every 16" in problem
 
 

@@ -36,7 +36,7 @@ def make_site() -> Any:
             "name": "conv",
             "op": "Conv",
             "layout": WeightLayout.conv(shape),
-            "grid": StoredNumbers("float32"),
+            "numbers": StoredNumbers("float32"),
             "consumers": ("conv",),
             "schemes": tuple(NMScheme(n, 16) for n in (16, 8, 4, 2, 1)),
             "outputs": shape[0],
