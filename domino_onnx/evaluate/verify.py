@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from domino_onnx.graph import OnnxFile, read_manifest, stored_tensors
-from domino_onnx.scheme import Inventory, Manifest, ManifestEntry, WeightKey, mask_sha256
+from domino_onnx.graph import OnnxFile, read_manifest, stored_tensors, take_inventory, weight_readers
+from domino_onnx.scheme import Manifest, ManifestEntry, SchemePool, WeightKey, mask_sha256
 from domino_onnx.solve import obeys
 from domino_onnx.targets import TARGETS, count_fours, known, refusal
 
@@ -42,15 +42,10 @@ class Verdict:
     problems: tuple[str, ...]
 
 
-def verify_file(file: OnnxFile, inventory: Inventory) -> Verdict:
+def verify_file(file: OnnxFile) -> Verdict:
     """Check every weight of the manifest: its shape, that each group keeps at most N of M, and the mask's hash.
 
     Where the manifest names a target, also that every weight which it can speed up is as it wants it.
-
-    Parameters
-    ----------
-    inventory
-        Of the file, with groups of four: which weights sparse kernels can run, and the nodes that read them.
 
     Raises
     ------
@@ -64,8 +59,8 @@ def verify_file(file: OnnxFile, inventory: Inventory) -> Verdict:
         problem = f"{file.path} has no domino-onnx manifest, so there is nothing that it promises"
         return Verdict(holds=False, manifest=None, findings=(), problems=(problem,))
     tensors = stored_tensors(file.proto)
-    strict = _eligible(inventory) if manifest.target == "tensorrt" else frozenset()
-    nodes = {weight.key: weight.name for weight in inventory.counted}
+    strict = _eligible(file) if manifest.target == "tensorrt" else frozenset()
+    nodes = weight_readers(file)
     findings = tuple(
         _check(file, tensors.get(entry.key), entry, nodes.get(entry.key, ""), strict) for entry in manifest.entries
     )
@@ -75,9 +70,10 @@ def verify_file(file: OnnxFile, inventory: Inventory) -> Verdict:
     return Verdict(holds=not problems, manifest=manifest, findings=findings, problems=tuple(problems))
 
 
-def _eligible(inventory: Inventory) -> frozenset[WeightKey]:
+def _eligible(file: OnnxFile) -> frozenset[WeightKey]:
     """The weights that TensorRT's sparse kernels can take."""
-    return frozenset(site.key for site in inventory.sites if refusal(site) is None)
+    sites = take_inventory(file, SchemePool.fixed_m(4), {}).sites
+    return frozenset(site.key for site in sites if refusal(site) is None)
 
 
 def _check(

@@ -12,6 +12,7 @@ from domino_onnx.graph.order import sort_nodes
 from domino_onnx.graph.segments import Segment, cut
 from domino_onnx.graph.selection import Selection
 from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes, infer_types, model_inputs
+from domino_onnx.graph.weights import weight_readers
 
 __all__ = [
     "Bias",
@@ -38,6 +39,7 @@ __all__ = [
     "sort_nodes",
     "stored_tensors",
     "take_inventory",
+    "weight_readers",
     "with_outputs",
     "write_model",
 ]

@@ -15,7 +15,7 @@ from domino_onnx.graph.stored_numbers import grid_of
 from domino_onnx.graph.values import Derived, Sparse, Stored
 from domino_onnx.scheme import StoredNumbers, WeightKey
 
-__all__ = ["FoundWeight", "find_weights"]
+__all__ = ["FoundWeight", "find_weights", "weight_readers"]
 
 _IN_INTEGERS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
 
@@ -82,6 +82,12 @@ def find_weights(file: OnnxFile, index: GraphIndex) -> dict[WeightKey, FoundWeig
         if key in weights:
             weights[key].reasons.append(f"is {_other_reader(use)} as well, which zeros would change too")
     return weights
+
+
+def weight_readers(file: OnnxFile) -> dict[WeightKey, str]:
+    """The first node that reads each weight, by the name that the inventory gives it. No values are read."""
+    weights = find_weights(file, GraphIndex(file.proto))
+    return {key: weight.uses[0].label for key, weight in weights.items() if weight.uses}
 
 
 def _is_weight(use: Use, value: Stored | Sparse | Derived) -> bool:

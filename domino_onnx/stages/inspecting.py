@@ -73,8 +73,7 @@ def verified(model: Path) -> Verdict:
     """
     from domino_onnx.evaluate import verify_file
 
-    source = open_source(read_model(model), pool=_GROUPS_OF_FOUR, infers=False)
-    return verify_file(source.file, source.inventory)
+    return verify_file(read_model(model))
 
 
 def evaluated(reference: Path, candidate: Path, data: Path, run: RunOptions, journal: Journal) -> Evaluation:
