@@ -156,7 +156,7 @@ def site(index: int, shape: tuple[int, ...], axis: int, macs: int | None, pool: 
         name=f"n{index}",
         op="Conv",
         layout=layout,
-        grid=StoredNumbers("float32"),
+        numbers=StoredNumbers("float32"),
         consumers=(f"n{index}",),
         schemes=pool.for_reduction(layout.reduction),
         macs=macs,
