@@ -17,7 +17,15 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["check_output", "current_umask", "escaped", "folder_lock", "sweep", "temporary_beside", "whole_file"]
+__all__ = [
+    "check_output",
+    "current_umask",
+    "escaped",
+    "folder_lock",
+    "remove_leftovers",
+    "temporary_beside",
+    "whole_file",
+]
 
 _SUFFIX = ".domino-onnx.tmp"
 _LONGEST = 100
@@ -95,13 +103,13 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 def temporary_beside(output: Path) -> Path:
-    """A new empty file in the output's folder, under a name that `sweep` knows."""
+    """A new empty file in the output's folder, under a name that `remove_leftovers` knows."""
     descriptor, name = tempfile.mkstemp(suffix=_SUFFIX, prefix=f".{output.name[:_LONGEST]}.", dir=output.parent)
     os.close(descriptor)
     return Path(name)
 
 
-def sweep(output: Path) -> None:
+def remove_leftovers(output: Path) -> None:
     """Remove temporary files that a killed run left for this output."""
     for path in output.parent.glob(f".{escaped(output.name[:_LONGEST])}.*{_SUFFIX}"):
         path.unlink(missing_ok=True)

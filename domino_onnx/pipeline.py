@@ -5,13 +5,12 @@ All functions raise errors of :mod:`domino_onnx.errors`. The stages say which, a
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.files import check_output
-from domino_onnx.options import CompressOptions, Goal, RunOptions
+from domino_onnx.options import CompressOptions, RunOptions
 from domino_onnx.precision import KEEP, Conversion
 from domino_onnx.report.results import (
     CompressResult,
@@ -26,6 +25,7 @@ from domino_onnx.stages import (
     Journal,
     Made,
     Observer,
+    Output,
     compared,
     diagnosed,
     evaluated,
@@ -71,9 +71,8 @@ def compress(
     model: Path, output: Path, options: CompressOptions, observer: Observer | None = None, *, force: bool = False
 ) -> CompressResult:
     """Choose schemes, prune, refit, finetune, write `output`, and compare it with `model` in ONNX Runtime."""
-    check_output(output, (model, *options.inputs), force=force)
     journal = Journal(observer)
-    made = _compressed(model, output, options, journal, force)
+    made = _compressed(model, Output(path=output, force=force), options, journal)
     return compared(made, model, journal)
 
 
@@ -89,7 +88,7 @@ def sweep(
     model: Path, shares: Sequence[float], options: CompressOptions, observer: Observer | None = None
 ) -> SweepResult:
     """Measure a refitted plan for each share of zeros on unseen data. The shares replace the options' goal."""
-    journal, options = Journal(observer), dataclasses.replace(options, goal=Goal())
+    journal, options = Journal(observer), options.without_goal()
     lab = open_laboratory(read(model, options, journal, apart=True), options, journal)
     return sweep_result(lab, shares)
 
@@ -104,9 +103,8 @@ def apply(
     force: bool = False,
 ) -> CompressResult:
     """Prune `model` as `plan` says, without search or finetuning; refitted where there are data."""
-    check_output(output, (model, *options.inputs), force=force)
     journal = Journal(observer)
-    made = _applied(model, plan, output, options, journal, force)
+    made = _applied(model, plan, Output(path=output, force=force), options.without_goal(), journal)
     return compared(made, model, journal)
 
 
@@ -120,20 +118,19 @@ def finetune(
     force: bool = False,
 ) -> CompressResult:
     """Finetune a file that domino-onnx wrote: zeros stay zeros, `teacher` is the dense model."""
-    check_output(output, (model, teacher, *options.inputs), force=force)
     journal = Journal(observer)
-    made = _finetuned(model, teacher, output, options, journal, force)
+    made = _finetuned(model, teacher, Output(path=output, force=force), options.without_goal(), journal)
     return compared(made, teacher, journal)
 
 
 def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None) -> None:
     """Help another process of torch's launcher to finetune: take a share of each batch, and write nothing."""
-    journal, apart = Journal(), options.goal.max_drop is not None
-    source = read(model, options, journal, apart=apart, trains=True)
+    options = options if teacher is None else options.without_goal()
+    source = read(model, options, Journal(), apart=options.goal.max_drop is not None)
     if teacher is None:
-        lab = open_laboratory(source, options, journal, given_plan(options))
+        lab = open_laboratory(source, options, Journal(), given_plan(options))
     else:
-        lab = open_pruned(source, options, journal)
+        lab = open_pruned(source, options, Journal())
     help_finetuning(lab, teacher or model)
 
 
@@ -178,23 +175,21 @@ def verify(model: Path) -> Verdict:
     return verified(model)
 
 
-def _compressed(model: Path, output: Path, options: CompressOptions, journal: Journal, force: bool) -> Made:
+def _compressed(model: Path, output: Output, options: CompressOptions, journal: Journal) -> Made:
     """The model leaves memory with this function. ONNX Runtime needs the room when it compares."""
-    source = read(model, options, journal, apart=options.goal.max_drop is not None, trains=options.finetune.enabled)
+    source = read(model, options, journal, output=output, apart=options.goal.max_drop is not None)
     lab = open_laboratory(source, options, journal, given_plan(options))
     checkpoint = open_checkpoint(lab)
     found = found_once(lab, checkpoint)
-    return write(lab, found, output, finetuned=finetune_within(lab, found, checkpoint), force=force)
+    return write(lab, found, output, finetune_within(lab, found, checkpoint))
 
 
-def _applied(model: Path, plan: Plan, output: Path, options: CompressOptions, journal: Journal, force: bool) -> Made:
-    lab = open_laboratory(read(model, options, journal), options, journal, plan)
-    return write(lab, find(lab, ()), output, force=force)
+def _applied(model: Path, plan: Plan, output: Output, options: CompressOptions, journal: Journal) -> Made:
+    lab = open_laboratory(read(model, options, journal, output=output), options, journal, plan)
+    return write(lab, find(lab, ()), output)
 
 
-def _finetuned(
-    model: Path, teacher: Path, output: Path, options: CompressOptions, journal: Journal, force: bool
-) -> Made:
-    lab = open_pruned(read(model, options, journal, trains=True), options, journal)
+def _finetuned(model: Path, teacher: Path, output: Output, options: CompressOptions, journal: Journal) -> Made:
+    lab = open_pruned(read(model, options, journal, output=output, also=(teacher,)), options, journal)
     found, finetuned = finetune_file(lab, teacher)
-    return write(lab, found, output, finetuned=finetuned, force=force)
+    return write(lab, found, output, finetuned)

@@ -1,4 +1,4 @@
-"""The command line: a thin skin over the library, one file a command, loaded when it is called."""
+"""The command line: a thin skin over the library, one file a command."""
 
 from domino_onnx.cli.main import main
 

@@ -9,8 +9,7 @@ import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import default_output, observing, present_or_json
-from domino_onnx.cli.files import check_report, write_report
-from domino_onnx.files import check_output
+from domino_onnx.cli.files import check_outputs, write_report
 
 __all__ = ["command"]
 
@@ -47,8 +46,7 @@ def command(
     o.set_up_logging(verbose, quiet)
     options = o.chosen_options(recipe)
     written = output or default_output(model)
-    check_output(written, (plan,), force=force)
-    check_report(report, (model, plan, *options.inputs), force=force)
+    check_outputs(written, report, (model, plan, recipe, *options.inputs), force=force)
     with observing(quiet) as observer:
         result = apply(model, Plan.load(plan), written, options, observer, force=force)
     if report is not None:

@@ -10,7 +10,7 @@ import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import default_output, observing, present_or_json
-from domino_onnx.cli.files import check_report, write_report
+from domino_onnx.cli.files import check_outputs, write_report
 
 __all__ = ["command"]
 
@@ -50,18 +50,19 @@ def command(
 
     o.set_up_logging(verbose, quiet)
     options = o.chosen_options(recipe)
-    check_report(report, (model, *options.inputs), force=force)
+    written = output or default_output(model)
+    check_outputs(written, report, (model, recipe, *options.inputs), force=force)
     if not options.goal.is_given:
         raise click.UsageError(
             "nothing says how sparse the model becomes: give --sparsity, --flops-reduction, --max-drop, --scheme or "
             "--plan"
         )
     if is_assistant():
-        if options.finetune.enabled and options.data.calibration is not None:
+        if options.finetune.enabled:
             assist(model, options)
         return
     with observing(quiet) as observer:
-        result = compress(model, output or default_output(model), options, observer, force=force)
+        result = compress(model, written, options, observer, force=force)
     if report is not None:
         write_report(report, result)
     present_or_json(compress_view(result, report), compress_document(result), as_json=as_json, quiet=quiet)

@@ -22,6 +22,7 @@ _TITLES = {
     "bridge": "building the torch model",
     "search": "choosing schemes",
     "refit": "refitting",
+    "try": "trying a plan",
     "finetune": "finetuning",
     "write": "writing",
     "evaluate": "comparing with the dense model",

@@ -14,7 +14,7 @@ from domino_onnx.files import check_output, whole_file
 if TYPE_CHECKING:
     from domino_onnx.report.results import CompressResult, SweepResult
 
-__all__ = ["check_folder", "check_report", "write_report", "write_sweep_report", "write_text"]
+__all__ = ["check_folder", "check_outputs", "write_report", "write_sweep_report", "write_text"]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -26,13 +26,33 @@ def write_text(path: Path, text: str) -> None:
         raise OutputError(f"can't write {path}: {error.strerror or error}") from None
 
 
-def check_report(path: Path | None, inputs: Iterable[Path], *, force: bool) -> None:
-    """Refuse a report's name before any work is done; `inputs` are what is read."""
-    if path is None:
+def check_outputs(
+    output: Path | None,
+    report: Path | None,
+    inputs: Iterable[Path | None],
+    *,
+    force: bool,
+    what: str = "output",
+) -> None:
+    """Refuse names of files before any work is done: each can be written, none is an input, and no two are the same.
+
+    Parameters
+    ----------
+    inputs
+        What is read; None where nothing was given.
+    what
+        What `output` is, as messages call it.
+    """
+    read = [path for path in inputs if path is not None]
+    if output is not None:
+        check_output(output, read, force=force, what=what)
+    if report is None:
         return
-    if path.suffix.lower() not in (".html", ".json"):
-        raise click.UsageError(f"--report {path}: the name must end in .html or .json")
-    check_output(path, inputs, force=force, what="report")
+    if report.suffix.lower() not in (".html", ".json"):
+        raise click.UsageError(f"--report {report}: the name must end in .html or .json")
+    check_output(report, read, force=force, what="report")
+    if output is not None and report.resolve() == output.resolve():
+        raise click.UsageError(f"the report and the {what} are both {report}; give another name for one of them")
 
 
 def check_folder(folder: Path, names: Iterable[str], *, force: bool) -> None:
@@ -47,7 +67,7 @@ def check_folder(folder: Path, names: Iterable[str], *, force: bool) -> None:
 
 
 def write_sweep_report(path: Path, result: SweepResult) -> None:
-    """Write the report of a sweep, as HTML or JSON by its suffix; `check_report` has cleared the way."""
+    """Write the report of a sweep, as HTML or JSON by its suffix; `check_outputs` has cleared the way."""
     from domino_onnx.report.document import dump, sweep_document
     from domino_onnx.report.sweep import sweep_html
 
@@ -56,7 +76,7 @@ def write_sweep_report(path: Path, result: SweepResult) -> None:
 
 
 def write_report(path: Path, result: CompressResult) -> None:
-    """Write the report of a run, as HTML or JSON by its suffix; `check_report` has cleared the way."""
+    """Write the report of a run, as HTML or JSON by its suffix; `check_outputs` has cleared the way."""
     if path.suffix.lower() == ".html":
         from domino_onnx.report.html import html_report
 

@@ -10,7 +10,7 @@ import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
-from domino_onnx.cli.files import check_report, write_report
+from domino_onnx.cli.files import check_outputs, write_report
 
 __all__ = ["command"]
 
@@ -51,8 +51,8 @@ def command(
     options = o.chosen_options(recipe)
     if options.data.calibration is None:
         raise click.UsageError("finetuning learns from data: give --data")
-    check_report(report, (model, teacher, *options.inputs), force=force)
     written = output or model.parent / f"{model.stem}.finetuned{model.suffix}"
+    check_outputs(written, report, (model, teacher, recipe, *options.inputs), force=force)
     if is_assistant():
         assist(model, options, teacher=teacher)
         return

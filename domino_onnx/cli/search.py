@@ -10,8 +10,7 @@ import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
-from domino_onnx.cli.files import write_text
-from domino_onnx.files import check_output
+from domino_onnx.cli.files import check_outputs, write_text
 
 __all__ = ["command"]
 
@@ -54,7 +53,7 @@ def command(
         raise click.UsageError(
             "nothing says how sparse the model becomes: give --sparsity, --flops-reduction or --scheme"
         )
-    check_output(output, (model, *options.inputs), force=force, what="plan")
+    check_outputs(output, None, (model, recipe, *options.inputs), force=force, what="plan")
     with observing(quiet) as observer:
         result = search(model, options, observer)
     write_text(output, result.plan.to_json())

@@ -10,7 +10,7 @@ import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
-from domino_onnx.cli.files import check_folder, check_report, write_sweep_report, write_text
+from domino_onnx.cli.files import check_folder, check_outputs, write_sweep_report, write_text
 
 __all__ = ["command"]
 
@@ -63,7 +63,7 @@ def command(
 
     o.set_up_logging(verbose, quiet)
     options = o.chosen_options(recipe)
-    check_report(report, (model, *options.inputs), force=force)
+    check_outputs(None, report, (model, recipe, *options.inputs), force=force)
     if options.data.calibration is None:
         raise click.UsageError("what a plan is worth is measured on data: give --data")
     names = {share: f"{share:g}.json" for share in shares}

@@ -13,6 +13,7 @@ is collected. ``Annotated[tuple[int, ...], Meta(min_length=2, max_length=2)]`` d
 from __future__ import annotations
 
 import dataclasses
+import math
 import numbers
 import re
 import typing
@@ -132,6 +133,9 @@ class _Reader:
         assert isinstance(info, mi.DataclassType)
         for field in info.fields:
             place = _below(path, field.name)
+            if _is_not_finite(getattr(instance, field.name)):
+                value = getattr(instance, field.name)
+                raise self.error(f"{at(self.what, place)} is {value}; it must be a finite number")
             self.typed(self.admitted(getattr(instance, field.name), field.type, place), kinds[field.name], place)
 
     def admitted(self, value: Any, kind: mi.Type, path: str) -> Any:
@@ -264,6 +268,10 @@ def _path_text(text: str) -> str:
     if not text or "\0" in text:
         raise ValueError(f"{shown(text)} is no path of a file")
     return text
+
+
+def _is_not_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _builtin(value: Any) -> Any:

@@ -68,22 +68,17 @@ class Split:
     train, held_out
         Indices into `fit`, int64: what finetuning learns from, and what decides which state it keeps. Both have all
         samples where there are too few for two parts.
-    judge
-        What the written model is compared on with the dense one.
-    judge_seen
-        Whether the refit learned from the samples of `judge`.
+    apart
+        Samples that nothing learns from, where there are any: evaluation data, or a part that was set apart.
     """
 
     fit: Dataset
     train: _Indices
     held_out: _Indices
-    judge: Dataset
-    judge_seen: bool
+    apart: Dataset | None
 
     @classmethod
-    def of(
-        cls, data: Dataset, *, evaluation: Dataset | None, apart: bool = False, trains: bool = True, seed: int
-    ) -> Split:
+    def of(cls, data: Dataset, *, evaluation: Dataset | None, apart: bool = False, seed: int) -> Split:
         """Split the data of a run.
 
         Parameters
@@ -94,9 +89,6 @@ class Split:
             What `--eval-data` gives: these samples judge.
         apart
             Without `evaluation`: keep a quarter of `data` from all stages, to judge by.
-        trains
-            Whether finetuning follows. Without `evaluation` and `apart` its held-out samples judge then, else all
-            samples. The refit has seen them.
         seed
             Decides the order in which samples are drawn.
 
@@ -113,9 +105,19 @@ class Split:
             fit=fit,
             train=train,
             held_out=held_out,
-            judge=judge if judge is not None else fit.subset(held_out) if trains else fit,
-            judge_seen=judge is None,
+            apart=judge,
         )
+
+    def judge(self, *, refitted: bool, finetuned: bool) -> tuple[Dataset, bool]:
+        """The samples that judge a written file, and whether its weights were fitted to them.
+
+        Samples that were kept apart judge where there are any. Else those that finetuning held out do, and without
+        finetuning all.
+        """
+        if self.apart is not None:
+            return self.apart, False
+        data = self.fit.subset(self.held_out) if finetuned else self.fit
+        return data, refitted or (finetuned and not self.holds_out)
 
     @property
     def holds_out(self) -> bool:

@@ -16,7 +16,7 @@ from domino_onnx.options import Device
 from domino_onnx.outputs import Comparison, OutputKinds, Outputs, Tally, decide_kinds, spread_outputs
 from domino_onnx.runtime import Session
 
-__all__ = ["Evaluation", "evaluate_models", "random_inputs"]
+__all__ = ["Evaluation", "evaluate_models", "kinds_on", "random_inputs"]
 
 _MAX_RANDOM_ELEMENTS = 1 << 26
 _MAX_SECONDS = 60.0
@@ -54,7 +54,7 @@ def evaluate_models(
     kinds
         What the outputs are. Without, they are decided from the reference's outputs on up to 1,024 of the samples.
     progress
-        Called with the number of samples done after each batch.
+        Called after each batch with the number of samples that are done.
 
     Raises
     ------
@@ -67,18 +67,28 @@ def evaluate_models(
     sessions = [Session(path, device=device, threads=threads) for path in (reference, candidate)]
     _require_same_outputs(sessions[0], sessions[1])
     chosen = _batches(data, batch_size)
-    known = {}
-    if kinds is None:
-        known = spread_outputs(len(chosen), len(chosen[0]), lambda place: sessions[0].run(data.take(chosen[place])))
-        kinds = decide_kinds(list(known.values()), _labels(data, np.concatenate([chosen[place] for place in known])))
-    tally = Tally(kinds)
-    for place, samples in enumerate(chosen):
+    tally, done = Tally(kinds_on(sessions[0], data, batch_size) if kinds is None else kinds), 0
+    for samples in chosen:
         inputs = data.take(samples)
-        expected = known.pop(place) if place in known else sessions[0].run(inputs)
-        tally.add(*_comparable(expected, sessions[1].run(inputs)), len(samples), _labels(data, samples))
+        expected, got = sessions[0].run(inputs), sessions[1].run(inputs)
+        tally.add(*_comparable(expected, got), len(samples), _labels(data, samples))
+        done += len(samples)
         if progress is not None:
-            progress(len(samples))
+            progress(done)
     return Evaluation(comparison=tally.result(), provider=sessions[1].provider, inputs="data")
+
+
+def kinds_on(session: Session, data: Dataset, batch_size: int) -> OutputKinds:
+    """What a model's outputs are, by its outputs on up to 1,024 samples from all over the data, and their labels.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be run.
+    """
+    chosen = _batches(data, batch_size)
+    seen = spread_outputs(len(chosen), len(chosen[0]), lambda place: session.run(data.take(chosen[place])))
+    return decide_kinds(list(seen.values()), _labels(data, np.concatenate([chosen[place] for place in seen])))
 
 
 def _batches(data: Dataset, batch_size: int) -> list[NDArray[np.int64]]:

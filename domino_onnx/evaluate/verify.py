@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from domino_onnx.graph import OnnxFile, read_manifest, stored_tensors, take_inventory, weight_readers
-from domino_onnx.scheme import Manifest, ManifestEntry, SchemePool, WeightKey, mask_sha256
+from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey, mask_sha256
 from domino_onnx.solve import obeys
-from domino_onnx.targets import TARGETS, count_fours, known, refusal
+from domino_onnx.targets import GROUPS_OF_FOUR, TARGETS, count_fours, known, refusal
 
 __all__ = ["Finding", "Verdict", "verify_file"]
 
@@ -72,7 +72,7 @@ def verify_file(file: OnnxFile) -> Verdict:
 
 def _eligible(file: OnnxFile) -> frozenset[WeightKey]:
     """The weights that TensorRT's sparse kernels can take."""
-    sites = take_inventory(file, SchemePool.fixed_m(4), {}).sites
+    sites = take_inventory(file, GROUPS_OF_FOUR, {}).sites
     return frozenset(site.key for site in sites if refusal(site) is None)
 
 

@@ -19,7 +19,7 @@ from domino_onnx.finetuning.networks import Networks
 from domino_onnx.finetuning.results import Finetuned, FinetuneStep, joined
 from domino_onnx.finetuning.state import CheckpointFile
 from domino_onnx.graph import OnnxFile
-from domino_onnx.options import Device, FinetuneOptions, RunOptions
+from domino_onnx.options import FinetuneOptions, RunOptions
 from domino_onnx.runtime import Activations
 from domino_onnx.scheme import WeightArrays, WeightKey
 
@@ -42,8 +42,6 @@ def finetune_blocks(
     checkpoints: Callable[[int], CheckpointFile] | None = None,
     stopped: Callable[[], bool] | None = None,
     most_weights: int = _MOST_WEIGHTS,
-    device: Device = "auto",
-    threads: int = 0,
 ) -> Finetuned:
     """Train each block's weights and biases for `steps` steps towards the dense activations behind it.
 
@@ -82,8 +80,8 @@ def finetune_blocks(
         others,
         batch_size=shared.batch_size,
         most_weights=most_weights,
-        device=device,
-        threads=threads,
+        device=shared.device,
+        threads=shared.threads,
     )
     training = _BlockTraining(
         networks,

@@ -53,6 +53,10 @@ class CompressOptions:
             return SchemePool.single(self.goal.scheme)
         return self.search.pool or SchemePool.fixed_m()
 
+    def without_goal(self) -> CompressOptions:
+        """The same for work that has a goal of its own: a plan, a pruned file, shares of zeros."""
+        return dataclasses.replace(self, goal=Goal())
+
     @property
     def inputs(self) -> tuple[Path, ...]:
         """The files and folders that are read besides the model."""
@@ -68,6 +72,7 @@ class CompressOptions:
             raise OptionError("scheme and pool contradict each other: give one of them")
 
     def _require_target_for_speed(self) -> None:
-        from_plan = self.target.runtime is None and self.goal.plan is not None
-        if self.target.speed_only and self.target.runtime != "tensorrt" and not from_plan:
+        searched = self.goal.is_given and self.goal.plan is None
+        target = self.target.runtime or ("generic" if searched else "a plan's")
+        if self.target.speed_only and target == "generic":
             raise OptionError("speed_only leaves dense what a target cannot speed up: give the target tensorrt")

@@ -78,7 +78,10 @@ class Goal(_Group):
     flops_reduction: Annotated[float | None, Meta(description="Share of the MACs to save, 0 to 1.")] = None
     max_drop: Annotated[
         _Share | None,
-        Meta(description="Most zeros that cost at most this much: 0.01 is a point of top-1, agreement or cosine."),
+        Meta(
+            description="Most zeros that cost at most this much: 0.01 is a point of top-1, agreement, cosine or "
+            "relative error."
+        ),
     ] = None
     scheme: Annotated[NMScheme | None, Meta(description="One scheme for every weight, for instance 2:4.")] = None
     plan: Annotated[Path | None, Meta(description="Take the schemes from this plan.")] = None

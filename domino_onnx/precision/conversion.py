@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from domino_onnx.errors import ModelError
+from domino_onnx.codec import check_fields
+from domino_onnx.errors import ModelError, OptionError
 from domino_onnx.graph import OnnxFile, loaded, stored_tensors
 from domino_onnx.graph.io.external import is_external, resolve
 from domino_onnx.graph.io.tensors import read_tensor
@@ -39,6 +40,9 @@ class Conversion:
 
     precision: Precision = "keep"
     weights: WeightType = "keep"
+
+    def __post_init__(self) -> None:
+        check_fields(self, OptionError)
 
     @property
     def is_needed(self) -> bool:

@@ -1,6 +1,6 @@
 """Layer after layer in graph order: each is pruned and refitted on what the pruned network before it gives it.
 
-The dense and the pruned network walk side by side. At each stop the dense one says what is wanted, the pruned one what
+The dense and the pruned network walk side by side. At each site the dense one says what is wanted, the pruned one what
 there is to make it from; where a residual connection joins the layer's output, what went wrong before is part of what
 is wanted, so that errors are mended instead of handed on.
 """
@@ -46,7 +46,7 @@ class Reconstruction:
 
     values: Mapping[WeightKey, NDArray[Any]]
     errors: Mapping[WeightKey, float]
-    divergence: float
+    divergence: float | None
 
 
 @one_blas_thread
@@ -92,7 +92,7 @@ class _SideBySide:
         self._pruned = [dict(live) for live in self._dense]
 
     def step(self, start: SegmentStart) -> None:
-        """Pass one stop with both networks, and solve its layer in between."""
+        """Pass one site with both networks, and solve it in between."""
         reached = start.reached
         scheme = self._schemes.get(reached.site.key)
         if scheme is None or scheme.is_dense or reached.shared:
@@ -110,8 +110,9 @@ class _SideBySide:
     def result(self) -> Reconstruction:
         """Everything that was solved, and how far the outputs are apart now."""
         dense, pruned = ([self._network.outputs(live) for live in side] for side in (self._dense, self._pruned))
-        divergence = OutputDivergence(dense, self._network.kinds)(pruned)
-        return Reconstruction(values=self._values, errors=self._errors, divergence=divergence)
+        divergence = OutputDivergence(dense, self._network.kinds)
+        measured = divergence(pruned) if divergence.usable else None
+        return Reconstruction(values=self._values, errors=self._errors, divergence=measured)
 
     def _solve_shared(self) -> None:
         """A weight that several nodes read is refitted once, on the dense network's inputs at all of them."""
@@ -135,7 +136,7 @@ class _SideBySide:
         self._errors[reached.site.key] = solution.error
 
     def _gather(self, start: SegmentStart) -> Gathered:
-        """Pass the stop with the dense network, and gather what is wanted of the pruned one."""
+        """Pass the site with the dense network, and gather what is wanted of the pruned one."""
         batches = len(self._dense)
         view = start.view
         fitted, held_out = (Moments.empty(view.blocks, view.outputs, view.features) for _ in range(2))

@@ -78,7 +78,7 @@ class Network:
 
     Attributes
     ----------
-    stops
+    starts
         In the graph's order.
     dense
         The file's values of all weights and biases that may change, by name.
@@ -144,7 +144,7 @@ class Network:
         self._outputs = [output.name for output in file.proto.graph.output]
 
     def begin(self) -> list[Activations]:
-        """Live activations ahead of the first stop: of as many batches, all over the data, as memory allows."""
+        """Live activations ahead of the first start: of as many batches, all over the data, as memory allows."""
         return [self._begin(place * self.batches // self.affordable) for place in range(self.affordable)]
 
     @property
@@ -156,7 +156,7 @@ class Network:
     def affordable(self) -> int:
         """How many batches can be carried through the dense and the pruned network at once.
 
-        Two copies of what is live at the fullest stop, of each batch, may take 40 % of the machine's memory.
+        Two copies of what is live at the fullest start, of each batch, may take 40 % of the machine's memory.
         """
         live = self._begin(0)
         most = _size(live)
@@ -188,12 +188,12 @@ class Network:
     def pass_start(
         self, start: SegmentStart, live: Activations, changed: NamedArrays | None = None
     ) -> tuple[Activations, Activations]:
-        """Run from one stop to the next: what is live then, and all that was made, the stop's own output with it."""
+        """Run from one start to the next: what is live then, and all that was made, the output of its node too."""
         made = self._walk.run(start.segment, live, changed or {}, self.dense)
         return self._walk.release(start.segment, made), made
 
     def finish(self, start: SegmentStart, live: Activations, changed: NamedArrays) -> Activations:
-        """Run from a stop to the model's outputs."""
+        """Run from a start to the model's outputs."""
         for segment in range(start.segment, self._walk.count):
             live = self._walk.release(segment, self._walk.run(segment, live, changed, self.dense))
         return self.outputs(live)
@@ -209,7 +209,7 @@ class Network:
         return self.some_of(count, -(-wanted // batches), start, batch)
 
     def some_of(self, count: int, take: int, start: SegmentStart, batch: int) -> NDArray[np.intp]:
-        """`take` of `count` places at random, ascending, or all; the same ones whenever a batch comes to this stop."""
+        """`take` of `count` places at random, ascending, or all; the same ones whenever a batch comes to this start."""
         if take >= count:
             return np.arange(count)
         generator = np.random.default_rng([self._seed, start.segment, batch, count])

@@ -163,7 +163,7 @@ class _Sensitivity:
         self._losses[key] = _interpolated(start.reached.site.schemes, energies, measured)
 
     def _gather(self, start: SegmentStart) -> tuple[Moments, Moments]:
-        """Pass the stop: moments to refit by, and to judge by, which are the same where batches are few."""
+        """Pass the site: moments to refit by, and to judge by, which are the same where batches are few."""
         fitted, judged = (Moments.empty(start.view.blocks, start.view.outputs, start.view.features) for _ in range(2))
         apart = has_judges(len(self._batches))
         for batch, live in enumerate(self._batches):

@@ -282,7 +282,9 @@ def _finetuning(result: CompressResult) -> Document | None:
     if finetuned is None:
         return None
     return {
-        "metric": "distillation loss on the held-out part of the data",
+        "metric": "divergence of the outputs from the dense ones"
+        if not finetuned.blocks
+        else "squared error over the variance",
         "before": finetuned.before,
         "after": finetuned.after,
         "steps": finetuned.steps,

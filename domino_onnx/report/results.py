@@ -185,7 +185,7 @@ class CompressResult:
         The same as the plan has them: a pruned site counts with its scheme's zeros, all others with those they were
         read with. What was written has as many zeros, or more.
     solver
-        How masks and weights were really found: ``"refit"``, ``"sparsegpt"`` or ``"magnitude"``.
+        How masks and weights were really found: ``"refit"``, ``"sparsegpt"``, ``"magnitude"``, or ``"file"``.
     divergence
         Of the outputs after the refit from the dense ones, on the calibration data (KL or relative error).
     prediction

@@ -85,6 +85,10 @@ class SchemePool:
 
     schemes: tuple[NMScheme, ...]
 
+    def __post_init__(self) -> None:
+        if all(scheme.is_dense for scheme in self.schemes):
+            raise PlanError("none of these schemes prunes anything: name one with N < M, for instance 2:4")
+
     @classmethod
     def of(cls, schemes: Iterable[NMScheme]) -> SchemePool:
         """Dense and these schemes; their M may differ.

@@ -27,7 +27,7 @@ class Site:
         Operator type of the consumers.
     consumers
         Labels of all nodes that read the weight.
-    grid
+    numbers
         How its values are stored.
     schemes
         The schemes this site may get, densest first.

@@ -1,7 +1,7 @@
 """The stages of a run, one a file: each takes values and options, and returns a frozen result.
 
 A `Source` is the model as it was read, an `Aim` what the masks must suit, a `Laboratory` what is built on demand.
-The `Journal` is the only thing that changes.
+Two objects change inside: the `Journal` notes what happens, and the laboratory keeps what it has built.
 """
 
 from domino_onnx.stages.choosing import find, settle
@@ -12,7 +12,7 @@ from domino_onnx.stages.journal import Journal, Observer
 from domino_onnx.stages.laboratory import given_plan, open_laboratory
 from domino_onnx.stages.processes import is_assistant
 from domino_onnx.stages.pruned_file import finetune_file, open_pruned
-from domino_onnx.stages.reading import read
+from domino_onnx.stages.reading import Output, read
 from domino_onnx.stages.resuming import found_once, open_checkpoint
 from domino_onnx.stages.trials import finetune_within, sweep_result
 from domino_onnx.stages.writing import Made, compared, search_result, write
@@ -21,6 +21,7 @@ __all__ = [
     "Journal",
     "Made",
     "Observer",
+    "Output",
     "compared",
     "diagnosed",
     "evaluated",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from domino_onnx.errors import PlanError
+from domino_onnx.errors import OptionError, PlanError
 from domino_onnx.options import TargetOptions
 from domino_onnx.scheme import FrozenMapping, Inventory, Plan
 from domino_onnx.stages.source import Source
@@ -21,13 +21,27 @@ class Aim:
     ----------
     inventory
         The sites with the schemes that are legal for the target.
+    found
+        The same sites with the schemes that any target would take.
     plan
         The plan that was given, its schemes in the form that the target wants; None if it is to be searched for.
     """
 
     target: Target
     inventory: Inventory
+    found: Inventory
     plan: Plan | None = None
+
+    def suited(self, plan: Plan) -> Plan:
+        """The plan with its schemes in the form that the target wants, which the text of a plan doesn't carry.
+
+        Raises
+        ------
+        PlanError
+            If a scheme has no form that is legal for the target.
+        """
+        schemes = FrozenMapping(schemes_for(plan.schemes, self.found, self.target))
+        return dataclasses.replace(plan, target=self.target, schemes=schemes)
 
 
 def take_aim(source: Source, options: TargetOptions, plan: Plan | None = None) -> Aim:
@@ -37,17 +51,21 @@ def take_aim(source: Source, options: TargetOptions, plan: Plan | None = None) -
 
     Raises
     ------
+    OptionError
+        If only what the target speeds up is to be pruned, and the target is generic.
     PlanError
         If the target is unknown, or a scheme of the plan has no form that is legal for it.
     """
     target = options.runtime or (plan.target if plan is not None else "generic")
     if not known(target):
         raise PlanError(f"the target {target!r} is unknown; this program knows {', '.join(TARGETS)}")
+    if options.speed_only and target == "generic":
+        raise OptionError("target.speed_only leaves dense what a target can't speed up: give a target as well")
     inventory = inventory_for(source.inventory, target, speed_only=options.speed_only)
     if plan is None:
-        return Aim(target=target, inventory=inventory)
+        return Aim(target=target, inventory=inventory, found=source.inventory)
     if any(inventory.site(key) is None for key in plan.schemes):
         source = source.with_pool(source.pool.including(plan.schemes.values()))
         inventory = inventory_for(source.inventory, target, speed_only=options.speed_only)
-    schemes = FrozenMapping(schemes_for(plan.schemes, source.inventory, target))
-    return Aim(target=target, inventory=inventory, plan=dataclasses.replace(plan, target=target, schemes=schemes))
+    aim = Aim(target=target, inventory=inventory, found=source.inventory)
+    return dataclasses.replace(aim, plan=aim.suited(plan))

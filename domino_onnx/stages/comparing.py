@@ -7,52 +7,62 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domino_onnx.errors import DominoError
+from domino_onnx.errors import DependencyError, DominoError, ModelError
 from domino_onnx.options import RunOptions
 from domino_onnx.stages.journal import Journal
-from domino_onnx.stages.source import Source
+from domino_onnx.stages.laboratory import Laboratory
 
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset, InputSpec
     from domino_onnx.evaluate import Evaluation
+    from domino_onnx.outputs import OutputKinds
 
 __all__ = ["Judge", "compare", "compare_if_possible", "judge_of"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:
-    """What two files of one model are compared on.
+    """What two files of one model are compared on, and by. It holds nothing of the model itself.
 
     Attributes
     ----------
     data
         None: random inputs of the model's shapes.
     seen
-        Whether a refit learns from these samples.
-    trained
-        Whether finetuning learns from them, because there are too few to hold any out.
+        Whether the weights were fitted to these samples.
     shapes
         Of inputs with free axes.
+    kinds
+        What the outputs are; None where no data could tell before.
     """
 
     data: Dataset | None
     seen: bool
-    trained: bool
     specs: list[InputSpec]
     shapes: Mapping[str, tuple[int, ...]]
+    kinds: OutputKinds | None
 
 
-def judge_of(source: Source) -> Judge:
-    """The judge that belongs to a model and its data; it holds nothing of the model itself."""
+def judge_of(lab: Laboratory, *, refitted: bool, finetuned: bool) -> Judge:
+    """The judge of weights that a refit or finetuning may have fitted to the data."""
     from domino_onnx.data import input_specs
 
-    return Judge(
-        data=source.judge,
-        seen=source.judge_seen,
-        trained=source.judge_seen and source.split is not None and not source.split.holds_out,
-        specs=input_specs(source.file.proto),
-        shapes=source.shapes,
-    )
+    source = lab.source
+    data, seen = source.evaluation, False
+    if source.split is not None:
+        data, seen = source.split.judge(refitted=refitted, finetuned=finetuned)
+    specs = input_specs(source.file.proto)
+    return Judge(data=data, seen=seen, specs=specs, shapes=source.shapes, kinds=_kinds(lab))
+
+
+def _kinds(lab: Laboratory) -> OutputKinds | None:
+    """None without data, and for a model that can't be run, which the comparison is going to say."""
+    if lab.source.split is None:
+        return None
+    try:
+        return lab.kinds()
+    except (DependencyError, ModelError):
+        return None
 
 
 def compare(reference: Path, candidate: Path, judge: Judge, run: RunOptions) -> Evaluation:
@@ -77,6 +87,7 @@ def compare(reference: Path, candidate: Path, judge: Judge, run: RunOptions) -> 
         threads=run.threads,
         batch_size=run.batch_size,
         seed=run.seed,
+        kinds=judge.kinds,
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
+from domino_onnx.errors import OptionError
 from domino_onnx.graph import OnnxFile, Written, read_manifest, read_model, write_model
 from domino_onnx.precision import Conversion, Converted, check_conversion, converted
 from domino_onnx.report.results import ConvertResult
@@ -19,6 +21,8 @@ def rewritten(model: Path, output: Path, form: Form | None, conversion: Conversi
 
     Raises
     ------
+    OptionError
+        If there is no such form.
     ModelError
         If the model can't be read, or not converted.
     CheckFailed
@@ -26,6 +30,8 @@ def rewritten(model: Path, output: Path, form: Form | None, conversion: Conversi
     OutputError
         If the output can't be written.
     """
+    if form not in (None, *get_args(Form)):
+        raise OptionError(f"a file can't be written {form!r}; it can be {' or '.join(get_args(Form))}")
     file = read_model(model, for_conversion=True)
     check_conversion(file, conversion)
     before = sum(path.stat().st_size for path in (model, *file.data_files))

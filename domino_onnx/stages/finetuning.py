@@ -74,7 +74,8 @@ def assist(lab: Laboratory, teacher: Path) -> None:
     job = tell_others(None, lab.options.run.device)
     if job is not None:
         text, weights, biases = job
-        _train(lab, lab.student(teacher), Plan.from_json(text), Solved(weights=weights, biases=biases), None)
+        plan, solved = lab.aim.suited(Plan.from_json(text)), Solved(weights=weights, biases=biases)
+        _train(lab, lab.student(teacher), plan, solved, None)
 
 
 def _refusal(lab: Laboratory, found: Found) -> str | None:
@@ -157,8 +158,6 @@ def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile, checkpoint: Check
             progress=lambda step: journal.progress(step.step, step.step, f"loss {step.loss:.4f}"),
             checkpoints=None if checkpoint is None else lambda block: checkpoint.file(f"block-{block}"),
             stopped=stopped,
-            device=run.device,
-            threads=run.threads,
         )
     _warn_of_frozen(lab, found, finetuned)
     _warn_of_divergence(lab, finetuned)

@@ -9,21 +9,17 @@ from domino_onnx.errors import DataError
 from domino_onnx.graph import read_manifest, read_model
 from domino_onnx.options import RunOptions
 from domino_onnx.report.results import DoctorResult, InspectResult
-from domino_onnx.scheme import SchemePool
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.laboratory import torch_missing
 from domino_onnx.stages.reading import load_samples
 from domino_onnx.stages.source import Source, open_source
-from domino_onnx.targets import BuildLog, diagnose, read_build_log
+from domino_onnx.targets import GROUPS_OF_FOUR, BuildLog, diagnose, read_build_log
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
     from domino_onnx.evaluate import Evaluation, Verdict
 
 __all__ = ["diagnosed", "evaluated", "inspected", "verified"]
-
-_GROUPS_OF_FOUR = SchemePool.fixed_m(4)
-"""Groups of four divide the axis of every weight that sparse kernels can take."""
 
 
 def inspected(source: Source, run: RunOptions, *, bridge: bool) -> InspectResult:
@@ -52,7 +48,7 @@ def diagnosed(model: Path, log: Path | None) -> DoctorResult:
     DataError
         If the log can't be read.
     """
-    source = open_source(read_model(model), pool=_GROUPS_OF_FOUR, infers=False)
+    source = open_source(read_model(model), pool=GROUPS_OF_FOUR, infers=False)
     return DoctorResult(
         model=model,
         diagnoses=tuple(diagnose(site, source.load(site.key)) for site in source.inventory.sites),

@@ -1,7 +1,4 @@
-"""The journal of a run: how long each stage took, how far it is, and what the user should know.
-
-It is the only thing that stages change.
-"""
+"""The journal of a run: how long each stage took, how far it is, and what the user should know."""
 
 from __future__ import annotations
 

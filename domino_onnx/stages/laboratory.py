@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from domino_onnx.stages.source import Source
 
 if TYPE_CHECKING:
     from domino_onnx.finetuning import Distillation
+    from domino_onnx.outputs import OutputKinds
     from domino_onnx.reconstruction import Network
     from domino_onnx.search import LossTable
 
@@ -44,8 +44,9 @@ class Laboratory:
         self.aim = aim
         self.options = options
         self.journal = journal
-        self._network = _Once(self._build_network)
-        self._losses = _Once(self._measure_losses)
+        self._kinds: _Once[OutputKinds] = _Once()
+        self._network: _Once[Network] = _Once()
+        self._losses: _Once[LossTable] = _Once()
         self._students: dict[Path, _Once[Distillation]] = {}
 
     @property
@@ -58,6 +59,16 @@ class Laboratory:
         site = self.aim.inventory.site(key)
         return self.source.load(key) if site is None else site.numbers.floats(self.source.load(key))
 
+    def kinds(self) -> OutputKinds:
+        """What the model's outputs are, decided once from the dense model's outputs on the data.
+
+        Raises
+        ------
+        ModelError, DependencyError
+            If ONNX Runtime can't run the model; each time the same error.
+        """
+        return self._kinds.value(self._decide_kinds)
+
     def network(self) -> Network:
         """The model cut up at its sites, with the data to run through it.
 
@@ -66,7 +77,7 @@ class Laboratory:
         ModelError, DependencyError
             If ONNX Runtime can't run the model piece by piece, or data reach no site; each time the same error.
         """
-        return self._network.value()
+        return self._network.value(self._build_network)
 
     def losses(self) -> LossTable:
         """What each scheme of each site costs, measured once.
@@ -76,7 +87,7 @@ class Laboratory:
         ModelError, DependencyError
             As `network`.
         """
-        return self._losses.value()
+        return self._losses.value(self._measure_losses)
 
     def run(self, work: Callable[[Network], _T]) -> _T:
         """Do something with the network. If the model turns out not to run, `network` raises that error from then on.
@@ -105,8 +116,17 @@ class Laboratory:
         ModelError
             If the model can't be built or isn't reproduced; each time the same error.
         """
-        once = self._students.setdefault(teacher, _Once(functools.partial(self._build_student, teacher)))
-        return once.value()
+        return self._students.setdefault(teacher, _Once()).value(lambda: self._build_student(teacher))
+
+    def _decide_kinds(self) -> OutputKinds:
+        from domino_onnx.evaluate import kinds_on
+        from domino_onnx.runtime import Session
+
+        run, split = self.options.run, self.source.split
+        if split is None:
+            raise ModelError("there are no data to run through the model")
+        session = Session(self.source.path, device=run.device, threads=run.threads)
+        return kinds_on(session, split.fit, run.batch_size)
 
     def _build_network(self) -> Network:
         from domino_onnx.reconstruction import Network
@@ -122,6 +142,7 @@ class Laboratory:
             device=run.device,
             threads=run.threads,
             seed=run.seed,
+            kinds=self.kinds(),
         )
         if not network.starts:
             raise ModelError(f"data reach none of its weights ({_reasons(network)})")
@@ -158,6 +179,7 @@ class Laboratory:
                 self.options.finetune,
                 device=run.device,
                 threads=run.threads,
+                kinds=self.kinds(),
             )
 
 
@@ -184,28 +206,30 @@ def given_plan(options: CompressOptions) -> Plan | None:
 
 
 class _Once(Generic[_T]):
-    """A value that is built when it is first asked for, or the error that building it gave."""
+    """A value that is built when it is first asked for, or the error that building it gave.
 
-    def __init__(self, build: Callable[[], _T]) -> None:
-        self._build = build
+    It doesn't keep the builder: the laboratory, which holds the whole model, must not wait for the garbage collector.
+    """
+
+    def __init__(self) -> None:
         self._value: _T | None = None
         self._error: DominoError | None = None
 
-    def value(self) -> _T:
+    def value(self, build: Callable[[], _T]) -> _T:
         """The value; the error, each time it is asked for, if it couldn't be built."""
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)
         if self._value is None:
             try:
-                self._value = self._build()
+                self._value = build()
             except DominoError as error:
-                self._error = error
+                self.fail(error)
                 raise
         return self._value
 
     def fail(self, error: DominoError) -> None:
         """Forget the value, and raise this error from now on."""
-        self._value, self._error = None, error
+        self._value, self._error = None, error.with_traceback(None)
 
 
 def torch_missing(error: ImportError) -> DependencyError:

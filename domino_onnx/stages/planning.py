@@ -60,7 +60,8 @@ def choose_plan(lab: Laboratory, budgets: tuple[Budget, ...]) -> Planned:
         return Planned(plan=_same_everywhere(lab, lab.options.goal.scheme))
     if not budgets:
         raise PlanError(
-            "nothing says how sparse the model becomes: give the goal a sparsity, flops_reduction, scheme or plan"
+            "nothing says how sparse the model becomes: give the goal a sparsity, flops_reduction, max_drop, scheme or "
+            "plan. A search alone takes no max_drop"
         )
     require_reachable(budgets, lab.aim.inventory)
     with lab.journal.stage("search"):
@@ -108,9 +109,8 @@ def _search(lab: Laboratory, budgets: tuple[Budget, ...]) -> Planned:
         try:
             return _by_losses(lab, strategy, budgets, lab.losses())
         except (DependencyError, ModelError) as error:
-            lab.journal.warn(
-                f"losses can't be measured, so domino chooses the schemes, and no weight can be refitted: {error}"
-            )
+            refit = "" if lab.options.solver.method == "magnitude" else ", and no weight can be refitted"
+            lab.journal.warn(f"losses can't be measured, so domino chooses the schemes{refit}: {error}")
             strategy = "domino"
     if strategy == "domino":
         return _by_domino(lab, budgets)

@@ -66,7 +66,7 @@ def _manifest_of(source: Source) -> Manifest:
     if manifest.weight_type != "keep":
         raise PlanError(
             f"the weights of {source.path} are {manifest.weight_type}, which can't be finetuned. Finetune the file "
-            f"that it was made from, with --weights {manifest.weight_type}"
+            f"that it was made from, with --weights {manifest.weight_type}, or compress again without"
         )
     return manifest
 
@@ -109,5 +109,5 @@ def _advised(error: ModelError, source: Source, manifest: Manifest) -> ModelErro
     """The same error; with a way out if the file is in half precision."""
     if manifest.precision == "keep":
         return error
-    remedy = f"Finetune the file that it was made from, with --precision {manifest.precision}"
+    remedy = f"Finetune the file that it was made from, with --precision {manifest.precision}, or compress again"
     return ModelError(f"{error}. {source.path} is in half precision. {remedy}")

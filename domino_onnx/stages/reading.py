@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from domino_onnx.files import check_output
 from domino_onnx.graph import OnnxFile, Selection, read_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.precision import Conversion, check_conversion
@@ -15,23 +17,51 @@ from domino_onnx.stages.source import Source, open_source
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset, Split
 
-__all__ = ["conversion", "load_samples", "read"]
+__all__ = ["Output", "conversion", "load_samples", "read"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """The file that is to be written, and whether one that exists may be replaced."""
+
+    path: Path
+    force: bool = False
+
+    def check(self, inputs: Iterable[Path]) -> None:
+        """Refuse the name before any work is done.
+
+        Raises
+        ------
+        OutputError
+            If it is one of the inputs, exists without `force`, or can't be written.
+        """
+        check_output(self.path, inputs, force=self.force)
 
 
 def read(
-    model: Path, options: CompressOptions, journal: Journal, *, apart: bool = False, trains: bool = False
+    model: Path,
+    options: CompressOptions,
+    journal: Journal,
+    *,
+    output: Output | None = None,
+    also: tuple[Path, ...] = (),
+    apart: bool = False,
 ) -> Source:
     """Read the model and the data, and take the inventory.
 
     Parameters
     ----------
+    output
+        What is going to be written; it must be none of the inputs.
+    also
+        Inputs besides those that the options name.
     apart
         Keep a part of the data from everything but the judge. `--max-drop` and `sweep` judge on it.
-    trains
-        Whether finetuning follows, which holds samples out.
 
     Raises
     ------
+    OutputError
+        If the output can't be written, or is an input.
     ModelError
         If the model can't be read, or not be written as the options ask for.
     DataError
@@ -39,12 +69,16 @@ def read(
     DependencyError
         If the options ask for a device or a package that is missing.
     """
+    if output is not None:
+        output.check((model, *also, *options.inputs))
     with journal.stage("read"):
         file = read_model(model)
+        if output is not None:
+            output.check(file.data_files)
         check_conversion(file, conversion(options))
         if options.run.device == "cuda":
             _require_cuda()
-        split = _split(file, options, apart=apart, trains=trains)
+        split = _split(file, options, apart=apart)
         evaluation = _evaluation(file, options) if split is None else None
         source = open_source(
             file,
@@ -56,9 +90,7 @@ def read(
         )
     for note in source.inventory.notes:
         journal.warn(note)
-    if split is None:
-        return dataclasses.replace(source, judge=evaluation)
-    return dataclasses.replace(source, split=split, judge=split.judge, judge_seen=split.judge_seen)
+    return dataclasses.replace(source, split=split, evaluation=evaluation)
 
 
 def conversion(options: CompressOptions) -> Conversion:
@@ -73,7 +105,7 @@ def load_samples(path: Path, file: OnnxFile) -> Dataset:
     return load_data(path, file.proto)
 
 
-def _split(file: OnnxFile, options: CompressOptions, *, apart: bool, trains: bool) -> Split | None:
+def _split(file: OnnxFile, options: CompressOptions, *, apart: bool) -> Split | None:
     if options.data.calibration is None:
         return None
     from domino_onnx.data import Split
@@ -82,7 +114,6 @@ def _split(file: OnnxFile, options: CompressOptions, *, apart: bool, trains: boo
         load_samples(options.data.calibration, file),
         evaluation=_evaluation(file, options),
         apart=apart,
-        trains=trains,
         seed=options.run.seed,
     )
 

@@ -74,7 +74,7 @@ def open_checkpoint(lab: Laboratory, *, teacher_sha256: str = "") -> Checkpoint 
     run, source = lab.options.run, lab.source
     if run.checkpoint is None:
         return None
-    judges = source.judge if lab.options.goal.max_drop is not None else None
+    judges = source.split.apart if source.split is not None and lab.options.goal.max_drop is not None else None
     same = {
         "model": source.file.sha256,
         "teacher": teacher_sha256,
@@ -101,7 +101,7 @@ def found_once(lab: Laboratory, checkpoint: Checkpoint | None) -> Found:
     kept = checkpoint.file("found")
     saved = kept.load()
     if saved is not None:
-        return _restored(lab.journal, *saved)
+        return _restored(lab, *saved)
     found = found_within(lab)
     kept.save(*_packed(lab.journal, found))
     return found
@@ -145,11 +145,12 @@ def _packed(journal: Journal, found: Found) -> tuple[dict[str, Any], NamedArrays
     return plain(kept), arrays
 
 
-def _restored(journal: Journal, document: Mapping[str, Any], arrays: NamedArrays) -> Found:
+def _restored(lab: Laboratory, document: Mapping[str, Any], arrays: NamedArrays) -> Found:
     """What `_packed` packed. The journal tells of the stages that made it as if they had run now."""
     kept = convert(document, _Kept, what="the checkpoint", error=CheckpointError)
-    journal.resume(kept.seconds, kept.peaks, kept.warnings)
-    planned = Planned(plan=Plan.from_json(kept.plan), prediction=kept.prediction, decisions=kept.decisions)
+    lab.journal.resume(kept.seconds, kept.peaks, kept.warnings)
+    plan = lab.aim.suited(Plan.from_json(kept.plan))
+    planned = Planned(plan=plan, prediction=kept.prediction, decisions=kept.decisions)
     solved = Solved(
         weights={key: arrays[f"weight.{place}"] for place, key in enumerate(kept.weights)},
         biases={key: arrays[f"bias.{place}"] for place, key in enumerate(kept.biases)},

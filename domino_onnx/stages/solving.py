@@ -45,6 +45,11 @@ class Solved:
     errors: Mapping[WeightKey, float] = dataclasses.field(default_factory=dict)
     divergence: float | None = None
 
+    @property
+    def learned(self) -> bool:
+        """Whether these weights were fitted to the data of this run."""
+        return self.solver in ("refit", "sparsegpt")
+
 
 def solve(lab: Laboratory, plan: Plan) -> Solved:
     """Masks and weights as the options ask for them; by magnitude, with a warning, where data can't be run."""

@@ -38,8 +38,8 @@ class Source:
         Every stored tensor of the file.
     split
         Which samples teach and which judge; None without data to learn from.
-    judge, judge_seen
-        What the written file is judged by, and whether weights are fitted to it; None without any data.
+    evaluation
+        Samples to judge by alone, where there are none to learn from.
     """
 
     file: OnnxFile
@@ -50,8 +50,7 @@ class Source:
     inventory: Inventory
     tensors: Mapping[WeightKey, TensorProto]
     split: Split | None = None
-    judge: Dataset | None = None
-    judge_seen: bool = False
+    evaluation: Dataset | None = None
 
     @property
     def path(self) -> Path:

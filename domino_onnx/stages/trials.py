@@ -94,10 +94,11 @@ def sweep_result(lab: Laboratory, shares: Sequence[float]) -> SweepResult:
 
 
 def _require_judges(lab: Laboratory) -> None:
-    """The samples that judge; a warning where they may not tell what a plan is worth."""
-    if lab.source.judge is None or lab.source.split is None:
+    """A warning where the samples that judge may not tell what a plan is worth."""
+    split = lab.source.split
+    if split is None or split.apart is None:
         raise DataError("the accuracy of a plan is measured on data: give --data")
-    for doubt in _doubts(lab.source.judge, lab.options.goal.max_drop):
+    for doubt in _doubts(split.apart, lab.options.goal.max_drop):
         lab.journal.warn(doubt)
 
 
@@ -136,6 +137,8 @@ def _sparsest_within(lab: Laboratory, max_drop: float) -> Found:
             low, best = max(trial.planned_sparsity, trial.budget.reduction), found
         else:
             high = trial.budget.reduction
+    if not tried:
+        raise BudgetError("the model has no weight to prune; domino-onnx inspect lists its weights and says why")
     if best is None:
         said = "".join(f"; {each.planned_sparsity:.1%} zeros cost {each.comparison.drop:.3g}" for each in tried[-1:])
         raise BudgetError(f"no plan stays within --max-drop {max_drop:g}{said}. Allow more, or give more --data")
@@ -166,7 +169,8 @@ def _most(lab: Laboratory) -> float:
 def _measured(lab: Laboratory, values: WeightArrays) -> tuple[Evaluation, int, int]:
     """Against the dense model; the bytes of the file, as it is and gzipped."""
     with lab.journal.stage("try"), _written(lab, values) as path:
-        return (compare(lab.source.path, path, judge_of(lab.source), lab.options.run), *_sizes(path))
+        judge = judge_of(lab, refitted=True, finetuned=False)
+        return (compare(lab.source.path, path, judge, lab.options.run), *_sizes(path))
 
 
 def _doubts(judges: Dataset, max_drop: float | None) -> Iterator[str]:

@@ -32,7 +32,7 @@ from domino_onnx.stages.comparing import Judge, compare_if_possible, judge_of
 from domino_onnx.stages.journal import Journal, peak_rss_bytes
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.planning import Planned
-from domino_onnx.stages.reading import conversion
+from domino_onnx.stages.reading import Output, conversion
 from domino_onnx.stages.solving import overlaid
 from domino_onnx.storage import Form
 from domino_onnx.targets import TwoFourCost
@@ -71,9 +71,7 @@ class Made:
     options: CompressOptions
 
 
-def write(
-    lab: Laboratory, found: Found, output: Path, *, finetuned: Finetuned | None = None, force: bool = False
-) -> Made:
+def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | None = None) -> Made:
     """Write what finetuning gave, or else what was solved.
 
     Raises
@@ -90,13 +88,13 @@ def write(
         entries = _entries(inventory, plan, weights)
         manifest = _manifest(lab, plan, entries, set(biases) - set(weights))
         made = converted(lab.source.file, overlaid(weights, biases), manifest, conversion(lab.options))
-        written = write_model(made.file, made.values, made.manifest, output, form=form, force=force)
+        written = write_model(made.file, made.values, made.manifest, output.path, form=form, force=output.force)
     _warn_of_form(lab.journal, form, written)
     read = {weight.key: weight.zeros for weight in inventory.counted}
     zeros = {**read, **{entry.key: entry.zeros for entry in entries}, **made.zeros}
     return Made(
         model=lab.source.path,
-        output=output,
+        output=output.path,
         found=_without_arrays(found),
         inventory=inventory,
         records=tuple(_record(site, found, zeros[site.key]) for site in inventory.sites),
@@ -104,7 +102,7 @@ def write(
         nbytes=written.nbytes,
         finetuned=finetuned,
         two_four=two_four,
-        judge=judge_of(lab.source),
+        judge=judge_of(lab, refitted=found.solved.learned, finetuned=finetuned is not None),
         options=lab.options,
     )
 
@@ -149,7 +147,7 @@ def _result(made: Made, comparison: Evaluation | None, journal: Journal) -> Comp
         decisions=planned.decisions,
         finetuned=made.finetuned,
         parity=comparison,
-        judge_seen=_has_seen_judge(made),
+        judge_seen=made.judge.seen,
         two_four=made.two_four,
         seconds=journal.seconds,
         peaks=journal.peaks,
@@ -159,12 +157,6 @@ def _result(made: Made, comparison: Evaluation | None, journal: Journal) -> Comp
         trials=made.found.trials,
         options=made.options,
     )
-
-
-def _has_seen_judge(made: Made) -> bool:
-    """Whether the refit, or a finetuning that held nothing out, learned from the samples that judge."""
-    by_refit = made.judge.seen and made.found.solved.solver != "magnitude"
-    return by_refit or (made.judge.trained and made.finetuned is not None)
 
 
 def why_dense(form: Form, weights: Sequence[WeightForm]) -> str:

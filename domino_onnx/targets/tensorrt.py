@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 
-from domino_onnx.scheme import NMScheme, Site
+from domino_onnx.scheme import NMScheme, SchemePool, Site
 
-__all__ = ["FOUR", "KEPT_OF_FOUR", "WIDE", "legal_scheme", "refusal"]
+__all__ = ["FOUR", "GROUPS_OF_FOUR", "KEPT_OF_FOUR", "WIDE", "legal_scheme", "refusal"]
 
 FOUR, KEPT_OF_FOUR = 4, 2
+GROUPS_OF_FOUR = SchemePool.fixed_m(FOUR)
+"""A pool whose groups divide the axis of every weight that sparse kernels can run."""
 _ALIGNMENT = 16
 """Channels that sparse half-precision kernels work on at a time."""
 WIDE = 256

@@ -35,11 +35,15 @@ class TwoFourCost:
     @classmethod
     def of(cls, pruned: Iterable[tuple[Site, NDArray[np.generic]]]) -> TwoFourCost:
         """Count weights, each given in its stored shape."""
-        able = [(site, weight) for site, weight in pruned if refusal(site) is None]
-        broken = [(site, weight) for site, weight in able if not count_fours(weight, site.layout).is_legal]
-        energies = [legal_energy(site.numbers.floats(weight), site.layout) for site, weight in broken]
-        held, whole = (sum(each) for each in zip(*energies, strict=True)) if energies else (0.0, 0.0)
-        return cls(eligible=len(able), broken=len(broken), lost=1 - held / whole if whole else 0.0)
+        eligible, broken, held, whole = 0, 0, 0.0, 0.0
+        for site, weight in pruned:  # one at a time: not all of them fit into memory
+            if refusal(site) is not None:
+                continue
+            eligible += 1
+            if not count_fours(weight, site.layout).is_legal:
+                energy, all_energy = legal_energy(site.numbers.floats(weight), site.layout)
+                broken, held, whole = broken + 1, held + energy, whole + all_energy
+        return cls(eligible=eligible, broken=broken, lost=1 - held / whole if whole else 0.0)
 
     def in_words(self) -> str:
         """For people; nothing to say where no weight breaks the rule."""

@@ -50,7 +50,10 @@ def test_the_parts_of_finetuning(count: int, batch: int | None, seed: int) -> No
         assert batch is None or len(held_out) % batch == 0
     else:
         assert train == held_out
-    assert (set(numbers(made.judge)), made.judge_seen) == (held_out, True)
+    for refitted in (False, True):
+        data, seen = made.judge(refitted=refitted, finetuned=True)
+        assert (set(numbers(data)), seen) == (held_out, refitted or not made.holds_out)
+        assert made.judge(refitted=refitted, finetuned=False) == (made.fit, refitted)
 
 
 def test_15_percent_of_1024_samples() -> None:
@@ -77,9 +80,9 @@ def test_a_quarter_is_kept_apart(count: int, batch: int | None, seed: int) -> No
         return
     made = split(count, batch, seed, apart=True)
     order = np.random.default_rng(seed).permutation(count)
-    assert numbers(made.judge) == sorted(order[:quarter].tolist())
+    data, seen = made.judge(refitted=True, finetuned=True)
+    assert (numbers(data), seen) == (sorted(order[:quarter].tolist()), False)
     assert numbers(made.fit) == sorted(order[quarter:].tolist())
-    assert not made.judge_seen
     assert set(made.train.tolist()) | set(made.held_out.tolist()) == set(range(made.fit.count))
 
 
@@ -87,8 +90,9 @@ def test_a_quarter_is_kept_apart(count: int, batch: int | None, seed: int) -> No
 def test_evaluation_data_judge(count: int, apart: bool) -> None:
     evaluation = numbered(7)
     made = split(count, None, 0, evaluation=evaluation, apart=apart)
-    assert made.judge is evaluation
-    assert not made.judge_seen
+    data, seen = made.judge(refitted=True, finetuned=True)
+    assert data is evaluation
+    assert not seen
     assert made.fit.count == count
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, StringStringEntryProto, TensorProto
 
 from domino_onnx.errors import CheckFailed, ModelError, OutputError
-from domino_onnx.files import check_output, folder_lock, sweep, whole_file
+from domino_onnx.files import check_output, folder_lock, remove_leftovers, whole_file
 from domino_onnx.graph.index import GraphIndex
 from domino_onnx.graph.io.data_files import copy_patched, drop_data, lay_out, new_data
 from domino_onnx.graph.io.external import is_external, was_external
@@ -80,7 +80,7 @@ def write_model(
     keeps_layout = form == "dense" and file.form == "dense" and not file.loaded
     try:
         with folder_lock(output.parent):
-            sweep(output)
+            remove_leftovers(output)
             with new_data(output) as data_files:
                 if keeps_layout:
                     copy_patched(file, stored, weights, output, data_files)
