@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from domino_onnx.codec import encode
 from domino_onnx.evaluate import Evaluation, Verdict
 from domino_onnx.options import recipe_document
 from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult, SweepResult, Trial
@@ -34,7 +34,7 @@ Document = dict[str, Any]
 
 def dump(document: Mapping[str, Any]) -> str:
     """One JSON document; what isn't finite becomes null, since JSON has no NaN."""
-    return json.dumps(_finite(document), indent=1, ensure_ascii=False, allow_nan=False)
+    return encode(_finite(document), indent=1)
 
 
 def compress_document(result: CompressResult) -> Document:

@@ -151,11 +151,6 @@ class Inventory:
         """MACs of one inference over the counted weights; None if those of any are unknown."""
         return _sum_or_none(weight.macs for weight in self.counted)
 
-    @property
-    def zeros(self) -> int:
-        """Zeros among the counted weights as they were read."""
-        return sum(weight.zeros for weight in self.counted)
-
     def site(self, key: WeightKey) -> Site | None:
         """The site of this weight, None if it has none."""
         return next((site for site in self.sites if site.key == key), None)
