@@ -73,7 +73,7 @@ def compress(
     """Choose schemes, prune, refit, finetune, write `output`, and compare it with `model` in ONNX Runtime."""
     journal = Journal(observer)
     made = _compressed(model, Output(path=output, force=force), options, journal)
-    return compared(made, model, journal)
+    return compared(made, journal)
 
 
 def search(model: Path, options: CompressOptions, observer: Observer | None = None) -> SearchResult:
@@ -105,7 +105,7 @@ def apply(
     """Prune `model` as `plan` says, without search or finetuning; refitted where there are data."""
     journal = Journal(observer)
     made = _applied(model, plan, Output(path=output, force=force), options.without_goal(), journal)
-    return compared(made, model, journal)
+    return compared(made, journal)
 
 
 def finetune(
@@ -120,7 +120,7 @@ def finetune(
     """Finetune a file that domino-onnx wrote: zeros stay zeros, `teacher` is the dense model."""
     journal = Journal(observer)
     made = _finetuned(model, teacher, Output(path=output, force=force), options.without_goal(), journal)
-    return compared(made, teacher, journal)
+    return compared(made, journal)
 
 
 def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None) -> None:
@@ -130,8 +130,8 @@ def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None
     if teacher is None:
         lab = open_laboratory(source, options, Journal(), given_plan(options))
     else:
-        lab = open_pruned(source, options, Journal())
-    help_finetuning(lab, teacher or model)
+        lab = open_pruned(source, options, Journal(), teacher)
+    help_finetuning(lab)
 
 
 def convert(
@@ -190,6 +190,6 @@ def _applied(model: Path, plan: Plan, output: Output, options: CompressOptions, 
 
 
 def _finetuned(model: Path, teacher: Path, output: Output, options: CompressOptions, journal: Journal) -> Made:
-    lab = open_pruned(read(model, options, journal, output=output, also=(teacher,)), options, journal)
-    found, finetuned = finetune_file(lab, teacher)
+    lab = open_pruned(read(model, options, journal, output=output, also=(teacher,)), options, journal, teacher)
+    found, finetuned = finetune_file(lab)
     return write(lab, found, output, finetuned)

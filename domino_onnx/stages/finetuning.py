@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.errors import DependencyError, FinetuneError, ModelError
@@ -47,7 +46,7 @@ def finetune_if_possible(lab: Laboratory, found: Found, checkpoint: Checkpoint |
         return done
 
 
-def finetune(lab: Laboratory, found: Found, teacher: Path, checkpoint: Checkpoint | None) -> Finetuned:
+def finetune(lab: Laboratory, found: Found, checkpoint: Checkpoint | None) -> Finetuned:
     """Finetune as the options ask for.
 
     Raises
@@ -62,20 +61,20 @@ def finetune(lab: Laboratory, found: Found, teacher: Path, checkpoint: Checkpoin
     refusal = _refusal(lab, found)
     if refusal is not None:
         raise FinetuneError(refusal)
-    done = _in_blocks(lab, found, read_model(teacher), checkpoint) if _goes_by_blocks(lab) else None
+    done = _in_blocks(lab, found, read_model(lab.dense), checkpoint) if _goes_by_blocks(lab) else None
     if done is not None and not _goes_as_a_whole(lab):
         tell_others(None, lab.options.run.device)
         return done
-    return _told_and_trained(lab, lab.student(teacher), _after(found, done), checkpoint)
+    return _told_and_trained(lab, lab.student(), _after(found, done), checkpoint)
 
 
-def assist(lab: Laboratory, teacher: Path) -> None:
+def assist(lab: Laboratory) -> None:
     """Take a share of the finetuning that the first process is going to do. Nothing is written here."""
     job = tell_others(None, lab.options.run.device)
     if job is not None:
         text, weights, biases = job
         plan, solved = lab.aim.suited(Plan.from_json(text)), Solved(weights=weights, biases=biases)
-        _train(lab, lab.student(teacher), plan, solved, None)
+        _train(lab, lab.student(), plan, solved, None)
 
 
 def _refusal(lab: Laboratory, found: Found) -> str | None:
@@ -116,7 +115,7 @@ def _after(found: Found, done: Finetuned | None) -> Found:
 
 def _student_if_possible(lab: Laboratory) -> Distillation | None:
     try:
-        return lab.student(lab.source.path)
+        return lab.student()
     except (DependencyError, ModelError, FinetuneError) as error:
         lab.journal.warn(f"no finetuning as a whole: {error}")
         return None

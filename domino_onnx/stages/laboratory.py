@@ -37,17 +37,22 @@ class Laboratory:
     ----------
     source, aim, options, journal
         What the run is about. None of them is ever replaced.
+    dense
+        The dense model: it teaches, and its outputs tell what outputs are. `source` itself, unless that was pruned.
     """
 
-    def __init__(self, source: Source, aim: Aim, options: CompressOptions, journal: Journal) -> None:
+    def __init__(
+        self, source: Source, aim: Aim, options: CompressOptions, journal: Journal, dense: Path | None = None
+    ) -> None:
         self.source = source
+        self.dense = dense or source.path
         self.aim = aim
         self.options = options
         self.journal = journal
         self._kinds: _Once[OutputKinds] = _Once()
         self._network: _Once[Network] = _Once()
         self._losses: _Once[LossTable] = _Once()
-        self._students: dict[Path, _Once[Distillation]] = {}
+        self._student: _Once[Distillation] = _Once()
 
     @property
     def trainable(self) -> list[WeightKey]:
@@ -104,8 +109,8 @@ class Laboratory:
             self._network.fail(error)
             raise
 
-    def student(self, teacher: Path) -> Distillation:
-        """The model in torch, proved equal to ONNX Runtime, and its teacher.
+    def student(self) -> Distillation:
+        """The model in torch, proved equal to ONNX Runtime, and the dense model as its teacher.
 
         Raises
         ------
@@ -116,7 +121,7 @@ class Laboratory:
         ModelError
             If the model can't be built or isn't reproduced; each time the same error.
         """
-        return self._students.setdefault(teacher, _Once()).value(lambda: self._build_student(teacher))
+        return self._student.value(self._build_student)
 
     def _decide_kinds(self) -> OutputKinds:
         from domino_onnx.evaluate import kinds_on
@@ -125,7 +130,7 @@ class Laboratory:
         run, split = self.options.run, self.source.split
         if split is None:
             raise ModelError("there are no data to run through the model")
-        session = Session(self.source.path, device=run.device, threads=run.threads)
+        session = Session(self.dense, device=run.device, threads=run.threads)
         return kinds_on(session, split.fit, run.batch_size)
 
     def _build_network(self) -> Network:
@@ -163,7 +168,7 @@ class Laboratory:
         inventory, progress = self.aim.inventory, self.journal.progress
         return self.run(lambda network: measure_sensitivity(network, inventory, self.floats, options, progress))
 
-    def _build_student(self, teacher: Path) -> Distillation:
+    def _build_student(self) -> Distillation:
         if self.source.split is None:
             raise FinetuneError("finetuning needs data: give --data")
         try:
@@ -174,7 +179,7 @@ class Laboratory:
         with self.journal.stage("bridge"):
             return open_distillation(
                 self.source.file,
-                teacher,
+                self.dense,
                 self.source.split,
                 self.options.finetune,
                 device=run.device,
@@ -183,7 +188,13 @@ class Laboratory:
             )
 
 
-def open_laboratory(source: Source, options: CompressOptions, journal: Journal, plan: Plan | None = None) -> Laboratory:
+def open_laboratory(
+    source: Source,
+    options: CompressOptions,
+    journal: Journal,
+    plan: Plan | None = None,
+    dense: Path | None = None,
+) -> Laboratory:
     """A laboratory that aims at the options' target, or at that of the plan that was given.
 
     Raises
@@ -191,7 +202,7 @@ def open_laboratory(source: Source, options: CompressOptions, journal: Journal, 
     PlanError
         As `take_aim`.
     """
-    return Laboratory(source, take_aim(source, options.target, plan), options, journal)
+    return Laboratory(source, take_aim(source, options.target, plan), options, journal, dense)
 
 
 def given_plan(options: CompressOptions) -> Plan | None:

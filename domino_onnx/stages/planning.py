@@ -152,7 +152,7 @@ def _gradients(lab: Laboratory) -> GradientSource | None:
         lab.journal.warn(f"no --data: {without}")
         return None
     try:
-        student = lab.student(lab.source.path)
+        student = lab.student()
     except (DependencyError, ModelError, FinetuneError) as error:
         lab.journal.warn(f"{without}: {error}")
         return None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["finetune_file", "open_pruned"]
 
 
-def open_pruned(source: Source, options: CompressOptions, journal: Journal) -> Laboratory:
+def open_pruned(source: Source, options: CompressOptions, journal: Journal, teacher: Path) -> Laboratory:
     """A laboratory that aims at the plan that the file's manifest tells of.
 
     Raises
@@ -32,10 +32,10 @@ def open_pruned(source: Source, options: CompressOptions, journal: Journal) -> L
     PlanError
         If the file has no manifest that can be finetuned, or its manifest doesn't fit it.
     """
-    return open_laboratory(source, options, journal, _plan_of(_manifest_of(source)))
+    return open_laboratory(source, options, journal, _plan_of(_manifest_of(source)), teacher)
 
 
-def finetune_file(lab: Laboratory, teacher: Path) -> tuple[Found, Finetuned]:
+def finetune_file(lab: Laboratory) -> tuple[Found, Finetuned]:
     """The pruned weights as the file has them, and what finetuning makes of them.
 
     Raises
@@ -49,9 +49,9 @@ def finetune_file(lab: Laboratory, teacher: Path) -> tuple[Found, Finetuned]:
     """
     manifest = _manifest_of(lab.source)
     found = _found_in_file(lab, manifest)
-    checkpoint = open_checkpoint(lab, teacher_sha256=_teacher_sha256(lab, manifest, teacher))
+    checkpoint = open_checkpoint(lab, teacher_sha256=_teacher_sha256(lab, manifest))
     try:
-        return found, finetune(lab, found, teacher, checkpoint)
+        return found, finetune(lab, found, checkpoint)
     except ModelError as error:
         raise _advised(error, lab.source, manifest) from None
 
@@ -95,12 +95,12 @@ def _found_in_file(lab: Laboratory, manifest: Manifest) -> Found:
     return Found(planned=Planned(plan=plan), solved=Solved(weights=weights, biases=biases, solver="file"))
 
 
-def _teacher_sha256(lab: Laboratory, manifest: Manifest, teacher: Path) -> str:
+def _teacher_sha256(lab: Laboratory, manifest: Manifest) -> str:
     """The teacher's hash; a warning if the file was made from another one."""
-    taught = read_model(teacher).sha256
+    taught = read_model(lab.dense).sha256
     if manifest.source_sha256 not in ("", taught):
         lab.journal.warn(
-            f"{lab.source.path} was made from another file than the teacher {teacher}, whose answers it learns now"
+            f"{lab.source.path} was made from another file than the teacher {lab.dense}, whose answers it learns now"
         )
     return taught
 

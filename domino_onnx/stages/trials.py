@@ -170,7 +170,7 @@ def _measured(lab: Laboratory, values: WeightArrays) -> tuple[Evaluation, int, i
     """Against the dense model; the bytes of the file, as it is and gzipped."""
     with lab.journal.stage("try"), _written(lab, values) as path:
         judge = judge_of(lab, refitted=True, finetuned=False)
-        return (compare(lab.source.path, path, judge, lab.options.run), *_sizes(path))
+        return (compare(lab.dense, path, judge, lab.options.run), *_sizes(path))
 
 
 def _doubts(judges: Dataset, max_drop: float | None) -> Iterator[str]:

@@ -59,6 +59,7 @@ class Made:
     """
 
     model: Path
+    dense: Path
     output: Path
     found: Found
     inventory: Inventory
@@ -94,6 +95,7 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
     zeros = {**read, **{entry.key: entry.zeros for entry in entries}, **made.zeros}
     return Made(
         model=lab.source.path,
+        dense=lab.dense,
         output=output.path,
         found=_without_arrays(found),
         inventory=inventory,
@@ -107,9 +109,9 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
     )
 
 
-def compared(made: Made, reference: Path, journal: Journal) -> CompressResult:
+def compared(made: Made, journal: Journal) -> CompressResult:
     """Compare what was written with the dense model, and put everything together that a report tells."""
-    comparison = compare_if_possible(reference, made.output, made.judge, made.options.run, journal)
+    comparison = compare_if_possible(made.dense, made.output, made.judge, made.options.run, journal)
     return _result(made, comparison, journal)
 
 
