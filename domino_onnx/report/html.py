@@ -9,9 +9,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from domino_onnx._version import __version__
-from domino_onnx.report.results import CompressResult
+from domino_onnx.report.recipe import recipe_text
+from domino_onnx.report.results import CompressResult, WeightRecord
 from domino_onnx.report.sweep import trial_cells, trial_heads
 from domino_onnx.report.text import millions, percent, printable, shape
+from domino_onnx.scheme import Skip
+from domino_onnx.search import Decision
 
 __all__ = ["html_report"]
 
@@ -27,7 +30,7 @@ def html_report(result: CompressResult) -> str:
 
 
 def _context(result: CompressResult) -> dict[str, Any]:
-    plan = result.plan
+    plan, allowed = result.plan, result.options.goal.max_drop
     return {
         "version": __version__,
         "model": printable(str(result.model), 300),
@@ -39,50 +42,57 @@ def _context(result: CompressResult) -> dict[str, Any]:
         "legality": result.two_four.in_words() if result.two_four is not None else "",
         "cards": _cards(result),
         "warnings": [printable(warning, 2000) for warning in result.warnings],
-        "sites": [
-            {
-                "label": printable(record.label),
-                "op": record.op,
-                "shape": shape(record.shape),
-                "scheme": str(record.scheme),
-                "kept": round(100 * float(record.scheme.density), 2),
-                "params": millions(record.params),
-                "macs": millions(record.macs),
-                "error": "" if record.error is None else percent(record.error, 1),
-            }
-            for record in result.weights
-        ],
-        "skips": [
-            {
-                "label": printable(skip.label),
-                "op": skip.op,
-                "shape": shape(skip.shape),
-                "reason": printable(skip.reason, 300),
-            }
-            for skip in result.inventory.skips
-        ],
+        "sites": [_site(record) for record in result.weights],
+        "skips": [_skip(skip) for skip in result.inventory.skips],
         "trial_heads": trial_heads(result.trials) if result.trials else [],
         "trials": [trial_cells(trial) for trial in result.trials],
-        "allowed": "" if result.options.goal.max_drop is None else percent(result.options.goal.max_drop, 2),
+        "allowed": "" if allowed is None else percent(allowed, 2),
         "curve": _curve(result),
-        "decisions": [
-            {
-                "step": decision.step,
-                "kind": decision.kind,
-                "weight": printable(str(decision.key)) if decision.key else "all",
-                "scheme": str(decision.scheme) if decision.scheme else "",
-                "achieved": ", ".join(percent(share, 2) for share in decision.achieved),
-            }
-            for decision in result.decisions
-        ],
-        "seconds": [
-            (stage, f"{seconds:.1f}", f"{result.peaks[stage] / 1e6:.0f}" if stage in result.peaks else "")
-            for stage, seconds in result.seconds.items()
-        ],
+        "decisions": [_decision(decision) for decision in result.decisions],
+        "seconds": [_stage(result, stage) for stage in result.seconds],
         "expected": result.prediction.in_words() if result.prediction else "",
         "solver": result.solver,
         "peak": f"{result.peak_rss_bytes / 1e6:.0f}" if result.peak_rss_bytes else "",
+        "recipe": recipe_text(result.options),
     }
+
+
+def _site(record: WeightRecord) -> dict[str, Any]:
+    return {
+        "label": printable(record.label),
+        "op": record.op,
+        "shape": shape(record.shape),
+        "scheme": str(record.scheme),
+        "kept": round(100 * float(record.scheme.density), 2),
+        "params": millions(record.params),
+        "macs": millions(record.macs),
+        "error": "" if record.error is None else percent(record.error, 1),
+    }
+
+
+def _skip(skip: Skip) -> dict[str, Any]:
+    return {
+        "label": printable(skip.label),
+        "op": skip.op,
+        "shape": shape(skip.shape),
+        "reason": printable(skip.reason, 300),
+    }
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "step": decision.step,
+        "kind": decision.kind,
+        "weight": printable(str(decision.key)) if decision.key else "all",
+        "scheme": str(decision.scheme) if decision.scheme else "",
+        "achieved": ", ".join(percent(share, 2) for share in decision.achieved),
+    }
+
+
+def _stage(result: CompressResult, stage: str) -> tuple[str, str, str]:
+    """Its name, its seconds, and the megabytes by its end."""
+    peak = result.peaks.get(stage)
+    return stage, f"{result.seconds[stage]:.1f}", "" if peak is None else f"{peak / 1e6:.0f}"
 
 
 def _cards(result: CompressResult) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from domino_onnx._version import __version__
 from domino_onnx.outputs import Comparison
+from domino_onnx.report.recipe import recipe_text
 from domino_onnx.report.results import SweepResult, Trial
 from domino_onnx.report.text import percent, printable
 
@@ -56,6 +57,7 @@ def sweep_html(result: SweepResult) -> str:
         rows=[trial_cells(trial) for trial in result.trials],
         warnings=[printable(warning, 2000) for warning in result.warnings],
         plot=_plot(result.trials),
+        recipe=recipe_text(result.options),
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -204,42 +205,53 @@ def _answer(readiness: Readiness) -> tuple[str, bool | None]:
 
 def _summary(result: CompressResult, report: Path | None) -> RenderableType:
     table = Table.grid(padding=(0, 2))
-
-    def row(name: str, value: str) -> None:
+    for name, value in itertools.chain(_saved(result), _learned(result), _worth(result), _cost(result, report)):
         table.add_row(name, Text(value, style="bold"))
+    return table
 
-    row("zeros", f"{percent(result.sparsity, 2)} of all Conv/Gemm/MatMul weights")
+
+def _saved(result: CompressResult) -> Iterator[tuple[str, str]]:
+    yield "zeros", f"{percent(result.sparsity, 2)} of all Conv/Gemm/MatMul weights"
     if result.flops_saved is not None:
-        row("MACs saved", f"{percent(result.flops_saved, 2)} in theory; ONNX Runtime itself doesn't skip zeros")
-    allowed = result.options.goal.max_drop
-    if allowed is not None and result.parity is not None:
-        comparison = result.parity.comparison
-        of = "" if comparison.metric == "relative error" else "of "
-        limit = f"{percent(allowed, 2)} were allowed"
-        row("lost", f"{percent(comparison.drop, 2)} {of}{comparison.metric}; {limit}")
+        yield "MACs saved", f"{percent(result.flops_saved, 2)} in theory; ONNX Runtime itself doesn't skip zeros"
+
+
+def _learned(result: CompressResult) -> Iterator[tuple[str, str]]:
+    """What search, refit and finetuning came to, where they did something."""
     if result.prediction is not None:
-        row("expected", result.prediction.in_words())
+        yield "expected", result.prediction.in_words()
     if result.divergence is not None:
         pruned = [record for record in result.weights if not record.scheme.is_dense]
         count = f"{sum(record.error is not None for record in pruned)} of {len(pruned)} pruned weights"
-        row("refitted", f"{count}; divergence from the dense model on the calibration data {result.divergence:.4g}")
+        yield "refitted", f"{count}; divergence from the dense model on the calibration data {result.divergence:.4g}"
     if result.finetuned is not None:
         done = result.finetuned
-        row("finetuning", f"held-out loss {done.before:.4g} → {done.after:.4g} in {done.steps} steps, lr {done.lr:g}")
-    if result.parity is not None:
-        for name, value in _comparison_rows(result.parity):
-            row(name, value)
-        if result.judge_seen:
-            row("", "measured on the calibration data: expect less on new data; --eval-data FILE says how much")
-    size = f" ({result.nbytes:,} bytes, {result.options.output.format})"
-    row("written", printable(str(result.output), 200) + size)
+        losses = f"{done.before:.4g} → {done.after:.4g}"
+        yield "finetuning", f"held-out loss {losses} in {done.steps} steps, lr {done.lr:g}"
+
+
+def _worth(result: CompressResult) -> Iterator[tuple[str, str]]:
+    if result.parity is None:
+        return
+    allowed, comparison = result.options.goal.max_drop, result.parity.comparison
+    if allowed is not None:
+        of = "" if comparison.metric == "relative error" else "of "
+        limit = f"{percent(allowed, 2)} were allowed"
+        yield "lost", f"{percent(comparison.drop, 2)} {of}{comparison.metric}; {limit}"
+    yield from _comparison_rows(result.parity)
+    if result.judge_seen:
+        yield "", "measured on the calibration data: expect less on new data; --eval-data FILE says how much"
+
+
+def _cost(result: CompressResult, report: Path | None) -> Iterator[tuple[str, str]]:
+    size = f"{result.nbytes:,} bytes, {result.options.output.format}"
+    yield "written", f"{printable(str(result.output), 200)} ({size})"
     if result.two_four is not None and result.two_four.broken:
-        row("TensorRT", result.two_four.in_words())
+        yield "TensorRT", result.two_four.in_words()
     if report is not None:
-        row("report", printable(str(report), 200))
+        yield "report", printable(str(report), 200)
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.seconds.items() if seconds >= _WORTH_SAYING)
-    row("took", f"{sum(result.seconds.values()):.1f} s ({stages})")
-    return table
+    yield "took", f"{sum(result.seconds.values()):.1f} s ({stages})"
 
 
 def _comparison_rows(evaluation: Evaluation) -> Iterable[tuple[str, str]]:

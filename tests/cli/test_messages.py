@@ -60,7 +60,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "report/terminal": READERS | {"convert", "verify"},
     "report/terminal:_parity": frozenset({"inspect"}),
     "report/terminal:_readiness": frozenset({"inspect"}),
-    "report/terminal:_summary": FILES,
+    "report/terminal:_worth": FILES,
     "runtime/session": WORK | {"evaluate"},
     "scheme/budget:require_reachable": SEARCHERS,
     "search": SEARCHERS,
