@@ -52,7 +52,7 @@ def command(
     if options.data.calibration is None:
         raise click.UsageError("finetuning learns from data: give --data")
     written = output or model.parent / f"{model.stem}.finetuned{model.suffix}"
-    check_outputs(written, report, (model, teacher, recipe, *options.inputs), force=force)
+    check_outputs(written, report, (model, teacher), (recipe, *options.inputs), force=force)
     if is_assistant():
         assist(model, options, teacher=teacher)
         return
