@@ -159,10 +159,11 @@ def test_a_plan_and_a_pruned_file_do_not_look_at_a_recipes_goal(
     model, data = tiny
     plan, pruned, report = (tmp_path / name for name in ("plan.json", "pruned.onnx", "report.html"))
     assert domino("search", model, "--scheme", "2:4", "-o", plan).code == 0
+    shared = ("--data", data, "--report", report, "--force")
     finetuning = ("--teacher", model, "--finetune-steps", "2", "-o", tmp_path / "finetuned.onnx")
     for words in (("apply", model, plan, "-o", pruned), ("finetune", pruned, *finetuning)):
-        words = (*words, "--data", data, "--report", report, "--force")
-        shown, told = (domino(*words, *more, recipe={**goal, "finetune.lr": 1e-4}) for more in ((), ("--json",)))
+        recipe = {**goal, "finetune.lr": 1e-4}
+        shown, told = (domino(*words, *shared, *more, recipe=recipe) for more in ((), ("--json",)))
         assert (shown.code, told.code) == (0, 0), shown.err + told.err
         document = json.loads(told.out)
         assert (document["max_drop"], document["trials"], document["budgets"]) == (None, [], [])
