@@ -48,7 +48,7 @@ def command(
     from domino_onnx.stages import is_assistant
 
     o.set_up_logging(verbose, quiet)
-    options = o.chosen_options(recipe)
+    options = o.chosen_options(recipe, has_goal=False)
     if options.data.calibration is None:
         raise click.UsageError("finetuning learns from data: give --data")
     written = output or model.parent / f"{model.stem}.finetuned{model.suffix}"

@@ -62,7 +62,7 @@ def command(
     from domino_onnx.report.sweep import sweep_view
 
     o.set_up_logging(verbose, quiet)
-    options = o.chosen_options(recipe)
+    options = o.chosen_options(recipe, has_goal=False)
     check_outputs(None, report, (model,), (recipe, *options.inputs), force=force)
     if options.data.calibration is None:
         raise click.UsageError("what a plan is worth is measured on data: give --data")

@@ -163,6 +163,9 @@ def test_speed_only_takes_the_target_from_the_plan(command: str, domino: Run, sa
     assert json.loads(ran.out)["target"] == manifest(output)["target"] == "tensorrt"
     assert "10 channels out" in {skip["op"]: skip["reason"] for skip in json.loads(ran.out)["skipped"]}["Gemm"]
     assert len(broken_fours(output)) == len(manifest(output)["weights"]) > 3
+    if command == "apply":  # a recipe's goal is not looked at
+        again = domino(*("apply", *words, "--speed-only", "-o", output, "--force"), recipe={"goal.sparsity": 0.5})
+        assert again.code == 0, again.err
     before = output.read_bytes()
     assert domino("search", model, "--scheme", "2:4", "-o", plan, "--force").code == 0
     refused = domino(command, *words, "--speed-only", "-o", output, "--force")
