@@ -64,6 +64,10 @@ class UnsupportedOperatorError(ModelError):
             f"no torch counterpart for {len(self.operators)} operator(s) of this model: {', '.join(self.operators)}"
         )
 
+    def __reduce__(self) -> tuple[type[UnsupportedOperatorError], tuple[tuple[str, ...]]]:
+        """A copy is made of the operators, not of the message."""
+        return type(self), (self.operators,)
+
 
 class OptionError(DominoError):
     """An option that is unknown or out of range, or two options that contradict each other."""

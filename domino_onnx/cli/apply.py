@@ -44,9 +44,9 @@ def command(
     from domino_onnx.scheme import Plan
 
     o.set_up_logging(verbose, quiet)
-    options = o.chosen_options(recipe)
+    options = o.chosen_options(recipe, has_goal=False)
     written = output or default_output(model)
-    check_outputs(written, report, (model, plan, recipe, *options.inputs), force=force)
+    check_outputs(written, report, (model,), (plan, recipe, *options.inputs), force=force)
     with observing(quiet) as observer:
         result = apply(model, Plan.load(plan), written, options, observer, force=force)
     if report is not None:

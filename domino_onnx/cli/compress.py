@@ -51,7 +51,7 @@ def command(
     o.set_up_logging(verbose, quiet)
     options = o.chosen_options(recipe)
     written = output or default_output(model)
-    check_outputs(written, report, (model, recipe, *options.inputs), force=force)
+    check_outputs(written, report, (model,), (recipe, *options.inputs), force=force)
     if not options.goal.is_given:
         raise click.UsageError(
             "nothing says how sparse the model becomes: give --sparsity, --flops-reduction, --max-drop, --scheme or "

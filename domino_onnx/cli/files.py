@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ def write_text(path: Path, text: str) -> None:
 def check_outputs(
     output: Path | None,
     report: Path | None,
+    models: Sequence[Path],
     inputs: Iterable[Path | None],
     *,
     force: bool,
@@ -38,12 +39,16 @@ def check_outputs(
 
     Parameters
     ----------
+    models
+        The models that are read. Their data files count as inputs.
     inputs
-        What is read; None where nothing was given.
+        What else is read; None where nothing was given.
     what
         What `output` is, as messages call it.
     """
-    read = [path for path in inputs if path is not None]
+    read = [*models, *(path for path in inputs if path is not None)]
+    if force and any(path is not None and path.exists() for path in (output, report)):
+        read += _data_files(models)
     if output is not None:
         check_output(output, read, force=force, what=what)
     if report is None:
@@ -53,6 +58,13 @@ def check_outputs(
     check_output(report, read, force=force, what="report")
     if output is not None and report.resolve() == output.resolve():
         raise click.UsageError(f"the report and the {what} are both {report}; give another name for one of them")
+
+
+def _data_files(models: Iterable[Path]) -> list[Path]:
+    """The files that hold the models' external data."""
+    from domino_onnx.graph import read_model
+
+    return [path for model in models for path in sorted(read_model(model).data_files)]
 
 
 def check_folder(folder: Path, names: Iterable[str], *, force: bool) -> None:

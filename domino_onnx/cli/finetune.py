@@ -48,11 +48,11 @@ def command(
     from domino_onnx.stages import is_assistant
 
     o.set_up_logging(verbose, quiet)
-    options = o.chosen_options(recipe)
+    options = o.chosen_options(recipe, has_goal=False)
     if options.data.calibration is None:
         raise click.UsageError("finetuning learns from data: give --data")
     written = output or model.parent / f"{model.stem}.finetuned{model.suffix}"
-    check_outputs(written, report, (model, teacher, recipe, *options.inputs), force=force)
+    check_outputs(written, report, (model, teacher), (recipe, *options.inputs), force=force)
     if is_assistant():
         assist(model, options, teacher=teacher)
         return

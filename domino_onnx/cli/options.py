@@ -118,8 +118,13 @@ def set_up_logging(verbose: int, quiet: bool) -> None:
     logging.basicConfig(level=level, format="%(message)s")
 
 
-def chosen_options(recipe: Path | None = None) -> CompressOptions:
+def chosen_options(recipe: Path | None = None, *, has_goal: bool = True) -> CompressOptions:
     """The options of the recipe, if one is given, with those of the command line in their place.
+
+    Parameters
+    ----------
+    has_goal
+        Whether the command looks at a goal. Else that of the recipe is dropped, and contradicts nothing.
 
     Raises
     ------
@@ -127,4 +132,4 @@ def chosen_options(recipe: Path | None = None) -> CompressOptions:
         If the recipe can't be read, or options contradict each other.
     """
     base = CompressOptions() if recipe is None else read_recipe(recipe)
-    return overridden(base, given_fields(click.get_current_context()))
+    return overridden(base if has_goal else base.without_goal(), given_fields(click.get_current_context()))

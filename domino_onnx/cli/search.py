@@ -53,7 +53,7 @@ def command(
         raise click.UsageError(
             "nothing says how sparse the model becomes: give --sparsity, --flops-reduction or --scheme"
         )
-    check_outputs(output, None, (model, recipe, *options.inputs), force=force, what="plan")
+    check_outputs(output, None, (model,), (recipe, *options.inputs), force=force, what="plan")
     with observing(quiet) as observer:
         result = search(model, options, observer)
     write_text(output, result.plan.to_json())

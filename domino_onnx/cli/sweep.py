@@ -62,8 +62,8 @@ def command(
     from domino_onnx.report.sweep import sweep_view
 
     o.set_up_logging(verbose, quiet)
-    options = o.chosen_options(recipe)
-    check_outputs(None, report, (model, recipe, *options.inputs), force=force)
+    options = o.chosen_options(recipe, has_goal=False)
+    check_outputs(None, report, (model,), (recipe, *options.inputs), force=force)
     if options.data.calibration is None:
         raise click.UsageError("what a plan is worth is measured on data: give --data")
     names = {share: f"{share:g}.json" for share in shares}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from domino_onnx.errors import OptionError
+from domino_onnx.files import check_output
 from domino_onnx.graph import OnnxFile, Written, read_manifest, read_model, write_model
 from domino_onnx.precision import Conversion, Converted, check_conversion, converted
 from domino_onnx.report.results import ConvertResult
@@ -33,6 +34,7 @@ def rewritten(model: Path, output: Path, form: Form | None, conversion: Conversi
     if form not in (None, *get_args(Form)):
         raise OptionError(f"a file can't be written {form!r}; it can be {' or '.join(get_args(Form))}")
     file = read_model(model, for_conversion=True)
+    check_output(output, file.data_files, force=force)
     check_conversion(file, conversion)
     before = sum(path.stat().st_size for path in (model, *file.data_files))
     made = Converted(file=file)

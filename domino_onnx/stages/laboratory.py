@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -219,7 +220,8 @@ def given_plan(options: CompressOptions) -> Plan | None:
 class _Once(Generic[_T]):
     """A value that is built when it is first asked for, or the error that building it gave.
 
-    It doesn't keep the builder: the laboratory, which holds the whole model, must not wait for the garbage collector.
+    It keeps neither the builder nor an error that was raised, whose traceback leads to the laboratory: that holds the
+    whole model, and must not wait for the garbage collector.
     """
 
     def __init__(self) -> None:
@@ -229,7 +231,7 @@ class _Once(Generic[_T]):
     def value(self, build: Callable[[], _T]) -> _T:
         """The value; the error, each time it is asked for, if it couldn't be built."""
         if self._error is not None:
-            raise self._error.with_traceback(None)
+            raise copy.copy(self._error)
         if self._value is None:
             try:
                 self._value = build()
@@ -240,7 +242,7 @@ class _Once(Generic[_T]):
 
     def fail(self, error: DominoError) -> None:
         """Forget the value, and raise this error from now on."""
-        self._value, self._error = None, error.with_traceback(None)
+        self._value, self._error = None, copy.copy(error)
 
 
 def torch_missing(error: ImportError) -> DependencyError:

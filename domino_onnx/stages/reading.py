@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +54,7 @@ def read(
     output
         What is going to be written; it must be none of the inputs.
     also
-        Inputs besides those that the options name.
+        Other models that are read.
     apart
         Keep a part of the data from everything but the judge. `--max-drop` and `sweep` judge on it.
 
@@ -74,7 +74,7 @@ def read(
     with journal.stage("read"):
         file = read_model(model)
         if output is not None:
-            output.check(file.data_files)
+            output.check((*file.data_files, *_data_files(also if output.path.exists() else ())))
         check_conversion(file, conversion(options))
         if options.run.device == "cuda":
             _require_cuda()
@@ -96,6 +96,12 @@ def read(
 def conversion(options: CompressOptions) -> Conversion:
     """What the file is converted to when it is written."""
     return Conversion(precision=options.output.precision, weights=options.output.weights)
+
+
+def _data_files(models: Iterable[Path]) -> Iterator[Path]:
+    """The files that hold the models' external data."""
+    for model in models:
+        yield from read_model(model).data_files
 
 
 def load_samples(path: Path, file: OnnxFile) -> Dataset:

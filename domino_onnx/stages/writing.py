@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -110,7 +111,11 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
 
 
 def compared(made: Made, journal: Journal) -> CompressResult:
-    """Compare what was written with the dense model, and put everything together that a report tells."""
+    """Compare what was written with the dense model, and put everything together that a report tells.
+
+    What the first import of torch leaves to the garbage collector holds the model, and ONNX Runtime needs the room.
+    """
+    gc.collect()
     comparison = compare_if_possible(made.dense, made.output, made.judge, made.options.run, journal)
     return _result(made, comparison, journal)
 

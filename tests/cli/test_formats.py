@@ -12,6 +12,10 @@ import onnx
 import onnxruntime as ort
 import pytest
 
+from domino_onnx import convert
+from domino_onnx.errors import OptionError
+from domino_onnx.precision import Conversion
+
 Run = Callable[..., Any]
 FORMS = ("dense", "packed")
 UNIFORM = {"search.strategy": "uniform"}
@@ -124,3 +128,17 @@ def test_sparse_tensors_are_read_and_never_written(
     assert (json.loads(ran.out)["before"], json.loads(ran.out)["format"]) == ("sparse", "dense")
     assert "written dense" in json.loads(ran.out)["warnings"][0]
     assert domino("convert", digits, "--format", "sparse", "-o", tmp_path / "other.onnx").code == 2
+
+
+@pytest.mark.parametrize("form", ["sparse", "xyz", ""])
+def test_python_cannot_write_other_forms(form: Any, digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="dense or packed"):
+        convert(digits, tmp_path / "out.onnx", form)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("given", [{"precision": "bf16"}, {"weights": "int4"}, {"precision": None}])
+def test_python_cannot_write_other_precisions(given: Any, digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=next(iter(given))):
+        convert(digits, tmp_path / "out.onnx", conversion=Conversion(**given))
+    assert list(tmp_path.iterdir()) == []

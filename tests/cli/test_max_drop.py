@@ -9,13 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.parser
 import onnxruntime as ort
 import pytest
+from onnx import numpy_helper
 
 from domino_onnx.outputs import Comparison
 
 Run = Callable[..., Any]
 BY_MAGNITUDE = {"search.strategy": "uniform", "solver.method": "magnitude"}
+
+TINY = """
+<ir_version: 8, opset_import: ["" : 17]>
+tiny (float[n, 16] x) => (float[n, 16] y) { y = MatMul (x, a) }
+"""
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +138,49 @@ def test_a_sweep_does_not_look_at_a_recipes_goal(domino: Run, samples: Path, tmp
     gentle, harsh = (trial["planned_sparsity"] for trial in json.loads(ran.out)["trials"])
     assert 0.3 <= gentle < 0.45
     assert harsh >= 0.8
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> tuple[Path, Path]:
+    """One MatMul over (n, 16), and data for it."""
+    model, generator = onnx.parser.parse_model(TINY), np.random.default_rng(0)
+    weight = generator.standard_normal((16, 16)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weight, "a"))
+    onnx.save(model, tmp_path / "tiny.onnx")
+    np.savez(tmp_path / "tiny.npz", x=generator.standard_normal((64, 16)).astype(np.float32))
+    return tmp_path / "tiny.onnx", tmp_path / "tiny.npz"
+
+
+@pytest.mark.parametrize("goal", [{"goal.max_drop": 0.1}, {"goal.sparsity": 0.9}, {"goal.scheme": "1:16"}])
+def test_a_plan_and_a_pruned_file_do_not_look_at_a_recipes_goal(
+    goal: dict[str, Any], domino: Run, tiny: tuple[Path, Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("torch")
+    model, data = tiny
+    plan, pruned, report = (tmp_path / name for name in ("plan.json", "pruned.onnx", "report.html"))
+    assert domino("search", model, "--scheme", "2:4", "-o", plan).code == 0
+    shared = ("--data", data, "--report", report, "--force")
+    finetuning = ("--teacher", model, "--finetune-steps", "2", "-o", tmp_path / "finetuned.onnx")
+    for words in (("apply", model, plan, "-o", pruned), ("finetune", pruned, *finetuning)):
+        recipe = {**goal, "finetune.lr": 1e-4}
+        shown, told = (domino(*words, *shared, *more, recipe=recipe) for more in ((), ("--json",)))
+        assert (shown.code, told.code) == (0, 0), shown.err + told.err
+        document = json.loads(told.out)
+        assert (document["max_drop"], document["trials"], document["budgets"]) == (None, [], [])
+        assert not any(document["recipe"]["goal"].values())
+        assert [(site["n"], site["m"]) for site in document["sites"]] == [(2, 4)]
+        assert document["sparsity"] == 0.5
+        assert "were allowed" not in shown.out
+        assert "that cost at most" not in report.read_text()
+
+
+def test_nothing_to_prune_is_said(domino: Run, tiny: tuple[Path, Path], tmp_path: Path) -> None:
+    model, data = tiny
+    output = tmp_path / "out.onnx"
+    ran = domino("compress", model, "--max-drop", "0.1", "--data", data, "--exclude", "*", "-o", output)
+    assert ran.code == 1
+    assert "the model has no weight to prune" in " ".join(ran.err.split())
+    assert not output.exists()
 
 
 def test_a_drop_is_told_in_what_there_is() -> None:

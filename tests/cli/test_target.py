@@ -152,6 +152,28 @@ def test_speed_only_leaves_dense_what_cannot_be_fast(domino: Run, samples: Path,
     assert domino("compress", model, "--scheme", "2:4", "--speed-only", "-o", output, "--force").code == 2
 
 
+@pytest.mark.parametrize("command", ["apply", "compress"])
+def test_speed_only_takes_the_target_from_the_plan(command: str, domino: Run, samples: Path, tmp_path: Path) -> None:
+    plan, output, model = tmp_path / "plan.json", tmp_path / "out.onnx", samples / MODELS[0]
+    fast = ("--scheme", "2:4", "--target", "tensorrt", "--speed-only", "-o", plan)
+    assert domino("search", model, *fast).code == 0
+    words = (model, plan) if command == "apply" else (model, "--plan", plan)
+    ran = domino(command, *words, "--speed-only", "-o", output, "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["target"] == manifest(output)["target"] == "tensorrt"
+    assert "10 channels out" in {skip["op"]: skip["reason"] for skip in json.loads(ran.out)["skipped"]}["Gemm"]
+    assert len(broken_fours(output)) == len(manifest(output)["weights"]) > 3
+    if command == "apply":  # a recipe's goal is not looked at
+        again = domino(*("apply", *words, "--speed-only", "-o", output, "--force"), recipe={"goal.sparsity": 0.5})
+        assert again.code == 0, again.err
+    before = output.read_bytes()
+    assert domino("search", model, "--scheme", "2:4", "-o", plan, "--force").code == 0
+    refused = domino(command, *words, "--speed-only", "-o", output, "--force")
+    assert refused.code == 2
+    assert "give a target as well" in " ".join(refused.err.split())
+    assert output.read_bytes() == before
+
+
 def test_verify_finds_a_file_that_breaks_its_target(domino: Run, samples: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
     assert domino("compress", samples / MODELS[0], "--scheme", "8:16", "-o", output).code == 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -74,6 +76,14 @@ def test_every_error_is_a_domino_error_with_an_exit_code() -> None:
         kind = getattr(domino_onnx.errors, name)
         assert issubclass(kind, DominoError)
         assert kind.exit_code == {"CheckFailed": 3, "OptionError": 2}.get(name, 1)
+
+
+def test_a_copy_of_an_error_says_the_same() -> None:
+    """The laboratory raises copies, and pickle makes them."""
+    for name in domino_onnx.errors.__all__:
+        error = getattr(domino_onnx.errors, name)(["Odd", "Even"])
+        for copied in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+            assert (type(copied), str(copied), vars(copied)) == (type(error), str(error), vars(error))
 
 
 def zero_counts(path: Path) -> dict[str, tuple[Any, str, int]]:

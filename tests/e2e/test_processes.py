@@ -47,3 +47,17 @@ def test_the_same_loss_curve(samples: Path, tmp_path: Path) -> None:
 
 def test_without_finetuning_the_others_have_nothing_to_do(samples: Path, tmp_path: Path) -> None:
     assert finetuned(samples, tmp_path / "out.onnx", 2, "--no-finetune")["finetuning"] is None
+
+
+def test_without_data_the_others_end_by_themselves(samples: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.onnx"
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    words += ["-m", "domino_onnx", "compress", str(samples / "digits_transformer.onnx"), "--scheme", "2:4"]
+    words += ["-o", str(output), "--threads", "1", "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment, timeout=60)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["finetuning"] is None
+    assert any("finetuning is skipped" in warning for warning in document["warnings"])
+    assert [path.name for path in tmp_path.iterdir()] == ["out.onnx"]

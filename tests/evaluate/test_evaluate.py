@@ -51,6 +51,29 @@ def test_a_model_agrees_with_itself(linear: Callable[..., Path], data: Path) -> 
     assert (evaluation.inputs, evaluation.provider) == ("data", "CPUExecutionProvider")
 
 
+class Recorder:
+    """An observer that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+
+    def stage(self, name: str) -> None:
+        self.heard.append((name,))
+
+    def progress(self, done: float, total: float, text: str) -> None:
+        self.heard.append((done, total, text))
+
+    def warn(self, message: str) -> None:
+        self.heard.append((message,))
+
+
+def test_progress_is_a_running_total(linear: Callable[..., Path], data: Path) -> None:
+    model, observer = linear("a.onnx", np.eye(3)), Recorder()
+    evaluate(model, model, data, RunOptions(batch_size=20), observer)
+    told = [(done, 50, f"{done} of 50 samples") for done in (20, 40, 50)]
+    assert observer.heard == [("evaluate",), *told]
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 1000])
 def test_results_do_not_depend_on_the_batch_size(batch_size: int, linear: Callable[..., Path], data: Path) -> None:
     left, right = np.eye(3), np.array([[1, 0, 0.9], [0, 1, 0], [0.2, 0, 1]])

@@ -147,6 +147,13 @@ def test_an_axis_that_four_divides_can_be_pruned_with_any_of_the_papers_pools(m:
     assert bool(SchemePool.fixed_n(m).for_reduction(length)) == (length > 0 and length % 2 == 0)
 
 
+@pytest.mark.parametrize("schemes", [(), (NMScheme(1, 1),), (NMScheme(4, 4), NMScheme(16, 16))])
+def test_a_pool_that_prunes_nothing_is_refused(schemes: tuple[NMScheme, ...]) -> None:
+    for make in (SchemePool, SchemePool.of):
+        with pytest.raises(PlanError, match="none of these schemes prunes anything"):
+            make(schemes)
+
+
 @pytest.mark.parametrize("text", ["2:4", " 2 : 4 "])
 def test_schemes_are_read_as_they_are_written(text: str) -> None:
     assert NMScheme.parse(text) == NMScheme(2, 4)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import pytest
 from onnx import helper
 
@@ -100,3 +102,42 @@ def test_apply_is_judged_by_other_data(domino: Run, model: Path, data: list[Path
     assert parity["cosine"] == pytest.approx(asked["cosine"], abs=1e-9)
     fitted = json.loads(domino("apply", model, plan, "--data", data[0], "-o", output, "--force", "--json").out)
     assert fitted["parity"]["fitted"] is True
+
+
+def test_masks_that_move_stay_legal_when_a_run_goes_on(
+    domino: Run, model: Path, data: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The found plan as it is kept says 4:16. That at most two of each four stay follows from the target alone."""
+    pytest.importorskip("torch")
+    from domino_onnx.stages import finetuning
+
+    recipe = {"finetune.method": "sr-ste", "finetune.lr": 4.0, "run.batch_size": 16, "solver.method": "magnitude"}
+    words = ("--sparsity", "0.75", "--target", "tensorrt", "--pool", "4:16", "--finetune-steps", "30")
+    words = ("compress", model, *words, "--data", data[0], "--threads", "1")
+    whole, output, before = (tmp_path / f"{name}.onnx" for name in ("whole", "out", "before"))
+    folder = tmp_path / "checkpoint"
+    ran = domino(*words, "-o", whole, "--json", recipe=recipe)
+    assert ran.code == 0, ran.err
+    assert {(site["n"], site["m"]) for site in json.loads(ran.out)["sites"]} == {(4, 16)}
+    assert json.loads(ran.out)["finetuning"]["best_step"] > 0
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(finetuning, "_train", stop)
+        assert domino(*words, "-o", output, "--checkpoint", folder, recipe=recipe).code == 130
+    assert [path.name for path in folder.iterdir()] == ["found.npz"]
+    assert not output.exists()
+    ran = domino(*words, "-o", output, "--checkpoint", folder, "--resume", recipe=recipe)
+    assert ran.code == 0, ran.err
+    assert domino("verify", output).code == 0
+    assert output.read_bytes() == whole.read_bytes()
+    assert domino(*words, "--no-finetune", "-o", before, recipe=recipe).code == 0
+    now, then = (
+        {tensor.name: onnx.numpy_helper.to_array(tensor).T for tensor in onnx.load(path).graph.initializer}
+        for path in (output, before)
+    )
+    for name, rows in now.items():
+        assert np.any((rows != 0) & (then[name] == 0))
+        assert max(np.count_nonzero(four) for four in rows.reshape(-1, 4)) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,13 @@ FOREIGN = """
 foreign (float[n, 16] x) => (float[n, 16] y) {
     h = MatMul (x, a)
     y = own.Odd (h)
+}
+"""
+ANSWER = """
+<ir_version: 8, opset_import: ["" : 17]>
+answer (float[n, 16] x) => (int64[n] y) {
+    h = MatMul (x, a)
+    y = ArgMax <axis = 1, keepdims = 0> (h)
 }
 """
 
@@ -94,6 +102,17 @@ def check_unfitted(document: dict[str, Any]) -> None:
     assert document["sparsity"] >= 0.5
 
 
+def check_page(report: Path, solver: str) -> None:
+    """The page says how the weights were found, and neither a divergence nor what it would come to."""
+    page = report.read_text(encoding="utf-8")
+    assert f"weights by <b>{solver}</b>" in page
+    assert "divergence" not in page
+    assert "Expected of the plan" not in page
+    lost = re.findall(r'<td class="n">([^<]*)</td></tr>', page.split("<h2>")[1])
+    assert [("%" in cell) for cell in lost] == [solver == "refit"] * len(lost)
+    assert lost
+
+
 @pytest.mark.parametrize("name", UNREACHED)
 def test_weights_in_bodies_and_functions(name: str, domino: Run, save: Run, data: Path, tmp_path: Path) -> None:
     model, output = save(UNREACHED[name]()), tmp_path / "out.onnx"
@@ -107,10 +126,12 @@ def test_weights_in_bodies_and_functions(name: str, domino: Run, save: Run, data
     assert json.loads(ran.out)["parity"]["inputs"] == "data"
     assert json.loads(ran.out)["parity"]["fitted"] is False
     assert domino("verify", output).code == 0
-    shown = domino(*words, "--force", recipe=WITHOUT_GRADIENTS).out
+    report = tmp_path / "report.html"
+    shown = domino(*words, "--force", "--report", report, recipe=WITHOUT_GRADIENTS).out
     assert "refitted" not in shown
     assert "divergence" not in shown
     assert "cosine" in shown
+    check_page(report, "magnitude")
 
 
 def test_it_is_said_before_the_search(domino: Run, save: Run, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,9 +157,26 @@ def test_a_network_that_onnx_runtime_cannot_run(domino: Run, save: Run, data: Pa
     for phrase in ("domino chooses the schemes", "weights are not refitted", "was not compared with the dense one"):
         assert phrase in said(ran)
     assert domino("verify", output).code == 0
-    shown = domino(*words, "--force").out
+    report = tmp_path / "report.html"
+    shown = domino(*words, "--force", "--report", report).out
     assert "refitted" not in shown
     assert "divergence" not in shown
+    check_page(report, "magnitude")
+
+
+def test_outputs_that_cannot_be_compared(domino: Run, save: Run, data: Path, tmp_path: Path) -> None:
+    """The weights are refitted. How far the answers, which are integers, are from the dense ones is not made up."""
+    model, output, report = save(with_weight(ANSWER)), tmp_path / "out.onnx", tmp_path / "report.html"
+    words = ("compress", model, "--sparsity", "0.5", "--data", data, "--no-finetune", "-o", output)
+    ran = domino(*words, "--json", recipe={"search.strategy": "uniform"})
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert (document["solver"], document["divergence"], document["prediction"]) == ("refit", None, None)
+    assert [site["error"] > 0 for site in document["sites"]] == [True]
+    shown = domino(*words, "--force", "--report", report, recipe={"search.strategy": "uniform"})
+    assert shown.code == 0, shown.err
+    assert "divergence" not in shown.out
+    check_page(report, "refit")
 
 
 def test_nothing_is_loaded_where_nothing_is_converted(

@@ -1,0 +1,154 @@
+"""Files that a command is to write: none of them is something that it reads, and no two are the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from domino_onnx import CompressOptions, DataOptions, Goal, apply, finetune, search
+from domino_onnx.errors import OutputError
+from domino_onnx.report.document import compress_document, dump
+from domino_onnx.scheme import NMScheme
+
+Run = Callable[..., Any]
+
+MODEL = """
+<ir_version: 8, opset_import: ["" : 17]>
+two (float[n, 16] x) => (float[n, 16] y) {
+    h = MatMul (x, a)
+    r = Relu (h)
+    y = MatMul (r, b)
+}
+"""
+
+
+def proto() -> onnx.ModelProto:
+    """Two MatMuls over (n, 16)."""
+    model, generator = onnx.parser.parse_model(MODEL), np.random.default_rng(0)
+    for name in "ab":
+        weight = generator.standard_normal((16, 16)).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(weight, name))
+    return model
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, data, a plan, a pruned file, and a recipe as TOML and as a report."""
+    folder = tmp_path_factory.mktemp("made")
+    model = folder / "model.onnx"
+    onnx.save(proto(), model)
+    np.savez(folder / "data.npz", x=np.random.default_rng(1).standard_normal((64, 16)).astype(np.float32))
+    (folder / "recipe.toml").write_text('search.strategy = "uniform"\n')
+    options = CompressOptions(goal=Goal(scheme=NMScheme(2, 4)))
+    plan = search(model, options).plan
+    (folder / "plan.json").write_text(plan.to_json())
+    result = apply(model, plan, folder / "pruned.onnx", options)
+    (folder / "recipe.json").write_text(dump(compress_document(result)))
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of these files; commands run in it."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "compress model.onnx --sparsity 0.5",
+        "apply model.onnx plan.json",
+        "finetune pruned.onnx --teacher model.onnx --data data.npz",
+    ],
+)
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_report_is_another_file_than_the_output(words: str, force: list[str], domino: Run, folder: Path) -> None:
+    before = contents(folder)
+    ran = domino(*words.split(), "-o", "x.json", "--report", folder / "x.json", *force)
+    assert ran.code == 2
+    assert "give another name for one of them" in " ".join(ran.err.split())
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "compress model.onnx --sparsity 0.5 -o",
+        "compress model.onnx --sparsity 0.5 -o other.onnx --report",
+        "search model.onnx --sparsity 0.5 -o",
+        "sweep model.onnx --sparsity 0.5 --data data.npz --report",
+        "apply model.onnx plan.json -o",
+        "apply model.onnx plan.json -o other.onnx --report",
+        "finetune pruned.onnx --teacher model.onnx --data data.npz -o",
+        "finetune pruned.onnx --teacher model.onnx --data data.npz -o other.onnx --report",
+    ],
+)
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_recipe_is_not_replaced(words: str, force: list[str], domino: Run, folder: Path) -> None:
+    before = contents(folder)
+    for recipe in ["recipe.json"] if words.endswith("--report") else ["recipe.json", "recipe.toml"]:
+        ran = domino(*words.split(), recipe, "--recipe", folder / recipe, *force)
+        assert ran.code == 1
+        assert "is the input itself" in ran.err
+        assert contents(folder) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "compress model.onnx --sparsity 0.5 -o data.json",
+        "compress model.onnx --sparsity 0.5 -o other.onnx --report data.json",
+        "search model.onnx --sparsity 0.5 -o data.json",
+        "sweep model.onnx --sparsity 0.5 --data data.npz --report data.json",
+        "apply model.onnx plan.json -o data.json",
+        "apply model.onnx plan.json -o other.onnx --report data.json",
+        "finetune pruned.onnx --teacher model.onnx --data data.npz -o data.json",
+        "finetune pruned.onnx --teacher model.onnx --data data.npz -o other.onnx --report data.json",
+        "convert model.onnx --format packed -o data.json",
+    ],
+)
+def test_external_data_are_not_replaced(words: str, domino: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither before the work nor after it. A file's name says nothing of what is in it."""
+    onnx.save(proto(), folder / "model.onnx", save_as_external_data=True, location="data.json", size_threshold=0)
+    plan = json.loads((folder / "plan.json").read_text())
+    (folder / "plan.json").write_text(json.dumps({**plan, "source_sha256": ""}))
+    before = contents(folder)
+    for stage in ("choosing.solve", "planning.search_domino", "pruned_file.finetune", "converting.write_model"):
+        monkeypatch.setattr(f"domino_onnx.stages.{stage}", lambda *_, **__: pytest.fail("it began to work"))
+    for force, says in ([], "exists; give another name"), (["--force"], "is the input itself"):
+        ran = domino(*words.split(), *force)
+        assert (ran.code, says in ran.err) == (1, True), ran.err
+        assert contents(folder) == before
+
+
+def test_data_of_a_teacher_are_not_replaced_from_python(folder: Path) -> None:
+    teacher, data = folder / "model.onnx", folder / "model.data"
+    onnx.save(proto(), teacher, save_as_external_data=True, location=data.name, size_threshold=0)
+    options, before = CompressOptions(data=DataOptions(calibration=folder / "data.npz")), contents(folder)
+    with pytest.raises(OutputError, match="is the input itself"):
+        finetune(folder / "pruned.onnx", teacher, data, options, force=True)
+    assert contents(folder) == before
+
+
+def test_an_alias_of_external_data_is_not_replaced(domino: Run, tmp_path: Path) -> None:
+    model, data, alias = tmp_path / "model.onnx", tmp_path / "model.data", tmp_path / "alias.onnx"
+    onnx.save(proto(), model, save_as_external_data=True, location=data.name, size_threshold=0)
+    alias.symlink_to(data)
+    before = contents(tmp_path)
+    ran = domino("compress", model, "--scheme", "2:4", "-o", alias, "--force")
+    assert (ran.code, "is the input itself" in ran.err) == (1, True)
+    assert (contents(tmp_path), alias.is_symlink()) == (before, True)
