@@ -97,8 +97,8 @@ def check_readiness(
     so_far = dataclasses.replace(so_far, supported=True)
     hint = ""
     try:
-        hint = _MADE_UP if data is None and _has_open_axes(file, shapes or {}) else ""
-        trials = _from_data(data) if data is not None else _made_up(file, shapes or {}, seed)
+        hint = "" if data is not None else _hint(file, shapes or {})
+        trials = _few_of(data) if data is not None else _made_up(file, shapes or {}, seed)
         session = Session(file.path, threads=threads)
         inputs, expected = _answered(session, trials[:2])
     except (DataError, DependencyError) as error:
@@ -112,11 +112,13 @@ def check_readiness(
     return _with_gradients(so_far, module, keys, itertools.chain([inputs], further), seed)
 
 
-def _has_open_axes(file: OnnxFile, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    return any(None in (spec.shape or ()) for spec in input_specs(file.proto) if spec.name not in shapes)
+def _hint(file: OnnxFile, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """What to add to an error if the shapes of the inputs had to be guessed."""
+    guessed = any(None in (spec.shape or ()) for spec in input_specs(file.proto) if spec.name not in shapes)
+    return _MADE_UP if guessed else ""
 
 
-def _from_data(data: Dataset) -> list[Inputs]:
+def _few_of(data: Dataset) -> list[Inputs]:
     return [data.take(np.arange(data.batch_size(_FEW)))]
 
 
