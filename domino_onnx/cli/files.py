@@ -67,15 +67,17 @@ def _data_files(models: Iterable[Path]) -> list[Path]:
     return [path for model in models for path in sorted(read_model(model).data_files)]
 
 
-def check_folder(folder: Path, names: Iterable[str], *, force: bool) -> None:
-    """Make a folder if need be, in a folder that exists; refuse it if it holds one of these files."""
-    taken = [name for name in names if (folder / name).exists()]
-    if taken and not force:
-        raise OutputError(f"{folder / taken[0]} exists; give another folder, or --force to replace it")
+def check_folder(folder: Path, names: Iterable[str], inputs: Iterable[Path | None], *, force: bool) -> None:
+    """Make a folder if need be, in a folder that exists; refuse it if a file of these names can't be written to it."""
+    read = [path for path in inputs if path is not None]
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(f"can't make the folder {folder}: {error.strerror or error}") from None
+    for path in (folder / name for name in names):
+        if path.exists() and not force:
+            raise OutputError(f"{path} exists; give another folder, or --force to replace it")
+        check_output(path, read, force=force, what="plan")
 
 
 def write_sweep_report(path: Path, result: SweepResult) -> None:

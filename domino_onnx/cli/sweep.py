@@ -68,7 +68,7 @@ def command(
         raise click.UsageError("what a plan is worth is measured on data: give --data")
     names = {share: f"{share:g}.json" for share in shares}
     if plans is not None:
-        check_folder(plans, names.values(), force=force)
+        check_folder(plans, names.values(), (model, recipe, *options.inputs), force=force)
     with observing(quiet) as observer:
         result = sweep(model, shares, options, observer)
     if plans is not None:

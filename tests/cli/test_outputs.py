@@ -152,3 +152,15 @@ def test_an_alias_of_external_data_is_not_replaced(domino: Run, tmp_path: Path) 
     ran = domino("compress", model, "--scheme", "2:4", "-o", alias, "--force")
     assert (ran.code, "is the input itself" in ran.err) == (1, True)
     assert (contents(tmp_path), alias.is_symlink()) == (before, True)
+
+
+def test_plans_of_a_sweep_replace_nothing_that_it_reads(domino: Run, folder: Path) -> None:
+    plans = folder / "plans"
+    plans.mkdir()
+    shutil.copy(folder / "recipe.json", plans / "0.5.json")
+    words = ["--sparsity", "0.5", "--data", "data.npz", "--recipe", "plans/0.5.json", "--plans", "plans", "--force"]
+    before = contents(plans)
+    ran = domino("sweep", "model.onnx", *words)
+    assert ran.code == 1
+    assert "the plan plans/0.5.json is the input itself" in ran.err
+    assert contents(plans) == before
