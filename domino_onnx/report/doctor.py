@@ -11,14 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from domino_onnx.report.results import DoctorResult
-from domino_onnx.report.text import percent, printable, shape
+from domino_onnx.report.text import counted, percent, printable, shape
 from domino_onnx.scheme import Skip
 from domino_onnx.targets import BuildLog, Diagnosis
 
 __all__ = ["doctor_document", "doctor_view"]
 
 _STYLES = {"legal": "green", "broken": "red", "dense": "yellow", "not eligible": "dim"}
-_SHOWN = 3
 
 
 def doctor_view(result: DoctorResult) -> RenderableType:
@@ -52,11 +51,13 @@ def doctor_document(result: DoctorResult) -> dict[str, Any]:
 
 
 def _left_out(skips: Iterable[Skip]) -> list[RenderableType]:
-    reasons = Counter(skip.reason for skip in skips)
+    names: dict[str, list[str]] = {}
+    for skip in skips:
+        names.setdefault(skip.reason, []).append(skip.label)
     lines: list[RenderableType] = [
-        Text(f"left out: {count}: {printable(reason, 160)}", style="dim") for reason, count in reasons.items()
+        Text(f"left out: {counted(labels)}: {printable(reason, 160)}", style="dim") for reason, labels in names.items()
     ]
-    if any("QuantizeLinear" in reason or "DequantizeLinear" in reason for reason in reasons):
+    if any("QuantizeLinear" in reason or "DequantizeLinear" in reason for reason in names):
         lines.append(Text("weights quantised in other ways than these aren't judged: judge the file before"))
     return lines
 
@@ -82,10 +83,7 @@ def _findings(diagnoses: Iterable[Diagnosis]) -> list[RenderableType]:
     for each in diagnoses:
         for line in _lines(each):
             said.setdefault(line, []).append(each.site.label)
-    lines: list[RenderableType] = []
-    for line, names in said.items():
-        shown = ", ".join(printable(name) for name in names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-        lines.append(Text(f"{len(names)} ({shown}): {printable(line, 400)}"))
+    lines: list[RenderableType] = [Text(f"{counted(names)}: {printable(line, 400)}") for line, names in said.items()]
     first = next((each for each in diagnoses if each.state == "broken"), None)
     return [*lines, *([] if first is None else [Text(f"first broken four: {_place(first)}", style="red")])]
 

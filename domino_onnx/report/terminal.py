@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from rich.text import Text
 from domino_onnx.evaluate import Evaluation, Verdict
 from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult
 from domino_onnx.report.sweep import trials_table
-from domino_onnx.report.text import millions, percent, printable, shape
+from domino_onnx.report.text import counted, millions, percent, printable, shape
 from domino_onnx.scheme import NMScheme, Skip
 
 if TYPE_CHECKING:
@@ -157,15 +157,13 @@ def _row(
     table.add_row(Text(printable(label)), op, shape(sizes), str(scheme), bar, millions(params), millions(macs))
 
 
-def _skips(skips: Iterable[Skip]) -> list[RenderableType]:
+def _skips(skips: Sequence[Skip]) -> list[RenderableType]:
     """One line a reason, with how many weights it keeps dense."""
-    reasons = Counter(skip.reason for skip in skips)
-    names = {reason: [skip.label for skip in skips if skip.reason == reason] for reason in reasons}
-    lines = []
-    for reason, count in reasons.most_common():
-        shown = ", ".join(printable(name) for name in names[reason][:3]) + (", ..." if count > 3 else "")
-        lines.append(Text(f"left dense: {count} ({shown}): {printable(reason, 160)}", style="dim"))
-    return list(lines)
+    lines: list[RenderableType] = []
+    for reason, _ in Counter(skip.reason for skip in skips).most_common():
+        names = counted([skip.label for skip in skips if skip.reason == reason])
+        lines.append(Text(f"left dense: {names}: {printable(reason, 160)}", style="dim"))
+    return lines
 
 
 def _readiness(readiness: Readiness) -> RenderableType:

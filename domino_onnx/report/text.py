@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
-__all__ = ["millions", "percent", "printable", "shape"]
+__all__ = ["counted", "millions", "percent", "printable", "shape"]
 
 _LONGEST = 60
+_SHOWN = 3
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -22,6 +24,12 @@ def _escaped(character: str) -> str:
     if unicodedata.category(character) in _UNPRINTABLE:
         return character.encode("unicode_escape").decode()
     return character
+
+
+def counted(names: Sequence[str]) -> str:
+    """How many, and the first of them: 5 (a, b, c, ...)."""
+    shown = ", ".join(printable(name) for name in names[:_SHOWN])
+    return f"{len(names)} ({shown}{', ...' if len(names) > _SHOWN else ''})"
 
 
 def percent(share: float | None, digits: int = 1) -> str:
