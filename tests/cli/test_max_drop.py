@@ -63,7 +63,7 @@ def test_the_file_loses_no_more_than_allowed(domino: Run, samples: Path, labelle
 def test_without_other_data_some_are_set_apart(domino: Run, samples: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
     words = ["--max-drop", "0.05", "--data", samples / "digits_calibration.npz", "-o", output, "--json"]
-    ran = domino("compress", samples / "digits_resnet.onnx", *words, "--finetune-steps", "4")
+    ran = domino("compress", samples / "digits_transformer.onnx", *words, "--finetune-steps", "4")
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     with np.load(samples / "digits_calibration.npz") as arrays:

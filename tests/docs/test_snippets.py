@@ -41,7 +41,7 @@ def _commands(page: Path) -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages talk about: a model, data for it, and a compressed file."""
     path = tmp_path_factory.mktemp("docs")
-    shutil.copy(SAMPLES / "digits_resnet.onnx", path / "model.onnx")
+    shutil.copy(SAMPLES / "digits_transformer.onnx", path / "model.onnx")
     for name in ("calibration", "evaluation"):
         with np.load(SAMPLES / f"digits_{name}.npz") as arrays:
             np.savez(path / f"{name}.npz", **{key: array[:_SAMPLES] for key, array in arrays.items()})

@@ -42,7 +42,7 @@ def test_the_better_one_stays(
     monkeypatch.setattr(choosing, "solve", solve)
     output = tmp_path / "out.onnx"
     words = ["--sparsity", "0.8", "--data", samples / "digits_calibration.npz", "-o", output, "--no-finetune", "--json"]
-    ran = domino("compress", samples / "digits_resnet.onnx", *words)
+    ran = domino("compress", samples / "digits_transformer.onnx", *words)
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     assert len(plans) == 2
@@ -55,7 +55,7 @@ def test_the_better_one_stays(
 
 def test_search_settles_on_the_plan_that_compress_takes(domino: Any, samples: Path, tmp_path: Path) -> None:
     words = ["--sparsity", "0.8", "--data", samples / "digits_calibration.npz", "--json"]
-    model, plan, output = samples / "digits_resnet.onnx", tmp_path / "plan.json", tmp_path / "out.onnx"
+    model, plan, output = samples / "digits_transformer.onnx", tmp_path / "plan.json", tmp_path / "out.onnx"
     assert domino("search", model, *words, "-o", plan).code == 0
     ran = domino("compress", model, *words, "--no-finetune", "-o", output)
     assert ran.code == 0, ran.err
