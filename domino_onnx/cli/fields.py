@@ -51,7 +51,7 @@ def field_option(name: str, *declarations: str, metavar: str | None = None, show
     declarations
         The option's names, for instance ``"--finetune/--no-finetune"``.
     metavar
-        What stands for the value in the help.
+        What the help shows in place of the value.
     """
     field = _field(name)
     shown = _shown(field.default) if show_default else None

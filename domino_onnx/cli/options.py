@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,34 +77,11 @@ COMMON = (JSON, QUIET, VERBOSE)
 model_argument: Section = cloup.argument("model", type=PATH)
 
 
-def goal_options(*options: Any) -> Section:
-    """How sparse the model becomes."""
-    group: Section = cloup.option_group("Goal (give one)", *options)
-    return group
-
-
-def data_options(*options: Any) -> Section:
-    """What is learned from, and judged by."""
-    group: Section = cloup.option_group("Data", *options)
-    return group
-
-
-def target_options(*options: Any) -> Section:
-    """What the file is for, and which weights may be pruned."""
-    group: Section = cloup.option_group("Target", *options)
-    return group
-
-
-def output_options(*options: Any) -> Section:
-    """What is written."""
-    group: Section = cloup.option_group("Output", *options)
-    return group
-
-
-def finetuning_options(*options: Any) -> Section:
-    """How weights are trained."""
-    group: Section = cloup.option_group("Finetuning", *options)
-    return group
+goal_options = partial(cloup.option_group, "Goal (give one)")
+data_options = partial(cloup.option_group, "Data")
+target_options = partial(cloup.option_group, "Target")
+output_options = partial(cloup.option_group, "Output")
+finetuning_options = partial(cloup.option_group, "Finetuning")
 
 
 def run_options(*options: Any) -> Section:

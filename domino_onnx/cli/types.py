@@ -41,7 +41,7 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # as above
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """What the text stands for."""
+        """The value that the text means."""
         try:
             return self._parse(value)
         except PlanError as error:

@@ -38,7 +38,7 @@ class Networks:
     Attributes
     ----------
     count
-        Number of blocks; number 0 stands before the first node.
+        Number of blocks; number 0 is before the first node.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Networks:
         )
 
     def _begin(self, split: Split, batch_size: int) -> None:
-        """Choose the batches, and run what stands before the first block."""
+        """Choose the batches, and run what comes before the first block."""
         every = split.batches(batch_size)
         live = self._walk.run(0, split.fit.take(every.samples[0]), {}, self._file_values)
         bytes_of_two = 2 * 4 * sum(value.nbytes for value in live.values())  # activations grow at first, then shrink
