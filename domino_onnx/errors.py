@@ -8,6 +8,7 @@
     │   └── UnsupportedOperatorError   operators without a torch counterpart, all of them at once
     ├── OptionError                    exit code 2: an option out of range, unknown, or against another
     ├── DataError                      calibration or evaluation data that doesn't fit
+    ├── MetricError                    a user's own metric that fails or gives no number
     ├── PlanError                      a plan that is malformed or made for another model
     │   └── BudgetError                a budget that can't be met; says what can
     ├── FinetuneError                  finetuning diverged
@@ -33,6 +34,7 @@ __all__ = [
     "DependencyError",
     "DominoError",
     "FinetuneError",
+    "MetricError",
     "ModelError",
     "OptionError",
     "OutputError",
@@ -77,6 +79,10 @@ class OptionError(DominoError):
 
 class DataError(DominoError):
     """Calibration or evaluation data whose names, shapes, types or values don't fit the model."""
+
+
+class MetricError(DominoError):
+    """A user's own metric that can't be loaded, fails, or gives no finite number."""
 
 
 class PlanError(DominoError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.files import check_output
-from domino_onnx.options import CompressOptions, RunOptions
+from domino_onnx.options import CompressOptions
 from domino_onnx.precision import KEEP, Conversion
 from domino_onnx.report.results import (
     CompressResult,
@@ -32,6 +32,7 @@ from domino_onnx.stages import (
     find,
     finetune_file,
     finetune_within,
+    found_for_budgets,
     found_once,
     given_plan,
     help_finetuning,
@@ -42,7 +43,6 @@ from domino_onnx.stages import (
     read,
     rewritten,
     search_result,
-    settle,
     sweep_result,
     verified,
     write,
@@ -80,8 +80,7 @@ def search(model: Path, options: CompressOptions, observer: Observer | None = No
     """Choose the scheme of every site within the goal's budgets, and write nothing."""
     journal = Journal(observer)
     lab = open_laboratory(read(model, options, journal), options, journal, given_plan(options))
-    planned, _ = settle(lab, options.goal.budgets)
-    return search_result(lab, planned)
+    return search_result(lab, found_for_budgets(lab))
 
 
 def sweep(
@@ -89,7 +88,7 @@ def sweep(
 ) -> SweepResult:
     """Measure a refitted plan for each share of zeros on unseen data. The shares replace the options' goal."""
     journal, options = Journal(observer), options.without_goal()
-    lab = open_laboratory(read(model, options, journal, apart=True), options, journal)
+    lab = open_laboratory(read(model, options, journal, judged=True), options, journal)
     return sweep_result(lab, shares)
 
 
@@ -126,7 +125,7 @@ def finetune(
 def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None) -> None:
     """Help another process of torch's launcher to finetune: take a share of each batch, and write nothing."""
     options = options if teacher is None else options.without_goal()
-    source = read(model, options, Journal(), apart=options.goal.max_drop is not None)
+    source = read(model, options, Journal(), judged=options.goal.max_drop is not None)
     if teacher is None:
         lab = open_laboratory(source, options, Journal(), given_plan(options))
     else:
@@ -146,11 +145,14 @@ def evaluate(
     reference: Path,
     candidate: Path,
     data: Path,
-    run: RunOptions | None = None,
+    options: CompressOptions | None = None,
     observer: Observer | None = None,
 ) -> Evaluation:
-    """Compare two models with the same inputs and outputs in ONNX Runtime."""
-    return evaluated(reference, candidate, data, run or RunOptions(), Journal(observer))
+    """Compare two models with the same inputs and outputs in ONNX Runtime.
+
+    Of the options, those of the run, the metric and the outputs' kinds are looked at.
+    """
+    return evaluated(reference, candidate, data, options or CompressOptions(), Journal(observer))
 
 
 def inspect(model: Path, options: CompressOptions | None = None, *, bridge: bool = False) -> InspectResult:
@@ -177,7 +179,7 @@ def verify(model: Path) -> Verdict:
 
 def _compressed(model: Path, output: Output, options: CompressOptions, journal: Journal) -> Made:
     """The model leaves memory with this function. ONNX Runtime needs the room when it compares."""
-    source = read(model, options, journal, output=output, apart=options.goal.max_drop is not None)
+    source = read(model, options, journal, output=output, judged=options.goal.max_drop is not None)
     lab = open_laboratory(source, options, journal, given_plan(options))
     checkpoint = open_checkpoint(lab)
     found = found_once(lab, checkpoint)

@@ -19,7 +19,9 @@ __all__ = ["command"]
 @o.data_options(
     cloup.option(
         "--data", type=o.PATH, metavar="PATH", required=True, help="Samples; with `labels` they give the top-1."
-    )
+    ),
+    o.METRIC,
+    o.OUTPUT_KIND,
 )
 @o.run_options(o.BATCH_SIZE, o.DEVICE, o.THREADS)
 def command(reference: Path, candidate: Path, data: Path, as_json: bool, quiet: bool, verbose: int, **_: Any) -> None:
@@ -34,6 +36,6 @@ def command(reference: Path, candidate: Path, data: Path, as_json: bool, quiet: 
 
     o.set_up_logging(verbose, quiet)
     with observing(quiet) as observer:
-        evaluation = evaluate(reference, candidate, data, o.chosen_options().run, observer)
+        evaluation = evaluate(reference, candidate, data, o.chosen_options(), observer)
     document = {"reference": str(reference), "candidate": str(candidate), **evaluation_document(evaluation)}
     present_or_json(evaluation_view(evaluation), document, as_json=as_json, quiet=quiet)

@@ -13,7 +13,7 @@ import click
 import cloup
 import msgspec
 
-from domino_onnx.cli.types import InputShape, Parsed
+from domino_onnx.cli.types import InputShape, NamedChoice, Parsed
 from domino_onnx.options import CompressOptions
 from domino_onnx.scheme import NMScheme, SchemePool
 
@@ -70,7 +70,8 @@ def given_fields(context: click.Context) -> dict[str, Any]:
     for name, value in context.params.items():
         source = context.get_parameter_source(name)
         if _JOINT in name and source not in (None, click.core.ParameterSource.DEFAULT):
-            given[name.replace(_JOINT, ".")] = dict(value) if name.endswith("input_shapes") else value
+            named = isinstance(value, tuple) and all(isinstance(each, tuple) for each in value) and value
+            given[name.replace(_JOINT, ".")] = dict(value) if named else value
     return given
 
 
@@ -98,15 +99,29 @@ def _kind(field: _Field) -> dict[str, Any]:
     kind, origin = field.kind, typing.get_origin(field.kind)
     if kind is bool:
         return {"is_flag": True, "default": None}
-    if origin is Literal:
-        return {"type": click.Choice(typing.get_args(kind))}
     if origin is tuple:
         return {"type": str, "multiple": True}
-    if origin is not None and issubclass(origin, Mapping):
-        return {"type": InputShape(), "multiple": True}
+    if origin is not None and origin is not Literal and issubclass(origin, Mapping):
+        return {"type": _named(kind), "multiple": True}
+    return {"type": _single(field)}
+
+
+def _single(field: _Field) -> click.ParamType:  # type: ignore[type-arg]
+    """The type of one value."""
+    kind = field.kind
+    if typing.get_origin(kind) is Literal:
+        return click.Choice(typing.get_args(kind))
     if kind in _PARSED:
-        return {"type": _PARSED[kind]}
-    return {"type": click.Path(path_type=Path) if kind is Path else _range(field)}
+        return _PARSED[kind]
+    if kind is Path:
+        return click.Path(path_type=Path)
+    return click.STRING if kind is str else _range(field)
+
+
+def _named(mapping: Any) -> click.ParamType:  # type: ignore[type-arg]
+    """The type of a name with a value: one of a few words, or the sizes of a shape."""
+    value = typing.get_args(mapping)[1]
+    return NamedChoice(typing.get_args(value)) if typing.get_origin(value) is Literal else InputShape()
 
 
 def _range(field: _Field) -> click.ParamType:  # type: ignore[type-arg]

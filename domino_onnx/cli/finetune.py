@@ -21,6 +21,8 @@ __all__ = ["command"]
     cloup.option("--teacher", type=o.PATH, metavar="FILE", required=True, help="Dense model that MODEL came from."),
     o.DATA,
     o.EVAL_DATA,
+    o.METRIC,
+    o.OUTPUT_KIND,
 )
 @o.output_options(o.OUTPUT, o.FORMAT, o.PRECISION, o.WEIGHTS, o.REPORT, o.FORCE)
 @o.finetuning_options(o.FINETUNE_STEPS)

@@ -9,7 +9,7 @@ import click
 
 from domino_onnx.errors import PlanError
 
-__all__ = ["InputShape", "Parsed"]
+__all__ = ["InputShape", "NamedChoice", "Parsed"]
 
 
 class InputShape(click.ParamType):  # type: ignore[type-arg]  # generic only in click 8.4 and later
@@ -31,6 +31,23 @@ class InputShape(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         if not name or any(size < 1 for size in sizes):
             self.fail(f"{value!r} is not NAME:SIZES, for instance input:1,3,224,224", param, ctx)
         return name, sizes
+
+
+class NamedChoice(click.ParamType):  # type: ignore[type-arg]  # as above
+    """``NAME=CHOICE``."""
+
+    def __init__(self, choices: tuple[str, ...]) -> None:
+        self.name = "NAME=CHOICE"
+        self._choices = choices
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Name and choice; click's usage error if the text is neither."""
+        if isinstance(value, tuple):
+            return value
+        name, _, choice = str(value).rpartition("=")
+        if not name or choice not in self._choices:
+            self.fail(f"{value!r} is not NAME=KIND, where KIND is one of {', '.join(self._choices)}", param, ctx)
+        return name, choice
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # as above

@@ -19,8 +19,12 @@ __all__ = ["BatchSplit", "Split", "has_judges", "refit_judges", "search_judges"]
 
 _HELD_OUT = 0.15
 """Share of the samples that finetuning doesn't learn from."""
-_APART = 0.25
+_APART_TO_COMPARE = 0.25
 """Share of the samples that nothing learns from, where plans are compared and there are no evaluation data."""
+_APART = 0.125
+_FEWEST_APART = 16
+_MOST_APART = 512
+"""The same for other runs: fewer than 16 samples tell too little to be taken from the refit."""
 _ENOUGH_BATCHES = 4
 """From this many batches on, the refit and the search hold some out."""
 _REFIT_JUDGE_EVERY = 4
@@ -78,7 +82,7 @@ class Split:
     apart: Dataset | None
 
     @classmethod
-    def of(cls, data: Dataset, *, evaluation: Dataset | None, apart: bool = False, seed: int) -> Split:
+    def of(cls, data: Dataset, *, evaluation: Dataset | None, judged: bool = False, seed: int) -> Split:
         """Split the data of a run.
 
         Parameters
@@ -87,19 +91,20 @@ class Split:
             What `--data` gives.
         evaluation
             What `--eval-data` gives: these samples judge.
-        apart
-            Without `evaluation`: keep a quarter of `data` from all stages, to judge by.
+        judged
+            Whether plans are compared, so that a part must be kept apart without `evaluation`. Else some are kept apart
+            if there are enough.
         seed
             Decides the order in which samples are drawn.
 
         Raises
         ------
         DataError
-            If some are to be kept apart and there are too few.
+            If some must be kept apart and there are too few.
         """
         fit, judge = data, evaluation
-        if evaluation is None and apart:
-            fit, judge = _kept_apart(data, seed)
+        if evaluation is None:
+            fit, judge = _kept_apart(data, seed, judged=judged)
         train, held_out = _train_and_held_out(fit, seed)
         return cls(
             fit=fit,
@@ -151,14 +156,16 @@ def search_judges(batches: int, wanted: int) -> tuple[int, ...]:
     return tuple(int(every * (place + 0.5)) for place in range(count))
 
 
-def _kept_apart(data: Dataset, seed: int) -> tuple[Dataset, Dataset]:
-    """Samples that teach, and samples that judge."""
-    order = np.random.default_rng(seed).permutation(data.count)
-    count = round(data.count * _APART)
+def _kept_apart(data: Dataset, seed: int, *, judged: bool) -> tuple[Dataset, Dataset | None]:
+    """Samples that teach, and samples that judge, if there are enough for both."""
+    count = round(data.count * _APART_TO_COMPARE) if judged else min(round(data.count * _APART), _MOST_APART)
     if data.batch:
         count = count // data.batch * data.batch
+    if not judged and count < _FEWEST_APART:
+        return data, None
     if not 0 < count < data.count - max(data.batch or 1, 1):
         raise DataError(f"{data.count} samples are too few to set some apart to judge by: give more, or --eval-data")
+    order = np.random.default_rng(seed).permutation(data.count)
     return data.subset(np.sort(order[count:])), data.subset(np.sort(order[:count]))
 
 

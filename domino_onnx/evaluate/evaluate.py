@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 
 from domino_onnx.data import Dataset, InputSpec
 from domino_onnx.errors import DataError, ModelError
+from domino_onnx.evaluate.metric import Answers, Metric
 from domino_onnx.options import Device
-from domino_onnx.outputs import Comparison, OutputKinds, Outputs, Tally, decide_kinds, spread_outputs
+from domino_onnx.outputs import Comparison, Meanings, OutputKind, OutputMeaning, Survey, Tally
 from domino_onnx.runtime import Session
 
-__all__ = ["Evaluation", "evaluate_models", "kinds_on", "random_inputs"]
+__all__ = ["Evaluation", "evaluate_models", "meanings_on", "random_inputs", "top1"]
 
 _MAX_RANDOM_ELEMENTS = 1 << 26
 _MAX_SECONDS = 60.0
+_LABELLED = 1024
+"""Samples that tell whether the labels fit the model."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,9 @@ def evaluate_models(
     threads: int = 0,
     batch_size: int = 32,
     seed: int = 0,
-    kinds: OutputKinds | None = None,
+    meanings: Meanings | None = None,
+    given: Mapping[str, OutputKind] | None = None,
+    metric: Metric | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Run both models on the same inputs and compare their outputs.
@@ -51,8 +56,12 @@ def evaluate_models(
     ----------
     data
         Without, one run on random inputs of `specs` shows that both run and how far they differ.
-    kinds
-        What the outputs are. Without, they are decided from the reference's outputs on up to 1,024 of the samples.
+    meanings
+        What the outputs mean. Without, they are decided from the reference's outputs on all samples.
+    given
+        Kinds of outputs that the user says.
+    metric
+        The user's own; it is asked where there are data.
     progress
         Called after each batch with the number of samples that are done.
 
@@ -60,35 +69,75 @@ def evaluate_models(
     ------
     ModelError
         If a model can't be run, or the two have different outputs.
+    MetricError
+        If the user's metric fails.
+    DataError
+        If `given` names no output.
     """
     if data is None:
         inputs = random_inputs(specs, shapes or {}, seed)
-        return _on_random_inputs(reference, candidate, inputs, device, threads, kinds)
+        return _on_random_inputs(reference, candidate, inputs, device, threads, meanings)
     sessions = [Session(path, device=device, threads=threads) for path in (reference, candidate)]
     _require_same_outputs(sessions[0], sessions[1])
-    chosen = _batches(data, batch_size)
-    tally, done = Tally(kinds_on(sessions[0], data, batch_size) if kinds is None else kinds), 0
-    for samples in chosen:
-        inputs = data.take(samples)
+    if meanings is None:
+        meanings = meanings_on(sessions[0], data, batch_size, given)
+    tally, answers, done = Tally(meanings), Answers(), 0
+    for samples in _batches(data, batch_size):
+        inputs, labels = data.take(samples), _labels(data, samples)
         expected, got = sessions[0].run(inputs), sessions[1].run(inputs)
-        tally.add(*_comparable(expected, got), len(samples), _labels(data, samples))
+        tally.add(expected, got, len(samples), labels)
+        if metric is not None:
+            answers.add(expected, got, len(samples), labels)
         done += len(samples)
         if progress is not None:
             progress(done)
-    return Evaluation(comparison=tally.result(), provider=sessions[1].provider, inputs="data")
+    if not tally.comparable and metric is None:
+        raise ModelError("no output can be compared: the two models give different shapes, or no tensors at all")
+    custom = None if metric is None else answers.scores(metric)
+    return Evaluation(comparison=tally.result(custom), provider=sessions[1].provider, inputs="data")
 
 
-def kinds_on(session: Session, data: Dataset, batch_size: int) -> OutputKinds:
-    """What a model's outputs are, by its outputs on up to 1,024 samples from all over the data, and their labels.
+def meanings_on(
+    session: Session, data: Dataset, batch_size: int, given: Mapping[str, OutputKind] | None = None
+) -> dict[str, OutputMeaning]:
+    """What a model's outputs mean, by its outputs on all samples, and their labels.
 
     Raises
     ------
     ModelError
         If the model can't be run.
+    DataError
+        If `given` names no output.
+    """
+    unknown = sorted(set(given or {}) - set(session.output_names))
+    if unknown:
+        known = ", ".join(map(repr, session.output_names))
+        raise DataError(f"--output-kind names {', '.join(map(repr, unknown))}; the model's outputs are {known}")
+    chosen = _batches(data, batch_size)
+    survey = Survey(len(chosen), given)
+    for samples in chosen:
+        survey.add(session.run(data.take(samples)), len(samples), _labels(data, samples))
+    return survey.meanings()
+
+
+def top1(session: Session, data: Dataset, batch_size: int, meanings: Meanings) -> float | None:
+    """Share of labelled samples, up to 1,024 of them, that a model classifies as they say; None if it tells no classes.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be run.
+    DataError
+        If a label is no class of the model's.
     """
     chosen = _batches(data, batch_size)
-    seen = spread_outputs(len(chosen), len(chosen[0]), lambda place: session.run(data.take(chosen[place])))
-    return decide_kinds(list(seen.values()), _labels(data, np.concatenate([chosen[place] for place in seen])))
+    count = max(min(len(chosen), _LABELLED // len(chosen[0])), 1)
+    tally = Tally(meanings)
+    for place in range(count):
+        samples = chosen[place * len(chosen) // count]
+        outputs = session.run(data.take(samples))
+        tally.add(outputs, outputs, len(samples), _labels(data, samples))
+    return tally.result().top1_reference
 
 
 def _batches(data: Dataset, batch_size: int) -> list[NDArray[np.int64]]:
@@ -132,15 +181,19 @@ def _on_random_inputs(
     inputs: dict[str, NDArray[Any]],
     device: Device,
     threads: int,
-    kinds: OutputKinds | None,
+    meanings: Meanings | None,
 ) -> Evaluation:
     """One model after the other, so that only one is in memory."""
     expected, _ = _run_once(reference, inputs, device, threads)
     got, provider = _run_once(candidate, inputs, device, threads)
     if expected.keys() != got.keys():
         raise ModelError(f"{reference} has the outputs {list(expected)}, {candidate} has {list(got)}")
-    tally = Tally(decide_kinds([expected]) if kinds is None else kinds)
-    tally.add(*_comparable(expected, got), 1)
+    if meanings is None:
+        survey = Survey(1)
+        survey.add(expected, 1)
+        meanings = survey.meanings()
+    tally = Tally(meanings)
+    tally.add(expected, got, 1)
     return Evaluation(comparison=tally.result(), provider=provider, inputs="random")
 
 
@@ -157,17 +210,3 @@ def _require_same_outputs(reference: Session, candidate: Session) -> None:
             f"the models have different outputs: {', '.join(reference.output_names)} and "
             f"{', '.join(candidate.output_names)}"
         )
-
-
-def _comparable(reference: Outputs, candidate: Outputs) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """The outputs that are tensors of the same shape in both: a detector's boxes may be more or fewer now."""
-    names = [
-        name
-        for name, expected in reference.items()
-        if isinstance(expected, np.ndarray)
-        and isinstance(candidate[name], np.ndarray)
-        and expected.shape == candidate[name].shape
-    ]
-    if not names:
-        raise ModelError("no output can be compared: the two models give different shapes, or no tensors at all")
-    return {name: reference[name] for name in names}, {name: candidate[name] for name in names}

@@ -22,7 +22,7 @@ from domino_onnx.finetuning.processes import Processes, torch_device
 from domino_onnx.finetuning.teacher import Teacher
 from domino_onnx.graph import OnnxFile
 from domino_onnx.options import Device, FinetuneOptions
-from domino_onnx.outputs import OutputDivergence, OutputKinds, decide_kinds, spread_outputs
+from domino_onnx.outputs import Meanings, OutputDivergence, Survey
 from domino_onnx.runtime import Session
 from domino_onnx.scheme import WeightKey
 
@@ -59,7 +59,7 @@ class Distillation:
         options: FinetuneOptions | None = None,
         *,
         device: torch.device,
-        kinds: OutputKinds | None = None,
+        meanings: Meanings | None = None,
     ) -> None:
         options, data = options or FinetuneOptions(), split.fit
         self._mixes = options.mix and can_mix(data)
@@ -74,11 +74,10 @@ class Distillation:
         self._data = data
         self.device = device
         self.train, self.held_out = split.train, split.held_out
-        shown = spread_outputs(data.batch_count(32), data.batch_size(32), self._taught)
-        if kinds is None:
-            kinds = decide_kinds(list(shown.values()), self._labels(shown))
-        self._loss = DistillationLoss(kinds, list(shown.values()), options)
-        self._judge = OutputDivergence(list(shown.values()), kinds)
+        if meanings is None:
+            meanings = self._surveyed()
+        self._loss = DistillationLoss(meanings, options)
+        self._judge = OutputDivergence(meanings)
         if not self._loss.trainable:
             raise FinetuneError("the model has no floating-point output, so there is nothing to learn from")
         classes = self._loss.class_count
@@ -148,7 +147,7 @@ class Distillation:
         inputs, _ = self._inputs(indices, draw, self.held_out)
         teacher = self._teacher.outputs(indices, inputs, varied=draw is not None)
         student = {name: output.float().cpu().numpy() for name, output in self._answers(inputs).items()}
-        return self._judge.between([teacher], [student])
+        return self._judge([teacher], [student])
 
     def shuffled(self, batch_size: int, seed: int) -> Iterator[NDArray[np.int64]]:
         """Batches of training samples without end; each epoch in a new order that the seed decides."""
@@ -172,18 +171,14 @@ class Distillation:
             inputs |= mixing({name: inputs[name] for name in self._data.arrays}, second)
         return inputs, mixing
 
-    def _taught(self, place: int) -> dict[str, NDArray[Any]]:
-        """The teacher's outputs for one of the batches of 32."""
-        indices = self._batch(place)
-        return self._teacher.outputs(indices, self._data.take(indices))
-
-    def _batch(self, place: int) -> NDArray[np.int64]:
-        step = self._data.batch_size(32)
-        return np.arange(place * step, min((place + 1) * step, self._data.count))
-
-    def _labels(self, places: Iterable[int]) -> NDArray[np.int64] | None:
-        labels = self._data.labels
-        return None if labels is None else np.concatenate([labels[self._batch(place)] for place in places])
+    def _surveyed(self) -> Meanings:
+        """What the outputs mean, by the teacher's outputs on all samples."""
+        data = self._data
+        survey = Survey(data.batch_count(32))
+        for indices in data.chunks(np.arange(data.count), 32):
+            labels = None if data.labels is None else data.labels[indices]
+            survey.add(self._teacher.outputs(indices, data.take(indices)), len(indices), labels)
+        return survey.meanings()
 
     def _targets(self, indices: NDArray[np.int64], mixing: Mixture | None) -> Tensor | None:
         """(batch, classes) what labels name; None where there are none, or nothing that they could name."""
@@ -220,14 +215,14 @@ def open_distillation(
     *,
     device: Device = "auto",
     threads: int = 0,
-    kinds: OutputKinds | None = None,
+    meanings: Meanings | None = None,
 ) -> Distillation:
     """Build the student from `file`, and prove it equal to ONNX Runtime before it is used.
 
     Parameters
     ----------
-    kinds
-        What the outputs are. Without, they are decided from the teacher's outputs on up to 1,024 of the samples.
+    meanings
+        What the outputs mean. Without, they are decided from the teacher's outputs on all samples.
 
     Raises
     ------
@@ -255,7 +250,7 @@ def open_distillation(
         split,
         options,
         device=torch_device(device),
-        kinds=kinds,
+        meanings=meanings,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch.nn import functional
 
 from domino_onnx.errors import FinetuneError
 from domino_onnx.options import FinetuneOptions, LossKind
-from domino_onnx.outputs import CLASSES, OutputKind, OutputKinds, Outputs, class_output, variances
+from domino_onnx.outputs import LEARNED, Meanings, OutputKind, OutputMeaning, class_output
 
 __all__ = ["DistillationLoss"]
 
@@ -18,57 +19,57 @@ _TINY = 1e-8
 
 
 class DistillationLoss:
-    """What the student is trained by, for each output by its kind.
+    """What the student is trained by, for each output by its meaning.
 
     - Classes: Kullback-Leibler divergence, of scores with temperature (Hinton et al. 2015).
     - Embeddings: the squared distance of the vectors at length 1, which is 2 (1 - cosine).
-    - Values: mean square error over the variance.
+    - Values: the mean over channels of the squared error over the channel's variance.
 
     Parameters
     ----------
-    kinds
-        What the outputs are (`decide_kinds`).
-    teacher
-        The teacher's outputs for some batches: values are measured against their variance.
+    meanings
+        What the outputs mean (`Survey`), with the scales that values are measured by.
     options
         Another loss than that, the temperature, and what labels count.
     """
 
-    def __init__(self, kinds: OutputKinds, teacher: Sequence[Outputs], options: FinetuneOptions | None = None) -> None:
+    def __init__(self, meanings: Meanings, options: FinetuneOptions | None = None) -> None:
         settings = options or FinetuneOptions()
-        first = teacher[0]
-        self._kinds: dict[str, OutputKind] = {
-            name: _asked_for(settings.loss, kind, first[name].shape) for name, kind in kinds.items()
-        }
-        self._scales = variances(teacher)
+        learned = {name: meaning for name, meaning in meanings.items() if meaning.kind in LEARNED}
+        self._meanings = {name: _asked_for(settings.loss, meaning) for name, meaning in learned.items()}
         self._temperature = settings.temperature
         self._label_weight = settings.label_weight
-        self._classes = class_output(self._kinds, first)
-        scores = first[self._classes] if self._classes is not None else None
-        self._class_count = scores.shape[1] if scores is not None and scores.ndim == 2 else None
+        self._classes = class_output(self._meanings)
 
     @property
     def trainable(self) -> bool:
         """Whether there is a floating-point output to compare at all."""
-        return bool(self._kinds)
+        return bool(self._meanings)
 
     @property
     def class_count(self) -> int | None:
-        """How many classes the scores of (batch, classes) have; None without such an output."""
-        return self._class_count
+        """How many classes labels can name; None without an output that they can."""
+        return None if self.labelled is None else self._meanings[self.labelled].width
+
+    @property
+    def labelled(self) -> str | None:
+        """The output whose rows of classes labels can name, one row a sample; None without one."""
+        name = self._classes
+        return None if name is None or self._meanings[name].positions else name
 
     def __call__(
         self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], targets: Tensor | None = None
     ) -> Tensor:
         """A scalar, the mean over the batch, summed over the outputs.
 
-        `targets` are (batch, classes) shares of the classes that labels name; they need `class_count`.
+        `targets` are (batch, classes) shares of the classes that labels name, for the output `labelled`.
         """
-        distances = [self._distance(name, student[name].float(), teacher[name].float()) for name in self._kinds]
+        distances = [self._distance(name, student[name].float(), teacher[name].float()) for name in self._meanings]
         loss = torch.stack(distances).sum()
-        if targets is not None and self._classes is not None:
-            log_probabilities = _log_probabilities(student[self._classes].float(), self._kinds[self._classes], 1.0)
-            cross_entropy = -(targets * log_probabilities).sum(dim=-1).mean()
+        if targets is not None and self.labelled is not None:
+            meaning = self._meanings[self.labelled]
+            rows = _rows(student[self.labelled].float(), meaning.axis)
+            cross_entropy = -(targets * _log_probabilities(rows, meaning.kind, 1.0)).sum(dim=-1).mean()
             loss = (1 - self._label_weight) * loss + self._label_weight * cross_entropy
         return loss
 
@@ -77,26 +78,33 @@ class DistillationLoss:
             raise FinetuneError(
                 f"{name!r} is {tuple(student.shape)} in torch and {tuple(teacher.shape)} in ONNX Runtime"
             )
-        kind = self._kinds[name]
-        if kind == "values":
-            return functional.mse_loss(student, teacher) / self._scales[name]
-        if kind == "embedding":
-            return 2 * (1 - functional.cosine_similarity(student, teacher, dim=-1, eps=_TINY).mean())
-        log_student = _log_probabilities(student, kind, self._temperature).flatten(0, -2)
-        log_teacher = _log_probabilities(teacher, kind, self._temperature).flatten(0, -2)
+        meaning = self._meanings[name]
+        left, right = _rows(student, meaning.axis), _rows(teacher, meaning.axis)
+        if meaning.kind == "values":
+            scales = torch.from_numpy(meaning.scales).to(left)
+            return torch.mean((left - right) ** 2 / scales)
+        if meaning.kind == "embedding":
+            return 2 * (1 - functional.cosine_similarity(left, right, dim=-1, eps=_TINY).mean())
+        log_student = _log_probabilities(left, meaning.kind, self._temperature)
+        log_teacher = _log_probabilities(right, meaning.kind, self._temperature)
         divergence = functional.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
-        return divergence * (self._temperature**2 if kind == "scores" else 1.0)
+        return divergence * (self._temperature**2 if meaning.kind == "scores" else 1.0)
 
 
-def _asked_for(wanted: LossKind, kind: OutputKind, shape: tuple[int, ...]) -> OutputKind:
-    """The kind whose loss is used: another one than the output's where that was asked for and can be."""
+def _rows(output: Tensor, axis: int | None) -> Tensor:
+    """(positions, channels), as `domino_onnx.outputs` sees an output."""
+    return output.reshape(-1, 1) if axis is None else output.movedim(axis, -1).flatten(0, -2)
+
+
+def _asked_for(wanted: LossKind, meaning: OutputMeaning) -> OutputMeaning:
+    """The meaning whose loss is used: another one than the output's where that was asked for and can be."""
     if wanted == "auto":
-        return kind
-    if wanted == "mse" or len(shape) < 2 or shape[-1] < 2:
-        return "values"
+        return meaning
+    if wanted == "mse" or meaning.axis is None:
+        return dataclasses.replace(meaning, kind="values")
     if wanted == "cosine":
-        return "embedding"
-    return kind if kind in CLASSES else "scores"
+        return dataclasses.replace(meaning, kind="embedding")
+    return meaning if meaning.tells_classes else dataclasses.replace(meaning, kind="scores")
 
 
 def _log_probabilities(scores: Tensor, kind: OutputKind, temperature: float) -> Tensor:

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from domino_onnx.codec import check_fields
 from domino_onnx.errors import OptionError
+from domino_onnx.outputs import OutputKind
 from domino_onnx.scheme import Budget, NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
 from domino_onnx.solve import MaskRule
@@ -126,6 +127,14 @@ class DataOptions(_Group):
     evaluation: Annotated[
         Path | None, Meta(description="Other samples to judge by; with labels they give the top-1.")
     ] = None
+    metric: Annotated[
+        str | None,
+        Meta(description="Your own metric: it takes (reference, candidate, labels), and higher is better."),
+    ] = None
+    output_kinds: Annotated[
+        Mapping[str, OutputKind],
+        Meta(description="What an output is, where the program guesses wrong."),
+    ] = dataclasses.field(default_factory=dict)
     input_shapes: Annotated[
         Mapping[str, tuple[_Count, ...]],
         Meta(description="Shape of an input that has free axes. Needed for MACs only where there are no data."),

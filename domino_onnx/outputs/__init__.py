@@ -1,28 +1,30 @@
-"""What a model's outputs are, and how far two models' outputs are apart."""
+"""What a model's outputs mean, and how far two models' outputs are apart."""
 
 from domino_onnx.outputs.divergence import OutputDivergence
-from domino_onnx.outputs.kinds import (
+from domino_onnx.outputs.meanings import (
     CLASSES,
+    LEARNED,
+    Meanings,
     OutputKind,
-    OutputKinds,
+    OutputMeaning,
     Outputs,
     class_output,
-    decide_kinds,
-    spread_outputs,
 )
-from domino_onnx.outputs.metrics import Comparison, Tally
-from domino_onnx.outputs.variance import variances
+from domino_onnx.outputs.metrics import Comparison, CustomScores, OutputComparison, Tally
+from domino_onnx.outputs.survey import Survey
 
 __all__ = [
     "CLASSES",
+    "LEARNED",
     "Comparison",
+    "CustomScores",
+    "Meanings",
+    "OutputComparison",
     "OutputDivergence",
     "OutputKind",
-    "OutputKinds",
+    "OutputMeaning",
     "Outputs",
+    "Survey",
     "Tally",
     "class_output",
-    "decide_kinds",
-    "spread_outputs",
-    "variances",
 ]

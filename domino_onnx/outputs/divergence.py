@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.outputs.kinds import CLASSES, OutputKind, OutputKinds, Outputs, class_output
-from domino_onnx.outputs.variance import squared_error, variances
+from domino_onnx.outputs.channels import ChannelErrors, rows_along
+from domino_onnx.outputs.meanings import LEARNED, Meanings, OutputMeaning, Outputs
 
 __all__ = ["OutputDivergence", "cosines", "kl_divergences"]
 
 _SMALLEST = 1e-8
 """The smallest probability that is told from none."""
+_UNRELATED = 2.0
+"""What unrelated numbers are apart, in variances. A channel that is worse counts for less than it is off."""
 
 
 class OutputDivergence:
@@ -22,78 +24,75 @@ class OutputDivergence:
 
     - Classes: the Kullback-Leibler divergence, in nats.
     - Embeddings: the squared distance of the vectors at length 1, which is 2 (1 - cosine).
-    - Values: the mean square error over the variance, that is 1 - R2.
+    - Values: the mean over channels of the squared error over the channel's variance, that is 1 - R2.
 
-    Of unrelated outputs the last two come to 2 alike.
+    Of unrelated outputs the last two come to 2 alike. A channel that is off by more counts 2 and the logarithm of the
+    rest, so that one channel that hardly varies doesn't outweigh all others.
 
     Parameters
     ----------
-    reference
-        The dense model's outputs, batch by batch. Values are measured against their variance.
-    kinds
-        What the outputs are (`decide_kinds`).
+    meanings
+        What the outputs mean (`Survey`), with the scales that values are measured by.
     """
 
-    def __init__(self, reference: Sequence[Outputs], kinds: OutputKinds) -> None:
-        self._reference = reference
-        self._kinds = {name: kind for name, kind in kinds.items() if name in reference[0]}
-        self._scales = variances(reference)
-
-    @property
-    def measure(self) -> str:
-        """``"KL"`` if any output tells classes apart, else ``"relative error"``."""
-        return "KL" if any(kind in CLASSES for kind in self._kinds.values()) else "relative error"
+    def __init__(self, meanings: Meanings) -> None:
+        self._meanings = {name: meaning for name, meaning in meanings.items() if meaning.kind in LEARNED}
 
     @property
     def usable(self) -> bool:
         """Whether there is an output to compare at all."""
-        return bool(self._kinds)
+        return bool(self._meanings)
 
-    def __call__(self, outputs: Sequence[Outputs]) -> float:
-        """The divergence of as many batches as are given, from the first on; infinite where outputs aren't finite."""
-        return self.between(self._reference, outputs)
-
-    def between(self, reference: Sequence[Outputs], outputs: Sequence[Outputs]) -> float:
-        """The same for other batches than those of the reference, which values are still measured against."""
+    def __call__(self, reference: Sequence[Outputs], outputs: Sequence[Outputs]) -> float:
+        """The divergence over these batches; infinite where outputs aren't finite."""
         total = 0.0
-        for name in self._kinds:
-            parts = [
-                self._of_batch(name, expected[name], got[name])
-                for expected, got in zip(reference, outputs, strict=False)
-            ]
-            rows = sum(count for _, count in parts)
-            total += max(sum(value for value, _ in parts), 0.0) / max(rows, 1)  # equal outputs give 0 or float noise
+        for name, meaning in self._meanings.items():
+            pairs = [(expected[name], got[name]) for expected, got in zip(reference, outputs, strict=True)]
+            found = _of_values(pairs, meaning) if meaning.kind == "values" else _of_rows(pairs, meaning)
+            total += max(found, 0.0)  # equal outputs give 0 or float noise
         return total if np.isfinite(total) else float("inf")
 
-    def changed_answers(self, outputs: Sequence[Outputs]) -> float | None:
-        """Share of rows whose likeliest class is another one than the dense model's; None if there are no classes."""
-        name = class_output(self._kinds, self._reference[0])
-        if name is None:
-            return None
-        changed = [
-            expected[name].argmax(axis=-1) != got[name].argmax(axis=-1)
-            for expected, got in zip(self._reference, outputs, strict=False)
-            if expected[name].shape == got[name].shape
-        ]
-        return float(np.concatenate([part.reshape(-1) for part in changed]).mean()) if changed else None
 
-    def _of_batch(self, name: str, expected: NDArray[Any], got: NDArray[Any]) -> tuple[float, int]:
-        """The sum over rows, and how many there are; every value of `values` counts as a row."""
-        kind = self._kinds[name]
-        rows = expected.size if kind == "values" else expected.size // max(expected.shape[-1], 1)
-        if expected.shape != got.shape:  # as many boxes as were found: nothing can be compared row by row
-            return float(max(rows, 1)), max(rows, 1)
-        with np.errstate(all="ignore"):
-            if kind == "values":
-                return squared_error(expected, got) / self._scales[name], rows
-            if kind == "embedding":
-                return float(np.sum(2 * (1 - cosines(expected, got)))), rows
-            return float(np.sum(kl_divergences(expected, got, kind))), rows
+_Pairs = Sequence[tuple[NDArray[Any], NDArray[Any]]]
 
 
-def kl_divergences(expected: NDArray[Any], got: NDArray[Any], kind: OutputKind) -> NDArray[np.float64]:
-    """Of each row of classes, in nats: KL(expected || got), up to float noise around 0."""
-    log_p, log_q = _log_probabilities(expected, kind), _log_probabilities(got, kind)
+def _of_values(pairs: _Pairs, meaning: OutputMeaning) -> float:
+    """Outputs of another shape, as many boxes as were found, are one variance off."""
+    errors = ChannelErrors(meaning.axis)
+    alike = [(expected, got) for expected, got in pairs if expected.shape == got.shape]
+    with np.errstate(all="ignore"):
+        for expected, got in alike:
+            errors.add(expected, got)
+        found = errors.relative(meaning.scales)
+        softened = np.where(found > _UNRELATED, _UNRELATED * (1 + np.log(found / _UNRELATED)), found)
+    sizes = [expected.size for expected, _ in alike]
+    others = sum(max(expected.size, 1) for expected, got in pairs if expected.shape != got.shape)
+    return (float(softened.mean()) * sum(sizes) + others) / max(sum(sizes) + others, 1)
+
+
+def _of_rows(pairs: _Pairs, meaning: OutputMeaning) -> float:
+    """The mean over rows; rows of outputs of another shape are 1 apart."""
+    total, count = 0.0, 0
+    for expected, got in pairs:
+        rows = rows_along(expected, meaning.axis)
+        if expected.shape != got.shape:
+            total += len(rows)
+        else:
+            with np.errstate(all="ignore"):
+                total += float(np.sum(_apart(rows, rows_along(got, meaning.axis), meaning)))
+        count += len(rows)
+    return total / max(count, 1)
+
+
+def _apart(expected: NDArray[Any], got: NDArray[Any], meaning: OutputMeaning) -> NDArray[np.float64]:
+    if meaning.kind == "embedding":
+        return 2 * (1 - cosines(expected, got))
+    return kl_divergences(expected, got, meaning)
+
+
+def kl_divergences(expected: NDArray[Any], got: NDArray[Any], meaning: OutputMeaning) -> NDArray[np.float64]:
+    """Of each of (rows, classes), in nats: KL(expected || got), up to float noise around 0."""
+    log_p, log_q = _log_probabilities(expected, meaning), _log_probabilities(got, meaning)
     terms = np.exp(log_p) * (log_p - log_q)
     sums: NDArray[np.float64] = np.sum(terms, axis=-1, where=np.isnan(log_p) | (log_p > -np.inf))  # 0 log 0 is 0
     return sums
@@ -108,9 +107,9 @@ def cosines(expected: NDArray[Any], got: NDArray[Any]) -> NDArray[np.float64]:
     return np.where(np.all(left == right, axis=-1), 1.0, found)
 
 
-def _log_probabilities(scores: NDArray[Any], kind: OutputKind) -> NDArray[np.float64]:
+def _log_probabilities(scores: NDArray[Any], meaning: OutputMeaning) -> NDArray[np.float64]:
     wide = scores.astype(np.float64)
-    if kind == "probabilities":
+    if meaning.kind == "probabilities":
         return np.log(np.maximum(wide, _SMALLEST))
     shifted = wide - wide.max(axis=-1, keepdims=True)
     return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))  # type: ignore[no-any-return]

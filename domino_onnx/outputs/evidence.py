@@ -16,7 +16,10 @@ __all__ = ["agree_with_labels", "have_winners"]
 
 _Rows = NDArray[np.float64]
 _FEWEST = 16
-"""Samples from which on winners can be told from chance."""
+"""Rows from which on winners can be told from chance."""
+_UNEVEN = 20.0
+"""Columns of classes vary alike: the one that varies most has at most so many times the median's deviation. Boxes in
+pixels beside scores of classes have ten thousand times."""
 _MOST_ZEROS = 0.05
 """Share of exact zeros up to which rows are scores; behind a ReLU there are more."""
 _UNDECIDED = 0.98
@@ -67,25 +70,33 @@ def have_winners(rows: _Rows) -> bool:
     - It leads by more than where columns are shuffled against each other, which keeps their tails. So where one column
       is high, the others are low. Among many classes some are alike and high together, so that this sign is missing.
 
-    Rows with many exact zeros have no winners: their long tails are those of a ReLU. Two columns are judged by the last
+    Rows with many exact zeros have no winners: their long tails are those of a ReLU. Columns of different units have
+    none either: the one in the largest unit would always win. Two columns are judged by the last
     sign, up to 100 by all, more by the first two with stricter thresholds. Of many columns with long tails that have
     nothing to do with each other, this says yes by mistake.
     """
     count, width = rows.shape
-    if count < _FEWEST or width < 2 or np.all(rows.argmax(axis=1) == rows[0].argmax()):
+    if count < _FEWEST or width < 2 or _are_no_classes(rows):
         return False
-    if np.mean(rows == 0) > _MOST_ZEROS:
-        return False
-    undecided = _entropy(rows)
+    undecided, centred = _entropy(rows), rows - rows.mean(axis=0)
     if undecided >= _UNDECIDED:
         return False
-    centred = rows - rows.mean(axis=0)
     if width == 2:
         return _exclusive(centred)
     lead = float(np.mean(_leads(centred) / (centred.std(axis=1) + _TINY))) / _normal_lead(width)
     if width >= _MANY and undecided < _DECIDED and lead >= _LEAD_OF_MANY:
         return True
     return lead >= _LEAD and _exclusive(centred)
+
+
+def _are_no_classes(rows: _Rows) -> bool:
+    """One winner for all, what a ReLU leaves, or columns of different units."""
+    deviations = rows.std(axis=0)
+    return bool(
+        np.all(rows.argmax(axis=1) == rows[0].argmax())
+        or np.mean(rows == 0) > _MOST_ZEROS
+        or deviations.max() > _UNEVEN * np.median(deviations)
+    )
 
 
 def _entropy(rows: _Rows) -> float:

@@ -110,8 +110,8 @@ class _SideBySide:
     def result(self) -> Reconstruction:
         """Everything that was solved, and how far the outputs are apart now."""
         dense, pruned = ([self._network.outputs(live) for live in side] for side in (self._dense, self._pruned))
-        divergence = OutputDivergence(dense, self._network.kinds)
-        measured = divergence(pruned) if divergence.usable else None
+        divergence = OutputDivergence(self._network.meanings)
+        measured = divergence(dense, pruned) if divergence.usable else None
         return Reconstruction(values=self._values, errors=self._errors, divergence=measured)
 
     def _solve_shared(self) -> None:

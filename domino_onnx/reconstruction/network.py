@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from domino_onnx.data import Dataset
 from domino_onnx.graph import Bias, LinearUse, OnnxFile, linear_uses, stored_tensors
 from domino_onnx.options import Device
-from domino_onnx.outputs import OutputKinds, decide_kinds, spread_outputs
+from domino_onnx.outputs import Meanings, Survey
 from domino_onnx.reconstruction.unfold import LinearView
 from domino_onnx.runtime import Activations, SegmentRunner, affordable
 from domino_onnx.scheme import Inventory, NamedArrays, Site, StoredNumbers, WeightKey
@@ -73,8 +73,8 @@ class Network:
 
     Parameters
     ----------
-    kinds
-        What the model's outputs are, where that is decided already.
+    meanings
+        What the model's outputs mean, where that is decided already.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Network:
         device: Device = "cpu",
         threads: int = 0,
         seed: int = 0,
-        kinds: OutputKinds | None = None,
+        meanings: Meanings | None = None,
     ) -> None:
         self.left_out: dict[WeightKey, str] = {}
         self.reached_sites: list[ReachedSite] = []
@@ -140,7 +140,7 @@ class Network:
         self._data = data
         self._batch_size = batch_size
         self._seed = seed
-        self._kinds = kinds
+        self._meanings = meanings
         self._outputs = [output.name for output in file.proto.graph.output]
 
     def begin(self) -> list[Activations]:
@@ -166,16 +166,17 @@ class Network:
         return affordable(self.batches, 2 * most)
 
     @functools.cached_property
-    def kinds(self) -> OutputKinds:
-        """What the model's outputs are, decided from up to 1,024 samples from all over the data."""
-        if self._kinds is not None:
-            return self._kinds
-        step = self._data.batch_size(self._batch_size)
-        found = spread_outputs(self.batches, step, self._dense_outputs)
-        labels = self._data.labels
-        if labels is not None:
-            labels = np.concatenate([labels[place * step : (place + 1) * step] for place in found])
-        return decide_kinds(list(found.values()), labels)
+    def meanings(self) -> Meanings:
+        """What the model's outputs mean, decided from all samples."""
+        if self._meanings is not None:
+            return self._meanings
+        step, labels = self._data.batch_size(self._batch_size), self._data.labels
+        survey = Survey(self.batches)
+        for place in range(self.batches):
+            some = slice(place * step, min((place + 1) * step, self._data.count))
+            outputs = self._dense_outputs(place)
+            survey.add(outputs, some.stop - some.start, None if labels is None else labels[some])
+        return survey.meanings()
 
     def _dense_outputs(self, place: int) -> Activations:
         live = self._begin(place)

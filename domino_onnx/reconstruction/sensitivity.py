@@ -91,7 +91,8 @@ class _Sensitivity:
         self._options = options
         self._batches = network.begin()
         self._judges = self._chosen_batches()
-        self._divergence = OutputDivergence(self._dense_outputs(), network.kinds)
+        self._reference = self._dense_outputs()
+        self._divergence = OutputDivergence(network.meanings)
         if not self._divergence.usable:
             raise ModelError("the model has no floating-point output that a loss could be measured at")
         shared = {reached.site.key for reached in network.reached_sites if reached.shared}
@@ -99,7 +100,6 @@ class _Sensitivity:
         self._choose = functools.partial(choose_mask, rule=self._options.rule, admm_steps=self._options.admm_steps)
         self._losses: dict[WeightKey, tuple[float, ...]] = {}
         self._energies: dict[WeightKey, tuple[float, ...]] = {}
-        self._observed: list[tuple[float, float]] = []
 
     def table(
         self,
@@ -114,8 +114,7 @@ class _Sensitivity:
         for site in inventory.sites:
             if site.key not in self._losses:
                 self._losses[site.key] = self._by_magnitude(site, load(site.key))
-        observed = tuple(self._observed)
-        return LossTable(losses=FrozenMapping(self._losses), measure=self._divergence.measure, observed=observed)
+        return LossTable(losses=FrozenMapping(self._losses))
 
     def _chosen_batches(self) -> tuple[int, ...]:
         """On which batches losses are measured.
@@ -178,11 +177,7 @@ class _Sensitivity:
     def _at_outputs(self, start: SegmentStart, before: Sequence[Activations], solution: Solution) -> float:
         values: Mapping[WeightKey, NDArray[Any]] = start.reached.stored(solution.matrix, solution.bias)
         changed = {key.name: value for key, value in values.items()}
-        outputs = [self._network.finish(start, live, changed) for live in before]
-        loss, otherwise = self._divergence(outputs), self._divergence.changed_answers(outputs)
-        if otherwise is not None and math.isfinite(loss):
-            self._observed.append((loss, otherwise))
-        return loss
+        return self._divergence(self._reference, [self._network.finish(start, live, changed) for live in before])
 
     def _by_magnitude(self, site: Site, weight: NDArray[np.generic]) -> tuple[float, ...]:
         """For a site without statistics: the energy its weight loses, at what such energy costs the median layer."""

@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any
 from domino_onnx.codec import encode
 from domino_onnx.evaluate import Evaluation, Verdict
 from domino_onnx.options import recipe_document
-from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult, SweepResult, Trial
+from domino_onnx.outputs import Comparison
+from domino_onnx.report.results import (
+    CompressResult,
+    ConvertResult,
+    InspectResult,
+    Prediction,
+    SearchResult,
+    SweepResult,
+    Trial,
+)
 from domino_onnx.scheme import Plan, Site, Skip
-from domino_onnx.search import Decision, Prediction
+from domino_onnx.search import Decision
 from domino_onnx.targets import TwoFourCost
 
 if TYPE_CHECKING:
@@ -163,7 +172,7 @@ def evaluation_document(evaluation: Evaluation) -> Document:
     return {
         "inputs": evaluation.inputs,
         "provider": evaluation.provider,
-        **dataclasses.asdict(evaluation.comparison),
+        **_comparison(evaluation.comparison),
     }
 
 
@@ -176,6 +185,26 @@ def verify_document(verdict: Verdict) -> Document:
         "target": verdict.manifest.target if verdict.manifest else None,
         "weights": [dataclasses.asdict(finding) for finding in verdict.findings],
         "problems": list(verdict.problems),
+    }
+
+
+def _comparison(comparison: Comparison) -> Document:
+    """What was compared as a whole, and output by output."""
+    return {
+        "samples": comparison.samples,
+        "metric": comparison.metric,
+        "drop": comparison.drop,
+        "standard_error": comparison.standard_error,
+        "finite": comparison.finite,
+        "agreement": comparison.agreement,
+        "kl": comparison.kl,
+        "cosine": comparison.cosine,
+        "relative_error": comparison.relative_error,
+        "max_abs": comparison.max_abs,
+        "top1_reference": comparison.top1_reference,
+        "top1_candidate": comparison.top1_candidate,
+        "custom": None if comparison.custom is None else dataclasses.asdict(comparison.custom),
+        "outputs": [dataclasses.asdict(output) for output in comparison.outputs],
     }
 
 
@@ -240,8 +269,7 @@ def _trial(trial: Trial) -> Document:
         "planned_flops_saved": trial.planned_flops_saved,
         "metric": trial.comparison.metric,
         "drop": trial.comparison.drop,
-        "comparison": dataclasses.asdict(trial.comparison),
-        "prediction": _prediction(trial.prediction),
+        "comparison": _comparison(trial.comparison),
         "divergence": trial.divergence,
         "bytes": trial.bytes,
         "bytes_gzipped": trial.bytes_gzipped,

@@ -9,10 +9,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from domino_onnx._version import __version__
+from domino_onnx.outputs import OutputComparison
 from domino_onnx.report.recipe import recipe_text
 from domino_onnx.report.results import CompressResult, WeightRecord
 from domino_onnx.report.sweep import trial_cells, trial_heads
-from domino_onnx.report.text import millions, percent, printable, shape
+from domino_onnx.report.text import millions, percent, printable, score_in_words, shape
 from domino_onnx.scheme import Skip
 from domino_onnx.search import Decision
 
@@ -104,11 +105,17 @@ def _cards(result: CompressResult) -> list[tuple[str, str]]:
         if comparison.top1_reference is not None:
             cards.append(("top-1 dense", percent(comparison.top1_reference, 2)))
             cards.append(("top-1 now", percent(comparison.top1_candidate, 2)))
-        if comparison.agreement is not None:
-            cards.append(("agreement", percent(comparison.agreement, 2)))
-        if comparison.cosine is not None:
-            cards.append(("cosine", f"{comparison.cosine:.4f}"))
+        if comparison.custom is not None:
+            cards.append((f"{printable(comparison.custom.name)} dense", f"{comparison.custom.reference:.4g}"))
+            cards.append((f"{printable(comparison.custom.name)} now", f"{comparison.custom.candidate:.4g}"))
+        cards += [_card(output, several=len(comparison.outputs) > 1) for output in comparison.outputs]
     return cards
+
+
+def _card(output: OutputComparison, *, several: bool) -> tuple[str, str]:
+    of = f" of {printable(output.name, 30)}" if several else ""
+    score = score_in_words(output.metric, 1 - output.drop).removeprefix(f"{output.metric} ")
+    return f"{output.metric}{of}", score
 
 
 def _curve(result: CompressResult) -> Markup:

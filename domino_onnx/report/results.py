@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,9 @@ from domino_onnx.graph import OnnxFile, WeightForm
 from domino_onnx.options import CompressOptions
 from domino_onnx.outputs import Comparison
 from domino_onnx.precision import Conversion
+from domino_onnx.report.text import score_in_words
 from domino_onnx.scheme import Budget, Inventory, Manifest, NMScheme, Plan, Skip, WeightKey
-from domino_onnx.search import Decision, Prediction
+from domino_onnx.search import Decision
 from domino_onnx.storage import FileForm, Form
 from domino_onnx.targets import BuildLog, Diagnosis, TwoFourCost
 
@@ -26,11 +28,16 @@ __all__ = [
     "ConvertResult",
     "DoctorResult",
     "InspectResult",
+    "Prediction",
     "SearchResult",
     "SweepResult",
     "Trial",
     "WeightRecord",
 ]
+
+_FEWEST = 32
+_LARGEST_ERROR = 0.025
+"""Samples, and the standard error of a share, from which on a prediction is worth printing: 5 points are two errors."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +114,48 @@ class DoctorResult:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """What new data will show of refitted weights: measured on samples that nothing learned from, before finetuning.
+
+    Attributes
+    ----------
+    metric, score, drop
+        What was measured, the value, and how far that is below the dense model's.
+    standard_error
+        Of the score; None where it is no share of the samples.
+    samples
+        How many it was measured on.
+    """
+
+    metric: str
+    score: float
+    drop: float
+    standard_error: float | None
+    samples: int
+
+    @classmethod
+    def of(cls, comparison: Comparison | None) -> Prediction | None:
+        """None if nothing was measured, or so few samples can't tell."""
+        if comparison is None or comparison.samples < _FEWEST or not math.isfinite(comparison.drop):
+            return None
+        error = comparison.standard_error
+        if error is not None and error > _LARGEST_ERROR:
+            return None
+        return cls(
+            metric=comparison.metric,
+            score=comparison.dense_score - comparison.drop,
+            drop=comparison.drop,
+            standard_error=error,
+            samples=comparison.samples,
+        )
+
+    def in_words(self) -> str:
+        """For people."""
+        score = score_in_words(self.metric, self.score, self.standard_error)
+        return f"{score} on {self.samples} samples that nothing learned from, before any finetuning"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
     """A plan, how it was found, and what it is expected to cost where that was measured."""
 
@@ -129,8 +178,8 @@ class Trial:
     planned_sparsity, planned_flops_saved
         Shares of zeros and of MACs saved that its plan comes to, over all weights that count; of MACs only where
         shapes are known.
-    prediction, divergence
-        What the plan was expected to cost, and how far apart the outputs were after the refit, on calibration data.
+    divergence
+        How far apart the outputs were after the refit, on calibration data.
     comparison
         With the dense model, on data set apart.
     bytes, bytes_gzipped
@@ -141,7 +190,6 @@ class Trial:
     plan: Plan
     planned_sparsity: float
     planned_flops_saved: float | None
-    prediction: Prediction | None
     divergence: float | None
     comparison: Comparison
     bytes: int
@@ -189,7 +237,7 @@ class CompressResult:
     divergence
         Of the outputs after the refit from the dense ones, on the calibration data (KL or relative error).
     prediction
-        What the plan was expected to cost; None if the strategy doesn't measure.
+        What the refitted weights were worth before finetuning; None if that couldn't be measured.
     two_four
         What TensorRT's rule would take, where the target is another.
     seconds, peaks

@@ -63,18 +63,16 @@ def sweep_html(result: SweepResult) -> str:
 
 def trial_heads(trials: Sequence[Trial]) -> list[str]:
     """What the cells of a plan that was tried are."""
-    return ["zeros", "MACs saved", _metric(trials[0].comparison), "lost", "expected agreement", "file", "gzipped"]
+    return ["zeros", "MACs saved", _metric(trials[0].comparison), "lost", "file", "gzipped"]
 
 
 def trial_cells(trial: Trial) -> list[str]:
     """A plan that was tried, for people."""
-    agreement = trial.prediction.agreement if trial.prediction is not None else None
     return [
         percent(trial.planned_sparsity, 2),
         percent(trial.planned_flops_saved),
         percent(_score(trial), 2),
         percent(trial.comparison.drop, 2),
-        percent(agreement, 0),
         _size(trial.bytes),
         _size(trial.bytes_gzipped),
     ]
@@ -82,13 +80,12 @@ def trial_cells(trial: Trial) -> list[str]:
 
 def _metric(comparison: Comparison) -> str:
     """What `_score` is: one minus the relative error is the coefficient of determination."""
-    return "R2" if comparison.metric == "relative error" else comparison.metric
+    return comparison.metric.replace("relative error", "R2")
 
 
 def _score(trial: Trial) -> float:
     """The metric itself: what the dense model has of it, less what is lost."""
-    dense = trial.comparison.top1_reference
-    return (1.0 if dense is None else dense) - trial.comparison.drop
+    return trial.comparison.dense_score - trial.comparison.drop
 
 
 def _size(count: int) -> str:
@@ -97,8 +94,7 @@ def _size(count: int) -> str:
 
 def _plot(trials: Sequence[Trial]) -> Markup:
     """The metric over the zeros, as SVG; the dense model stands at no zeros."""
-    dense = trials[0].comparison.top1_reference
-    points = [(0.0, 1.0 if dense is None else dense)] + [
+    points = [(0.0, trials[0].comparison.dense_score)] + [
         (trial.planned_sparsity, max(_score(trial), 0.0)) for trial in trials
     ]
     low = min(score for _, score in points)

@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from domino_onnx.evaluate import Evaluation, Verdict
+from domino_onnx.outputs import OutputComparison
 from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult
 from domino_onnx.report.sweep import trials_table
-from domino_onnx.report.text import counted, millions, percent, printable, shape
+from domino_onnx.report.text import counted, lost_in_words, millions, percent, printable, shape
 from domino_onnx.scheme import NMScheme, Skip
 
 if TYPE_CHECKING:
@@ -233,9 +234,7 @@ def _worth(result: CompressResult) -> Iterator[tuple[str, str]]:
         return
     allowed, comparison = result.options.goal.max_drop, result.parity.comparison
     if allowed is not None:
-        of = "" if comparison.metric == "relative error" else "of "
-        limit = f"{percent(allowed, 2)} were allowed"
-        yield "lost", f"{percent(comparison.drop, 2)} {of}{comparison.metric}; {limit}"
+        yield "lost", f"{lost_in_words(comparison.metric, comparison.drop)}; {percent(allowed, 2)} were allowed"
     yield from _comparison_rows(result.parity)
     if result.judge_seen:
         yield "", "measured on the calibration data: expect less on new data; --eval-data FILE says how much"
@@ -257,13 +256,35 @@ def _comparison_rows(evaluation: Evaluation) -> Iterable[tuple[str, str]]:
     if evaluation.inputs == "random":
         yield "check", f"runs in ONNX Runtime ({evaluation.provider}) on random inputs, which say nothing of accuracy"
         return
+    if comparison.custom is not None:
+        custom = comparison.custom
+        yield custom.name, f"{custom.reference:.4g} dense → {custom.candidate:.4g}"
     if comparison.top1_reference is not None:
         yield "top-1", f"{percent(comparison.top1_reference, 2)} dense → {percent(comparison.top1_candidate, 2)}"
-    if comparison.agreement is not None:
-        yield "agreement", f"{percent(comparison.agreement, 2)} of samples get the dense model's class"
-        yield "KL", f"{comparison.kl:.4f} nats"
-    if comparison.relative_error is not None:
-        yield "relative error", f"{comparison.relative_error:.4f} of the outputs' variance"
-    if comparison.cosine is not None:
-        yield "cosine", f"{comparison.cosine:.4f}"
+    several = len(comparison.outputs) > 1
+    for output in comparison.outputs:
+        yield (printable(output.name, 30) if several else "output"), output.means
+        yield from ((f"  {name}" if several else name, value) for name, value in _output_rows(output))
     yield "compared on", f"{comparison.samples} samples, {evaluation.provider}"
+
+
+def _output_rows(output: OutputComparison) -> Iterator[tuple[str, str]]:
+    """What was measured of one output."""
+    if output.sequences is not None:
+        yield "sequences", f"{percent(output.sequences, 2)} of samples decode to the dense model's sequence"
+    if output.agreement is not None:
+        of = "positions" if output.positions else "samples"
+        yield "agreement", f"{percent(output.agreement, 2)} of {of} get the dense model's class"
+        yield "KL", f"{output.kl:.4f} nats"
+    if output.relative_error is not None:
+        yield "relative error", f"{output.relative_error:.4f} of the variance{_worst_channel(output)}"
+    if output.cosine is not None:
+        yield "cosine", f"{output.cosine:.4f}"
+    if output.equal is not None:
+        yield "equality", f"{percent(output.equal, 2)} of the values are the same"
+
+
+def _worst_channel(output: OutputComparison) -> str:
+    if output.worst_channel is None or output.worst_error is None:
+        return ""
+    return f"; most in channel {output.worst_channel}: {output.worst_error:.2g}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["counted", "millions", "percent", "printable", "shape"]
+__all__ = ["counted", "lost_in_words", "millions", "percent", "printable", "score_in_words", "shape"]
 
 _LONGEST = 60
 _SHOWN = 3
@@ -35,6 +35,21 @@ def counted(names: Sequence[str]) -> str:
 def percent(share: float | None, digits: int = 1) -> str:
     """0.8751 as 87.5 %."""
     return "-" if share is None else f"{share * 100:.{digits}f} %"
+
+
+def score_in_words(metric: str, score: float, standard_error: float | None = None) -> str:
+    """A metric and its value, as a share or as the number that it is; with the range that holds two times in three."""
+    if metric.startswith("relative error"):
+        return f"{metric} {1 - score:.4g}"
+    if metric.startswith("cosine"):
+        return f"{metric} {score:.4f}"
+    around = "" if standard_error is None else f" (± {100 * standard_error:.1f})"
+    return f"{metric} {percent(score, 1)}{around}"
+
+
+def lost_in_words(metric: str, drop: float) -> str:
+    """How much of a metric is lost: 1.25 % of agreement; an error is lost as it is."""
+    return f"{percent(drop, 2)} {'' if metric.startswith('relative error') else 'of '}{metric}"
 
 
 def millions(count: int | None) -> str:

@@ -129,7 +129,7 @@ class Session:
         finally:
             if timer is not None:
                 timer.cancel()
-        return dict(zip(self.output_names, outputs, strict=True))
+        return {name: _as_array(output) for name, output in zip(self.output_names, outputs, strict=True)}
 
     def run_all(self, batches: Iterator[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
         """The outputs of all batches, joined along their first axis."""
@@ -156,6 +156,13 @@ def _error_types() -> tuple[type[Exception], ...]:
     state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     own = (value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception))
     return (*own, RuntimeError, ValueError, TypeError)
+
+
+def _as_array(output: Any) -> Any:
+    """A sequence of maps from classes to numbers, as scikit-learn's converters give it, as (samples, classes)."""
+    if isinstance(output, list) and output and all(isinstance(each, dict) for each in output):
+        return np.array([list(each.values()) for each in output], np.float32)
+    return output
 
 
 def _first_line(error: Exception) -> str:

@@ -4,7 +4,7 @@ A `Source` is the model as it was read, an `Aim` what the masks must suit, a `La
 Two objects change inside: the `Journal` notes what happens, and the laboratory keeps what it has built.
 """
 
-from domino_onnx.stages.choosing import find, settle
+from domino_onnx.stages.choosing import find
 from domino_onnx.stages.converting import rewritten
 from domino_onnx.stages.finetuning import assist as help_finetuning
 from domino_onnx.stages.inspecting import diagnosed, evaluated, inspected, verified
@@ -14,7 +14,7 @@ from domino_onnx.stages.processes import is_assistant
 from domino_onnx.stages.pruned_file import finetune_file, open_pruned
 from domino_onnx.stages.reading import Output, read
 from domino_onnx.stages.resuming import found_once, open_checkpoint
-from domino_onnx.stages.trials import finetune_within, sweep_result
+from domino_onnx.stages.trials import finetune_within, found_for_budgets, sweep_result
 from domino_onnx.stages.writing import Made, compared, search_result, write
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "find",
     "finetune_file",
     "finetune_within",
+    "found_for_budgets",
     "found_once",
     "given_plan",
     "help_finetuning",
@@ -39,7 +40,6 @@ __all__ = [
     "read",
     "rewritten",
     "search_result",
-    "settle",
     "sweep_result",
     "verified",
     "write",

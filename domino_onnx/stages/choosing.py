@@ -5,23 +5,31 @@ from __future__ import annotations
 import dataclasses
 import logging
 
+from domino_onnx.outputs import Comparison
 from domino_onnx.report.results import Trial
 from domino_onnx.scheme import Budget
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.planning import Planned, choose_plan
 from domino_onnx.stages.solving import Solved, solve
 
-__all__ = ["Found", "find", "settle"]
+__all__ = ["Found", "find"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A plan, the weights that it came to, and what was tried to find it."""
+    """A plan, the weights that it came to, and what was tried to find it.
+
+    Attributes
+    ----------
+    comparison
+        With the dense model, before finetuning, on samples that nothing learned from; None where none were set apart.
+    """
 
     planned: Planned
     solved: Solved
+    comparison: Comparison | None = None
     trials: tuple[Trial, ...] = ()
 
 
@@ -33,18 +41,12 @@ def find(lab: Laboratory, budgets: tuple[Budget, ...]) -> Found:
     PlanError, BudgetError
         As `choose_plan`.
     """
-    planned, solved = settle(lab, budgets)
+    planned, solved = _settled(lab, budgets)
     return Found(planned=planned, solved=solved or solve(lab, planned.plan))
 
 
-def settle(lab: Laboratory, budgets: tuple[Budget, ...]) -> tuple[Planned, Solved | None]:
-    """Choose a plan. If that took a refit, its weights come with it.
-
-    Raises
-    ------
-    PlanError, BudgetError
-        As `choose_plan`.
-    """
+def _settled(lab: Laboratory, budgets: tuple[Budget, ...]) -> tuple[Planned, Solved | None]:
+    """A plan. If choosing it took a refit, its weights come with it."""
     planned = choose_plan(lab, budgets)
     if not planned.alternatives or lab.options.solver.method != "refit":
         return planned, None

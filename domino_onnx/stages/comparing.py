@@ -14,8 +14,8 @@ from domino_onnx.stages.laboratory import Laboratory
 
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset, InputSpec
-    from domino_onnx.evaluate import Evaluation
-    from domino_onnx.outputs import OutputKinds
+    from domino_onnx.evaluate import Evaluation, Metric
+    from domino_onnx.outputs import Meanings, OutputKind
 
 __all__ = ["Judge", "compare", "compare_if_possible", "judge_of"]
 
@@ -32,15 +32,21 @@ class Judge:
         Whether the weights were fitted to these samples.
     shapes
         Of inputs with free axes.
-    kinds
-        What the outputs are; None where no data could tell before.
+    meanings
+        What the outputs mean; None where no data could tell before.
+    given
+        Kinds of outputs that the user says.
+    metric
+        The user's own.
     """
 
     data: Dataset | None
     seen: bool
     specs: list[InputSpec]
     shapes: Mapping[str, tuple[int, ...]]
-    kinds: OutputKinds | None
+    meanings: Meanings | None
+    given: Mapping[str, OutputKind]
+    metric: Metric | None
 
 
 def judge_of(lab: Laboratory, *, refitted: bool, finetuned: bool) -> Judge:
@@ -52,15 +58,23 @@ def judge_of(lab: Laboratory, *, refitted: bool, finetuned: bool) -> Judge:
     if source.split is not None:
         data, seen = source.split.judge(refitted=refitted, finetuned=finetuned)
     specs = input_specs(source.file.proto)
-    return Judge(data=data, seen=seen, specs=specs, shapes=source.shapes, kinds=_kinds(lab))
+    return Judge(
+        data=data,
+        seen=seen,
+        specs=specs,
+        shapes=source.shapes,
+        meanings=_meanings(lab),
+        given=lab.options.data.output_kinds,
+        metric=source.metric,
+    )
 
 
-def _kinds(lab: Laboratory) -> OutputKinds | None:
+def _meanings(lab: Laboratory) -> Meanings | None:
     """None without data, and for a model that can't be run, which the comparison is going to say."""
     if lab.source.split is None:
         return None
     try:
-        return lab.kinds()
+        return lab.meanings()
     except (DependencyError, ModelError):
         return None
 
@@ -87,7 +101,9 @@ def compare(reference: Path, candidate: Path, judge: Judge, run: RunOptions) -> 
         threads=run.threads,
         batch_size=run.batch_size,
         seed=run.seed,
-        kinds=judge.kinds,
+        meanings=judge.meanings,
+        given=judge.given,
+        metric=judge.metric,
     )
 
 

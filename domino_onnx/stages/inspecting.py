@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from domino_onnx.errors import DataError
 from domino_onnx.graph import read_manifest, read_model
-from domino_onnx.options import RunOptions
+from domino_onnx.options import CompressOptions, RunOptions
 from domino_onnx.report.results import DoctorResult, InspectResult
+from domino_onnx.stages.doubts import doubts_of_labels
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.laboratory import torch_missing
-from domino_onnx.stages.reading import load_samples
+from domino_onnx.stages.reading import load_chosen_metric, load_samples
 from domino_onnx.stages.source import Source, open_source
 from domino_onnx.targets import GROUPS_OF_FOUR, BuildLog, diagnose, read_build_log
 
@@ -72,7 +73,7 @@ def verified(model: Path) -> Verdict:
     return verify_file(read_model(model))
 
 
-def evaluated(reference: Path, candidate: Path, data: Path, run: RunOptions, journal: Journal) -> Evaluation:
+def evaluated(reference: Path, candidate: Path, data: Path, options: CompressOptions, journal: Journal) -> Evaluation:
     """Compare two models with the same inputs and outputs.
 
     Raises
@@ -81,15 +82,18 @@ def evaluated(reference: Path, candidate: Path, data: Path, run: RunOptions, jou
         If a model can't be read or run.
     DataError
         If the data don't fit the reference.
+    MetricError
+        If the user's metric can't be loaded, or fails.
     """
     from domino_onnx.data import input_specs
     from domino_onnx.evaluate import evaluate_models
 
+    run, metric = options.run, load_chosen_metric(options)
     file = read_model(reference)
     read_model(candidate)
     samples = load_samples(data, file)
     with journal.stage("evaluate"):
-        return evaluate_models(
+        evaluation = evaluate_models(
             reference,
             candidate,
             samples,
@@ -97,8 +101,14 @@ def evaluated(reference: Path, candidate: Path, data: Path, run: RunOptions, jou
             device=run.device,
             threads=run.threads,
             batch_size=run.batch_size,
+            given=options.data.output_kinds,
+            metric=metric,
             progress=lambda done: journal.progress(done, samples.count, f"{done} of {samples.count} samples"),
         )
+    if samples.labels is not None and metric is None:
+        for doubt in doubts_of_labels(samples.labels, evaluation.comparison.top1_reference):
+            journal.warn(doubt)
+    return evaluation
 
 
 def _build_log(path: Path) -> BuildLog:

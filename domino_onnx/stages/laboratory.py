@@ -15,12 +15,13 @@ from domino_onnx.errors import DependencyError, DominoError, FinetuneError, Mode
 from domino_onnx.options import CompressOptions
 from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.stages.aim import Aim, take_aim
+from domino_onnx.stages.doubts import doubts_of_labels
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.source import Source
 
 if TYPE_CHECKING:
     from domino_onnx.finetuning import Distillation
-    from domino_onnx.outputs import OutputKinds
+    from domino_onnx.outputs import Meanings
     from domino_onnx.reconstruction import Network
     from domino_onnx.search import LossTable
 
@@ -50,7 +51,7 @@ class Laboratory:
         self.aim = aim
         self.options = options
         self.journal = journal
-        self._kinds: _Once[OutputKinds] = _Once()
+        self._meanings: _Once[Meanings] = _Once()
         self._network: _Once[Network] = _Once()
         self._losses: _Once[LossTable] = _Once()
         self._student: _Once[Distillation] = _Once()
@@ -65,15 +66,15 @@ class Laboratory:
         site = self.aim.inventory.site(key)
         return self.source.load(key) if site is None else site.numbers.floats(self.source.load(key))
 
-    def kinds(self) -> OutputKinds:
-        """What the model's outputs are, decided once from the dense model's outputs on the data.
+    def meanings(self) -> Meanings:
+        """What the model's outputs mean, decided once from the dense model's outputs on the data.
 
         Raises
         ------
         ModelError, DependencyError
             If ONNX Runtime can't run the model; each time the same error.
         """
-        return self._kinds.value(self._decide_kinds)
+        return self._meanings.value(self._decide_meanings)
 
     def network(self) -> Network:
         """The model cut up at its sites, with the data to run through it.
@@ -124,15 +125,22 @@ class Laboratory:
         """
         return self._student.value(self._build_student)
 
-    def _decide_kinds(self) -> OutputKinds:
-        from domino_onnx.evaluate import kinds_on
+    def _decide_meanings(self) -> Meanings:
+        from domino_onnx.evaluate import meanings_on, top1
         from domino_onnx.runtime import Session
 
         run, split = self.options.run, self.source.split
         if split is None:
             raise ModelError("there are no data to run through the model")
         session = Session(self.dense, device=run.device, threads=run.threads)
-        return kinds_on(session, split.fit, run.batch_size)
+        with self.journal.stage("outputs"):
+            meanings = meanings_on(session, split.fit, run.batch_size, self.options.data.output_kinds)
+            for data in (split.fit, split.apart):
+                if data is not None and data.labels is not None and self.source.metric is None:
+                    right = top1(session, data, run.batch_size, meanings)
+                    for doubt in doubts_of_labels(data.labels, right):
+                        self.journal.warn(doubt)
+        return meanings
 
     def _build_network(self) -> Network:
         from domino_onnx.reconstruction import Network
@@ -148,7 +156,7 @@ class Laboratory:
             device=run.device,
             threads=run.threads,
             seed=run.seed,
-            kinds=self.kinds(),
+            meanings=self.meanings(),
         )
         if not network.starts:
             raise ModelError(f"data reach none of its weights ({_reasons(network)})")
@@ -185,7 +193,7 @@ class Laboratory:
                 self.options.finetune,
                 device=run.device,
                 threads=run.threads,
-                kinds=self.kinds(),
+                meanings=self.meanings(),
             )
 
 

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 
 from domino_onnx.errors import DataError, DependencyError, FinetuneError, ModelError, PlanError
 from domino_onnx.options import Strategy
-from domino_onnx.scheme import OPTION, Budget, FrozenMapping, Inventory, NMScheme, Plan, WeightKey, require_reachable
+from domino_onnx.scheme import Budget, FrozenMapping, Inventory, NMScheme, Plan, WeightKey, require_reachable
 from domino_onnx.search import (
     Decision,
     GradientSource,
     LossTable,
-    Prediction,
     search_domino,
     search_erk,
     search_measured_domino,
@@ -25,24 +24,19 @@ from domino_onnx.stages.laboratory import ONLY_INTEGERS, Laboratory
 __all__ = ["Planned", "choose_plan", "fitted"]
 
 _MEASURED = ("sensitivity", "measured-domino")
-_BAD_AGREEMENT = 0.9
-_BAD_ERROR = 0.1
-"""From here on a user is warned: less of the answers kept, or more of an output's variance lost."""
-_BISECTIONS = 6
 _LEFT_OF_THE_FIRST = 0.1
 """What remains of the first layer's loss in the plan that counts on later layers to mend it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A plan, the way to it, and what it is expected to cost where that was measured.
+    """A plan, and the way to it.
 
     `alternatives` are plans that only a refit can tell to be better or worse.
     """
 
     plan: Plan
     decisions: tuple[Decision, ...] = ()
-    prediction: Prediction | None = None
     alternatives: tuple[Planned, ...] = ()
 
 
@@ -165,30 +159,12 @@ def _gradients(lab: Laboratory) -> GradientSource | None:
 def _by_losses(lab: Laboratory, strategy: Strategy, budgets: tuple[Budget, ...], table: LossTable) -> Planned:
     if strategy == "measured-domino":
         result = search_measured_domino(lab.aim.inventory, budgets, table)
-        planned = dataclasses.replace(
-            _predicted(lab, strategy, budgets, table, result.schemes), decisions=result.decisions
-        )
-    else:
-        schemes = search_sensitivity(lab.aim.inventory, budgets, table)
-        planned = dataclasses.replace(
-            _predicted(lab, strategy, budgets, table, schemes),
-            alternatives=_alternatives(lab, strategy, budgets, table, schemes),
-        )
-    asked_for = budgets == lab.options.goal.budgets
-    if asked_for and planned.prediction is not None and _is_bad(planned.prediction):
-        _warn_of_loss(lab, budgets, table, planned.prediction)
-    return planned
-
-
-def _predicted(
-    lab: Laboratory,
-    strategy: Strategy,
-    budgets: tuple[Budget, ...],
-    table: LossTable,
-    schemes: Mapping[WeightKey, NMScheme],
-) -> Planned:
-    prediction = table.predict(lab.aim.inventory, schemes)
-    return Planned(plan=_plan(lab, strategy, schemes, budgets), prediction=prediction)
+        return Planned(plan=_plan(lab, strategy, result.schemes, budgets), decisions=result.decisions)
+    schemes = search_sensitivity(lab.aim.inventory, budgets, table)
+    return Planned(
+        plan=_plan(lab, strategy, schemes, budgets),
+        alternatives=_alternatives(lab, strategy, budgets, table, schemes),
+    )
 
 
 def _alternatives(
@@ -200,26 +176,4 @@ def _alternatives(
 ) -> tuple[Planned, ...]:
     """The plan for a network that mends much of what goes wrong early, where that is another one."""
     other = search_sensitivity(lab.aim.inventory, budgets, table.mended(_LEFT_OF_THE_FIRST))
-    return () if other == schemes else (_predicted(lab, strategy, budgets, table, other),)
-
-
-def _warn_of_loss(lab: Laboratory, budgets: tuple[Budget, ...], table: LossTable, prediction: Prediction) -> None:
-    """Say that a plan is going to hurt, and which share of its reduction would not."""
-    inventory = lab.aim.inventory
-    low, high = 0.0, 1.0
-    for _ in range(_BISECTIONS):
-        share = (low + high) / 2
-        gentler = [dataclasses.replace(budget, reduction=share * budget.reduction) for budget in budgets]
-        schemes = search_sensitivity(inventory, gentler, table)
-        low, high = (low, share) if _is_bad(table.predict(inventory, schemes)) else (share, high)
-    better = " and ".join(f"{OPTION[budget.measure]} {low * budget.reduction:.2g}" for budget in budgets)
-    advice = f"; {better} would keep that small" if low > 0 else ""
-    lab.journal.warn(
-        f"this budget is expected to change the model's answers: before any finetuning, {prediction.in_words()}{advice}"
-    )
-
-
-def _is_bad(prediction: Prediction) -> bool:
-    if prediction.agreement is not None:
-        return prediction.agreement < _BAD_AGREEMENT
-    return prediction.loss > _BAD_ERROR
+    return () if other == schemes else (Planned(plan=_plan(lab, strategy, other, budgets)),)

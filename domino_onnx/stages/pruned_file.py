@@ -11,6 +11,7 @@ from domino_onnx.options import CompressOptions
 from domino_onnx.scheme import FrozenMapping, Manifest, Plan
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.finetuning import finetune
+from domino_onnx.stages.gate import passed
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.laboratory import Laboratory, open_laboratory
 from domino_onnx.stages.planning import Planned
@@ -35,8 +36,8 @@ def open_pruned(source: Source, options: CompressOptions, journal: Journal, teac
     return open_laboratory(source, options, journal, _plan_of(_manifest_of(source)), teacher)
 
 
-def finetune_file(lab: Laboratory) -> tuple[Found, Finetuned]:
-    """The pruned weights as the file has them, and what finetuning makes of them.
+def finetune_file(lab: Laboratory) -> tuple[Found, Finetuned | None]:
+    """The pruned weights as the file has them, and what finetuning makes of them; None if that isn't better.
 
     Raises
     ------
@@ -51,7 +52,7 @@ def finetune_file(lab: Laboratory) -> tuple[Found, Finetuned]:
     found = _found_in_file(lab, manifest)
     checkpoint = open_checkpoint(lab, teacher_sha256=_teacher_sha256(lab, manifest))
     try:
-        return found, finetune(lab, found, checkpoint)
+        return found, passed(lab, found, finetune(lab, found, checkpoint))
     except ModelError as error:
         raise _advised(error, lab.source, manifest) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import filecmp
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,9 @@ from domino_onnx.stages.source import Source, open_source
 
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset, Split
+    from domino_onnx.evaluate import Metric
 
-__all__ = ["Output", "conversion", "load_samples", "read"]
+__all__ = ["Output", "conversion", "load_chosen_metric", "load_samples", "read"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +47,7 @@ def read(
     *,
     output: Output | None = None,
     also: tuple[Path, ...] = (),
-    apart: bool = False,
+    judged: bool = False,
 ) -> Source:
     """Read the model and the data, and take the inventory.
 
@@ -55,8 +57,8 @@ def read(
         What is going to be written; it must be none of the inputs.
     also
         Other models that are read.
-    apart
-        Keep a part of the data from everything but the judge. `--max-drop` and `sweep` judge on it.
+    judged
+        Whether plans are compared, as `--max-drop` and `sweep` do: then samples to judge by are a must.
 
     Raises
     ------
@@ -66,6 +68,8 @@ def read(
         If the model can't be read, or not be written as the options ask for.
     DataError
         If the data don't fit the model.
+    MetricError
+        If the user's metric can't be loaded.
     DependencyError
         If the options ask for a device or a package that is missing.
     """
@@ -78,7 +82,7 @@ def read(
         check_conversion(file, conversion(options))
         if options.run.device == "cuda":
             _require_cuda()
-        split = _split(file, options, apart=apart)
+        split = _split(file, options, journal, judged=judged)
         evaluation = _evaluation(file, options) if split is None else None
         source = open_source(
             file,
@@ -90,7 +94,7 @@ def read(
         )
     for note in source.inventory.notes:
         journal.warn(note)
-    return dataclasses.replace(source, split=split, evaluation=evaluation)
+    return dataclasses.replace(source, split=split, evaluation=evaluation, metric=load_chosen_metric(options))
 
 
 def conversion(options: CompressOptions) -> Conversion:
@@ -111,22 +115,49 @@ def load_samples(path: Path, file: OnnxFile) -> Dataset:
     return load_data(path, file.proto)
 
 
-def _split(file: OnnxFile, options: CompressOptions, *, apart: bool) -> Split | None:
-    if options.data.calibration is None:
+def _split(file: OnnxFile, options: CompressOptions, journal: Journal, *, judged: bool) -> Split | None:
+    calibration = options.data.calibration
+    if calibration is None:
         return None
     from domino_onnx.data import Split
 
-    return Split.of(
-        load_samples(options.data.calibration, file),
-        evaluation=_evaluation(file, options),
-        apart=apart,
-        seed=options.run.seed,
-    )
+    evaluation = None if _is_the_same(calibration, options.data.evaluation) else _evaluation(file, options)
+    if evaluation is None and options.data.evaluation is not None:
+        journal.warn(
+            f"--data and --eval-data are the same, {calibration}: weights would be judged by what they were fitted "
+            "to. A part is set apart to judge by instead"
+        )
+    data = load_samples(calibration, file)
+    return Split.of(data, evaluation=evaluation, judged=judged, seed=options.run.seed)
+
+
+def _is_the_same(calibration: Path, evaluation: Path | None) -> bool:
+    """Whether both name one file or folder, or two files with the same bytes."""
+    if evaluation is None or not calibration.exists() or not evaluation.exists():
+        return False
+    if calibration.samefile(evaluation):
+        return True
+    return calibration.is_file() and evaluation.is_file() and filecmp.cmp(calibration, evaluation, shallow=False)
 
 
 def _evaluation(file: OnnxFile, options: CompressOptions) -> Dataset | None:
     path = options.data.evaluation
     return None if path is None else load_samples(path, file)
+
+
+def load_chosen_metric(options: CompressOptions) -> Metric | None:
+    """The user's own metric; None without one.
+
+    Raises
+    ------
+    MetricError
+        If it can't be loaded.
+    """
+    if options.data.metric is None:
+        return None
+    from domino_onnx.evaluate import load_metric
+
+    return load_metric(options.data.metric)
 
 
 def _require_cuda() -> None:

@@ -12,9 +12,10 @@ import numpy as np
 from domino_onnx.codec import convert, plain
 from domino_onnx.errors import CheckpointError
 from domino_onnx.options import recipe_document
+from domino_onnx.outputs import Comparison
 from domino_onnx.report.results import Trial
 from domino_onnx.scheme import NamedArrays, Plan, WeightKey
-from domino_onnx.search import Decision, Prediction
+from domino_onnx.search import Decision
 from domino_onnx.stages.checkpoint import Checkpoint
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.journal import Journal
@@ -50,7 +51,7 @@ class _Kept:
     """The document of a checkpoint: a `Found` without its arrays, and the journal."""
 
     plan: str
-    prediction: Prediction | None
+    comparison: Comparison | None
     decisions: tuple[Decision, ...]
     weights: tuple[WeightKey, ...]
     biases: tuple[WeightKey, ...]
@@ -74,7 +75,8 @@ def open_checkpoint(lab: Laboratory, *, teacher_sha256: str = "") -> Checkpoint 
     run, source = lab.options.run, lab.source
     if run.checkpoint is None:
         return None
-    judges = source.split.apart if source.split is not None and lab.options.goal.max_drop is not None else None
+    decide = lab.options.goal.max_drop is not None or lab.options.finetune.enabled
+    judges = source.split.apart if source.split is not None and decide else None
     same = {
         "model": source.file.sha256,
         "teacher": teacher_sha256,
@@ -128,7 +130,7 @@ def _packed(journal: Journal, found: Found) -> tuple[dict[str, Any], NamedArrays
     planned, solved = found.planned, found.solved
     kept = _Kept(
         plan=planned.plan.to_json(),
-        prediction=planned.prediction,
+        comparison=found.comparison,
         decisions=planned.decisions,
         weights=tuple(solved.weights),
         biases=tuple(solved.biases),
@@ -150,7 +152,7 @@ def _restored(lab: Laboratory, document: Mapping[str, Any], arrays: NamedArrays)
     kept = convert(document, _Kept, what="the checkpoint", error=CheckpointError)
     lab.journal.resume(kept.seconds, kept.peaks, kept.warnings)
     plan = lab.aim.suited(Plan.from_json(kept.plan))
-    planned = Planned(plan=plan, prediction=kept.prediction, decisions=kept.decisions)
+    planned = Planned(plan=plan, decisions=kept.decisions)
     solved = Solved(
         weights={key: arrays[f"weight.{place}"] for place, key in enumerate(kept.weights)},
         biases={key: arrays[f"bias.{place}"] for place, key in enumerate(kept.biases)},
@@ -158,7 +160,7 @@ def _restored(lab: Laboratory, document: Mapping[str, Any], arrays: NamedArrays)
         errors=dict(kept.errors),
         divergence=kept.divergence,
     )
-    return Found(planned=planned, solved=solved, trials=tuple(map(_trial, kept.trials)))
+    return Found(planned=planned, solved=solved, comparison=kept.comparison, trials=tuple(map(_trial, kept.trials)))
 
 
 def _trial_document(trial: Trial) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from domino_onnx.stages.shapes import shapes_seen
 
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset, Split
+    from domino_onnx.evaluate import Metric
 
 __all__ = ["Source", "open_source"]
 
@@ -40,6 +41,8 @@ class Source:
         Which samples teach and which judge; None without data to learn from.
     evaluation
         Samples to judge by alone, where there are none to learn from.
+    metric
+        The user's own, where one was given.
     """
 
     file: OnnxFile
@@ -51,6 +54,7 @@ class Source:
     tensors: Mapping[WeightKey, TensorProto]
     split: Split | None = None
     evaluation: Dataset | None = None
+    metric: Metric | None = None
 
     @property
     def path(self) -> Path:

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import gzip
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from onnx import ModelProto
-
 from domino_onnx.errors import BudgetError, DataError
-from domino_onnx.graph import write_model
-from domino_onnx.precision import converted
 from domino_onnx.report.results import SweepResult, Trial
-from domino_onnx.scheme import Budget, WeightArrays
+from domino_onnx.scheme import Budget
 from domino_onnx.stages.checkpoint import Checkpoint
 from domino_onnx.stages.choosing import Found, find
-from domino_onnx.stages.comparing import compare, judge_of
+from domino_onnx.stages.doubts import doubts_of_judges
 from domino_onnx.stages.finetuning import finetune_if_possible
+from domino_onnx.stages.gate import passed
 from domino_onnx.stages.laboratory import Laboratory
-from domino_onnx.stages.reading import conversion
+from domino_onnx.stages.measuring import measured, measured_apart, written_for_a_while
 from domino_onnx.stages.solving import overlaid
 
 if TYPE_CHECKING:
-    from domino_onnx.data import Dataset
-    from domino_onnx.evaluate import Evaluation
     from domino_onnx.finetuning import Finetuned
 
-__all__ = ["finetune_within", "found_within", "sweep_result"]
+__all__ = ["finetune_within", "found_for_budgets", "found_within", "sweep_result"]
 
+_BAD = 0.1
+"""From this loss on a user is warned."""
 _FINEST = 0.01
 """How close the search comes to the sparsest plan that would do, as a share of the weights."""
 
@@ -49,23 +43,32 @@ def found_within(lab: Laboratory) -> Found:
         If a loss is to be measured without data.
     """
     goal = lab.options.goal
-    return find(lab, goal.budgets) if goal.max_drop is None else _sparsest_within(lab, goal.max_drop)
+    return found_for_budgets(lab) if goal.max_drop is None else _sparsest_within(lab, goal.max_drop)
+
+
+def found_for_budgets(lab: Laboratory) -> Found:
+    """A plan within the goal's budgets, and what it is worth before any finetuning, where samples were set apart.
+
+    Raises
+    ------
+    PlanError, BudgetError
+        If the plan doesn't fit the model, or the goal is out of reach.
+    """
+    found = find(lab, lab.options.goal.budgets)
+    comparison = measured_apart(lab, overlaid(found.solved.weights, found.solved.biases))
+    if comparison is not None and comparison.drop > _BAD:
+        lab.journal.warn(
+            f"before any finetuning this loses {comparison.drop:.1%} of {comparison.metric}, on {comparison.samples} "
+            "samples that nothing learned from. `domino-onnx sweep` shows what fewer zeros would keep"
+        )
+    return dataclasses.replace(found, comparison=comparison)
 
 
 def finetune_within(lab: Laboratory, found: Found, checkpoint: Checkpoint | None) -> Finetuned | None:
-    """Finetune if the options ask for it; None, with a warning, if that breaks the largest loss allowed."""
+    """Finetune if the options ask for it; None, with a warning, if that isn't better or breaks the largest loss."""
     if not lab.options.finetune.enabled:
         return None
-    finetuned, max_drop = finetune_if_possible(lab, found, checkpoint), lab.options.goal.max_drop
-    if finetuned is None or max_drop is None:
-        return finetuned
-    keys = (*found.solved.weights, *found.solved.biases)
-    comparison = _measured(lab, {key: finetuned.values[key] for key in keys})[0].comparison
-    if comparison.is_within(max_drop):
-        return finetuned
-    lost = f"{comparison.drop:.3g} of {comparison.metric}"
-    lab.journal.warn(f"after finetuning {lost} is lost, so the weights of before are written")
-    return None
+    return passed(lab, found, finetune_if_possible(lab, found, checkpoint))
 
 
 def sweep_result(lab: Laboratory, shares: Sequence[float]) -> SweepResult:
@@ -98,27 +101,28 @@ def _require_judges(lab: Laboratory) -> None:
     split = lab.source.split
     if split is None or split.apart is None:
         raise DataError("the accuracy of a plan is measured on data: give --data")
-    for doubt in _doubts(split.apart, lab.options.goal.max_drop):
+    for doubt in doubts_of_judges(split.apart, lab.options.goal.max_drop):
         lab.journal.warn(doubt)
 
 
 def _try(lab: Laboratory, budget: Budget) -> Found:
     """Choose a plan, refit it, and measure what it is worth. The trial is the last of `trials`."""
     found = find(lab, (budget,))
-    evaluation, size, zipped = _measured(lab, overlaid(found.solved.weights, found.solved.biases))
+    values = overlaid(found.solved.weights, found.solved.biases)
+    with lab.journal.stage("try"), written_for_a_while(lab, values) as path:
+        comparison, (size, zipped) = measured(lab, path), _sizes(path)
     inventory, schemes = lab.aim.inventory, found.planned.plan.schemes
     trial = Trial(
         budget=budget,
         planned_sparsity=inventory.sparsity(schemes),
         planned_flops_saved=inventory.flops_saved(schemes),
-        prediction=found.planned.prediction,
         divergence=found.solved.divergence,
-        comparison=evaluation.comparison,
+        comparison=comparison,
         bytes=size,
         bytes_gzipped=zipped,
         plan=found.planned.plan,
     )
-    return dataclasses.replace(found, trials=(trial,))
+    return dataclasses.replace(found, comparison=comparison, trials=(trial,))
 
 
 def _sparsest_within(lab: Laboratory, max_drop: float) -> Found:
@@ -157,46 +161,13 @@ def _reachable(lab: Laboratory, wanted: Sequence[float]) -> list[float]:
 
 def _dense_bytes(lab: Laboratory) -> tuple[int, int]:
     """Bytes of the model's files as they are, and gzipped."""
-    with _written(lab, {}) as path:
+    with written_for_a_while(lab, {}) as path:
         return _sizes(path)
 
 
 def _most(lab: Laboratory) -> float:
     """The largest share of zeros that schemes can give this model."""
     return lab.aim.inventory.sparsity(lab.aim.inventory.sparsest)
-
-
-def _measured(lab: Laboratory, values: WeightArrays) -> tuple[Evaluation, int, int]:
-    """Against the dense model; the bytes of the file, as it is and gzipped."""
-    with lab.journal.stage("try"), _written(lab, values) as path:
-        judge = judge_of(lab, refitted=True, finetuned=False)
-        return (compare(lab.dense, path, judge, lab.options.run), *_sizes(path))
-
-
-def _doubts(judges: Dataset, max_drop: float | None) -> Iterator[str]:
-    """Why these samples may not tell what a plan is worth."""
-    if judges.labels is not None and judges.count > 1 and np.all(judges.labels == judges.labels[0]):
-        yield (
-            f"all {judges.count} samples that judge have the label {judges.labels[0]}. What other classes lose stays "
-            "unseen: give samples of all classes, shuffled"
-        )
-    if max_drop is not None and judges.count * max_drop < 1:
-        yield (
-            f"{judges.count} samples judge, of which each counts {1 / judges.count:.1%}: too few to see a drop of "
-            f"{max_drop:.2%}; give more, with --eval-data or --data"
-        )
-
-
-@contextlib.contextmanager
-def _written(lab: Laboratory, values: WeightArrays) -> Iterator[Path]:
-    """The model with these values, in a folder of its own, for a while."""
-    made = converted(lab.source.file, values, None, conversion(lab.options))
-    copy = ModelProto()
-    copy.CopyFrom(made.file.proto)
-    with tempfile.TemporaryDirectory(prefix="domino-onnx-") as folder:
-        path = Path(folder) / lab.source.path.name
-        write_model(dataclasses.replace(made.file, proto=copy), made.values, None, path)
-        yield path
 
 
 def _sizes(path: Path) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from domino_onnx._version import __version__
 from domino_onnx.graph import WeightForm, Written, write_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.precision import converted
-from domino_onnx.report.results import CompressResult, SearchResult, WeightRecord
+from domino_onnx.report.results import CompressResult, Prediction, SearchResult, WeightRecord
 from domino_onnx.scheme import (
     Inventory,
     Manifest,
@@ -32,7 +32,6 @@ from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.comparing import Judge, compare_if_possible, judge_of
 from domino_onnx.stages.journal import Journal, peak_rss_bytes
 from domino_onnx.stages.laboratory import Laboratory
-from domino_onnx.stages.planning import Planned
 from domino_onnx.stages.reading import Output, conversion
 from domino_onnx.stages.solving import overlaid
 from domino_onnx.storage import Form
@@ -120,13 +119,13 @@ def compared(made: Made, journal: Journal) -> CompressResult:
     return _result(made, comparison, journal)
 
 
-def search_result(lab: Laboratory, planned: Planned) -> SearchResult:
+def search_result(lab: Laboratory, found: Found) -> SearchResult:
     """What a search found."""
     return SearchResult(
-        plan=planned.plan,
+        plan=found.planned.plan,
         inventory=lab.aim.inventory,
-        decisions=planned.decisions,
-        prediction=planned.prediction,
+        decisions=found.planned.decisions,
+        prediction=Prediction.of(found.comparison),
         options=lab.options,
         seconds=lab.journal.seconds,
         peaks=lab.journal.peaks,
@@ -150,7 +149,7 @@ def _result(made: Made, comparison: Evaluation | None, journal: Journal) -> Comp
         planned_flops_saved=inventory.flops_saved(planned.plan.schemes),
         solver=solved.solver,
         divergence=solved.divergence,
-        prediction=planned.prediction,
+        prediction=Prediction.of(made.found.comparison),
         decisions=planned.decisions,
         finetuned=made.finetuned,
         parity=comparison,

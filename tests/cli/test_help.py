@@ -130,7 +130,8 @@ def python_value(bare: Any, text: str) -> Any:
 def wrong_values(annotation: Any, bare: Any) -> list[str]:
     """Values that a field can't take, as they are typed."""
     kinds = {bare, *typing.get_args(bare)}
-    if bool in kinds or Path in kinds or typing.get_origin(bare) is tuple:
+    any_text = bare == str | None
+    if bool in kinds or Path in kinds or any_text or typing.get_origin(bare) is tuple:
         return []
     if not {int, float} & kinds:
         return ["nonsense"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ import onnx.parser
 import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
-
-from domino_onnx.outputs import Comparison
 
 Run = Callable[..., Any]
 BY_MAGNITUDE = {"search.strategy": "uniform", "solver.method": "magnitude"}
@@ -181,21 +178,6 @@ def test_nothing_to_prune_is_said(domino: Run, tiny: tuple[Path, Path], tmp_path
     assert ran.code == 1
     assert "the model has no weight to prune" in " ".join(ran.err.split())
     assert not output.exists()
-
-
-def test_a_drop_is_told_in_what_there_is() -> None:
-    bare = {"samples": 4, "max_abs": 0.0, "finite": True}
-    embedded = Comparison(**bare, cosine=0.9, kinds={"y": "embedding"})
-    assert (embedded.metric, embedded.drop) == ("cosine", pytest.approx(0.1))
-    valued = Comparison(**bare, cosine=0.9, relative_error=0.2, kinds={"y": "values"})
-    assert (valued.metric, valued.drop) == ("relative error", 0.2)
-    agreeing = Comparison(**bare, cosine=0.9, agreement=0.75)
-    assert (agreeing.metric, agreeing.drop) == ("agreement", 0.25)
-    scored = Comparison(**bare, cosine=0.9, agreement=0.75, top1_reference=0.912, top1_candidate=0.902)
-    assert scored.metric == "top-1"
-    assert scored.is_within(0.01)
-    assert not scored.is_within(0.0099)
-    assert Comparison(**{**bare, "finite": False}, cosine=0.9, relative_error=0.9).drop == math.inf
 
 
 def test_judges_that_cannot_tell_are_doubted(domino: Run, samples: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def numbers(data: Dataset) -> list[int]:
 
 
 def split(count: int, batch: int | None, seed: int, **more: Any) -> Split:
-    return Split.of(numbered(count, batch), **{"evaluation": None, "apart": False, **more}, seed=seed)
+    return Split.of(numbered(count, batch), **{"evaluation": None, "judged": False, **more}, seed=seed)
 
 
 @given(counts, fixed_batches, seeds)
@@ -41,8 +41,9 @@ def test_the_parts_of_finetuning(count: int, batch: int | None, seed: int) -> No
     assume(batch is None or batch <= count)
     made = split(count, batch, seed)
     train, held_out = set(made.train.tolist()), set(made.held_out.tolist())
-    assert numbers(made.fit) == list(range(count))
-    assert train | held_out == set(range(count))
+    apart = set() if made.apart is None else set(numbers(made.apart))
+    assert sorted([*numbers(made.fit), *apart]) == list(range(count))
+    assert train | held_out == set(range(made.fit.count))
     if made.holds_out:
         assert train.isdisjoint(held_out)
         assert len(held_out) <= len(train)
@@ -52,15 +53,29 @@ def test_the_parts_of_finetuning(count: int, batch: int | None, seed: int) -> No
         assert train == held_out
     for refitted in (False, True):
         data, seen = made.judge(refitted=refitted, finetuned=True)
+        if apart:
+            assert (set(numbers(data)), seen) == (apart, False)
+            continue
         assert (set(numbers(data)), seen) == (held_out, refitted or not made.holds_out)
         assert made.judge(refitted=refitted, finetuned=False) == (made.fit, refitted)
 
 
-def test_15_percent_of_1024_samples() -> None:
+@pytest.mark.parametrize(
+    ("count", "batch", "apart"),
+    [(1024, None, 128), (128, None, 16), (123, None, 0), (9000, None, 512), (1000, 64, 64), (100, 4, 0)],
+)
+def test_an_eighth_is_kept_apart_where_that_tells_something(count: int, batch: int | None, apart: int) -> None:
+    made = split(count, batch, 3)
+    order = np.random.default_rng(3).permutation(count)
+    assert (numbers(made.apart) if made.apart else []) == sorted(order[:apart].tolist())
+    assert made.fit.count == count - apart
+
+
+def test_15_percent_of_what_teaches() -> None:
     made = split(1024, None, 3)
-    order = np.random.default_rng(3).permutation(1024)
-    assert made.train.tolist() == order[154:].tolist()
-    assert made.held_out.tolist() == sorted(order[:154].tolist())
+    order = np.random.default_rng(3).permutation(896)
+    assert made.train.tolist() == order[134:].tolist()
+    assert made.held_out.tolist() == sorted(order[:134].tolist())
 
 
 @pytest.mark.parametrize(
@@ -76,9 +91,9 @@ def test_a_quarter_is_kept_apart(count: int, batch: int | None, seed: int) -> No
     quarter = round(count * 0.25) if batch is None else round(count * 0.25) // batch * batch
     if quarter == 0 or quarter >= count - max(batch or 1, 1):
         with pytest.raises(DataError, match="too few to set some apart"):
-            split(count, batch, seed, apart=True)
+            split(count, batch, seed, judged=True)
         return
-    made = split(count, batch, seed, apart=True)
+    made = split(count, batch, seed, judged=True)
     order = np.random.default_rng(seed).permutation(count)
     data, seen = made.judge(refitted=True, finetuned=True)
     assert (numbers(data), seen) == (sorted(order[:quarter].tolist()), False)
@@ -87,9 +102,9 @@ def test_a_quarter_is_kept_apart(count: int, batch: int | None, seed: int) -> No
 
 
 @given(counts, st.booleans())
-def test_evaluation_data_judge(count: int, apart: bool) -> None:
+def test_evaluation_data_judge(count: int, judged: bool) -> None:
     evaluation = numbered(7)
-    made = split(count, None, 0, evaluation=evaluation, apart=apart)
+    made = split(count, None, 0, evaluation=evaluation, judged=judged)
     data, seen = made.judge(refitted=True, finetuned=True)
     assert data is evaluation
     assert not seen
@@ -114,7 +129,7 @@ def test_batches_teach_or_judge(count: int, batch: int | None, size: int, most: 
     taken = np.concatenate(batches.samples)
     assert len(set(taken.tolist())) == len(taken)
     if batch is None:
-        assert sorted(taken.tolist()) == list(range(count))
+        assert sorted(taken.tolist()) == list(range(made.fit.count))
 
 
 def test_every_fourth_batch_chooses_the_damping() -> None:

@@ -56,19 +56,30 @@ def test_only_what_the_manifest_names_has_changed(refitted: Any, samples: Path) 
     assert verify(refitted.output).holds
 
 
-def test_the_prediction_is_near_what_came_out(refitted: Any) -> None:
-    assert refitted.prediction.measure == "KL"
-    assert 0 < refitted.prediction.loss < 1
-    assert refitted.divergence < 3 * refitted.prediction.loss
+def test_the_prediction_is_what_was_measured_before_finetuning(refitted: Any) -> None:
+    """Nothing is finetuned here, so that the written file shows the same on the same samples."""
+    comparison = refitted.parity.comparison
+    assert (refitted.prediction.metric, refitted.prediction.samples) == ("top-1", min(comparison.samples, 512))
+    assert refitted.prediction.score == pytest.approx(comparison.top1_candidate, abs=0.02)
+    assert 0 < refitted.divergence < 1
     errors = [record.error for record in refitted.weights if record.scheme.n < record.scheme.m]
     assert all(0 <= error < 1 for error in errors)
 
 
-def test_the_exact_choice_costs_no_more_than_the_fall(refitted: Any, samples: Path) -> None:
-    fall = search(samples / "digits_resnet.onnx", options(samples, {"search.strategy": "measured-domino"}))
-    assert BUDGET.is_met(fall.inventory, fall.plan.schemes)
-    assert fall.prediction is not None
-    assert refitted.prediction.loss <= fall.prediction.loss * (1 + 1e-9)
+def test_a_prediction_is_made_on_samples_that_nothing_learned_from(samples: Path) -> None:
+    found = search(samples / "digits_transformer.onnx", options(samples, {"goal.sparsity": 0.5}))
+    with np.load(samples / "digits_calibration.npz") as data:
+        apart = round(len(data["image"]) / 8)
+    assert found.prediction is not None
+    assert (found.prediction.metric, found.prediction.samples) == ("agreement", apart)
+    assert f"on {apart} samples that nothing learned from" in found.prediction.in_words()
+
+
+def test_few_samples_give_no_prediction(samples: Path, tmp_path: Path) -> None:
+    with np.load(samples / "digits_calibration.npz") as data:
+        np.savez(tmp_path / "few.npz", image=data["image"][:64])
+    given = options(samples, {"goal.sparsity": 0.5, "data.calibration": tmp_path / "few.npz"})
+    assert search(samples / "digits_transformer.onnx", given).prediction is None
 
 
 @pytest.mark.parametrize("solver", ["magnitude", "sparsegpt", "refit"])
@@ -101,7 +112,7 @@ def test_the_same_seed_gives_the_same_refit(samples: Path, tmp_path: Path) -> No
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
-def test_a_budget_that_hurts_is_announced_with_a_gentler_one(
+def test_a_budget_that_hurts_is_announced(
     make_model: Callable[..., Any], save: Callable[..., Path], samples: Path, tmp_path: Path
 ) -> None:
     """Half of the weights are a choice of features that costs nothing to prune; the other half are random."""
@@ -119,11 +130,9 @@ def test_a_budget_that_hurts_is_announced_with_a_gentler_one(
     np.savez(tmp_path / "data.npz", x=generator.standard_normal((512, 64)).astype(np.float32))
     hurt = search(save(model), options(samples, {"data.calibration": tmp_path / "data.npz"}))
     mild = search(samples / "digits_transformer.onnx", options(samples))
-    for result in (hurt, mild):
-        assert result.prediction is not None
-        warned = [warning for warning in result.warnings if "is expected to change" in warning]
-        assert bool(warned) == (result is hurt) == (result.prediction.agreement < 0.9)
-        assert all("--sparsity 0." in warning for warning in warned)
+    (warned,) = [warning for warning in hurt.warnings if "before any finetuning this loses" in warning]
+    assert "--max-drop" in warned
+    assert not any("loses" in warning for warning in mild.warnings)
 
 
 def test_measuring_without_data_is_refused(samples: Path) -> None:

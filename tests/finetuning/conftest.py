@@ -44,7 +44,7 @@ def bench() -> Callable[..., Bench]:
             inventory.sites,
             lambda key: file.array(tensors[key]),
         )
-        split = Split.of(load_data(data, file.proto), evaluation=None, apart=False, seed=seed)
+        split = Split.of(load_data(data, file.proto), evaluation=None, judged=False, seed=seed)
         distillation = open_distillation(file, model, split, device="cpu", threads=1)
         return Bench(distillation, dict(weights))
 

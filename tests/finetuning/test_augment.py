@@ -31,7 +31,7 @@ def open_on(samples: Path, few: Path) -> Callable[..., Distillation]:
         data = load_data(few, file.proto)
         if augment is not None:
             data = dataclasses.replace(data, augment={"image": augment})
-        split = Split.of(data, evaluation=None, apart=False, seed=0)
+        split = Split.of(data, evaluation=None, judged=False, seed=0)
         return open_distillation(file, model, split, FinetuneOptions(mix=False), device="cpu", threads=1)
 
     return call

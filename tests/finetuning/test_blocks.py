@@ -51,7 +51,7 @@ def obstructed(make_model: Callable[..., Any], save: Callable[..., Path], tmp_pa
 
 
 def split(file: OnnxFile, data: Path) -> Split:
-    return Split.of(load_data(data, file.proto), evaluation=None, apart=False, seed=0)
+    return Split.of(load_data(data, file.proto), evaluation=None, judged=False, seed=0)
 
 
 def pruned(path: Path, scheme: NMScheme) -> dict[WeightKey, Any]:

@@ -21,7 +21,7 @@ from domino_onnx.options import FinetuneOptions  # noqa: E402
 def opened(samples: Path, data: Path, options: FinetuneOptions | None = None) -> Distillation:
     model = samples / "digits_resnet.onnx"
     file = read_model(model)
-    split = Split.of(load_data(data, file.proto), evaluation=None, apart=False, seed=0)
+    split = Split.of(load_data(data, file.proto), evaluation=None, judged=False, seed=0)
     return open_distillation(file, model, split, options, device="cpu", threads=1)
 
 

@@ -58,7 +58,7 @@ class Setup:
         return dict(zip(names, self._run(model, self.data.arrays), strict=True))
 
     def divergence(self, values: Weights) -> float:
-        return OutputDivergence([self.outputs({})], self.network.kinds)([self.outputs(values)])
+        return OutputDivergence(self.network.meanings)([self.outputs({})], [self.outputs(values)])
 
 
 @pytest.fixture

@@ -48,7 +48,6 @@ def test_losses_never_fall(points: int, setup: Setup, parsed: Parsed) -> None:
     made = setup(parsed(CHAIN, **SHAPES), inputs(), pool=POOL)
     table = measure_sensitivity(made.network, made.inventory, made.load, SensitivityOptions(points=points))
     never_falling(made, table)
-    assert table.measure == "relative error"
     assert all(losses[-1] > 0 for losses in table.losses.values())
 
 
@@ -61,9 +60,7 @@ def test_samples(name: str, samples: Path, setup: Setup) -> None:
         made.network, made.inventory, made.load, SensitivityOptions(rule="obs"), lambda at, *_: done.append(at)
     )
     never_falling(made, table)
-    assert table.measure == "KL"
     assert done == list(range(1, len(made.network.starts) + 1))
-    assert all(loss >= 0 and 0 <= changed <= 1 for loss, changed in table.observed)
 
 
 def test_what_is_interpolated_passes_through_what_is_measured(setup: Setup, parsed: Parsed) -> None:
@@ -136,7 +133,6 @@ def test_relative_errors_where_there_are_no_classes(setup: Setup, parsed: Parsed
     graph = "g (float[n, 16] x) => (float[n, 1] y) { a = Gemm (x, w, b) r = Relu (a) y = MatMul (r, v) }"
     made = setup(parsed(graph, w=(16, 16), b=(16,), v=(16, 1)), inputs(), pool=POOL)
     table = measure_sensitivity(made.network, made.inventory, made.load)
-    assert (table.measure, table.observed) == ("relative error", ())
     never_falling(made, table)
 
 
@@ -144,7 +140,6 @@ def test_the_same_twice(setup: Setup, parsed: Parsed) -> None:
     made = setup(parsed(CHAIN, **SHAPES), inputs(), pool=POOL)
     first, second = (measure_sensitivity(made.network, made.inventory, made.load) for _ in range(2))
     assert dict(first.losses) == dict(second.losses)
-    assert first.observed == second.observed
 
 
 def test_what_cannot_be_measured_is_refused(setup: Setup, parsed: Parsed) -> None:

@@ -14,12 +14,10 @@ from domino_onnx.search import LossTable
 
 
 def test_what_is_lost_early_counts_less_where_it_is_mended() -> None:
-    table = LossTable(losses=FrozenMapping((WeightKey(name), (0.0, 8.0)) for name in "abc"), measure="KL")
+    table = LossTable(losses=FrozenMapping((WeightKey(name), (0.0, 8.0)) for name in "abc"))
     mended = table.mended(0.25)
     assert [mended.losses[WeightKey(name)] for name in "abc"] == [(0, 2), (0, 4), (0, 8)]
-    assert LossTable(losses=FrozenMapping({WeightKey("a"): (0.0, 8.0)}), measure="KL").mended(0.25).losses[
-        WeightKey("a")
-    ] == (0, 2)
+    assert LossTable(losses=FrozenMapping({WeightKey("a"): (0.0, 8.0)})).mended(0.25).losses[WeightKey("a")] == (0, 2)
 
 
 @pytest.mark.parametrize("better", [0, 1])

@@ -99,9 +99,9 @@ def test_apply_is_judged_by_other_data(domino: Run, model: Path, data: list[Path
     parity = json.loads(ran.out)["parity"]
     assert (parity["inputs"], parity["samples"], parity["fitted"]) == ("data", 200, False)
     asked = json.loads(domino("evaluate", model, output, "--data", data[1], "--json").out)
-    assert parity["cosine"] == pytest.approx(asked["cosine"], abs=1e-9)
-    fitted = json.loads(domino("apply", model, plan, "--data", data[0], "-o", output, "--force", "--json").out)
-    assert fitted["parity"]["fitted"] is True
+    assert parity["relative_error"] == pytest.approx(asked["relative_error"], rel=0.2), "by the spread of other data"
+    alone = json.loads(domino("apply", model, plan, "--data", data[0], "-o", output, "--force", "--json").out)
+    assert alone["parity"]["fitted"] is False, "some of the data were set apart"
 
 
 def test_masks_that_move_stay_legal_when_a_run_goes_on(

@@ -130,7 +130,7 @@ def test_weights_in_bodies_and_functions(name: str, domino: Run, save: Run, data
     shown = domino(*words, "--force", "--report", report, recipe=WITHOUT_GRADIENTS).out
     assert "refitted" not in shown
     assert "divergence" not in shown
-    assert "cosine" in shown
+    assert "relative error" in shown
     check_page(report, "magnitude")
 
 

@@ -9,16 +9,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from domino_onnx.outputs import class_output, decide_kinds, spread_outputs
+from domino_onnx.outputs import OutputMeaning, Survey, class_output
 from domino_onnx.outputs.evidence import have_winners
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SEEDS = range(5)
 
 
-def kind(output: Array, labels: Array | None = None, batches: int = 3) -> str | None:
-    """Of an output that comes in several batches."""
-    return decide_kinds([{"y": part} for part in np.array_split(output, batches)], labels).get("y")
+def surveyed(parts: list[dict[str, Array]], labels: Array | None = None, **given: Any) -> dict[str, OutputMeaning]:
+    """What outputs mean that come in these batches."""
+    survey, done = Survey(len(parts), given), 0
+    for part in parts:
+        samples = len(next(iter(part.values())))
+        survey.add(part, samples, None if labels is None else labels[done : done + samples])
+        done += samples
+    return survey.meanings()
+
+
+def meaning(output: Array, labels: Array | None = None, batches: int = 3, **given: Any) -> OutputMeaning:
+    """Of one output that comes in several batches."""
+    return surveyed([{"y": part} for part in np.array_split(output, batches)], labels, **given)["y"]
+
+
+def kind(output: Array, labels: Array | None = None, batches: int = 3) -> str:
+    return meaning(output, labels, batches).kind
 
 
 def scores(seed: int, classes: int, samples: int = 256) -> tuple[Array, Array]:
@@ -89,13 +103,15 @@ def test_probabilities_of_any_rank() -> None:
     assert kind(softmax(logits).astype(np.float16)) == "probabilities"
     assert kind(logits) == "values"
     assert kind(np.log(softmax(logits))) == "scores"
+    channels = np.moveaxis(softmax(logits), -1, 1)
+    assert (kind(channels), meaning(channels).axis) == ("probabilities", 1)
 
 
 def test_what_one_batch_looks_like_does_not_count() -> None:
     """Four rows of a regression head may well look decided, and one row of any output adds up to something."""
     rows = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
-    assert decide_kinds([{"y": rows}])["y"] == "probabilities"
-    assert decide_kinds([{"y": rows}, {"y": rows + 1}])["y"] == "values"
+    assert surveyed([{"y": rows}])["y"].kind == "probabilities"
+    assert surveyed([{"y": rows}, {"y": rows + 1}])["y"].kind == "values"
 
 
 def test_labels_tell_scores_that_do_not_show_it() -> None:
@@ -121,9 +137,20 @@ def test_other_shapes_are_values(shape: tuple[int, ...]) -> None:
     assert kind(np.random.default_rng(0).standard_normal(shape).astype(np.float32), batches=1) == "values"
 
 
-def test_what_cannot_be_compared_has_no_kind() -> None:
-    outputs = {"n": np.arange(6).reshape(2, 3), "e": np.zeros((0, 4), np.float32), "b": np.ones(3, bool), "s": [1.0]}
-    assert decide_kinds([outputs]) == {}  # type: ignore[list-item]
+def test_what_is_no_float_is_compared_exactly() -> None:
+    outputs = {"n": np.arange(6).reshape(2, 3), "b": np.ones((2,), bool), "s": np.array(["a", "b"], object)}
+    assert {name: found.kind for name, found in surveyed([outputs]).items()} == dict.fromkeys("nbs", "exact")
+    assert surveyed([{"n": outputs["n"], "e": np.zeros((2, 0), np.float32)}]).keys() == {"n"}, "empty says nothing"
+
+
+def test_users_know_better() -> None:
+    values = head(0, 10)
+    assert meaning(values, y="scores").kind == "scores"
+    assert meaning(values, y="embedding").axis == 1
+    assert meaning(np.arange(6).reshape(2, 3), batches=1, y="ignored").kind == "ignored"
+    one = meaning(values[:, :1], y="scores")
+    assert (one.kind, one.reason) == ("values", "no axis that scores could lie along")
+    assert "as --output-kind says" in meaning(values, y="values").in_words()
 
 
 def test_scores_with_masked_classes() -> None:
@@ -133,32 +160,112 @@ def test_scores_with_masked_classes() -> None:
 
 
 def test_rows_of_different_widths_are_values() -> None:
-    parts = [{"y": scores(0, width)[0]} for width in (10, 12)]
-    assert decide_kinds(parts) == {"y": "values"}
+    found = surveyed([{"y": scores(0, width)[0]} for width in (10, 12)])["y"]
+    assert (found.kind, found.axis, found.scales.shape) == ("values", None, (1,))
 
 
 def test_the_output_whose_answers_count() -> None:
-    outputs = {"v": np.zeros((4, 2)), "p": np.zeros((4, 3, 2)), "s": np.zeros((4, 2)), "t": np.zeros((4, 9))}
-    kinds: Any = {"v": "values", "p": "probabilities", "s": "scores", "t": "scores"}
-    assert class_output(kinds, outputs) == "s"
-    assert class_output(kinds, outputs, samples=5) == "p"
-    assert class_output({"v": "values"}, outputs) is None
+    meanings = {
+        "v": OutputMeaning(kind="values"),
+        "p": OutputMeaning(kind="probabilities", axis=2, positions=True),
+        "s": OutputMeaning(kind="scores", axis=1),
+        "t": OutputMeaning(kind="scores", axis=1),
+    }
+    assert class_output(meanings) == "s"
+    assert class_output({name: meanings[name] for name in "vp"}) == "p"
+    assert class_output({"v": meanings["v"]}) is None
 
 
-def test_batches_are_spread_over_the_data() -> None:
-    ran: list[int] = []
+@pytest.mark.parametrize("seed", SEEDS)
+def test_scores_of_positions(seed: int) -> None:
+    """A segmentation: classes along the second axis. A tagger: along the last."""
+    logits, _ = scores(seed, 12, samples=8 * 6 * 5)
+    logits += np.linspace(0, 3, 12, dtype=np.float32)
+    maps = logits.reshape(8, 6, 5, 12)
+    assert (kind(maps), meaning(maps).axis) == ("scores", 3)
+    channels = np.moveaxis(maps, -1, 1)
+    assert (kind(channels), meaning(channels).axis, meaning(channels).positions) == ("scores", 1, True)
+    assert meaning(logits.reshape(8, 30, 12)).axis == 2
+    assert kind(np.moveaxis(head(seed, 12, samples=240).reshape(8, 6, 5, 12), -1, 1)) == "values"
 
-    def run(place: int, size: int = 4) -> dict[str, Array]:
-        ran.append(place)
-        return {"y": np.full(size, place, np.float32)}
 
-    assert [*spread_outputs(100, 32, run)] == ran
-    assert len(ran) == 32
-    assert (ran[0], ran[-1]) == (0, 96)
-    assert [*spread_outputs(3, 32, run)] == [0, 1, 2]
-    assert [*spread_outputs(9, 5000, run)] == [0]
-    half = (128 << 20) // 4
-    assert [*spread_outputs(4, 1, lambda place: {"y": np.empty(half, np.float32)})] == [0, 2], "256 MiB at most"
+def test_scores_with_axes_of_one() -> None:
+    """(samples, classes, 1, 1), as SqueezeNet has them: labels name their rows."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 200)
+    weak = rng.standard_normal((200, 10))
+    weak[np.arange(200), labels] += 1
+    found = meaning(weak[:, :, None, None], labels)
+    assert (found.kind, found.axis, found.positions, found.width) == ("scores", 1, False, 10)
+
+
+def boxes(seed: int, *, anchors: int = 300, classes: int = 11, samples: int = 12) -> Array:
+    """What a detector gives: boxes in pixels above scores of classes, of which most are quiet at most anchors."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.uniform(0, 320, (samples, 4, anchors))
+    shares = rng.random((samples, classes, anchors)) ** 40 * rng.random((1, classes, 1))
+    return np.concatenate([pixels, shares], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("classes", [1, 11, 80, 365])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_detectors_have_channels_of_different_units(seed: int, classes: int) -> None:
+    output = boxes(seed, classes=classes)
+    for given, axis in ((output, 1), (output.transpose(0, 2, 1), 2)):
+        found = meaning(given)
+        assert (found.kind, found.axis, found.positions) == ("values", axis, True)
+        wanted = np.moveaxis(given, axis, 0).reshape(4 + classes, -1).astype(np.float64).var(axis=1)
+        assert found.scales[:4] == pytest.approx(wanted[:4], rel=1e-6)
+        assert np.all(found.scales[4:] <= np.maximum(2 * wanted[4:], 1e-4))
+
+
+def test_one_unit_for_all_is_one_channel() -> None:
+    found = meaning(np.random.default_rng(0).standard_normal((40, 7, 9)).astype(np.float32))
+    assert (found.kind, found.axis) == ("values", None)
+
+
+def lines(seed: int, blank: int, *, classes: int = 40, steps: int = 30, samples: int = 20) -> Array:
+    """Probabilities of a text recogniser: characters that win one or two steps, with blanks between."""
+    rng = np.random.default_rng(seed)
+    winners = np.full((samples, steps), blank)
+    characters = [each for each in range(classes) if each != blank]
+    for row in winners:
+        for at in range(0, steps - 2, 3):
+            row[at : at + int(rng.integers(1, 3))] = rng.choice(characters)
+    logits = rng.standard_normal((samples, steps, classes))
+    np.put_along_axis(logits, winners[..., None], 9.0, axis=-1)
+    return softmax(logits).astype(np.float32)
+
+
+@pytest.mark.parametrize("blank", [0, 39])
+def test_a_plain_blank_makes_a_sequence(blank: int) -> None:
+    found = meaning(lines(0, blank))
+    assert (found.kind, found.axis, found.blank) == ("probabilities", 2, blank)
+    assert f"a sequence with the blank {blank}" in found.in_words()
+
+
+def test_no_blank_no_sequence() -> None:
+    assert meaning(lines(0, 7)).blank is None
+    tagged = np.roll(np.eye(40, dtype=np.float32), 1)[np.repeat(np.arange(20) % 3, 30).reshape(20, 30)]
+    assert meaning(tagged).blank is None, "one class all through is no sequence"
+    assert meaning(lines(0, 0, classes=9)).blank is None
+    assert meaning(lines(0, 0)[:, :6]).blank is None
+
+
+def test_all_samples_decide() -> None:
+    """One batch of a hundred says that the output is no distribution."""
+    parts = [{"y": softmax(np.random.default_rng(place).standard_normal((8, 5)))} for place in range(100)]
+    parts[57]["y"] = parts[57]["y"] + 1
+    assert surveyed(parts)["y"].kind == "values"
+
+
+def test_evidence_is_bounded_however_many_rows_there_are() -> None:
+    survey = Survey(50)
+    for place in range(50):
+        survey.add({"y": np.random.default_rng(place).standard_normal((4096, 6)).astype(np.float32)}, 4096)
+    (output,) = survey._outputs.values()
+    assert len(output._sides[1].finite_rows) <= 4096
+    assert survey.meanings()["y"].scales == pytest.approx(np.ones(6), abs=0.02)
 
 
 SHARED = {

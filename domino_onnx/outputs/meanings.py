@@ -1,0 +1,77 @@
+"""What a model's outputs mean. Everything that compares outputs is told it: search, refit, finetuning, every judge."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["CLASSES", "LEARNED", "Meanings", "OutputKind", "OutputMeaning", "Outputs", "class_output"]
+
+OutputKind: TypeAlias = Literal["scores", "probabilities", "embedding", "values", "exact", "ignored"]
+"""``scores``: logits of classes. ``probabilities``: the same, adding up to 1. ``embedding``: vectors of which only the
+direction counts. ``values``: numbers, compared channel by channel. ``exact``: integers, strings and booleans, which are
+equal or not. ``ignored``: not compared."""
+Outputs: TypeAlias = Mapping[str, NDArray[Any]]
+
+CLASSES: tuple[OutputKind, ...] = ("scores", "probabilities")
+LEARNED: tuple[OutputKind, ...] = ("scores", "probabilities", "embedding", "values")
+"""The kinds that a loss can be measured of."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OutputMeaning:
+    """What one output is.
+
+    Attributes
+    ----------
+    axis
+        Along which classes, the entries of a vector, or channels lie, counted from 0. None: all values are one channel.
+    scales
+        (channels,) float64: what squared errors of values are divided by; (1,) where `axis` is None.
+    width
+        How many classes, entries or channels there are; 0 where that changes.
+    samples_first
+        Whether the first axis counts samples.
+    positions
+        Whether a sample has several rows along `axis`.
+    blank
+        The class that CTC decoding drops, where the output is to be read that way (Graves et al., 2006).
+    reason
+        Why it is taken for that, in words.
+    """
+
+    kind: OutputKind
+    axis: int | None = None
+    scales: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.ones(1))
+    width: int = 0
+    samples_first: bool = True
+    positions: bool = False
+    blank: int | None = None
+    reason: str = ""
+
+    @property
+    def tells_classes(self) -> bool:
+        """Whether answers can be counted."""
+        return self.kind in CLASSES
+
+    def in_words(self) -> str:
+        """For people: the kind, where its parts lie, and why."""
+        parts = {"scores": "classes", "probabilities": "classes", "embedding": "vectors", "values": "channels"}
+        along = "" if self.axis is None or self.kind not in parts else f", {parts[self.kind]} along axis {self.axis}"
+        blank = "" if self.blank is None else f", a sequence with the blank {self.blank}"
+        return f"{self.kind}{along}{blank}" + (f" ({self.reason})" if self.reason else "")
+
+
+Meanings: TypeAlias = Mapping[str, OutputMeaning]
+"""What each output means, by name."""
+
+
+def class_output(meanings: Meanings) -> str | None:
+    """The output whose answers are counted: the first with one row of classes a sample, else the first with classes."""
+    names = [name for name, meaning in meanings.items() if meaning.tells_classes]
+    rows = (name for name in names if meanings[name].samples_first and not meanings[name].positions)
+    return next(rows, next(iter(names), None))

@@ -1,0 +1,52 @@
+"""What makes samples doubtful as judges. It is said before any work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from domino_onnx.data import Dataset
+
+__all__ = ["doubts_of_judges", "doubts_of_labels"]
+
+_CHANCE = 3.0
+"""Standard errors by which a model must be better than the commonest label alone."""
+
+
+def doubts_of_labels(labels: NDArray[np.int64], right: float | None) -> Iterator[str]:
+    """Why the dense model's answers may have nothing to do with the labels.
+
+    Parameters
+    ----------
+    right
+        Share of the samples that it classifies as they say; None if it tells no classes apart.
+    """
+    if right is None:
+        yield "the labels are not used: no output tells classes apart with one row a sample"
+        return
+    commonest = float(np.bincount(labels).max()) / len(labels)
+    guessed = commonest + _CHANCE * math.sqrt(commonest * (1 - commonest) / len(labels))
+    if commonest < 1 and right <= guessed:
+        yield (
+            f"the dense model is right on {right:.1%} of {len(labels)} labelled samples, which looks like chance. "
+            "Check the labels, and how the inputs were prepared"
+        )
+
+
+def doubts_of_judges(judges: Dataset, max_drop: float | None) -> Iterator[str]:
+    """Why these samples may not tell what a plan is worth."""
+    if judges.labels is not None and judges.count > 1 and np.all(judges.labels == judges.labels[0]):
+        yield (
+            f"all {judges.count} samples that judge have the label {judges.labels[0]}. What other classes lose stays "
+            "unseen: give samples of all classes, shuffled"
+        )
+    if max_drop is not None and judges.count * max_drop < 1:
+        yield (
+            f"{judges.count} samples judge, of which each counts {1 / judges.count:.1%}: too few to see a drop of "
+            f"{max_drop:.2%}; give more, with --eval-data or --data"
+        )

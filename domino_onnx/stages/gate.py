@@ -1,0 +1,42 @@
+"""The gate behind finetuning: what it gave is kept only if the metric that the report shows agrees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domino_onnx.stages.choosing import Found
+from domino_onnx.stages.laboratory import Laboratory
+from domino_onnx.stages.measuring import is_better, measured_apart
+from domino_onnx.stages.solving import overlaid
+
+if TYPE_CHECKING:
+    from domino_onnx.finetuning import Finetuned
+    from domino_onnx.outputs import Comparison
+
+__all__ = ["passed"]
+
+
+def passed(lab: Laboratory, found: Found, finetuned: Finetuned | None) -> Finetuned | None:
+    """What finetuning gave; None, with a warning, if it lost on samples that nothing learned from.
+
+    Without samples that were set apart, the samples that finetuning held out have decided already.
+    """
+    if finetuned is None or not finetuned.best_step:
+        return finetuned
+    solved, max_drop = found.solved, lab.options.goal.max_drop
+    before = found.comparison or measured_apart(lab, overlaid(solved.weights, solved.biases))
+    after = measured_apart(lab, {key: finetuned.values[key] for key in (*solved.weights, *solved.biases)})
+    if before is None or after is None:
+        return finetuned
+    if not is_better(after, before):
+        lab.journal.warn(f"finetuning is dropped, and the weights from before are kept: {_change(before, after)}")
+        return None
+    if max_drop is not None and not after.is_within(max_drop):
+        lab.journal.warn(f"after finetuning {after.drop:.3g} of {after.metric} is lost: the weights of before are kept")
+        return None
+    return finetuned
+
+
+def _change(before: Comparison, after: Comparison) -> str:
+    losses = f"it loses {after.drop:.4g} of {after.metric}, and they {before.drop:.4g}"
+    return f"{losses}, on {after.samples} samples that nothing learned from"
