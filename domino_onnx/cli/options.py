@@ -6,14 +6,13 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 import cloup
 
 from domino_onnx.cli.fields import field_option, given_fields
 from domino_onnx.options import CompressOptions, overridden, read_recipe
-from domino_onnx.outputs import OutputKind
 
 __all__ = [
     "chosen_options",
@@ -40,8 +39,8 @@ PLAN = field_option("goal.plan", "--plan", metavar="FILE")
 
 DATA = field_option("data.calibration", "--data", metavar="PATH")
 EVAL_DATA = field_option("data.evaluation", "--eval-data", metavar="PATH")
-METRIC = field_option("data.metric", "--metric", metavar="FILE.py:FUNCTION")
-OUTPUT_KIND = field_option("data.output_kinds", "--output-kind", metavar=f"NAME=[{'|'.join(get_args(OutputKind))}]")
+METRIC = field_option("data.metric", "--metric", metavar="FILE:FUNC")
+OUTPUT_KIND = field_option("data.output_kinds", "--output-kind", metavar="NAME=KIND")
 INPUT_SHAPE = field_option("data.input_shapes", "--input-shape")
 
 TARGET = field_option("target.runtime", "--target")

@@ -129,11 +129,11 @@ class DataOptions(_Group):
     ] = None
     metric: Annotated[
         str | None,
-        Meta(description="Your own metric: it takes (reference, candidate, labels), and higher is better."),
+        Meta(description="Your own metric of (reference, candidate, labels); higher is better."),
     ] = None
     output_kinds: Annotated[
         Mapping[str, OutputKind],
-        Meta(description="What an output is, where the program guesses wrong."),
+        Meta(description="An output's kind: scores, probabilities, embedding, values, ignored."),
     ] = dataclasses.field(default_factory=dict)
     input_shapes: Annotated[
         Mapping[str, tuple[_Count, ...]],
