@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import ModelError
+from domino_onnx.graph.fixed import fixed_function
 from domino_onnx.graph.index import GraphIndex, Use
 from domino_onnx.graph.io.external import overlapping
 from domino_onnx.graph.io.read import OnnxFile
@@ -25,6 +26,7 @@ from domino_onnx.scheme.nm import MIN_M
 __all__ = ["take_inventory"]
 
 _USUAL_M = (4, 8, 16, 32)
+_UNLESS_NAMED = "; it is pruned only where a pattern to include names it"
 
 
 def take_inventory(
@@ -61,7 +63,7 @@ def take_inventory(
             continue
         values = _values(file, weight)
         macs = _total_macs(weight, shapes)
-        reason = shared.get(key) or _refusal(key, weight, pool, chosen)
+        reason = shared.get(key) or _refusal(key, weight, values, pool, chosen)
         view, numbers = weight.views[0], weight.numbers
         if reason is None and view is not None and isinstance(numbers, StoredNumbers):
             sites.append(_site(key, weight, view, numbers, values, pool, macs))
@@ -70,7 +72,13 @@ def take_inventory(
     return Inventory(sites=tuple(sites), skips=tuple(skips), notes=(*_pool_notes(pool), *_notes(file, sites)))
 
 
-def _refusal(key: WeightKey, weight: FoundWeight, pool: SchemePool, selection: Selection) -> str | None:
+def _refusal(
+    key: WeightKey,
+    weight: FoundWeight,
+    values: NDArray[np.generic] | None,
+    pool: SchemePool,
+    selection: Selection,
+) -> str | None:
     """Why a weight can't be a site: the first reason that a user can act on."""
     if weight.reasons:
         return weight.reasons[0]
@@ -82,9 +90,13 @@ def _refusal(key: WeightKey, weight: FoundWeight, pool: SchemePool, selection: S
     if view is None or any(other is None or other.layout != view.layout for other in weight.views):
         readers = ", ".join(use.label for use in weight.uses)
         return f"its consumers ({readers}) sum over different axes of it"
-    if not pool.for_reduction(view.layout.reduction):
-        return _indivisible(weight, view.layout, pool)
-    return selection.refuses(weight.names(key))
+    divisible = bool(pool.for_reduction(view.layout.reduction))
+    names = weight.names(key)
+    if values is not None and not selection.names_explicitly(names):
+        what = fixed_function(values, view, weight.numbers)
+        if what is not None:
+            return f"is a fixed function, not trained: {what}" + (_UNLESS_NAMED if divisible else "")
+    return selection.refuses(names) if divisible else _indivisible(weight, view.layout, pool)
 
 
 def _indivisible(weight: FoundWeight, layout: WeightLayout, pool: SchemePool) -> str:

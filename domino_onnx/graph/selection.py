@@ -28,11 +28,15 @@ class Selection:
                         f"{field}: {pattern!r} matches no weight and no node; domino-onnx inspect lists them"
                     )
 
+    def names_explicitly(self, names: Sequence[str]) -> bool:
+        """Whether a pattern of `include` matches a weight known by `names`: it is pruned whatever it holds."""
+        return any(fnmatchcase(name, pattern) for name in names for pattern in self.include)
+
     def refuses(self, names: Sequence[str]) -> str | None:
         """Why a weight known by `names` is left out, None if it isn't."""
         for pattern in self.exclude:
             if any(fnmatchcase(name, pattern) for name in names):
                 return f"excluded by {pattern!r}"
-        if self.include and not any(fnmatchcase(name, pattern) for name in names for pattern in self.include):
+        if self.include and not self.names_explicitly(names):
             return "matches none of the patterns to include"
         return None

@@ -53,7 +53,7 @@ def test_a_person_is_told_on_what(domino: Run, samples: Path) -> None:
 @pytest.fixture
 def foreign(make_model: Callable[..., Any], save: Callable[..., Path]) -> Path:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Odd", ["h"], ["y"], domain="other")]
-    arrays = {"w": np.ones((16, 16), np.float32)}
+    arrays = {"w": np.random.default_rng(0).standard_normal((16, 16)).astype(np.float32)}
     return save(make_model(nodes, {"x": [1, 16]}, {"y": [1, 16]}, arrays, domains={"other": 1}), check=False)
 
 

@@ -301,7 +301,7 @@ class TestExternalPaths:
     def model(self, tmp_path: Path, **entries: str) -> Path:
         folder = tmp_path / "inner" / "model"
         folder.mkdir(parents=True)
-        data = np.full((16, 8), 0.25, np.float32).tobytes()
+        data = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32).tobytes()
         (tmp_path / "inner" / "secret.bin").write_bytes(data)
         (folder / "ok.bin").write_bytes(data)
         tensor = TensorProto(name="w", data_type=1, dims=[16, 8], data_location=TensorProto.EXTERNAL)
