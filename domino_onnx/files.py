@@ -70,11 +70,20 @@ def _would_lose(given: Path, output: Path) -> bool:
 
 
 @contextlib.contextmanager
-def whole_file(output: Path) -> Iterator[IO[bytes]]:
+def whole_file(output: Path, *, replace: bool, what: str = "output") -> Iterator[IO[bytes]]:
     """A stream whose content appears under `output` at once when the block ends well, and nowhere otherwise.
+
+    Parameters
+    ----------
+    replace
+        Whether a file of that name may go. Without it, hold the `folder_lock`: then no other run comes in between.
+    what
+        The file's part in the work, as messages call it.
 
     Raises
     ------
+    OutputError
+        If the file exists by the end of the block, and may not be replaced.
     OSError
         If the disk refuses. The file has not appeared then, and one that was there before is unchanged.
     """
@@ -84,6 +93,11 @@ def whole_file(output: Path) -> Iterator[IO[bytes]]:
             stream.flush()
             os.fsync(stream.fileno())
         path.chmod(0o666 & ~current_umask())
+        if not replace and output.exists():
+            raise OutputError(
+                f"the {what} {output} exists by now: another run wrote it meanwhile. Give another name, or --force to "
+                "replace it"
+            )
         put_in_place(path, output)
 
 

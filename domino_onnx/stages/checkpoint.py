@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from domino_onnx import codec
 from domino_onnx.errors import CheckpointError
-from domino_onnx.files import remove_leftovers, whole_file
+from domino_onnx.files import folder_lock, remove_leftovers, whole_file
 from domino_onnx.scheme import NamedArrays
 
 __all__ = ["Checkpoint", "CheckpointFile"]
@@ -88,9 +88,10 @@ class CheckpointFile:
         stored = {_ARRAY + name: array.view(np.uint16) if name in narrow else array for name, array in arrays.items()}
         stored[_HEAD] = np.frombuffer(codec.encode(head, finite=False).encode(), np.uint8)
         try:
-            remove_leftovers(self._path)
-            with whole_file(self._path) as stream:
-                np.savez(stream, **stored)  # type: ignore[arg-type]
+            with folder_lock(self._path.parent):
+                remove_leftovers(self._path)
+                with whole_file(self._path, replace=True) as stream:
+                    np.savez(stream, **stored)  # type: ignore[arg-type]
         except OSError as error:
             raise CheckpointError(f"can't write the checkpoint {self._path}: {error.strerror or error}") from None
 

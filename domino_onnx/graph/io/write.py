@@ -68,6 +68,7 @@ def write_model(
     ------
     OutputError
         If the output exists (without `force`), is the input, or the disk refuses. A file that was there before stays.
+        It may exist by the end of the work alone: of two runs without `force` the second one is refused.
     """
     check_output(output, (file.path, *sorted(file.data_files)), force=force)
     index = GraphIndex(file.proto)
@@ -85,7 +86,7 @@ def write_model(
                 weight_forms = _store_as(file, index, form, weights)
                 if not keeps_layout:
                     lay_out(file, stored, weights, output, data_files)
-                with whole_file(output) as stream:
+                with whole_file(output, replace=force) as stream:
                     stream.writelines(serialized(file.proto, streamed))
                     nbytes = stream.tell() + sum((output.parent / name).stat().st_size for name in data_files)
             drop_data(output, keep=data_files)

@@ -6,7 +6,8 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,56 @@ def test_a_data_file_that_cannot_be_swept_is_no_failure(
     write("external", path, output, 3, force=True)
     assert not kept & {found.name for found in tmp_path.glob("*.data")}
     assert digest(output) is not None
+
+
+@pytest.fixture
+def barrier(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Barrier]:
+    """Two writers wait for each other once both have found that there is no output."""
+    from domino_onnx.graph.io import write as module
+
+    waiting, check = threading.Barrier(2, timeout=10), module.check_output
+
+    def checked(*arguments: Any, **options: Any) -> None:
+        check(*arguments, **options)
+        waiting.wait()
+
+    monkeypatch.setattr(module, "check_output", checked)
+    yield waiting
+    waiting.abort()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no lock of a folder")
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_two_writers_the_second_is_refused_or_replaces_the_first(
+    kind: str, force: bool, make_model: Make, tmp_path: Path, barrier: threading.Barrier
+) -> None:
+    path, folder = source(kind, make_model, tmp_path / "in"), tmp_path / "out"
+    folder.mkdir()
+    refused: dict[int, OutputError] = {}
+
+    def run(seed: int) -> None:
+        try:
+            write(kind, path, folder / "out.onnx", seed, force=force)
+        except OutputError as error:
+            refused[seed] = error
+
+    writers = [threading.Thread(target=run, args=(seed,)) for seed in (2, 3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(20)
+    assert barrier.n_waiting == 0
+    assert len(refused) == (0 if force else 1)
+    assert all("another run wrote it meanwhile" in str(error) for error in refused.values())
+    found = digest(folder / "out.onnx")
+    left = contents(folder)
+    expected = {}
+    for seed in {2, 3} - refused.keys():
+        other = tmp_path / f"alone {seed}"
+        other.mkdir()
+        barrier.reset()
+        threading.Thread(target=barrier.wait).start()
+        write(kind, path, other / "out.onnx", seed, force=False)
+        expected[digest(other / "out.onnx")] = contents(other)
+    assert left == expected[found]
