@@ -64,9 +64,10 @@ def map_npy(path: Path) -> NDArray[Any]:
         If it can't be read.
     """
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except _BROKEN as problem:
         raise ValueError(str(problem) or type(problem).__name__) from None
+    return array
 
 
 def _refuse_bomb(archive: zipfile.ZipFile) -> None:
@@ -79,4 +80,4 @@ def _refuse_bomb(archive: zipfile.ZipFile) -> None:
 
 def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     with archive.open(name) as stream:
-        return np.lib.format.read_array(stream, allow_pickle=False)  # type: ignore[no-any-return]
+        return np.lib.format.read_array(stream, allow_pickle=False)
