@@ -22,8 +22,9 @@ __all__ = [
     "current_umask",
     "escaped",
     "folder_lock",
+    "put_in_place",
     "remove_leftovers",
-    "temporary_beside",
+    "unfinished",
     "whole_file",
 ]
 
@@ -69,19 +70,66 @@ def _would_lose(given: Path, output: Path) -> bool:
 
 
 @contextlib.contextmanager
-def whole_file(output: Path) -> Iterator[IO[bytes]]:
-    """A stream whose content stands under `output` at once when the block ends well, and nowhere otherwise."""
-    path = temporary_beside(output)
-    try:
+def whole_file(output: Path, *, replace: bool, what: str = "output") -> Iterator[IO[bytes]]:
+    """A stream whose content appears under `output` at once when the block ends well, and nowhere otherwise.
+
+    Parameters
+    ----------
+    replace
+        Whether a file of that name may go. Without it, hold the `folder_lock`: then no other run comes in between.
+    what
+        The file's part in the work, as messages call it.
+
+    Raises
+    ------
+    OutputError
+        If the file exists by the end of the block, and may not be replaced.
+    OSError
+        If the disk refuses. The file has not appeared then, and one that was there before is unchanged.
+    """
+    with unfinished(output) as path:
         with path.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         path.chmod(0o666 & ~current_umask())
-        path.replace(output)
-        _sync_folder(output.parent)
-    finally:
-        path.unlink(missing_ok=True)
+        if not replace and output.exists():
+            raise OutputError(
+                f"the {what} {output} exists by now: another run wrote it meanwhile. Give another name, or --force to "
+                "replace it"
+            )
+        put_in_place(path, output)
+
+
+@contextlib.contextmanager
+def unfinished(output: Path) -> Iterator[Path]:
+    """A new empty file in the output's folder; it goes if the block fails before it has been renamed.
+
+    `remove_leftovers` knows its name.
+    """
+    descriptor, name = tempfile.mkstemp(suffix=_SUFFIX, prefix=f".{output.name[:_LONGEST]}.", dir=output.parent)
+    os.close(descriptor)
+    path = Path(name)
+    try:
+        yield path
+    except BaseException:
+        with contextlib.suppress(OSError):  # the error that led here is the one to tell
+            path.unlink(missing_ok=True)
+        raise
+
+
+def put_in_place(path: Path, output: Path) -> None:
+    """Rename a whole file, and make the rename durable.
+
+    Raises
+    ------
+    OSError
+        If it was not renamed. Once it was, a disk that refuses doesn't undo it, and is no error.
+    """
+    path.replace(output)
+    if hasattr(os, "O_DIRECTORY"):
+        with contextlib.suppress(OSError):
+            _sync(output.parent)
 
 
 @contextlib.contextmanager
@@ -102,13 +150,6 @@ def folder_lock(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def temporary_beside(output: Path) -> Path:
-    """A new empty file in the output's folder, under a name that `remove_leftovers` knows."""
-    descriptor, name = tempfile.mkstemp(suffix=_SUFFIX, prefix=f".{output.name[:_LONGEST]}.", dir=output.parent)
-    os.close(descriptor)
-    return Path(name)
-
-
 def remove_leftovers(output: Path) -> None:
     """Remove temporary files that a killed run left for this output."""
     for path in output.parent.glob(f".{escaped(output.name[:_LONGEST])}.*{_SUFFIX}"):
@@ -127,13 +168,9 @@ def current_umask() -> int:
     return mask
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable. It has happened by now, so a disk that refuses doesn't undo it."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
+def _sync(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with contextlib.suppress(OSError):
-            os.fsync(descriptor)
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)

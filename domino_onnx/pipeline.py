@@ -79,7 +79,8 @@ def compress(
 def search(model: Path, options: CompressOptions, observer: Observer | None = None) -> SearchResult:
     """Choose the scheme of every site within the goal's budgets, and write nothing."""
     journal = Journal(observer)
-    lab = open_laboratory(read(model, options, journal), options, journal, given_plan(options))
+    plan = given_plan(options)
+    lab = open_laboratory(read(model, options, journal, plan=plan), options, journal, plan)
     return search_result(lab, found_for_budgets(lab))
 
 
@@ -125,9 +126,10 @@ def finetune(
 def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None) -> None:
     """Help another process of torch's launcher to finetune: take a share of each batch, and write nothing."""
     options = options if teacher is None else options.without_goal()
-    source = read(model, options, Journal(), judged=options.goal.max_drop is not None)
+    plan = given_plan(options)
+    source = read(model, options, Journal(), judged=options.goal.max_drop is not None, plan=plan)
     if teacher is None:
-        lab = open_laboratory(source, options, Journal(), given_plan(options))
+        lab = open_laboratory(source, options, Journal(), plan)
     else:
         lab = open_pruned(source, options, Journal(), teacher)
     help_finetuning(lab)
@@ -179,15 +181,16 @@ def verify(model: Path) -> Verdict:
 
 def _compressed(model: Path, output: Output, options: CompressOptions, journal: Journal) -> Made:
     """The model leaves memory with this function. ONNX Runtime needs the room when it compares."""
-    source = read(model, options, journal, output=output, judged=options.goal.max_drop is not None)
-    lab = open_laboratory(source, options, journal, given_plan(options))
+    plan = given_plan(options)
+    source = read(model, options, journal, output=output, judged=options.goal.max_drop is not None, plan=plan)
+    lab = open_laboratory(source, options, journal, plan)
     checkpoint = open_checkpoint(lab)
     found = found_once(lab, checkpoint)
     return write(lab, found, output, finetune_within(lab, found, checkpoint))
 
 
 def _applied(model: Path, plan: Plan, output: Output, options: CompressOptions, journal: Journal) -> Made:
-    lab = open_laboratory(read(model, options, journal, output=output), options, journal, plan)
+    lab = open_laboratory(read(model, options, journal, output=output, plan=plan), options, journal, plan)
     return write(lab, find(lab, ()), output)
 
 

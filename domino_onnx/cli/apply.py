@@ -50,5 +50,5 @@ def command(
     with observing(quiet) as observer:
         result = apply(model, Plan.load(plan), written, options, observer, force=force)
     if report is not None:
-        write_report(report, result)
+        write_report(report, result, force=force)
     present_or_json(compress_view(result, report), compress_document(result), as_json=as_json, quiet=quiet)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from domino_onnx.errors import OutputError
-from domino_onnx.files import check_output, whole_file
+from domino_onnx.files import check_output, folder_lock, remove_leftovers, whole_file
 
 if TYPE_CHECKING:
     from domino_onnx.report.results import CompressResult, SweepResult
@@ -17,11 +17,19 @@ if TYPE_CHECKING:
 __all__ = ["check_folder", "check_outputs", "write_report", "write_sweep_report", "write_text"]
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file, in the place of one that is there; OutputError if that can't be done."""
+def write_text(path: Path, text: str, *, force: bool, what: str) -> None:
+    """Write a UTF-8 file; `what` is what messages call it.
+
+    Raises
+    ------
+    OutputError
+        If that can't be done, or the file exists by now, and not `force`.
+    """
     try:
-        with whole_file(path) as stream:
-            stream.write(text.encode())
+        with folder_lock(path.parent):
+            remove_leftovers(path)
+            with whole_file(path, replace=force, what=what) as stream:
+                stream.write(text.encode())
     except OSError as error:
         raise OutputError(f"can't write {path}: {error.strerror or error}") from None
 
@@ -80,16 +88,17 @@ def check_folder(folder: Path, names: Iterable[str], inputs: Iterable[Path | Non
         check_output(path, read, force=force, what="plan")
 
 
-def write_sweep_report(path: Path, result: SweepResult) -> None:
+def write_sweep_report(path: Path, result: SweepResult, *, force: bool) -> None:
     """Write the report of a sweep, as HTML or JSON by its suffix; `check_outputs` has cleared the way."""
     from domino_onnx.report.document import dump, sweep_document
     from domino_onnx.report.sweep import sweep_html
 
     html = path.suffix.lower() == ".html"
-    write_text(path, sweep_html(result) if html else dump(sweep_document(result)) + "\n")
+    text = sweep_html(result) if html else dump(sweep_document(result)) + "\n"
+    write_text(path, text, force=force, what="report")
 
 
-def write_report(path: Path, result: CompressResult) -> None:
+def write_report(path: Path, result: CompressResult, *, force: bool) -> None:
     """Write the report of a run, as HTML or JSON by its suffix; `check_outputs` has cleared the way."""
     if path.suffix.lower() == ".html":
         from domino_onnx.report.html import html_report
@@ -99,4 +108,4 @@ def write_report(path: Path, result: CompressResult) -> None:
         from domino_onnx.report.document import compress_document, dump
 
         text = dump(compress_document(result)) + "\n"
-    write_text(path, text)
+    write_text(path, text, force=force, what="report")

@@ -56,6 +56,6 @@ def command(
     check_outputs(output, None, (model,), (recipe, *options.inputs), force=force, what="plan")
     with observing(quiet) as observer:
         result = search(model, options, observer)
-    write_text(output, result.plan.to_json())
+    write_text(output, result.plan.to_json(), force=force, what="plan")
     document = {**search_document(result), "plan": str(output)}
     present_or_json(search_view(result), document, as_json=as_json, quiet=quiet)

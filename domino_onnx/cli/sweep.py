@@ -73,7 +73,8 @@ def command(
         result = sweep(model, shares, options, observer)
     if plans is not None:
         for trial in result.trials:
-            write_text(plans / names[trial.budget.reduction], trial.plan.to_json())
+            path = plans / names[trial.budget.reduction]
+            write_text(path, trial.plan.to_json(), force=force, what="plan")
     if report is not None:
-        write_sweep_report(report, result)
+        write_sweep_report(report, result, force=force)
     present_or_json(sweep_view(result), sweep_document(result), as_json=as_json, quiet=quiet)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx.data.numpy_files import map_npy, read_npz
 from domino_onnx.errors import DataError
 
 __all__ = ["read_arrays"]
-
-_MAX_BYTES = 64 << 30
-_MAX_RATIO = 400  # an .npz of zeros packs 1000 : 1; real data do not
-_SMALL = 256 << 20
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -60,8 +56,8 @@ def _joined(path: Path, archives: list[Path]) -> dict[str, NDArray[Any]]:
 
 def _read_npy(path: Path) -> NDArray[Any]:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except (OSError, ValueError, EOFError, MemoryError) as error:
+        return map_npy(path)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} is not a readable .npy file: {error}") from None
 
 
@@ -72,21 +68,12 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
             "(np.savez('data.npz', INPUT=array))"
         )
     try:
-        with zipfile.ZipFile(path) as archive:
-            _refuse_bomb(path, archive)
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise DataError(f"{path} is not a readable .npz file (one array per input, no pickles): {error}") from None
+        arrays = read_npz(path)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} is not a readable .npz file (one array per input, no pickles; very large data as a folder of "
+            f".npy files): {error}"
+        ) from None
     if not arrays:
         raise DataError(f"{path} holds no arrays")
     return arrays
-
-
-def _refuse_bomb(path: Path, archive: zipfile.ZipFile) -> None:
-    unpacked = sum(member.file_size for member in archive.infolist())
-    packed = sum(member.compress_size for member in archive.infolist())
-    if unpacked > _MAX_BYTES or (unpacked > _SMALL and unpacked > _MAX_RATIO * max(packed, 1)):
-        raise DataError(
-            f"{path} unpacks {packed} bytes to {unpacked}: not real data, or too much; use a folder of .npy"
-        )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from domino_onnx.graph import OnnxFile, read_manifest, stored_tensors, take_inventory, weight_readers
+from domino_onnx.graph import OnnxFile, Selection, read_manifest, stored_tensors, take_inventory, weight_readers
 from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey, mask_sha256
 from domino_onnx.solve import obeys
 from domino_onnx.targets import GROUPS_OF_FOUR, TARGETS, count_fours, known, refusal
@@ -59,7 +59,7 @@ def verify_file(file: OnnxFile) -> Verdict:
         problem = f"{file.path} has no domino-onnx manifest, so there is nothing that it promises"
         return Verdict(holds=False, manifest=None, findings=(), problems=(problem,))
     tensors = stored_tensors(file.proto)
-    strict = _eligible(file) if manifest.target == "tensorrt" else frozenset()
+    strict = _eligible(file, manifest) if manifest.target == "tensorrt" else frozenset()
     nodes = weight_readers(file)
     findings = tuple(
         _check(file, tensors.get(entry.key), entry, nodes.get(entry.key, ""), strict) for entry in manifest.entries
@@ -70,9 +70,10 @@ def verify_file(file: OnnxFile) -> Verdict:
     return Verdict(holds=not problems, manifest=manifest, findings=findings, problems=tuple(problems))
 
 
-def _eligible(file: OnnxFile) -> frozenset[WeightKey]:
-    """The weights that TensorRT's sparse kernels can take."""
-    sites = take_inventory(file, GROUPS_OF_FOUR, {}).sites
+def _eligible(file: OnnxFile, manifest: Manifest) -> frozenset[WeightKey]:
+    """The weights that TensorRT's sparse kernels can take; what the manifest prunes may be a fixed function."""
+    pruned = Selection(pruned=frozenset(str(entry.key) for entry in manifest.entries))
+    sites = take_inventory(file, GROUPS_OF_FOUR, {}, pruned).sites
     return frozenset(site.key for site in sites if refusal(site) is None)
 
 

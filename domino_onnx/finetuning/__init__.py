@@ -7,7 +7,7 @@ from domino_onnx.finetuning.gradients import DistillationGradients
 from domino_onnx.finetuning.masks import WeightGroups
 from domino_onnx.finetuning.processes import Processes, torch_device
 from domino_onnx.finetuning.results import Finetuned, FinetuneStep
-from domino_onnx.finetuning.state import CheckpointFile
+from domino_onnx.finetuning.saved import CheckpointFile
 
 __all__ = [
     "CheckpointFile",

@@ -17,7 +17,7 @@ from domino_onnx.finetuning.finetune import finetune
 from domino_onnx.finetuning.masks import WeightGroups
 from domino_onnx.finetuning.networks import Networks
 from domino_onnx.finetuning.results import Finetuned, FinetuneStep, joined
-from domino_onnx.finetuning.state import CheckpointFile
+from domino_onnx.finetuning.saved import CheckpointFile
 from domino_onnx.graph import OnnxFile
 from domino_onnx.options import FinetuneOptions, RunOptions
 from domino_onnx.runtime import Activations

@@ -16,7 +16,8 @@ from domino_onnx.finetuning.masks import WeightGroups
 from domino_onnx.finetuning.processes import Processes
 from domino_onnx.finetuning.rate import TRIED_RATES, best_rate, schedule, short_run
 from domino_onnx.finetuning.results import Finetuned, FinetuneStep
-from domino_onnx.finetuning.state import CheckpointFile, Saved, TrainingState
+from domino_onnx.finetuning.saved import CheckpointFile, Saved
+from domino_onnx.finetuning.state import MOST_HALVINGS, TrainingState
 from domino_onnx.finetuning.trainer import Student, Trainer
 from domino_onnx.options import FinetuneOptions, RunOptions
 from domino_onnx.scheme import WeightArrays, WeightKey
@@ -26,7 +27,6 @@ __all__ = ["finetune"]
 _log = logging.getLogger(__name__)
 _CHECKS = 10
 """How often the held-out samples are looked at on the way."""
-_MOST_HALVINGS = 2
 _BLOWN_UP = 10.0
 """A held-out loss that many times the given weights' counts as divergence."""
 
@@ -74,7 +74,7 @@ def finetune(
     FinetuneError
         If the given weights themselves have no finite loss.
     CheckpointError
-        If what `checkpoint` has is of another finetuning.
+        If what `checkpoint` has is of another finetuning, or what none can have saved.
     KeyboardInterrupt
         If `stopped` said so.
     """
@@ -160,14 +160,21 @@ class _Training:
         if not math.isfinite(loss) or (held_out is not None and not held_out <= _BLOWN_UP * state.before):
             self._go_back()
         elif held_out is not None and held_out < state.best:
-            state.best, state.best_step = held_out, state.step
-            state.best_values = self._trainer.values()
+            self._keep(held_out)
+
+    def _keep(self, held_out: float) -> None:
+        """The present values are the best so far; if some aren't finite, which no sample showed, it diverged."""
+        values = self._trainer.values()
+        if not all(bool(value.isfinite().all()) for value in values.values()):
+            self._go_back()
+            return
+        self._state.best, self._state.best_step, self._state.best_values = held_out, self._state.step, values
 
     def _go_back(self) -> None:
         """Return to the best state at half the rate; or end, where that was tried often enough."""
         state = self._state
         _log.warning("finetuning diverged at step %d: going back to step %d", state.step, state.best_step)
-        if state.halvings == _MOST_HALVINGS:
+        if state.halvings == MOST_HALVINGS:
             state.diverged = True
             return
         state.halvings += 1

@@ -1,45 +1,35 @@
-"""How far a finetuning has come, and how that is saved and read back."""
+"""How far a finetuning has come, and whether it can have come so far."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Protocol
+import math
+from typing import Annotated
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+import msgspec
 
-from domino_onnx.errors import CheckpointError
+from domino_onnx.finetuning.rate import TRIED_RATES
 from domino_onnx.finetuning.results import FinetuneStep
-from domino_onnx.finetuning.trainer import Trainer, WeightTensors
-from domino_onnx.options import FinetuneOptions, RunOptions
-from domino_onnx.scheme import NamedArrays, WeightKey
+from domino_onnx.finetuning.trainer import WeightTensors
+from domino_onnx.options import FinetuneOptions
 
-__all__ = ["CheckpointFile", "Saved", "TrainingState"]
+__all__ = ["MOST_HALVINGS", "Progress", "TrainingState"]
 
-
-class CheckpointFile(Protocol):
-    """Where a finetuning that may be interrupted keeps what it needs to go on."""
-
-    def load(self) -> tuple[dict[str, Any], NamedArrays] | None:
-        """What was saved last; None if nothing was."""
-
-    def save(self, document: Mapping[str, Any], arrays: NamedArrays) -> None:
-        """Keep this instead of what was saved before, wholly or not at all."""
+MOST_HALVINGS = 2
+"""How often a finetuning that diverges goes on at half the rate."""
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
-class TrainingState:
-    """How far it has come; with the trainer's arrays, all that the next step depends on.
+class Progress:
+    """How far it has come, without any values: what the document of a checkpoint holds.
 
     Attributes
     ----------
     before, best
         Held-out loss of the given weights, and of the best ones so far.
-    best_step, best_values
-        Where those were found, and their values.
+    best_step
+        Where those were found.
     rate_losses
         Held-out loss after a short run at each learning rate, by the rate as text.
     peak
@@ -54,13 +44,12 @@ class TrainingState:
 
     before: float
     best: float
-    best_values: WeightTensors
-    best_step: int = 0
+    best_step: _Count = 0
     rate_losses: dict[str, float] = dataclasses.field(default_factory=dict)
     peak: float | None = None
-    step: int = 0
-    batches: int = 0
-    halvings: int = 0
+    step: _Count = 0
+    batches: _Count = 0
+    halvings: Annotated[int, msgspec.Meta(ge=0, le=MOST_HALVINGS)] = 0
     diverged: bool = False
     history: list[FinetuneStep] = dataclasses.field(default_factory=list)
 
@@ -69,73 +58,54 @@ class TrainingState:
         """The peak rate as it is now."""
         return (self.peak or 0.0) * 0.5**self.halvings
 
-    def document(self) -> dict[str, Any]:
-        """All but the values, as JSON has it."""
-        fields = (field.name for field in dataclasses.fields(self) if field.name != "best_values")
-        document = {name: getattr(self, name) for name in fields}
-        history = [dataclasses.asdict(step) for step in self.history]
-        return document | {"history": history, "rate_losses": dict(self.rate_losses)}
+    def doubt(self, options: FinetuneOptions) -> str | None:
+        """Why no finetuning with these options comes to this; None if one may."""
+        if not self._has_rate(options):
+            return "no rate is chosen so"
+        if not self._adds_up(options.steps):
+            return "the steps and batches don't add up"
+        if not self._has_history():
+            return "the history isn't one of these steps"
+        return None if self._has_best() else "the best loss isn't one of the history"
+
+    def _has_rate(self, options: FinetuneOptions) -> bool:
+        tried = TRIED_RATES[options.method]
+        if any(lr not in map(str, tried) or not loss >= 0 for lr, loss in self.rate_losses.items()):
+            return False
+        if options.lr is not None:
+            return self.peak == options.lr
+        return self.peak in tried if self.peak is not None else self.step == 0
+
+    def _adds_up(self, steps: int) -> bool:
+        """Each time that it went back it had taken up to `steps` batches; where it never did, one a step."""
+        least = self.batches if self.halvings == 0 else self.step
+        most = steps * (self.halvings + 1)
+        if self.diverged and self.halvings < MOST_HALVINGS:
+            return False
+        return self.best_step <= self.step <= steps and least <= self.step <= self.batches <= most
+
+    def _has_history(self) -> bool:
+        settled = self.history[:-1] if self.diverged else self.history
+        finite = all(math.isfinite(each.loss) and math.isfinite(each.lr) for each in settled)
+        return finite and [each.step for each in self.history] == list(range(1, self.step + 1))
+
+    def _has_best(self) -> bool:
+        found = self.before if self.best_step == 0 else self.history[self.best_step - 1].held_out
+        return math.isfinite(self.before) and self.best == found and self.best <= self.before
+
+
+@dataclasses.dataclass(slots=True, kw_only=True)
+class TrainingState(Progress):
+    """The progress and the best values; with the trainer's arrays, all that the next step depends on."""
+
+    best_values: WeightTensors
+
+    def progress(self) -> Progress:
+        """The same without the values."""
+        return Progress(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Progress)})
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any], best_values: WeightTensors) -> TrainingState:
-        """What `document` gave, with the values."""
-        history = [FinetuneStep(**step) for step in document["history"]]
-        return cls(**{**document, "history": history, "best_values": best_values})
-
-
-class Saved:
-    """A finetuning in its checkpoint file; nothing is saved without a file.
-
-    Parameters
-    ----------
-    dtypes
-        Stored dtypes of the weights and biases.
-    """
-
-    def __init__(
-        self,
-        file: CheckpointFile | None,
-        trainer: Trainer,
-        dtypes: Mapping[WeightKey, np.dtype[np.generic]],
-        options: FinetuneOptions,
-        run: RunOptions,
-    ) -> None:
-        self._file = file if trainer.processes.rank == 0 else None
-        self._trainer = trainer
-        self._same: dict[str, Any] = {
-            "weights": [[str(key), str(dtypes[key]), list(value.shape)] for key, value in trainer.given.items()],
-            "options": {**dataclasses.asdict(options), "batch_size": run.batch_size, "seed": run.seed},
-        }
-
-    def save(self, state: TrainingState) -> None:
-        """Keep where the finetuning is."""
-        if self._file is None:
-            return
-        best = {f"best.{i}": _exact(value) for i, value in enumerate(state.best_values.values())}
-        self._file.save({"state": state.document(), **self._same}, {**self._trainer.arrays(), **best})
-
-    def load(self) -> TrainingState | None:
-        """What was saved, with the trainer brought to it; None if nothing was.
-
-        Raises
-        ------
-        CheckpointError
-            If it is of another finetuning.
-        """
-        saved = self._trainer.processes.from_first(None if self._file is None else self._file.load())
-        if saved is None:
-            return None
-        document, arrays = saved
-        if any(document.get(name) != same for name, same in self._same.items()):
-            raise CheckpointError("the checkpoint is of another finetuning: other weights, or other options")
-        best = {
-            key: torch.from_numpy(arrays[f"best.{i}"].copy()).to(given.dtype)
-            for i, (key, given) in enumerate(self._trainer.given.items())
-        }
-        self._trainer.load(arrays)
-        return TrainingState.from_document(document["state"], best)
-
-
-def _exact(value: Tensor) -> NDArray[np.generic]:
-    """In a dtype that numpy has and nothing is lost in."""
-    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    def at(cls, progress: Progress, best_values: WeightTensors) -> TrainingState:
+        """A progress with the values that belong to it."""
+        fields = {field.name: getattr(progress, field.name) for field in dataclasses.fields(progress)}
+        return cls(**fields, best_values=best_values)

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from domino_onnx.errors import CheckpointError
 from domino_onnx.finetuning.masks import MovingMask, WeightGroups
 from domino_onnx.finetuning.processes import Processes
 from domino_onnx.options import Method
-from domino_onnx.scheme import WeightKey
+from domino_onnx.scheme import NamedArrays, WeightKey
 
 __all__ = ["Student", "Trainer", "WeightTensors"]
 
@@ -25,6 +26,12 @@ _PULL = 2e-4
 """SR-STE's strength: what pruned weights lose of themselves at each step, times the learning rate."""
 _LARGEST_GRADIENT = 1.0
 """Gradients are clipped to this norm over all weights."""
+_STEP, _SQUARES = "step", "exp_avg_sq"
+_OPTIMIZER_FIELDS: dict[Method, tuple[str, ...]] = {
+    "fixed": (_STEP, "exp_avg", _SQUARES),
+    "sr-ste": ("momentum_buffer",),
+}
+"""What torch's AdamW and SGD remember of each weight, once it has had a gradient."""
 
 
 class Student(Protocol):
@@ -136,8 +143,37 @@ class Trainer:
             named |= {f"optimizer.{i}.{name}": value for name, value in fields.items() if isinstance(value, Tensor)}
         return {name: tensor.detach().cpu().numpy().copy() for name, tensor in named.items()}
 
+    def check(self, arrays: NamedArrays, steps: int) -> None:
+        """Raise CheckpointError if `arrays` can't be what a trainer like this one gave after so many steps."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for i, master in enumerate(self._masters.values()):
+            shapes[f"master.{i}"] = tuple(master.shape)
+            fields = {
+                f"optimizer.{i}.{field}": () if field == _STEP else tuple(master.shape)
+                for field in _OPTIMIZER_FIELDS[self._method]
+            }
+            if not fields.keys().isdisjoint(arrays):
+                shapes |= fields
+        if shapes != {name: array.shape for name, array in arrays.items()}:
+            raise CheckpointError("it holds other arrays than the weights and the optimizer's, or other shapes")
+        for name, array in arrays.items():
+            if array.dtype != np.float32:
+                raise CheckpointError(f"its {name!r} is {array.dtype}, not float32")
+            if name.endswith(f".{_STEP}") and not 1 <= array <= steps:
+                raise CheckpointError(f"its {name!r} is {array}, after {steps} steps")
+            if name.endswith(f".{_SQUARES}") and (array < 0).any():
+                raise CheckpointError(f"its {name!r} holds squares below 0")
+
+    def may_have(self, key: WeightKey, value: Tensor) -> bool:
+        """Whether training can lead to this value of a weight or bias: it is finite, and keeps to the mask."""
+        if not value.isfinite().all():
+            return False
+        on_device = value.to(self._parameters[key].device)
+        mask = self._moving[key](on_device) if key in self._moving else self._fixed[key]
+        return not bool(on_device[mask == 0].any())
+
     def load(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Go on where `arrays` were taken."""
+        """Go on where `arrays`, which are checked, were taken."""
         for place, master in enumerate(self._masters.values()):
             master.copy_(torch.from_numpy(arrays[f"master.{place}"]))
         fields: dict[int, dict[str, Tensor]] = {}

@@ -13,10 +13,14 @@ __all__ = ["Selection"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which weights a user wants pruned: shell patterns over weight and node names; no `include` means all."""
+    """Which weights a user wants pruned: shell patterns over weight and node names; no `include` means all.
+
+    `pruned` names weights that a plan or the file's manifest prunes: they are sites whatever they hold.
+    """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    pruned: frozenset[str] = frozenset()
 
     def require_matches(self, weights: Iterable[Sequence[str]]) -> None:
         """Raise PlanError for a pattern that matches none of the names: a typo would prune what was to stay dense."""
@@ -29,14 +33,17 @@ class Selection:
                     )
 
     def names_explicitly(self, names: Sequence[str]) -> bool:
-        """Whether a pattern of `include` matches a weight known by `names`: it is pruned whatever it holds."""
-        return any(fnmatchcase(name, pattern) for name in names for pattern in self.include)
+        """Whether `include` or a plan names a weight known by `names`: it is pruned whatever it holds."""
+        return not self.pruned.isdisjoint(names) or self._includes(names)
 
     def refuses(self, names: Sequence[str]) -> str | None:
         """Why a weight known by `names` is left out, None if it isn't."""
         for pattern in self.exclude:
             if any(fnmatchcase(name, pattern) for name in names):
                 return f"excluded by {pattern!r}"
-        if self.include and not self.names_explicitly(names):
+        if self.include and not self._includes(names):
             return "matches none of the patterns to include"
         return None
+
+    def _includes(self, names: Sequence[str]) -> bool:
+        return any(fnmatchcase(name, pattern) for name in names for pattern in self.include)

@@ -1,11 +1,13 @@
-"""What a run keeps in a folder so that it can be interrupted: no pickle, each file replaced as a whole."""
+"""What a run keeps in a folder so that it can be interrupted: no pickle, each file replaced as a whole.
+
+A folder may have been damaged or edited. What is read of it is believed only after the part that saved it agrees.
+"""
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ml_dtypes
 import msgspec
@@ -13,14 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx import codec
-from domino_onnx.errors import CheckpointError
-from domino_onnx.files import remove_leftovers, whole_file
+from domino_onnx.data.numpy_files import read_npz
+from domino_onnx.errors import CheckpointError, DominoError
+from domino_onnx.files import folder_lock, remove_leftovers, whole_file
 from domino_onnx.scheme import NamedArrays
 
 __all__ = ["Checkpoint", "CheckpointFile"]
 
-_VERSION = 2
+T = TypeVar("T")
+_VERSION = 3
 _HEAD, _ARRAY = "head", "array."
+_REMEDY = "delete it and run again, or start again in another folder, without --resume"
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
@@ -88,36 +93,49 @@ class CheckpointFile:
         stored = {_ARRAY + name: array.view(np.uint16) if name in narrow else array for name, array in arrays.items()}
         stored[_HEAD] = np.frombuffer(codec.encode(head, finite=False).encode(), np.uint8)
         try:
-            remove_leftovers(self._path)
-            with whole_file(self._path) as stream:
-                np.savez(stream, **stored)  # type: ignore[arg-type]
+            with folder_lock(self._path.parent):
+                remove_leftovers(self._path)
+                with whole_file(self._path, replace=True) as stream:
+                    np.savez(stream, **stored)  # type: ignore[arg-type]
         except OSError as error:
             raise CheckpointError(f"can't write the checkpoint {self._path}: {error.strerror or error}") from None
 
-    def load(self) -> tuple[dict[str, Any], dict[str, NDArray[np.generic]]] | None:
-        """What was saved last; None if nothing was.
+    def load(self, restore: Callable[[dict[str, Any], NamedArrays], T]) -> T | None:
+        """What `restore` makes of the document and the arrays that were saved last; None if nothing was.
+
+        Parameters
+        ----------
+        restore
+            Raises a DominoError for what it can't have saved.
 
         Raises
         ------
         CheckpointError
-            If it can't be read, or is of another run.
+            If the file can't be read, is of another run, or is refused by `restore`.
         """
         if not self._path.exists():
             return None
-        try:
-            with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                text = archive[_HEAD].tobytes()
-                head = codec.decode(text, _Head, what="its head", error=CheckpointError, finite=False)
-                arrays = {n.removeprefix(_ARRAY): archive[n] for n in archive.files if n.startswith(_ARRAY)}
-            arrays |= {name: arrays[name].view(_BFLOAT16) for name in head.bfloat16}
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, CheckpointError) as error:
-            raise CheckpointError(f"{self._path} is no checkpoint that can be read ({error}); delete it") from None
+        head, arrays = self._read()
         if head.version != _VERSION:
             raise CheckpointError(
-                f"{self._path} has the version {head.version}; this program reads {_VERSION}. Delete it"
+                f"{self._path} has the version {head.version}; this program reads {_VERSION}: {_REMEDY}"
             )
         self._refuse_another(head.run)
-        return head.document, arrays
+        try:
+            return restore(head.document, arrays)
+        except DominoError as problem:
+            raise CheckpointError(f"{self._path} can't be gone on from: {problem}; {_REMEDY}") from None
+
+    def _read(self) -> tuple[_Head, dict[str, NDArray[Any]]]:
+        try:
+            found = read_npz(self._path)
+            if _HEAD not in found:
+                raise ValueError("it has no head")
+            head = codec.decode(found[_HEAD].tobytes(), _Head, what="its head", error=CheckpointError, finite=False)
+            arrays = {n.removeprefix(_ARRAY): array for n, array in found.items() if n.startswith(_ARRAY)}
+            return head, arrays | {name: _as_bfloat16(name, arrays) for name in head.bfloat16}
+        except (OSError, ValueError, CheckpointError) as error:
+            raise CheckpointError(f"{self._path} is no checkpoint that can be read ({error}): {_REMEDY}") from None
 
     def _refuse_another(self, run: Mapping[str, Any]) -> None:
         ours = self._checkpoint.run
@@ -128,3 +146,9 @@ class CheckpointFile:
                 f"{self._checkpoint.folder} is the checkpoint of another run: {said}. "
                 "Give the same options, or another folder"
             )
+
+
+def _as_bfloat16(name: str, arrays: NamedArrays) -> NDArray[Any]:
+    if name not in arrays or arrays[name].dtype != np.uint16:
+        raise ValueError(f"it has no array {name!r} of 16 bits")
+    return arrays[name].view(_BFLOAT16)

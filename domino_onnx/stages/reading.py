@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.files import check_output
-from domino_onnx.graph import OnnxFile, Selection, read_model
+from domino_onnx.graph import OnnxFile, Selection, read_manifest, read_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.precision import Conversion, check_conversion
+from domino_onnx.scheme import Plan
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.source import Source, open_source
 
@@ -48,6 +49,7 @@ def read(
     output: Output | None = None,
     also: tuple[Path, ...] = (),
     judged: bool = False,
+    plan: Plan | None = None,
 ) -> Source:
     """Read the model and the data, and take the inventory.
 
@@ -59,6 +61,8 @@ def read(
         Other models that are read.
     judged
         Whether plans are compared, as `--max-drop` and `sweep` do: then samples to judge by are a must.
+    plan
+        Names weights that are to be pruned whatever they hold.
 
     Raises
     ------
@@ -87,7 +91,7 @@ def read(
         source = open_source(
             file,
             pool=options.pool,
-            selection=Selection(include=options.target.include, exclude=options.target.exclude),
+            selection=_selection(file, options, plan),
             input_shapes=options.data.input_shapes,
             samples=evaluation if split is None else split.fit,
             seed=options.run.seed,
@@ -106,6 +110,15 @@ def _data_files(models: Iterable[Path]) -> Iterator[Path]:
     """The files that hold the models' external data."""
     for model in models:
         yield from read_model(model).data_files
+
+
+def _selection(file: OnnxFile, options: CompressOptions, plan: Plan | None) -> Selection:
+    """What the options say. What a plan or the file's manifest prunes is a site, though it may be a fixed function."""
+    manifest = read_manifest(file.proto)
+    pruned = {str(entry.key) for entry in manifest.entries} if manifest is not None else set()
+    if plan is not None:
+        pruned |= {str(key) for key, scheme in plan.schemes.items() if not scheme.is_dense}
+    return Selection(include=options.target.include, exclude=options.target.exclude, pruned=frozenset(pruned))
 
 
 def load_samples(path: Path, file: OnnxFile) -> Dataset:

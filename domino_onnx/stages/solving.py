@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import ChainMap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,10 @@ from domino_onnx.stages.laboratory import Laboratory
 if TYPE_CHECKING:
     from domino_onnx.reconstruction import Network
 
-__all__ = ["Solved", "WeightArrays", "overlaid", "solve"]
+__all__ = ["Solved", "Solver", "WeightArrays", "overlaid", "solve"]
+
+Solver: TypeAlias = Literal["refit", "sparsegpt", "magnitude", "file"]
+"""What really found masks and weights; ``"file"`` if a file had them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +35,7 @@ class Solved:
     biases
         New biases that go with them.
     solver
-        What really found them: ``"refit"``, ``"sparsegpt"``, ``"magnitude"``, or ``"file"`` if a file had them.
+        What really found them.
     errors
         What each refitted site loses of its output's energy on the data, as a share.
     divergence
@@ -41,7 +44,7 @@ class Solved:
 
     weights: WeightArrays
     biases: WeightArrays = dataclasses.field(default_factory=dict)
-    solver: str = "magnitude"
+    solver: Solver = "magnitude"
     errors: Mapping[WeightKey, float] = dataclasses.field(default_factory=dict)
     divergence: float | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from domino_onnx import CompressOptions, DataOptions, Goal, apply, finetune, search
+from domino_onnx import CompressOptions, DataOptions, Goal, apply, finetune, pipeline, search
+from domino_onnx.cli.files import write_text
 from domino_onnx.errors import OutputError
 from domino_onnx.report.document import compress_document, dump
 from domino_onnx.scheme import NMScheme
@@ -164,3 +166,88 @@ def test_plans_of_a_sweep_replace_nothing_that_it_reads(domino: Run, folder: Pat
     assert ran.code == 1
     assert "the plan plans/0.5.json is the input itself" in ran.err
     assert contents(plans) == before
+
+
+@pytest.mark.parametrize(
+    ("function", "words", "late"),
+    [
+        ("search", ["search", "model.onnx", "--sparsity", "0.5", "-o", "late.json"], "late.json"),
+        ("compress", ["compress", "model.onnx", "--sparsity", "0.5", "-o", "o.onnx", "--report", "r.html"], "r.html"),
+        ("apply", ["apply", "model.onnx", "plan.json", "-o", "o.onnx", "--report", "r.json"], "r.json"),
+        ("sweep", ["sweep", "model.onnx", "--sparsity", "0.5", "--data", "data.npz", "--report", "r.json"], "r.json"),
+        (
+            "sweep",
+            ["sweep", "model.onnx", "--sparsity", "0.5", "--data", "data.npz", "--plans", "plans"],
+            "plans/0.5.json",
+        ),
+    ],
+)
+def test_what_another_run_writes_meanwhile_stays_without_force(
+    function: str, words: list[str], late: str, folder: Path, domino: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = getattr(pipeline, function)
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        result = original(*arguments, **options)
+        (folder / late).write_text("another run's")
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, function, slow)
+        ran = domino(*words)
+    assert ran.code == 1
+    assert f"{late} exists by now: another run wrote it meanwhile" in ran.err
+    assert (folder / late).read_text() == "another run's"
+    ran = domino(*words, "--force")
+    assert ran.code == 0, ran.err
+    assert (folder / late).read_text() != "another run's"
+
+
+def test_a_model_that_another_run_writes_meanwhile_stays_without_force(
+    folder: Path, domino: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from domino_onnx.stages import converting, writing
+
+    commands = [
+        ["compress", "model.onnx", "--sparsity", "0.5", "-o", "late.onnx"],
+        ["apply", "model.onnx", "plan.json", "-o", "late.onnx"],
+        ["convert", "pruned.onnx", "--format", "packed", "-o", "late.onnx"],
+    ]
+    original = writing.write_model
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        (folder / "late.onnx").write_text("another run's")
+        return original(*arguments, **options)
+
+    for module in (writing, converting):
+        monkeypatch.setattr(module, "write_model", late)
+    for words in commands:
+        (folder / "late.onnx").unlink(missing_ok=True)
+        ran = domino(*words)
+        assert ran.code == 1
+        assert "late.onnx exists" in ran.err
+        assert (folder / "late.onnx").read_text() == "another run's"
+        assert domino(*words, "--force").code == 0
+        onnx.checker.check_model(onnx.load(folder / "late.onnx"))
+
+
+def test_of_two_that_write_one_text_at_once_one_is_refused(tmp_path: Path) -> None:
+    for place in range(20):
+        path, barrier = tmp_path / f"{place}.json", threading.Barrier(2, timeout=10)
+        refused: list[str] = []
+
+        def run(
+            text: str, path: Path = path, barrier: threading.Barrier = barrier, refused: list[str] = refused
+        ) -> None:
+            barrier.wait()
+            try:
+                write_text(path, text, force=False, what="plan")
+            except OutputError:
+                refused.append(text)
+
+        threads = [threading.Thread(target=run, args=(text,)) for text in ("one", "two")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert sorted([*refused, path.read_text()]) == ["one", "two"]

@@ -145,6 +145,36 @@ class TestFiles:
             with contextlib.suppress(DataError):
                 load_data(path, model_of(**IMAGE))
 
+    @pytest.mark.parametrize(
+        "header",
+        [
+            "(",
+            "-" * 5000 + "1",
+            "a\n  b\n c",
+            "{'descr': '<f8', 'fortran_order': False, 'shape': (2**70,)}",
+            "{'descr': '<f8', 'fortran_order': False, 'shape': (1" + "0" * 25 + ",)}",
+            "{'descr': '<f8', 1: False, 'shape': (2,)}",
+        ],
+    )
+    def test_odd_headers_are_refused(self, header: str, tmp_path: Path) -> None:
+        array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(100)
+        with zipfile.ZipFile(tmp_path / "odd.npz", "w") as archive:
+            archive.writestr("x.npy", array)
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "x.npy").write_bytes(array)
+        for name in ("odd.npz", "folder"):
+            with pytest.raises(DataError, match="is not a readable"):
+                load_data(tmp_path / name, model_of(**IMAGE))
+
+    def test_damaged_packed_members_are_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "data.npz"
+        np.savez_compressed(path, x=np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32))
+        content = path.read_bytes()
+        for place in range(0, len(content), 11):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 0x5A]) + content[place + 1 :])
+            with contextlib.suppress(DataError):
+                load_data(path, model_of(**IMAGE))
+
     def test_pickles_are_never_loaded(self, tmp_path: Path) -> None:
         class Evil:
             def __reduce__(self) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -12,9 +13,13 @@ from domino_onnx.errors import CheckpointError
 from domino_onnx.stages.checkpoint import Checkpoint
 
 
+def together(document: Any, arrays: Any) -> Any:
+    return document, arrays
+
+
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     part = Checkpoint(tmp_path / "c", {"seed": 1}, resume=False).file("state")
-    assert part.load() is None
+    assert part.load(together) is None
     arrays = {
         "bfloat16": np.array([1.5, -0.0, 3e38], ml_dtypes.bfloat16),
         "float16": np.float16([[0.1]]),
@@ -23,7 +28,7 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     }
     document = {"infinite": float("inf"), "list": [1, None, "ü"]}
     part.save(document, arrays)
-    again = Checkpoint(tmp_path / "c", {"seed": 1}, resume=True).file("state").load()
+    again = Checkpoint(tmp_path / "c", {"seed": 1}, resume=True).file("state").load(together)
     assert again is not None
     assert again[0] == document
     assert again[1].keys() == arrays.keys()
@@ -37,7 +42,7 @@ def test_another_run_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="give --resume"):
         Checkpoint(tmp_path, {"seed": "1", "model": "x"}, resume=False)
     with pytest.raises(CheckpointError, match="seed was '1', is '2'"):
-        Checkpoint(tmp_path, {"seed": "2", "model": "x"}, resume=True).file("state").load()
+        Checkpoint(tmp_path, {"seed": "2", "model": "x"}, resume=True).file("state").load(together)
 
 
 @pytest.mark.parametrize("damage", ["cut", "other", "pickle", "empty"])
@@ -54,7 +59,7 @@ def test_what_is_no_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
     else:
         path.write_bytes(b"")
     with pytest.raises(CheckpointError, match="no checkpoint that can be read"):
-        checkpoint.file("state").load()
+        checkpoint.file("state").load(together)
 
 
 @pytest.mark.parametrize(
@@ -63,18 +68,18 @@ def test_what_is_no_checkpoint_is_refused(damage: str, tmp_path: Path) -> None:
         (b"\xff", "its head is not readable JSON"),
         (b"[" * 100_000, "nested too deeply"),
         (
-            b'{"version": 2, "run": {}, "document": [], "bfloat16": []}',
+            b'{"version": 3, "run": {}, "document": [], "bfloat16": []}',
             r"'document' is \[\]; it must be keys and values",
         ),
-        (b'{"version": 2, "run": {}, "bfloat16": []}', "lacks the key 'document'"),
-        (b'{"version": 2, "run": {}, "document": {}, "bfloat16": ["b"]}', "delete it"),
-        (b'{"version": 1, "run": {}, "document": {}, "bfloat16": []}', "has the version 1; this program reads 2"),
+        (b'{"version": 3, "run": {}, "bfloat16": []}', "lacks the key 'document'"),
+        (b'{"version": 3, "run": {}, "document": {}, "bfloat16": ["b"]}', "delete it"),
+        (b'{"version": 1, "run": {}, "document": {}, "bfloat16": []}', "has the version 1; this program reads 3"),
     ],
 )
 def test_a_head_that_is_not_ours_is_refused(head: bytes, says: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "state.npz", head=np.frombuffer(head, np.uint8))
     with pytest.raises(CheckpointError, match=says):
-        Checkpoint(tmp_path, {}, resume=True).file("state").load()
+        Checkpoint(tmp_path, {}, resume=True).file("state").load(together)
 
 
 def test_a_failed_write_leaves_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +92,7 @@ def test_a_failed_write_leaves_the_last_state(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(CheckpointError, match="No space left"):
         part.save({"step": 2}, {"a": np.zeros(3)})
-    saved = part.load()
+    saved = part.load(together)
     assert saved is not None
     assert saved[0] == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from domino_onnx.files import current_umask, escaped, temporary_beside
+from domino_onnx.files import current_umask, escaped, put_in_place, unfinished
 from domino_onnx.graph.io.external import ExternalRange, is_external, read_bytes, resolve, set_entry, was_external
 from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.walk import tensors
@@ -30,7 +30,10 @@ _PAGE, _LINE = 4096, 64
 
 @contextlib.contextmanager
 def new_data(output: Path) -> Iterator[set[str]]:
-    """A set for the names of new data files, which go again if the model that they belong to isn't written."""
+    """A set for the names of new data files, which go again if the model that they belong to isn't written.
+
+    An interruption can come right behind the model's rename. What is under `output` tells whether they are in use.
+    """
     before = _data_files(output)
     new: set[str] = set()
     try:
@@ -75,8 +78,7 @@ def lay_out(
     outside = [tensor for tensor in tensors(file.proto) if is_external(tensor) or was_external(tensor)]
     if not outside:
         return
-    path = temporary_beside(output)
-    try:
+    with unfinished(output) as path:
         with path.open("wb") as stream:
             for tensor in outside:
                 key = new.get(id(tensor)) if is_external(tensor) else None
@@ -85,24 +87,25 @@ def lay_out(
             os.fsync(stream.fileno())
         path.chmod(0o666 & ~current_umask())
         name = _name_data_file(path, output)
-    finally:
-        path.unlink(missing_ok=True)
     for tensor in outside:
         set_entry(tensor, "location", name)
     written.add(name)
 
 
 def drop_data(output: Path, keep: set[str]) -> None:
-    """Remove the other data files of this output's name, but for those that a model beside it names as its own."""
-    for name in _data_files(output) - keep:
-        others = (path for path in output.parent.glob("*.onnx") if path.name != output.name)
-        if not any(_mentions(path, name) for path in others):
-            (output.parent / name).unlink(missing_ok=True)
+    """Remove the other data files of this output's name that no model names: neither it, nor one beside it.
+
+    What can't be removed stays, which is no error.
+    """
+    with contextlib.suppress(OSError):
+        models = {output, *output.parent.glob("*.onnx")}
+        for name in _data_files(output) - keep:
+            if not any(_mentions(model, name) for model in models):
+                (output.parent / name).unlink(missing_ok=True)
 
 
 def _write_data_file(source: Path, patches: list[tuple[ExternalRange, NDArray[np.generic]]], output: Path) -> str:
-    path = temporary_beside(output)
-    try:
+    with unfinished(output) as path:
         shutil.copyfile(source, path)
         with path.open("r+b") as stream:
             for where, values in patches:
@@ -112,8 +115,6 @@ def _write_data_file(source: Path, patches: list[tuple[ExternalRange, NDArray[np
             os.fsync(stream.fileno())
         shutil.copymode(source, path)
         return _name_data_file(path, output)
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def _point_to(tensor: TensorProto, name: str, where: ExternalRange, changed_in: Path | None) -> None:
@@ -149,7 +150,7 @@ def _append(stream: IO[bytes], tensor: TensorProto, values: NDArray[np.generic])
 def _name_data_file(path: Path, output: Path) -> str:
     """Give a data file that is whole its name, which holds its hash."""
     name = f"{output.name}.{_file_sha256(path)[:16]}.data"
-    os.replace(path, output.parent / name)
+    put_in_place(path, output.parent / name)
     return name
 
 
@@ -172,5 +173,7 @@ def _mentions(model: Path, name: str) -> bool:
     try:
         with model.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
             return content.find(name.encode()) >= 0
-    except (OSError, ValueError):
-        return model.exists() and model.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):  # an empty file has no memory map
+        return model.stat().st_size > 0

@@ -2,8 +2,8 @@
 
 Everything else stays byte for byte. A file appears under its name only when it is whole: it is written beside it under
 a temporary name, flushed to disk and renamed. External data stays external, in a new file whose name holds its hash,
-so that an output that is being replaced keeps its own data until the rename. Weights may be stored in another form on
-the way (`domino_onnx.graph.io.forms`).
+so that an output that is being replaced keeps its own data until the rename. Behind the rename nothing is undone.
+Weights may be stored in another form on the way (`domino_onnx.graph.io.forms`).
 """
 
 from __future__ import annotations
@@ -38,15 +38,10 @@ _NODE_METADATA_SINCE_IR = 10
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A model that was written: all its files, and the form of each weight if it was to be packed."""
+    """A model that was written: bytes of all its files, and the form of each weight if it was to be packed."""
 
-    files: tuple[Path, ...]
+    nbytes: int
     weight_forms: tuple[WeightForm, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all its files."""
-        return sum(path.stat().st_size for path in self.files)
 
 
 def write_model(
@@ -73,6 +68,7 @@ def write_model(
     ------
     OutputError
         If the output exists (without `force`), is the input, or the disk refuses. A file that was there before stays.
+        It may exist by the end of the work alone: of two runs without `force` the second one is refused.
     """
     check_output(output, (file.path, *sorted(file.data_files)), force=force)
     index = GraphIndex(file.proto)
@@ -90,12 +86,13 @@ def write_model(
                 weight_forms = _store_as(file, index, form, weights)
                 if not keeps_layout:
                     lay_out(file, stored, weights, output, data_files)
-                with whole_file(output) as stream:
+                with whole_file(output, replace=force) as stream:
                     stream.writelines(serialized(file.proto, streamed))
+                    nbytes = stream.tell() + sum((output.parent / name).stat().st_size for name in data_files)
             drop_data(output, keep=data_files)
     except (OSError, EncodeError) as error:
         raise OutputError(f"can't write {output}: {error}; a file that was there before is unchanged") from error
-    return Written(files=(output, *(output.parent / name for name in sorted(data_files))), weight_forms=weight_forms)
+    return Written(nbytes=nbytes, weight_forms=weight_forms)
 
 
 def read_manifest(model: ModelProto) -> Manifest | None:
