@@ -12,7 +12,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["agree_with_labels", "have_winners"]
+__all__ = ["agree_with_labels", "evidence_of_winners"]
 
 _Rows = NDArray[np.float64]
 _FEWEST = 16
@@ -59,8 +59,8 @@ def agree_with_labels(rows: _Rows, labels: NDArray[np.integer]) -> bool:
     return agreed > max(min(2 * chance, (1 + chance) / 2), chance + _CERTAIN * float(deviation))
 
 
-def have_winners(rows: _Rows) -> bool:
-    """Whether each row has a winner, and not all rows have the same one.
+def evidence_of_winners(rows: _Rows) -> float:
+    """How plainly each row has a winner, where not all rows have the same one; 0 if they have none.
 
     Three signs, each of which other numbers may show by themselves:
 
@@ -71,22 +71,26 @@ def have_winners(rows: _Rows) -> bool:
       is high, the others are low. Among many classes some are alike and high together, so that this sign is missing.
 
     Rows with many exact zeros have no winners: their long tails are those of a ReLU. Columns of different units have
-    none either: the one in the largest unit would always win. Two columns are judged by the last
-    sign, up to 100 by all, more by the first two with stricter thresholds. Of many columns with long tails that have
-    nothing to do with each other, this says yes by mistake.
+    none either: the one in the largest unit would always win. Two columns are judged by the last sign, up to 100 by
+    all, more by the first two with stricter thresholds. Of many columns with long tails that have nothing to do with
+    each other, this says yes by mistake.
+
+    Returns
+    -------
+    How far the first leads, over what it is with shuffled columns.
     """
     count, width = rows.shape
     if count < _FEWEST or width < 2 or _are_no_classes(rows):
-        return False
+        return 0.0
     undecided, centred = _entropy(rows), rows - rows.mean(axis=0)
     if undecided >= _UNDECIDED:
-        return False
-    if width == 2:
-        return _exclusive(centred)
-    lead = float(np.mean(_leads(centred) / (centred.std(axis=1) + _TINY))) / _normal_lead(width)
-    if width >= _MANY and undecided < _DECIDED and lead >= _LEAD_OF_MANY:
-        return True
-    return lead >= _LEAD and _exclusive(centred)
+        return 0.0
+    plain, ratio = _exclusive(centred)
+    if width > 2:
+        lead = float(np.mean(_leads(centred) / (centred.std(axis=1) + _TINY))) / _normal_lead(width)
+        many = width >= _MANY and undecided < _DECIDED and lead >= _LEAD_OF_MANY
+        plain = many or (plain and lead >= _LEAD)
+    return ratio if plain else 0.0
 
 
 def _are_no_classes(rows: _Rows) -> bool:
@@ -108,14 +112,15 @@ def _entropy(rows: _Rows) -> float:
     )
 
 
-def _exclusive(centred: _Rows) -> bool:
-    """Whether a high column keeps the others low: each column is shuffled for itself to see the lead without that."""
+def _exclusive(centred: _Rows) -> tuple[bool, float]:
+    """Whether a high column keeps the others low, and the lead over that where columns are shuffled one by one."""
     scaled = centred / (np.sqrt(np.mean(centred**2, axis=1, keepdims=True)) + _TINY)
     leads, generator = _leads(scaled), np.random.default_rng(0)
     shuffled = np.concatenate([_leads(generator.permuted(scaled, axis=0)) for _ in range(_SHUFFLES)])
     more = float(leads.mean() - shuffled.mean())
     deviation = float(np.sqrt(leads.var() / len(leads) + shuffled.var() / len(shuffled)))
-    return leads.mean() >= _EXCLUSIVE * shuffled.mean() and more >= _DEVIATIONS * deviation
+    ratio = float(leads.mean()) / (float(shuffled.mean()) + _TINY)
+    return ratio >= _EXCLUSIVE and more >= _DEVIATIONS * deviation, ratio
 
 
 def _leads(rows: _Rows) -> _Rows:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.outputs.channels import ChannelMoments, channel_axis, rows_along, scales
-from domino_onnx.outputs.evidence import agree_with_labels, have_winners
+from domino_onnx.outputs.evidence import agree_with_labels, evidence_of_winners
 from domino_onnx.outputs.meanings import OutputKind, OutputMeaning, Outputs
 from domino_onnx.outputs.sequences import BlankEvidence
 
@@ -40,7 +40,7 @@ class Survey:
     4. scores, if it has one row a sample and its largest values are the labels more often than by chance;
     5. scores, if every row is the logarithm of probabilities;
     6. an embedding, if all rows have the same length and more than two values;
-    7. scores, if its rows have winners (`have_winners`);
+    7. scores, if its rows have winners (`evidence_of_winners`);
     8. values.
 
     Rows lie along the last axis or, where an output has three axes or more, along the second.
@@ -168,16 +168,13 @@ class _Output:
             if side.one_length:
                 return "embedding", axis, "all rows have one length"
         likely = self._class_axis()
-        if likely is not None and have_winners(self._sides[likely].finite_rows):
+        if likely is not None and evidence_of_winners(self._sides[likely].finite_rows) > 0:
             return "scores", likely, "each row has a winner"
         return "values", self._channels(), "no sign of classes or directions"
 
     def _class_axis(self) -> int | None:
-        """Of the axes that classes may lie along, the one whose channels differ most."""
-        candidates: dict[int | None, ChannelMoments] = {
-            axis: self._moments[axis] for axis in self._sides if axis in self._moments
-        }
-        return channel_axis(candidates) if candidates else next(iter(self._sides), None)
+        """Of the axes that classes may lie along, the one whose rows have the plainest winners."""
+        return max(self._sides, key=lambda axis: evidence_of_winners(self._sides[axis].finite_rows), default=None)
 
     def _channels(self) -> int | None:
         """A table has columns. Of more axes the data say which one has the channels, if any has."""

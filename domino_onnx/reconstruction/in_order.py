@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -25,9 +26,22 @@ from domino_onnx.runtime import Activations
 from domino_onnx.scheme import NMScheme, WeightKey
 from domino_onnx.solve import MaskRule, choose_mask, one_blas_thread
 
-__all__ = ["Reconstruction", "reconstruct"]
+__all__ = ["Reconstruction", "Scarcity", "reconstruct"]
 
 _SAMPLE_POSITIONS = 16_384
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Scarcity:
+    """A layer that the data are too few for: least squares has fewer positions than each output has weights.
+
+    `wanted` is how many samples would give as many.
+    """
+
+    name: str
+    positions: int
+    features: int
+    wanted: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +56,14 @@ class Reconstruction:
         What each site loses of its output's energy on the calibration data, as a share.
     divergence
         Of the pruned network's outputs from the dense one's on the calibration data (`OutputDivergence`).
+    scarcity
+        Of the layer that wants most samples; None where every layer has enough.
     """
 
     values: Mapping[WeightKey, NDArray[Any]]
     errors: Mapping[WeightKey, float]
     divergence: float | None
+    scarcity: Scarcity | None = None
 
 
 @one_blas_thread
@@ -87,6 +104,7 @@ class _SideBySide:
         self._rule: MaskRule = rule
         self._values: dict[WeightKey, NDArray[Any]] = {}
         self._errors: dict[WeightKey, float] = {}
+        self._scarcity: Scarcity | None = None
         self._solve_shared()
         self._dense = network.begin()
         self._pruned = [dict(live) for live in self._dense]
@@ -99,7 +117,9 @@ class _SideBySide:
             for batch, live in enumerate(self._dense):
                 self._dense[batch], _ = self._network.pass_start(start, live)
         else:
-            self._keep(reached, prune_wanted(reached, self._gather(start), scheme, self._rule, start.use.clipped))
+            gathered = self._gather(start)
+            self._count(reached, gathered.fitted.count, start.view.features)
+            self._keep(reached, prune_wanted(reached, gathered, scheme, self._rule, start.use.clipped))
         changed = {key.name: value for key, value in self._values.items()}
         for batch, live in enumerate(self._pruned):
             if changed:
@@ -112,7 +132,7 @@ class _SideBySide:
         dense, pruned = ([self._network.outputs(live) for live in side] for side in (self._dense, self._pruned))
         divergence = OutputDivergence(self._network.meanings)
         measured = divergence(dense, pruned) if divergence.usable else None
-        return Reconstruction(values=self._values, errors=self._errors, divergence=measured)
+        return Reconstruction(values=self._values, errors=self._errors, divergence=measured, scarcity=self._scarcity)
 
     def _solve_shared(self) -> None:
         """A weight that several nodes read is refitted once, on the dense network's inputs at all of them."""
@@ -130,6 +150,13 @@ class _SideBySide:
             problems = dense_problems(reached, gathered)
             choose = functools.partial(choose_mask, rule=self._rule)
             self._keep(reached, prune_dense(reached, problems, gathered, scheme, choose))
+
+    def _count(self, reached: ReachedSite, positions: int, features: int) -> None:
+        wanted = math.ceil(self._network.samples * features / max(positions, 1))
+        most = self._network.samples if self._scarcity is None else self._scarcity.wanted
+        if positions < features and wanted > most:
+            name = str(reached.site.key)
+            self._scarcity = Scarcity(name=name, positions=positions, features=features, wanted=wanted)
 
     def _keep(self, reached: ReachedSite, solution: Solution) -> None:
         self._values.update(reached.stored(solution.matrix, solution.bias))

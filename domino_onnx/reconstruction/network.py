@@ -148,6 +148,11 @@ class Network:
         return [self._begin(place * self.batches // self.affordable) for place in range(self.affordable)]
 
     @property
+    def samples(self) -> int:
+        """How many samples the data have."""
+        return self._data.count
+
+    @property
     def batches(self) -> int:
         """How many batches the data have."""
         return self._data.batch_count(self._batch_size)

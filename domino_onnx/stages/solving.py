@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import ChainMap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
@@ -16,7 +17,7 @@ from domino_onnx.solve import PrunedWeights
 from domino_onnx.stages.laboratory import Laboratory
 
 if TYPE_CHECKING:
-    from domino_onnx.reconstruction import Network
+    from domino_onnx.reconstruction import Network, Scarcity
 
 __all__ = ["Solved", "Solver", "WeightArrays", "overlaid", "solve"]
 
@@ -79,6 +80,8 @@ def _on_data(lab: Laboratory, network: Network, plan: Plan, plain: Solved) -> So
         updated = prune_like_sparsegpt(network, plan.schemes, lab.journal.progress)
         return Solved(weights=overlaid(plain.weights, updated), solver="sparsegpt")
     found = reconstruct(network, plan.schemes, lab.options.solver.masks, lab.journal.progress)
+    if found.scarcity is not None:
+        lab.journal.warn(_too_few(network.samples, found.scarcity))
     refitted = {key: value for key, value in found.values.items() if key in plain.weights}
     return Solved(
         weights=overlaid(plain.weights, refitted),
@@ -86,6 +89,14 @@ def _on_data(lab: Laboratory, network: Network, plan: Plan, plain: Solved) -> So
         solver="refit",
         errors=found.errors,
         divergence=found.divergence,
+    )
+
+
+def _too_few(samples: int, scarcity: Scarcity) -> str:
+    wanted = math.ceil(scarcity.wanted / 10) * 10
+    return (
+        f"{samples} samples are few to refit {scarcity.name!r}: {scarcity.positions:,} positions for "
+        f"{scarcity.features:,} weights of each output. About {wanted:,} samples would do"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from domino_onnx.outputs import OutputMeaning, Survey, class_output
-from domino_onnx.outputs.evidence import have_winners
+from domino_onnx.outputs.evidence import evidence_of_winners
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SEEDS = range(5)
@@ -306,7 +306,7 @@ def test_samples(name: str, samples: Path, features: Callable[[Path, Array], Arr
     logits, pooled = features(samples / f"{name}.onnx", images)
     assert kind(logits) == "scores"
     assert kind(pooled) == "values", "the features in front of the classifier"
-    assert not have_winners(pooled.astype(np.float64))
+    assert not evidence_of_winners(pooled.astype(np.float64))
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def lab(folder: Path) -> Laboratory:
         run=RunOptions(checkpoint=folder / "checkpoint", resume=True, threads=1),
     )
     journal = Journal()
-    return open_laboratory(read(folder / "model.onnx", options, journal, apart=True), options, journal)
+    return open_laboratory(read(folder / "model.onnx", options, journal, judged=True), options, journal)
 
 
 @pytest.fixture(scope="module")
