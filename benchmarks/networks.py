@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-__all__ = ["NETWORKS", "Network", "Scores", "forward_seconds", "prepare", "score"]
+__all__ = ["NETWORKS", "Network", "Scores", "forward_seconds", "outputs_on", "prepare", "score"]
 
 Arrays = Mapping[str, NDArray[Any]]
 Made = tuple[Arrays, dict[str, dict[str, NDArray[Any]]]]
@@ -109,6 +109,13 @@ def score(prepared: Prepared, model: Path, threads: int = 1) -> Scores:
         outputs = _forward(session, arrays, prepared.network.batch_size, prepared.network.shorten)
         scores[name] = round(prepared.network.judge(outputs, arrays), 4)
     return scores
+
+
+def outputs_on(prepared: Prepared, set_name: str, model: Path, threads: int = 1) -> NDArray[Any]:
+    """The model's first output on an evaluation set."""
+    with np.load(prepared.evaluation[set_name]) as archive:
+        arrays = dict(archive)
+    return _forward(_session(model, threads), arrays, prepared.network.batch_size, prepared.network.shorten)
 
 
 def forward_seconds(prepared: Prepared, threads: int = 1) -> float:
