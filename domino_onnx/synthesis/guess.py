@@ -1,0 +1,141 @@
+"""How does a network want its inputs prepared? In the way under which it tells most samples apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.outputs import OutputKind, Outputs, class_output, decide_kinds
+from domino_onnx.synthesis.preparation import Preparation
+
+__all__ = ["Guess", "guess_preparation", "information", "variety"]
+
+_TINY = 1e-12
+_NEARLY = 0.05
+"""By which share of the best criterion others may lie below and still be as good."""
+_MANY = 10
+"""Columns from which on values that nothing else is known of may be classes."""
+_MOST_ROWS = 1 << 14
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Guess:
+    """The preparation that was chosen.
+
+    Attributes
+    ----------
+    criteria
+        Of each preparation by its words, the chosen one first, then the best. They are nats for ``information``, and a
+        number of samples for ``variety``.
+    measure
+        Which of the two functions of this file gave them.
+    """
+
+    chosen: Preparation
+    runner_up: Preparation | None
+    criteria: Mapping[str, float]
+    measure: str
+
+    @property
+    def words(self) -> str:
+        """One line for a report."""
+        second = "" if self.runner_up is None else f" (2nd: {self.runner_up.words})"
+        return f"inputs look like {self.chosen.words}{second}"
+
+
+def guess_preparation(run: Callable[[Preparation], Outputs], candidates: Sequence[Preparation]) -> Guess:
+    """The candidate whose outputs differ most from sample to sample; of nearly equal ones the first.
+
+    A network that is given what it was trained on is sure of its answers, and gives different ones. Too small inputs
+    look alike to it, and too large ones saturate it.
+
+    Parameters
+    ----------
+    run
+        The network's outputs on the same samples, 32 or more, prepared in this way.
+    candidates
+        The most usual first.
+    """
+    outputs = {candidate: run(candidate) for candidate in candidates}
+    name = _answers(list(outputs.values()))
+    measure: Callable[[Outputs], float] = variety if name is None else functools.partial(_information, name)
+    criteria = {candidate: measure(each) for candidate, each in outputs.items()}
+    best = max(criteria.values())
+    chosen = next(each for each in candidates if criteria[each] >= best * (1 - _NEARLY))
+    others = sorted((each for each in candidates if each is not chosen), key=lambda each: -criteria[each])
+    return Guess(
+        chosen=chosen,
+        runner_up=others[0] if others else None,
+        criteria={each.words: criteria[each] for each in (chosen, *others)},
+        measure="variety" if name is None else "information",
+    )
+
+
+def information(scores: NDArray[Any], kind: OutputKind) -> float:
+    """Mutual information of sample and answer in nats: the mean answer's entropy, less the answers' mean entropy.
+
+    Parameters
+    ----------
+    scores
+        (samples, ..., classes) logits, or probabilities if `kind` says so.
+    """
+    rows = scores.reshape(-1, scores.shape[-1])[:_MOST_ROWS].astype(np.float64)
+    if not np.isfinite(rows).all():
+        return 0.0
+    if kind != "probabilities":
+        rows = np.exp(rows - rows.max(axis=-1, keepdims=True))
+    rows = np.maximum(rows, 0) / (np.maximum(rows, 0).sum(axis=-1, keepdims=True) + _TINY)
+    return float(_entropy(rows.mean(axis=0)) - _entropy(rows).mean())
+
+
+def variety(outputs: Outputs) -> float:
+    """How many different samples the outputs show: the Vendi score (Friedman and Dieng 2023) of their cosines.
+
+    1 where all samples give outputs of one direction, and the number of samples where no two have anything in common.
+    An output that isn't finite counts as 1. Several outputs count with their mean.
+    """
+    scores = [_vendi(output) for output in outputs.values() if _has_samples(output)]
+    return float(np.mean(scores)) if scores else 1.0
+
+
+def _vendi(output: NDArray[Any]) -> float:
+    rows = output.reshape(len(output), -1).astype(np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    if not np.isfinite(lengths).all():
+        return 1.0
+    rows = rows / np.maximum(lengths, _TINY)
+    shares = np.clip(np.linalg.eigvalsh(rows @ rows.T / len(rows)), 0, None)
+    return float(np.exp(_entropy(shares / (shares.sum() + _TINY))))
+
+
+def _has_samples(output: Any) -> bool:
+    return isinstance(output, np.ndarray) and output.dtype.kind == "f" and output.ndim >= 1 and output.size > 0
+
+
+def _answers(outputs: Sequence[Outputs]) -> str | None:
+    """The output that holds classes.
+
+    Drawn samples show it less clearly than real ones. So a row of many values a sample counts as classes as well, if it
+    is no embedding.
+    """
+    kinds = [decide_kinds([each]) for each in outputs]
+    found = [class_output(kind, each) for kind, each in zip(kinds, outputs, strict=True)]
+    sure = [name for name in found if name is not None]
+    if sure:
+        return sure[0]
+    wide = (name for name, value in outputs[0].items() if value.ndim == 2 and value.shape[1] >= _MANY)
+    return next((name for name in wide if all(kind.get(name) == "values" for kind in kinds)), None)
+
+
+def _information(name: str, outputs: Outputs) -> float:
+    return information(outputs[name], decide_kinds([outputs]).get(name, "scores"))
+
+
+def _entropy(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    entropy: NDArray[np.float64] = -np.sum(shares * np.log(shares + _TINY), axis=-1)
+    return entropy
