@@ -18,7 +18,7 @@ __all__ = ["GENERATORS", "Generator", "develop", "draw_picture"]
 Floats = NDArray[np.float32]
 Generator = Callable[[np.random.Generator, int, int], Floats]
 """(3, height, width) values of about 0 to 255."""
-_SMALL: Final = LeafLaw(fewest=5, most=80, smallest=0.02, largest=0.6)
+_SMALL: Final = LeafLaw(fewest=10, most=200, smallest=0.025, largest=1.0)
 _LARGE: Final = LeafLaw(fewest=3, most=40, smallest=0.06, largest=0.8)
 _SLOPES: Final = (0.6, 1.6)
 _GRAIN: Final = (2.0, 45.0)
