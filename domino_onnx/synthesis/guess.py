@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from domino_onnx.outputs import OutputKind, Outputs, class_output, decide_kinds
 from domino_onnx.synthesis.preparation import Preparation
 
-__all__ = ["Guess", "guess_preparation", "information", "variety"]
+__all__ = ["Guess", "guess_preparation", "information", "spread", "variety"]
 
 _TINY = 1e-12
 _NEARLY = 0.05
@@ -30,10 +30,10 @@ class Guess:
     Attributes
     ----------
     criteria
-        Of each preparation by its words, the chosen one first, then the best. They are nats for ``information``, and a
+        Of each preparation by its words, the chosen one first, then the best. They are nats for ``answers``, and a
         number of samples for ``variety``.
     measure
-        Which of the two functions of this file gave them.
+        ``answers``: information and spread of class scores. ``variety``: of outputs that are no scores.
     """
 
     chosen: Preparation
@@ -63,7 +63,7 @@ def guess_preparation(run: Callable[[Preparation], Outputs], candidates: Sequenc
     """
     outputs = {candidate: run(candidate) for candidate in candidates}
     name = _answers(list(outputs.values()))
-    measure: Callable[[Outputs], float] = variety if name is None else functools.partial(_information, name)
+    measure: Callable[[Outputs], float] = variety if name is None else functools.partial(_told_apart, name)
     criteria = {candidate: measure(each) for candidate, each in outputs.items()}
     best = max(criteria.values())
     chosen = next(each for each in candidates if criteria[each] >= best * (1 - _NEARLY))
@@ -72,7 +72,7 @@ def guess_preparation(run: Callable[[Preparation], Outputs], candidates: Sequenc
         chosen=chosen,
         runner_up=others[0] if others else None,
         criteria={each.words: criteria[each] for each in (chosen, *others)},
-        measure="variety" if name is None else "information",
+        measure="variety" if name is None else "answers",
     )
 
 
@@ -84,13 +84,13 @@ def information(scores: NDArray[Any], kind: OutputKind) -> float:
     scores
         (samples, ..., classes) logits, or probabilities if `kind` says so.
     """
-    rows = scores.reshape(-1, scores.shape[-1])[:_MOST_ROWS].astype(np.float64)
-    if not np.isfinite(rows).all():
-        return 0.0
-    if kind != "probabilities":
-        rows = np.exp(rows - rows.max(axis=-1, keepdims=True))
-    rows = np.maximum(rows, 0) / (np.maximum(rows, 0).sum(axis=-1, keepdims=True) + _TINY)
+    rows = _probabilities(scores, kind)
     return float(_entropy(rows.mean(axis=0)) - _entropy(rows).mean())
+
+
+def spread(scores: NDArray[Any], kind: OutputKind) -> float:
+    """The mean answer's entropy in nats: how evenly the answers spread over the classes."""
+    return float(_entropy(_probabilities(scores, kind).mean(axis=0)))
 
 
 def variety(outputs: Outputs) -> float:
@@ -132,8 +132,19 @@ def _answers(outputs: Sequence[Outputs]) -> str | None:
     return next((name for name in wide if all(kind.get(name) == "values" for kind in kinds)), None)
 
 
-def _information(name: str, outputs: Outputs) -> float:
-    return information(outputs[name], decide_kinds([outputs]).get(name, "scores"))
+def _told_apart(name: str, outputs: Outputs) -> float:
+    """Information and spread together: inputs that are too large are answered surely, but with few classes."""
+    scores, kind = outputs[name], decide_kinds([outputs]).get(name, "scores")
+    return information(scores, kind) + spread(scores, kind) if np.isfinite(scores).all() else 0.0
+
+
+def _probabilities(scores: NDArray[Any], kind: OutputKind) -> NDArray[np.float64]:
+    """(rows, classes) of the scores, at most 16,384 rows."""
+    rows = scores.reshape(-1, scores.shape[-1])[:_MOST_ROWS].astype(np.float64)
+    if kind != "probabilities":
+        rows = np.exp(rows - rows.max(axis=-1, keepdims=True))
+    shares: NDArray[np.float64] = np.maximum(rows, 0) / (np.maximum(rows, 0).sum(axis=-1, keepdims=True) + _TINY)
+    return shares
 
 
 def _entropy(shares: NDArray[np.float64]) -> NDArray[np.float64]:

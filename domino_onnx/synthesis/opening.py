@@ -25,7 +25,7 @@ from domino_onnx.synthesis.words import line
 __all__ = ["open_synthesis"]
 
 _GUESSED_FROM = 256
-_NUMBERS = 1 << 22
+_NUMBERS = 1 << 21
 """Samples that a preparation is guessed from: up to so many, with so many numbers in all."""
 _FEWEST = 24
 _BATCH = 16

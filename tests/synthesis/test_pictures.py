@@ -62,7 +62,7 @@ def test_outlines_cover_no_more_than_their_windows_and_soften_their_borders() ->
         rows, columns = outline.window
         assert covered.shape == (max(rows.stop - rows.start, 0), max(columns.stop - columns.start, 0))
         assert 0 <= covered.min(initial=0) <= covered.max(initial=1) <= 1
-        inner = (0 < rows.start) and rows.stop < 40 and (0 < columns.start) and columns.stop < 50
+        inner = rows.start > 0 and rows.stop < 40 and columns.start > 0 and columns.stop < 50
         if inner:  # a leaf that lies wholly inside leaves its window's border free
             edge = np.concatenate([covered[0], covered[-1], covered[:, 0], covered[:, -1]])
             assert edge.max() < 0.6
