@@ -163,7 +163,7 @@ def inspect(model: Path, options: CompressOptions | None = None, *, bridge: bool
     `bridge` also finds out whether the model can be finetuned. Only then torch is imported.
     """
     chosen = options or CompressOptions()
-    return inspected(read(model, chosen, Journal()), chosen.run, bridge=bridge)
+    return inspected(read(model, chosen, Journal(), draws=False), chosen.run, bridge=bridge)
 
 
 def doctor(model: Path, *, log: Path | None = None) -> DoctorResult:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import click
 import cloup
 
 from domino_onnx.cli import options as o
@@ -51,8 +50,6 @@ def command(
 
     o.set_up_logging(verbose, quiet)
     options = o.chosen_options(recipe, has_goal=False)
-    if options.data.calibration is None:
-        raise click.UsageError("finetuning learns from data: give --data")
     written = output or model.parent / f"{model.stem}.finetuned{model.suffix}"
     check_outputs(written, report, (model, teacher), (recipe, *options.inputs), force=force)
     if is_assistant():

@@ -64,8 +64,6 @@ def command(
     o.set_up_logging(verbose, quiet)
     options = o.chosen_options(recipe, has_goal=False)
     check_outputs(None, report, (model,), (recipe, *options.inputs), force=force)
-    if options.data.calibration is None:
-        raise click.UsageError("what a plan is worth is measured on data: give --data")
     names = {share: f"{share:g}.json" for share in shares}
     if plans is not None:
         check_folder(plans, names.values(), (model, recipe, *options.inputs), force=force)

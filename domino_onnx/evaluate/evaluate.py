@@ -27,7 +27,7 @@ _LABELLED = 1024
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """A comparison, where it ran, and on what: "data", or "random" inputs, which say little about accuracy."""
+    """A comparison, where it ran, and on what: "data"; "drawn" or "random" inputs say little of accuracy."""
 
     comparison: Comparison
     provider: str

@@ -61,7 +61,7 @@ class CompressOptions:
     def inputs(self) -> tuple[Path, ...]:
         """The files and folders that are read besides the model."""
         metric = None if self.data.metric is None else Path(self.data.metric.rpartition(":")[0])
-        paths = (self.data.calibration, self.data.evaluation, self.goal.plan, metric)
+        paths = (self.data.path, self.data.evaluation, self.goal.plan, metric)
         return tuple(path for path in paths if path is not None)
 
     def _require_one_choice_of_schemes(self) -> None:

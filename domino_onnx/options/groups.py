@@ -22,6 +22,7 @@ from domino_onnx.storage import Form
 from domino_onnx.targets import Target
 
 __all__ = [
+    "NO_DATA",
     "DataOptions",
     "Device",
     "FinetuneOptions",
@@ -46,6 +47,9 @@ WeightType = Literal["keep", "int8"]
 Device = Literal["auto", "cpu", "cuda"]
 Method = Literal["fixed", "sr-ste"]
 LossKind = Literal["auto", "kl", "mse", "cosine"]
+
+NO_DATA = Path("none")
+"""What `calibration` is where no samples shall be taken, drawn ones neither."""
 
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _Positive = Annotated[float, Meta(gt=0)]
@@ -122,7 +126,10 @@ class DataOptions(_Group):
 
     calibration: Annotated[
         Path | None,
-        Meta(description="Samples to learn from: .npz, a folder of .npz or .npy, or images with a preprocessing.yaml."),
+        Meta(
+            description="Samples to learn from: .npz, a folder of .npz or .npy, or images with a preprocessing.yaml. "
+            "Without, they are drawn; none takes no samples at all."
+        ),
     ] = None
     evaluation: Annotated[
         Path | None, Meta(description="Other samples to judge by; with labels they give the top-1.")
@@ -139,6 +146,16 @@ class DataOptions(_Group):
         Mapping[str, tuple[_Count, ...]],
         Meta(description="Shape of an input that has free axes. Needed for MACs only where there are no data."),
     ] = dataclasses.field(default_factory=dict)
+
+    @property
+    def path(self) -> Path | None:
+        """Where the samples are; None if none were given."""
+        return None if self.calibration == NO_DATA else self.calibration
+
+    @property
+    def draws(self) -> bool:
+        """Whether samples are drawn."""
+        return self.calibration is None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

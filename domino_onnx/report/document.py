@@ -94,6 +94,7 @@ def compress_document(result: CompressResult) -> Document:
         "peak_rss_bytes_by_stage": dict(result.peaks),
         "peak_rss_bytes": result.peak_rss_bytes,
         "recipe": recipe_document(result.options),
+        "drawn": list(result.drawn),
         "warnings": list(result.warnings),
     }
 
@@ -114,6 +115,7 @@ def search_document(result: SearchResult) -> Document:
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
         "peak_rss_bytes_by_stage": dict(result.peaks),
         "recipe": recipe_document(result.options),
+        "drawn": list(result.drawn),
         "warnings": list(result.warnings),
     }
 
@@ -127,6 +129,7 @@ def sweep_document(result: SweepResult) -> Document:
         "trials": [_trial(trial) for trial in result.trials],
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
         "recipe": recipe_document(result.options),
+        "drawn": list(result.drawn),
         "warnings": list(result.warnings),
     }
 

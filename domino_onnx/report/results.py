@@ -167,6 +167,7 @@ class SearchResult:
     seconds: Mapping[str, float]
     peaks: Mapping[str, int]
     warnings: tuple[str, ...]
+    drawn: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +207,8 @@ class SweepResult:
         Of the model's files as they are.
     trials
         In the order of their budgets.
+    drawn
+        What each input was taken to be where drawn samples judge.
     """
 
     model: Path
@@ -215,6 +218,7 @@ class SweepResult:
     options: CompressOptions
     seconds: Mapping[str, float]
     warnings: tuple[str, ...]
+    drawn: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +256,8 @@ class CompressResult:
         All that was asked for: the recipe of the run.
     trials
         What was tried to find the plan, where a largest loss was given.
+    drawn
+        What each input was taken to be where samples were drawn; empty with real data.
     """
 
     model: Path
@@ -279,3 +285,4 @@ class CompressResult:
     nbytes: int
     options: CompressOptions
     trials: tuple[Trial, ...] = ()
+    drawn: tuple[str, ...] = ()

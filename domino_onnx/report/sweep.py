@@ -26,7 +26,7 @@ def sweep_view(result: SweepResult) -> RenderableType:
     """One row a plan."""
     samples = result.trials[0].comparison.samples
     dense = f"dense: {_size(result.dense_bytes)}, gzipped {_size(result.dense_bytes_gzipped)}"
-    judged = f"judged on {samples} samples that nothing was learned from; no finetuning"
+    judged = f"judged on {samples} {_judges(result)}; no finetuning"
     return Group(trials_table(result.trials), Text(dense), Text(judged, style="dim"))
 
 
@@ -50,7 +50,7 @@ def sweep_html(result: SweepResult) -> str:
         version=__version__,
         model=printable(str(result.model), 300),
         metric=_metric(first),
-        samples=first.samples,
+        samples=f"{first.samples} {_judges(result)}",
         dense=_size(result.dense_bytes),
         dense_gzipped=_size(result.dense_bytes_gzipped),
         heads=trial_heads(result.trials),
@@ -76,6 +76,10 @@ def trial_cells(trial: Trial) -> list[str]:
         _size(trial.bytes),
         _size(trial.bytes_gzipped),
     ]
+
+
+def _judges(result: SweepResult) -> str:
+    return "drawn samples, which is no accuracy" if result.drawn else "samples that nothing was learned from"
 
 
 def _metric(comparison: Comparison) -> str:

@@ -236,7 +236,7 @@ def _worth(result: CompressResult) -> Iterator[tuple[str, str]]:
     if allowed is not None:
         yield "lost", f"{lost_in_words(comparison.metric, comparison.drop)}; {percent(allowed, 2)} were allowed"
     yield from _comparison_rows(result.parity)
-    if result.judge_seen:
+    if result.judge_seen and result.parity.inputs == "data":
         yield "", "measured on the calibration data: expect less on new data; --eval-data FILE says how much"
 
 
@@ -265,7 +265,10 @@ def _comparison_rows(evaluation: Evaluation) -> Iterable[tuple[str, str]]:
     for output in comparison.outputs:
         yield (printable(output.name, 30) if several else "output"), output.means
         yield from ((f"  {name}" if several else name, value) for name, value in _output_rows(output))
-    yield "compared on", f"{comparison.samples} samples, {evaluation.provider}"
+    drawn = evaluation.inputs == "drawn"
+    yield "compared on", f"{comparison.samples} {'drawn ' if drawn else ''}samples, {evaluation.provider}"
+    if drawn:
+        yield "", "drawn samples show no accuracy: --eval-data FILE measures it, --data FILE keeps more of it"
 
 
 def _output_rows(output: OutputComparison) -> Iterator[tuple[str, str]]:

@@ -30,6 +30,8 @@ class Judge:
         None: random inputs of the model's shapes.
     seen
         Whether the weights were fitted to these samples.
+    drawn
+        Whether the samples were drawn, which say little of real ones.
     shapes
         Of inputs with free axes.
     meanings
@@ -42,6 +44,7 @@ class Judge:
 
     data: Dataset | None
     seen: bool
+    drawn: bool
     specs: list[InputSpec]
     shapes: Mapping[str, tuple[int, ...]]
     meanings: Meanings | None
@@ -61,6 +64,7 @@ def judge_of(lab: Laboratory, *, refitted: bool, finetuned: bool) -> Judge:
     return Judge(
         data=data,
         seen=seen,
+        drawn=lab.judged_by_drawn,
         specs=specs,
         shapes=source.shapes,
         meanings=_meanings(lab),
@@ -91,7 +95,7 @@ def compare(reference: Path, candidate: Path, judge: Judge, run: RunOptions) -> 
     """
     from domino_onnx.evaluate import evaluate_models
 
-    return evaluate_models(
+    evaluation = evaluate_models(
         reference,
         candidate,
         judge.data,
@@ -105,6 +109,7 @@ def compare(reference: Path, candidate: Path, judge: Judge, run: RunOptions) -> 
         given=judge.given,
         metric=judge.metric,
     )
+    return dataclasses.replace(evaluation, inputs="drawn") if judge.drawn else evaluation
 
 
 def compare_if_possible(

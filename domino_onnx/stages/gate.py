@@ -29,7 +29,8 @@ def passed(lab: Laboratory, found: Found, finetuned: Finetuned | None) -> Finetu
     if before is None or after is None:
         return finetuned
     if not is_better(after, before):
-        lab.journal.warn(f"finetuning is dropped, and the weights from before are kept: {_change(before, after)}")
+        judged = f"on {after.samples} {lab.judges_in_words}"
+        lab.journal.warn(f"finetuning is dropped, the weights from before are kept: {_change(before, after)}, {judged}")
         return None
     if max_drop is not None and not after.is_within(max_drop):
         lab.journal.warn(f"after finetuning {after.drop:.3g} of {after.metric} is lost: the weights of before are kept")
@@ -38,5 +39,4 @@ def passed(lab: Laboratory, found: Found, finetuned: Finetuned | None) -> Finetu
 
 
 def _change(before: Comparison, after: Comparison) -> str:
-    losses = f"it loses {after.drop:.4g} of {after.metric}, and they {before.drop:.4g}"
-    return f"{losses}, on {after.samples} samples that nothing learned from"
+    return f"it loses {after.drop:.4g} of {after.metric}, and they {before.drop:.4g}"

@@ -61,6 +61,16 @@ class Laboratory:
         """The sites that gradients reach: those that aren't integers."""
         return [site.key for site in self.aim.inventory.sites if site.learns]
 
+    @property
+    def judged_by_drawn(self) -> bool:
+        """Whether all samples that judge are drawn: what they show is no accuracy."""
+        return bool(self.source.drawn) and self.options.data.evaluation is None
+
+    @property
+    def judges_in_words(self) -> str:
+        """The samples that judge on the way, for people."""
+        return "drawn samples" if self.judged_by_drawn else "samples that nothing learned from"
+
     def floats(self, key: WeightKey) -> NDArray[np.generic]:
         """A site's weight as floats, also where the file stores integers."""
         site = self.aim.inventory.site(key)

@@ -13,6 +13,7 @@ from domino_onnx.graph import OnnxFile, Selection, read_manifest, read_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.precision import Conversion, check_conversion
 from domino_onnx.scheme import Plan
+from domino_onnx.stages.drawing import drawn_samples
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.source import Source, open_source
 
@@ -50,6 +51,7 @@ def read(
     also: tuple[Path, ...] = (),
     judged: bool = False,
     plan: Plan | None = None,
+    draws: bool = True,
 ) -> Source:
     """Read the model and the data, and take the inventory.
 
@@ -63,6 +65,8 @@ def read(
         Whether plans are compared, as `--max-drop` and `sweep` do: then samples to judge by are a must.
     plan
         Names weights that are to be pruned whatever they hold.
+    draws
+        Whether samples may be drawn where no data are given.
 
     Raises
     ------
@@ -79,6 +83,7 @@ def read(
     """
     if output is not None:
         output.check((model, *also, *options.inputs))
+    lines: tuple[str, ...] = ()
     with journal.stage("read"):
         file = read_model(model)
         if output is not None:
@@ -87,6 +92,9 @@ def read(
         if options.run.device == "cuda":
             _require_cuda()
         split = _split(file, options, journal, judged=judged)
+    if split is None and draws and options.data.draws:
+        split, lines = _drawn(file, options, journal, judged=judged)
+    with journal.stage("read"):
         evaluation = _evaluation(file, options) if split is None else None
         source = open_source(
             file,
@@ -98,7 +106,9 @@ def read(
         )
     for note in source.inventory.notes:
         journal.warn(note)
-    return dataclasses.replace(source, split=split, evaluation=evaluation, metric=load_chosen_metric(options))
+    return dataclasses.replace(
+        source, split=split, evaluation=evaluation, metric=load_chosen_metric(options), drawn=lines
+    )
 
 
 def conversion(options: CompressOptions) -> Conversion:
@@ -129,7 +139,7 @@ def load_samples(path: Path, file: OnnxFile) -> Dataset:
 
 
 def _split(file: OnnxFile, options: CompressOptions, journal: Journal, *, judged: bool) -> Split | None:
-    calibration = options.data.calibration
+    calibration = options.data.path
     if calibration is None:
         return None
     from domino_onnx.data import Split
@@ -142,6 +152,21 @@ def _split(file: OnnxFile, options: CompressOptions, journal: Journal, *, judged
         )
     data = load_samples(calibration, file)
     return Split.of(data, evaluation=evaluation, judged=judged, seed=options.run.seed)
+
+
+def _drawn(
+    file: OnnxFile, options: CompressOptions, journal: Journal, *, judged: bool
+) -> tuple[Split | None, tuple[str, ...]]:
+    """A split of drawn samples, and what the inputs were taken to be."""
+    with journal.stage("draw"):
+        made = drawn_samples(file, options, journal)
+        if made is None:
+            return None, ()
+        from domino_onnx.data import Split
+
+        data, lines = made
+        evaluation = _evaluation(file, options)
+        return Split.of(data, evaluation=evaluation, judged=judged, seed=options.run.seed), lines
 
 
 def _is_the_same(calibration: Path, evaluation: Path | None) -> bool:

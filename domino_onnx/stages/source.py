@@ -43,6 +43,8 @@ class Source:
         Samples to judge by alone, where there are none to learn from.
     metric
         The user's own, where one was given.
+    drawn
+        What each input was taken to be where samples were drawn; empty with real data.
     """
 
     file: OnnxFile
@@ -55,6 +57,7 @@ class Source:
     split: Split | None = None
     evaluation: Dataset | None = None
     metric: Metric | None = None
+    drawn: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:

@@ -59,7 +59,7 @@ def found_for_budgets(lab: Laboratory) -> Found:
     if comparison is not None and comparison.drop > _BAD:
         lab.journal.warn(
             f"before any finetuning this loses {comparison.drop:.1%} of {comparison.metric}, on {comparison.samples} "
-            "samples that nothing learned from. `domino-onnx sweep` shows what fewer zeros would keep"
+            f"{lab.judges_in_words}. `domino-onnx sweep` shows what fewer zeros would keep"
         )
     return dataclasses.replace(found, comparison=comparison)
 
@@ -93,6 +93,7 @@ def sweep_result(lab: Laboratory, shares: Sequence[float]) -> SweepResult:
         options=lab.options,
         seconds=lab.journal.seconds,
         warnings=lab.journal.warnings,
+        drawn=lab.source.drawn if lab.judged_by_drawn else (),
     )
 
 
@@ -100,7 +101,9 @@ def _require_judges(lab: Laboratory) -> None:
     """A warning where the samples that judge may not tell what a plan is worth."""
     split = lab.source.split
     if split is None or split.apart is None:
-        raise DataError("the accuracy of a plan is measured on data: give --data")
+        raise DataError("what a plan is worth is measured on samples: give --data")
+    if lab.judged_by_drawn:
+        lab.journal.warn("drawn samples judge the plans, which is no accuracy: --eval-data FILE judges by real ones")
     for doubt in doubts_of_judges(split.apart, lab.options.goal.max_drop):
         lab.journal.warn(doubt)
 

@@ -56,6 +56,8 @@ class Made:
         Of each weight that counts, as they are written.
     two_four
         What TensorRT's rule would cost, where the target is another.
+    drawn
+        What each input was taken to be where samples were drawn.
     """
 
     model: Path
@@ -69,6 +71,7 @@ class Made:
     finetuned: Finetuned | None
     two_four: TwoFourCost | None
     judge: Judge
+    drawn: tuple[str, ...]
     options: CompressOptions
 
 
@@ -105,6 +108,7 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
         finetuned=finetuned,
         two_four=two_four,
         judge=judge_of(lab, refitted=found.solved.learned, finetuned=finetuned is not None),
+        drawn=lab.source.drawn,
         options=lab.options,
     )
 
@@ -125,7 +129,8 @@ def search_result(lab: Laboratory, found: Found) -> SearchResult:
         plan=found.planned.plan,
         inventory=lab.aim.inventory,
         decisions=found.planned.decisions,
-        prediction=Prediction.of(found.comparison),
+        prediction=None if lab.judged_by_drawn else Prediction.of(found.comparison),
+        drawn=lab.source.drawn,
         options=lab.options,
         seconds=lab.journal.seconds,
         peaks=lab.journal.peaks,
@@ -149,7 +154,8 @@ def _result(made: Made, comparison: Evaluation | None, journal: Journal) -> Comp
         planned_flops_saved=inventory.flops_saved(planned.plan.schemes),
         solver=solved.solver,
         divergence=solved.divergence,
-        prediction=Prediction.of(made.found.comparison),
+        prediction=None if made.judge.drawn else Prediction.of(made.found.comparison),
+        drawn=made.drawn,
         decisions=planned.decisions,
         finetuned=made.finetuned,
         parity=comparison,

@@ -1,0 +1,55 @@
+"""Samples drawn for a model that came without data."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from domino_onnx.errors import DataError, DependencyError, ModelError
+from domino_onnx.graph import OnnxFile
+from domino_onnx.options import CompressOptions
+from domino_onnx.stages.journal import Journal
+
+if TYPE_CHECKING:
+    from domino_onnx.data import Dataset
+    from domino_onnx.synthesis import Synthesis
+
+__all__ = ["drawn_samples"]
+
+_MOST, _FEWEST = 1024, 128
+_NUMBERS = 1 << 25
+"""Samples, and numbers in all of them: more drawn ones of a kind add little to a refit (benchmarks/synthesis.py)."""
+
+
+def drawn_samples(file: OnnxFile, options: CompressOptions, journal: Journal) -> tuple[Dataset, tuple[str, ...]] | None:
+    """Samples for the model's inputs, and what each is taken to be; None, with a warning, if none can be drawn."""
+    try:
+        synthesis = _opened(file, options)
+    except (DataError, DependencyError, ModelError) as error:
+        journal.warn(f"no --data, and no samples can be drawn: {error}. Masks go by magnitude")
+        return None
+    data = synthesis.dataset(_count(synthesis))
+    journal.warn(
+        f"no --data: {data.count} samples are drawn to fit the weights to. A few hundred real ones keep more accuracy. "
+        + "; ".join(synthesis.lines)
+    )
+    return data, synthesis.lines
+
+
+def _opened(file: OnnxFile, options: CompressOptions) -> Synthesis:
+    from domino_onnx.data import input_specs
+    from domino_onnx.runtime import Session
+    from domino_onnx.synthesis import open_synthesis
+
+    run = options.run
+    session = Session(file.path, device=run.device, threads=run.threads)
+    specs = input_specs(file.proto)
+    return open_synthesis(file, specs, seed=run.seed, run=session.run, shapes=options.data.input_shapes)
+
+
+def _count(synthesis: Synthesis) -> int:
+    """As many as fit into the numbers, in whole batches of the model."""
+    size = sum(math.prod(drawn.shape) for drawn in synthesis.inputs if drawn.has_samples)
+    count = min(max(_NUMBERS // max(size, 1), _FEWEST), _MOST)
+    batch = synthesis.batching.batch or 1
+    return -(-count // batch) * batch

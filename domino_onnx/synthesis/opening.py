@@ -1,0 +1,161 @@
+"""From a model to its drawn inputs: what each input is, how large it is, and how it is prepared."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.data import InputSpec
+from domino_onnx.errors import DataError, ModelError
+from domino_onnx.graph import OnnxFile
+from domino_onnx.synthesis.axes import batching, declared_axes, possible_lengths, sample_shapes
+from domino_onnx.synthesis.describe import InputDescription, InputKind, describe_inputs
+from domino_onnx.synthesis.drawing import DrawnInput
+from domino_onnx.synthesis.guess import Guess, guess_preparation
+from domino_onnx.synthesis.preparation import Preparation, image_preparations, spectrum_preparations
+from domino_onnx.synthesis.states import pair_states
+from domino_onnx.synthesis.synthesis import Inputs, Run, Synthesis
+from domino_onnx.synthesis.words import line
+
+__all__ = ["open_synthesis"]
+
+_GUESSED_FROM = 256
+_NUMBERS = 1 << 21
+"""Samples that a preparation is guessed from: up to so many, with so many numbers in all."""
+_FEWEST = 24
+_BATCH = 16
+_LARGEST = 1 << 26
+"""Numbers in one sample of an input, at most."""
+
+
+def open_synthesis(
+    file: OnnxFile,
+    specs: Sequence[InputSpec],
+    *,
+    seed: int,
+    run: Run | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    kinds: Mapping[str, InputKind] | None = None,
+    preparations: Mapping[str, Preparation] | None = None,
+) -> Synthesis:
+    """Decide how each input of a model is drawn.
+
+    Parameters
+    ----------
+    specs
+        What `input_specs` says of the model.
+    run
+        Runs the model. Without it, sizes of free axes are the first that come to mind, inputs are prepared in the most
+        usual way, states stay 0, and images are taken as they are drawn.
+    shapes
+        Whole shapes of inputs, by name, where free axes must have certain sizes.
+    kinds, preparations
+        What inputs are, and how they are prepared, by name, where that is known.
+
+    Raises
+    ------
+    DataError
+        If the number of an input's axes is unknown, it is absurdly large, or the model runs on no drawn inputs.
+    OptionError
+        If `kinds` names an input that the model hasn't got, or a kind that there isn't.
+    """
+    descriptions = describe_inputs(file, specs, kinds)
+    synthesis = _of_fitting_size(file, descriptions, seed, run, shapes or {})
+    known = preparations or {}
+    guesses = {
+        drawn.name: _guess(synthesis, drawn, _candidates(drawn))
+        for drawn in synthesis.inputs
+        if drawn.preparation is not None and drawn.name not in known
+    }
+    chosen = {name: guess.chosen for name, guess in guesses.items()} | dict(known)
+    inputs = tuple(
+        dataclasses.replace(drawn, preparation=chosen.get(drawn.name, drawn.preparation)) for drawn in synthesis.inputs
+    )
+    lines = tuple(line(drawn, guesses.get(drawn.name), synthesis.states) for drawn in inputs)
+    return dataclasses.replace(synthesis, inputs=inputs, lines=lines)
+
+
+def _of_fitting_size(
+    file: OnnxFile,
+    descriptions: Sequence[InputDescription],
+    seed: int,
+    run: Run | None,
+    given: Mapping[str, tuple[int, ...]],
+) -> Synthesis:
+    """With the first lengths of free axes with which the model runs; without `run`, the first."""
+    axes = declared_axes(file.proto)
+    layout = batching(axes)
+    by_name = {each.name: each for each in descriptions}
+    failures: dict[tuple[tuple[int, ...], ...], str] = {}
+    for lengths in possible_lengths(descriptions):
+        shapes = sample_shapes(axes, by_name, lengths, stacked=layout.stacked, given=given)
+        if tuple(shapes.values()) in failures:
+            continue
+        inputs = _inputs(descriptions, shapes, seed)
+        synthesis = Synthesis(inputs=inputs, lines=(), batching=layout, seed=seed, run=run)
+        if run is None:
+            return synthesis
+        samples = synthesis.batch([synthesis.sample(0)] * (layout.batch or 1))
+        try:
+            outputs = run(samples)
+        except ModelError as error:
+            failures[tuple(shapes.values())] = str(error)
+        else:
+            states = {drawn.name: samples[drawn.name] for drawn in inputs if drawn.description.kind == "state"}
+            return dataclasses.replace(synthesis, states=pair_states(states, outputs))
+    raise DataError(
+        f"the model runs on no drawn inputs: {next(iter(failures.values()))}; give --data, or the shapes of its inputs"
+    )
+
+
+def _inputs(
+    descriptions: Sequence[InputDescription], shapes: Mapping[str, tuple[int, ...]], seed: int
+) -> tuple[DrawnInput, ...]:
+    rows = [shapes[each.name] for each in descriptions if each.kind in ("tokens", "sound", "spectrogram", "features")]
+    longest = max((max(shape, default=1) for shape in rows), default=1)
+    inputs = tuple(
+        DrawnInput(description=each, shape=shapes[each.name], longest=longest, seed=seed) for each in descriptions
+    )
+    for drawn in inputs:
+        if math.prod(drawn.shape) > _LARGEST:
+            raise DataError(f"input {drawn.name!r} of shape {drawn.shape} is too large to draw; give --data")
+    return tuple(dataclasses.replace(drawn, preparation=next(iter(_candidates(drawn)), None)) for drawn in inputs)
+
+
+def _candidates(drawn: DrawnInput) -> tuple[Preparation, ...]:
+    if drawn.description.kind == "image":
+        return image_preparations(drawn.shape[-3 if drawn.description.layout == "NCHW" else -1], drawn.dtype)
+    return spectrum_preparations() if drawn.description.kind == "spectrogram" else ()
+
+
+def _guess(synthesis: Synthesis, drawn: DrawnInput, candidates: Sequence[Preparation]) -> Guess:
+    """The preparation under which the model tells drawn samples apart; the most usual one if it can't be run."""
+    if synthesis.run is None or len(candidates) == 1:
+        return Guess(chosen=candidates[0], runner_up=None, criteria={}, measure="")
+    count = min(_GUESSED_FROM, max(_FEWEST, _NUMBERS // max(math.prod(drawn.shape), 1)))
+    size = 1 if synthesis.batching.stacked else synthesis.batching.batch or _BATCH
+    drawings = [synthesis.raw(place) for place in range(-(-count // size) * size)]
+    batches = [drawings[start : start + size] for start in range(0, len(drawings), size)]
+    return guess_preparation(lambda way: _outputs(synthesis, drawn.name, way, batches), candidates)
+
+
+def _outputs(
+    synthesis: Synthesis, name: str, preparation: Preparation, batches: Sequence[Sequence[Inputs]]
+) -> dict[str, NDArray[Any]]:
+    """The model's outputs on samples that are prepared in this way, as far as all runs give them in one shape."""
+    assert synthesis.run is not None
+    inputs = tuple(
+        dataclasses.replace(each, preparation=preparation) if each.name == name else each for each in synthesis.inputs
+    )
+    varied = dataclasses.replace(synthesis, inputs=inputs)
+    runs = [synthesis.run(varied.batch([varied.prepared(drawing) for drawing in batch])) for batch in batches]
+    return {
+        name: np.concatenate([outputs[name] for outputs in runs])
+        for name, first in runs[0].items()
+        if isinstance(first, np.ndarray) and first.ndim and len({outputs[name].shape for outputs in runs}) == 1
+    }

@@ -1,0 +1,77 @@
+"""Pictures of nothing, with the statistics of photographs: one of some generators, then light, grain and blur."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.synthesis.leaves import LeafLaw, coloured, draw_leaves
+from domino_onnx.synthesis.random_network import draw_by_network
+from domino_onnx.synthesis.spectra import power_law_noise, smoothed
+from domino_onnx.synthesis.warps import draw_waves
+
+__all__ = ["GENERATORS", "Generator", "develop", "draw_picture"]
+
+Floats = NDArray[np.float32]
+Generator = Callable[[np.random.Generator, int, int], Floats]
+"""(3, height, width) values of about 0 to 255."""
+_SMALL: Final = LeafLaw(fewest=10, most=200, smallest=0.025, largest=1.0)
+_LARGE: Final = LeafLaw(fewest=3, most=40, smallest=0.06, largest=0.8)
+_SLOPES: Final = (0.6, 1.6)
+_GRAIN: Final = (2.0, 45.0)
+_LIGHT: Final = 20.0
+_CONTRAST: Final = (0.5, 1.2)
+_BRIGHTNESS: Final = 25.0
+_BLUR: Final = (0.2, 0.8)
+"""Standard deviation in pixels of a picture with sides of 64."""
+_GREY: Final = np.array([0.299, 0.587, 0.114], np.float32)
+"""What each colour counts for light (ITU-R BT.601)."""
+
+
+def _small_leaves(generator: np.random.Generator, height: int, width: int) -> Floats:
+    return draw_leaves(generator, height, width, _SMALL)
+
+
+def _large_leaves(generator: np.random.Generator, height: int, width: int) -> Floats:
+    return draw_leaves(generator, height, width, _LARGE)
+
+
+GENERATORS: Final[Mapping[str, Generator]] = {
+    "small leaves": _small_leaves,
+    "large leaves": _large_leaves,
+    "waves": draw_waves,
+    "network": draw_by_network,
+}
+
+
+def draw_picture(
+    generator: np.random.Generator,
+    height: int,
+    width: int,
+    channels: int,
+    generators: tuple[Generator, ...] = tuple(GENERATORS.values()),
+) -> Floats:
+    """(channels, height, width) pixels of 0 to 255: grey for one channel, RGB for three, and a fourth that is full."""
+    draw = generators[int(generator.integers(len(generators)))]
+    picture = develop(generator, draw(generator, height, width))
+    if channels == 1:
+        return np.tensordot(_GREY, picture, 1)[None]
+    opaque = np.full((max(channels - 3, 0), height, width), 255, np.float32)
+    return np.concatenate([picture, opaque])
+
+
+def develop(generator: np.random.Generator, picture: Floats) -> Floats:
+    """(3, height, width) the picture as a camera may see it: grain, light from a side, contrast, brightness, blur."""
+    _, height, width = picture.shape
+    grain = power_law_noise(generator, 3, (height, width), generator.uniform(*_SLOPES))
+    seen = picture + coloured(generator, grain) * np.float32(generator.uniform(*_GRAIN))
+    down, right = (np.linspace(-1, 1, size, dtype=np.float32) for size in (height, width))
+    light = generator.normal(0, _LIGHT, 2).astype(np.float32)
+    seen = seen + light[0] * down[:, None] + light[1] * right
+    seen = (seen - 128) * np.float32(generator.uniform(*_CONTRAST)) + np.float32(128 + generator.normal(0, _BRIGHTNESS))
+    if generator.random() < 0.5:
+        seen = smoothed(np.clip(seen, 0, 255), generator.uniform(*_BLUR) * min(height, width) / 64)
+    return np.clip(seen, 0, 255)

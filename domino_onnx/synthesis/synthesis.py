@@ -1,0 +1,123 @@
+"""Inputs for a model without data: any number of samples, each drawn from a seed and its number."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.data import Dataset
+from domino_onnx.outputs import Outputs
+from domino_onnx.synthesis.axes import Batching
+from domino_onnx.synthesis.drawing import DrawnInput, draw, prepared
+from domino_onnx.synthesis.samples import DrawnSamples
+from domino_onnx.synthesis.states import STEPS, next_states
+from domino_onnx.synthesis.tokens import share_used
+
+__all__ = ["Inputs", "Run", "Synthesis"]
+
+Inputs: TypeAlias = Mapping[str, NDArray[Any]]
+Run: TypeAlias = Callable[[Inputs], Outputs]
+"""Runs the model on a batch, as `Session.run` does. ModelError if it can't be run on it."""
+_SHARED: Final = "length"
+"""Tells the draw that all inputs of a sample share from those of each input."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Synthesis:
+    """Samples of all inputs of a model. The same number gives the same sample, whatever batch it is in.
+
+    Attributes
+    ----------
+    inputs
+        Every input, and how it is drawn.
+    lines
+        What each input is taken to be, for a report.
+    batching
+        Whether a sample is a row of each input or a whole set of inputs.
+    run
+        The model, where states are to be what it makes of them; None leaves them 0.
+    states
+        Which output is the next value of which input.
+    """
+
+    inputs: tuple[DrawnInput, ...]
+    lines: tuple[str, ...]
+    batching: Batching
+    seed: int
+    run: Run | None = None
+    states: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def sample(self, place: int) -> dict[str, NDArray[Any]]:
+        """The inputs of one sample, without a batch axis unless samples are whole sets of inputs."""
+        values = self._drawn([place])
+        for step in range(1, place % STEPS + 1 if self.states else 1):
+            values |= self._after({**self._drawn([place, step]), **self._kept(values)})
+        return values
+
+    def take(self, indices: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """The inputs of one run for these samples, as `Dataset.take` gives them."""
+        return self.batch([self.sample(int(place)) for place in indices])
+
+    def batch(self, samples: Sequence[Inputs]) -> dict[str, NDArray[Any]]:
+        """Samples as the inputs of one run. A whole set of inputs is a run by itself."""
+        if self.batching.stacked:
+            return dict(samples[0])
+        return {
+            drawn.name: np.stack([sample[drawn.name] for sample in samples])
+            if drawn.has_samples
+            else samples[0][drawn.name]
+            for drawn in self.inputs
+        }
+
+    def dataset(self, count: int) -> Dataset:
+        """The first samples for all that takes data. They are drawn when they are taken."""
+        shared: dict[int, dict[str, NDArray[Any]]] = {}
+        arrays = {
+            drawn.name: DrawnSamples(sample=self.sample, drawn=drawn, count=count, shared=shared)
+            for drawn in self.inputs
+            if drawn.has_samples
+        }
+        first = self.sample(0)
+        constant = {drawn.name: first[drawn.name] for drawn in self.inputs if drawn.name not in arrays}
+        return Dataset(
+            arrays=arrays,
+            constant=constant,
+            labels=None,
+            batch=self.batching.batch,
+            stacked=self.batching.stacked,
+        )
+
+    def raw(self, place: int) -> dict[str, NDArray[Any]]:
+        """One sample as it is drawn, before anything is prepared."""
+        return self._raw([place])
+
+    def prepared(self, values: Inputs) -> dict[str, NDArray[Any]]:
+        """Drawn inputs as the model takes them."""
+        return {drawn.name: prepared(drawn, values[drawn.name], drawn.preparation) for drawn in self.inputs}
+
+    def _raw(self, seeds: Sequence[int]) -> dict[str, NDArray[Any]]:
+        """All inputs, states at 0. Each has a generator of its own, so that none depends on the others' sizes."""
+        share = share_used(self._generator(seeds, _SHARED))
+        return {drawn.name: draw(drawn, self._generator(seeds, drawn.name), share) for drawn in self.inputs}
+
+    def _drawn(self, seeds: Sequence[int]) -> dict[str, NDArray[Any]]:
+        return self.prepared(self._raw(seeds))
+
+    def _kept(self, values: Inputs) -> dict[str, NDArray[Any]]:
+        return {name: values[name] for name in self.states}
+
+    def _after(self, values: Inputs) -> dict[str, NDArray[Any]]:
+        """The states that the model makes of one sample."""
+        assert self.run is not None
+        size = self.batching.batch or 1
+        inputs = self.batch([values] * size)
+        states = next_states({name: inputs[name] for name in self.states}, self.states, self.run(inputs))
+        return states if self.batching.stacked else {name: state[0] for name, state in states.items()}
+
+    def _generator(self, seeds: Sequence[int], name: str) -> np.random.Generator:
+        return np.random.default_rng([self.seed, *seeds, zlib.crc32(name.encode())])
