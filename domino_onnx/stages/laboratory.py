@@ -144,7 +144,8 @@ class Laboratory:
             raise ModelError("there are no data to run through the model")
         session = Session(self.dense, device=run.device, threads=run.threads)
         with self.journal.stage("outputs"):
-            meanings = meanings_on(session, split.fit, run.batch_size, self.options.data.output_kinds)
+            given, drawn = self.options.data.output_kinds, bool(self.source.drawn)
+            meanings = meanings_on(session, split.fit, run.batch_size, given, drawn=drawn)
             for data in (split.fit, split.apart):
                 if data is not None and data.labels is not None and self.source.metric is None:
                     right = top1(session, data, run.batch_size, meanings)
