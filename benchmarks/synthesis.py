@@ -1,11 +1,10 @@
 """What is left of a network that was searched and refitted on drawn inputs, without finetuning.
 
 usage: DOMINO_ONNX_SHARED=FOLDER OMP_NUM_THREADS=1 python benchmarks/synthesis.py NETWORK... [--count 1024]
-       [--sparsity 0.5 0.75] [--seed 0] [--generator "large leaves"]
+       [--sparsity 0.5 0.75] [--seed 0]
 
-FOLDER holds models/NETWORK.onnx and harness/score.py. The inputs are prepared as the program guesses. Without
-`--generator` all generators of pictures take part. Rows go to results/synthesis.json; a row that is there isn't
-measured again. Real images of the same number are measured by accuracy.py.
+FOLDER holds models/NETWORK.onnx and harness/score.py. The inputs are prepared as the program guesses.
+Rows go to results/synthesis.json; a row that is there isn't measured again. accuracy.py measures on real images.
 """
 
 from __future__ import annotations
@@ -21,16 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rows import RESULTS, Results, machine
 
 from domino_onnx.data import input_specs
 from domino_onnx.graph import read_model
 from domino_onnx.runtime import Session
-from domino_onnx.synthesis import Synthesis, open_synthesis
-from domino_onnx.synthesis.pictures import GENERATORS, draw_picture
+from domino_onnx.synthesis import open_synthesis
 
-ALL = "all"
 Row = dict[str, Any]
 
 
@@ -40,13 +36,12 @@ def main() -> None:
     parser.add_argument("--sparsity", nargs="+", type=float, default=[0.5, 0.75, 0.875])
     parser.add_argument("--count", type=int, default=1024)
     parser.add_argument("--seed", nargs="+", type=int, default=[0])
-    parser.add_argument("--generator", choices=[ALL, *GENERATORS], default=ALL)
     given = parser.parse_args()
     shared = Path(os.environ["DOMINO_ONNX_SHARED"])
     results = Results(RESULTS / "synthesis.json", {"machine": machine()})
     for network in given.networks:
         for seed in given.seed:
-            case = {"network": network, "generator": given.generator, "count": given.count, "seed": seed}
+            case = {"network": network, "count": given.count, "seed": seed}
             missing = [each for each in given.sparsity if not results.has({**case, "sparsity": each})]
             for row in measured(shared, case, missing) if missing else ():
                 print(json.dumps(row), flush=True)
@@ -60,11 +55,11 @@ def measured(shared: Path, case: Row, sparsities: list[float]) -> list[Row]:
     start = time.perf_counter()
     synthesis = open_synthesis(file, input_specs(file.proto), seed=case["seed"], run=Session(model, threads=1).run)
     opened = time.perf_counter()
-    name, inputs = drawn(synthesis, case["generator"], case["count"])
+    inputs = synthesis.take(np.arange(case["count"]))
     seconds = {"open": round(opened - start, 1), "draw": round(time.perf_counter() - opened, 1)}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "drawn.npz"
-        np.savez(data, **{name: inputs})  # type: ignore[arg-type]
+        np.savez(data, **inputs)  # type: ignore[arg-type]
         del inputs
         return [
             {
@@ -75,20 +70,6 @@ def measured(shared: Path, case: Row, sparsities: list[float]) -> list[Row]:
             }
             for sparsity in sparsities
         ]
-
-
-def drawn(synthesis: Synthesis, generator: str, count: int) -> tuple[str, NDArray[Any]]:
-    """The network's one input, by its name; from one generator where it is named."""
-    (only,) = synthesis.inputs
-    if generator == ALL:
-        return only.name, synthesis.take(np.arange(count))[only.name]
-    channels, height, width = only.shape
-    assert only.preparation is not None
-    pictures = (
-        draw_picture(np.random.default_rng([synthesis.seed, place]), height, width, channels, (GENERATORS[generator],))
-        for place in range(count)
-    )
-    return only.name, np.stack([only.preparation(picture) for picture in pictures])
 
 
 def score(shared: Path, model: Path, data: Path, sparsity: float, output: Path) -> dict[str, float]:

@@ -166,11 +166,14 @@ def domino(
 ) -> Callable[..., Ran]:
     """Run `domino-onnx` with these arguments, through the border that turns errors into exit codes.
 
-    `recipe` holds fields that have no option, by ``group.field``: they go into a recipe file.
+    `recipe` holds fields that have no option, by ``group.field``: they go into a recipe file. Most tests are about
+    something else than drawn samples, so that nothing is drawn unless `draws` says so.
     """
     from domino_onnx.cli import main
 
-    def run(*arguments: object, recipe: Mapping[str, Any] | None = None) -> Ran:
+    def run(*arguments: object, recipe: Mapping[str, Any] | None = None, draws: bool = False) -> Ran:
+        if not draws and _would_draw(arguments, recipe or {}):
+            arguments = (*arguments, "--data", "none")
         if recipe is not None:
             arguments = (*arguments, "--recipe", _recipe(tmp_path_factory.mktemp("recipe"), recipe))
         monkeypatch.setattr(sys, "argv", ["domino-onnx", *map(str, arguments)])
@@ -183,6 +186,11 @@ def domino(
         return Ran(code if isinstance(code, int) else int(code is not None), captured.out, captured.err)
 
     return run
+
+
+def _would_draw(arguments: Sequence[object], recipe: Mapping[str, Any]) -> bool:
+    known = {"--data", "--recipe", "--help"}.intersection(map(str, arguments)) or "data.calibration" in recipe
+    return bool(arguments) and arguments[0] in ("compress", "search", "apply") and not known
 
 
 def _recipe(folder: Path, fields: Mapping[str, Any]) -> Path:

@@ -21,6 +21,8 @@ _NEARLY = 0.05
 _MANY = 10
 """Columns from which on values that nothing else is known of may be classes."""
 _MOST_ROWS = 1 << 14
+_WIDEST = 1 << 15
+"""Columns of a row, at most."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ def guess_preparation(run: Callable[[Preparation], Outputs], candidates: Sequenc
         The most usual first.
     """
     outputs = {candidate: run(candidate) for candidate in candidates}
-    name = _answers(list(outputs.values()))
+    name = _answers([_narrow(each) for each in outputs.values()])
     measure: Callable[[Outputs], float] = variety if name is None else functools.partial(_told_apart, name)
     criteria = {candidate: measure(each) for candidate, each in outputs.items()}
     best = max(criteria.values())
@@ -117,12 +119,19 @@ def _has_samples(output: Any) -> bool:
     return isinstance(output, np.ndarray) and output.dtype.kind == "f" and output.ndim >= 1 and output.size > 0
 
 
+def _narrow(outputs: Outputs) -> Outputs:
+    """Without outputs whose rows are too wide for classes: comparing those with chance would take gigabytes."""
+    return {name: value for name, value in outputs.items() if value.ndim and value.shape[-1] <= _WIDEST}
+
+
 def _answers(outputs: Sequence[Outputs]) -> str | None:
     """The output that holds classes.
 
     Drawn samples show it less clearly than real ones. So a row of many values a sample counts as classes as well, if it
     is no embedding.
     """
+    if not outputs[0]:
+        return None
     meanings = [_meanings(each) for each in outputs]
     found = [_classes_last(each, meaning) for each, meaning in zip(outputs, meanings, strict=True)]
     sure = [name for name in found if name is not None]
@@ -146,7 +155,7 @@ def _classes_last(outputs: Outputs, meanings: Mapping[str, OutputMeaning]) -> st
 
 def _told_apart(name: str, outputs: Outputs) -> float:
     """Information and spread together: inputs that are too large are answered surely, but with few classes."""
-    scores, kind = outputs[name], _meanings(outputs)[name].kind
+    scores, kind = outputs[name], _meanings({name: outputs[name]})[name].kind
     return information(scores, kind) + spread(scores, kind) if np.isfinite(scores).all() else 0.0
 
 

@@ -16,9 +16,15 @@ _ANGLES: Final = 128
 _CORNERS: Final = (3, 7)
 _WAVES: Final = 4
 _NARROWEST: Final = 0.3
-_THINNEST: Final = 0.05
-_LINES: Final = 0.2
+_LINES: Final = 0.25
 """Share of outlines that are drawn out to lines."""
+_LENGTHS: Final = (0.05, 0.5)
+"""Half the length of a line, as a share of the picture's short side: long edges, as of horizons, walls and stems."""
+_LINE_WIDTH: Final = 0.15
+_THINNEST: Final = 0.5
+"""Half the width of a line in radii, and at least in pixels."""
+_UPRIGHT: Final = 0.5
+"""Share of other outlines that lie level or upright, as most of what is built or hangs does."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +70,15 @@ def draw_outlines(
     generator: np.random.Generator, radii: NDArray[np.float64], height: int, width: int
 ) -> Iterator[Outline]:
     """Outlines of these sizes at random places, turned and flattened at random; those outside have empty windows."""
-    count = len(radii)
-    shapes = radii[:, None] * _unit_radii(generator, count)
-    turns = generator.uniform(0, np.pi, count)
+    count, side = len(radii), min(height, width)
     is_line = generator.random(count) < _LINES
-    aspects = np.where(is_line, generator.uniform(_THINNEST, 0.2, count), generator.uniform(_NARROWEST, 1, count))
-    shapes = shapes * np.where(is_line, generator.uniform(1, 4, count), 1)[:, None]
+    lengths = np.maximum(generator.uniform(*_LENGTHS, count) * side, radii)
+    widths = np.maximum(radii * _LINE_WIDTH, _THINNEST)
+    aspects = np.where(is_line, widths / lengths, generator.uniform(_NARROWEST, 1, count))
+    shapes = np.where(is_line, lengths, radii)[:, None] * _unit_radii(generator, count)
+    turns = generator.uniform(0, np.pi, count)
+    is_upright = ~is_line & (generator.random(count) < _UPRIGHT)
+    turns = np.where(is_upright, np.pi / 2 * generator.integers(0, 2, count), turns)
     middles = generator.uniform(0, 1, (count, 2)) * (height, width)
     for shape, turn, aspect, (row, column) in zip(shapes, turns, aspects, middles, strict=True):
         reach = float(shape.max()) + 1

@@ -1,25 +1,20 @@
-"""Pictures of nothing, with the statistics of photographs: one of some generators, then light, grain and blur."""
+"""Pictures of nothing, with the statistics of photographs: dead leaves, then light, grain and blur."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.synthesis.leaves import LeafLaw, coloured, draw_leaves
-from domino_onnx.synthesis.random_network import draw_by_network
 from domino_onnx.synthesis.spectra import power_law_noise, smoothed
-from domino_onnx.synthesis.warps import draw_waves
 
-__all__ = ["GENERATORS", "Generator", "develop", "draw_picture"]
+__all__ = ["LAW", "develop", "draw_picture"]
 
 Floats = NDArray[np.float32]
-Generator = Callable[[np.random.Generator, int, int], Floats]
-"""(3, height, width) values of about 0 to 255."""
-_SMALL: Final = LeafLaw(fewest=10, most=200, smallest=0.025, largest=1.0)
-_LARGE: Final = LeafLaw(fewest=3, most=40, smallest=0.06, largest=0.8)
+LAW: Final = LeafLaw(fewest=40, most=120, smallest=0.04, largest=0.8)
+"""Leaves that cover most of the ground; docs/decisions/synthesis.md has what others gave."""
 _SLOPES: Final = (0.6, 1.6)
 _GRAIN: Final = (2.0, 45.0)
 _LIGHT: Final = 20.0
@@ -31,32 +26,9 @@ _GREY: Final = np.array([0.299, 0.587, 0.114], np.float32)
 """What each colour counts for light (ITU-R BT.601)."""
 
 
-def _small_leaves(generator: np.random.Generator, height: int, width: int) -> Floats:
-    return draw_leaves(generator, height, width, _SMALL)
-
-
-def _large_leaves(generator: np.random.Generator, height: int, width: int) -> Floats:
-    return draw_leaves(generator, height, width, _LARGE)
-
-
-GENERATORS: Final[Mapping[str, Generator]] = {
-    "small leaves": _small_leaves,
-    "large leaves": _large_leaves,
-    "waves": draw_waves,
-    "network": draw_by_network,
-}
-
-
-def draw_picture(
-    generator: np.random.Generator,
-    height: int,
-    width: int,
-    channels: int,
-    generators: tuple[Generator, ...] = tuple(GENERATORS.values()),
-) -> Floats:
+def draw_picture(generator: np.random.Generator, height: int, width: int, channels: int, law: LeafLaw = LAW) -> Floats:
     """(channels, height, width) pixels of 0 to 255: grey for one channel, RGB for three, and a fourth that is full."""
-    draw = generators[int(generator.integers(len(generators)))]
-    picture = develop(generator, draw(generator, height, width))
+    picture = develop(generator, draw_leaves(generator, height, width, law))
     if channels == 1:
         return np.tensordot(_GREY, picture, 1)[None]
     opaque = np.full((max(channels - 3, 0), height, width), 255, np.float32)

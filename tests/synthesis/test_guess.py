@@ -109,3 +109,11 @@ def test_blue_comes_first_where_it_should() -> None:
 def test_integers_are_pixels() -> None:
     (only,) = image_preparations(3, np.dtype(np.uint8))
     assert only.words == "0..255"
+
+
+def test_wide_feature_maps_are_no_classes() -> None:
+    """Rows of a million columns would take gigabytes to be compared with chance."""
+    wide = np.random.default_rng(0).standard_normal((16, 1 << 20)).astype(np.float32)
+    guess = guess_preparation(lambda _: {"map": wide, "logits": np.asarray(_answers(8.0)["logits"])}, CANDIDATES[:2])
+    assert guess.measure == "answers"
+    assert guess_preparation(lambda _: {"map": wide}, CANDIDATES[:2]).chosen is CANDIDATES[0]
