@@ -58,9 +58,10 @@ def found_for_budgets(lab: Laboratory) -> Found:
     found = find(lab, lab.options.goal.budgets)
     comparison = measured_apart(lab, overlaid(found.solved.weights, found.solved.biases))
     if comparison is not None and comparison.drop > _BAD:
+        lost = lost_in_words(comparison.metric, comparison.drop)
         lab.journal.warn(
-            f"before any finetuning {lost_in_words(comparison.metric, comparison.drop)} is lost, on {comparison.samples} "
-            "samples that nothing learned from. `domino-onnx sweep` shows what fewer zeros would keep"
+            f"before any finetuning {lost} is lost, on {comparison.samples} samples that nothing "
+            "learned from. `domino-onnx sweep` shows what fewer zeros would keep"
         )
     return dataclasses.replace(found, comparison=comparison)
 
