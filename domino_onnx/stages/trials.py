@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from domino_onnx.errors import BudgetError, DataError
 from domino_onnx.report.results import SweepResult, Trial
+from domino_onnx.report.text import lost_in_words
 from domino_onnx.scheme import Budget
 from domino_onnx.stages.checkpoint import Checkpoint
 from domino_onnx.stages.choosing import Found, find
@@ -57,9 +58,10 @@ def found_for_budgets(lab: Laboratory) -> Found:
     found = find(lab, lab.options.goal.budgets)
     comparison = measured_apart(lab, overlaid(found.solved.weights, found.solved.biases))
     if comparison is not None and comparison.drop > _BAD:
+        lost = lost_in_words(comparison.metric, comparison.drop)
         lab.journal.warn(
-            f"before any finetuning this loses {comparison.drop:.1%} of {comparison.metric}, on {comparison.samples} "
-            f"{lab.judges_in_words}. `domino-onnx sweep` shows what fewer zeros would keep"
+            f"before any finetuning {lost} is lost, on {comparison.samples} {lab.judges_in_words}. "
+            "`domino-onnx sweep` shows what fewer zeros would keep"
         )
     return dataclasses.replace(found, comparison=comparison)
 

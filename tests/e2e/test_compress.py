@@ -264,8 +264,9 @@ def test_plan_edit_apply_finetune(samples: Path, tmp_path: Path) -> None:
         assert not after[key][0][weight == 0].any()
     assert any((after[key][0] != weight).any() for key, (weight, _, _) in before.items())
     assert verify(finetuned).holds
-    judged = evaluate(source, finetuned, samples / "digits_evaluation.npz", RunOptions(threads=1)).comparison
-    worse = evaluate(source, sparse, samples / "digits_evaluation.npz", RunOptions(threads=1)).comparison
+    given = CompressOptions(run=RunOptions(threads=1))
+    judged = evaluate(source, finetuned, samples / "digits_evaluation.npz", given).comparison
+    worse = evaluate(source, sparse, samples / "digits_evaluation.npz", given).comparison
     assert judged.kl < worse.kl
 
 

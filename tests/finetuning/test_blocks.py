@@ -97,7 +97,7 @@ def test_the_same_from_the_command_line_says_what_was_left(domino: Any, obstruct
     assert "CenterCropPad-18" in warning
     assert "3 of 4 weights" in warning
     parity = json.loads(ran.out)["parity"]
-    assert (parity["samples"], parity["fitted"]) == (77, False)  # the 15 % that no block learned from
+    assert (parity["samples"], parity["fitted"]) == (64, False)  # the eighth that nothing learned from
     assert verify(output).holds
 
 
@@ -188,7 +188,8 @@ def test_a_block_learns_from_training_samples_and_is_judged_by_held_out_ones(
     samples = split(file, tmp_path / "data.npz")
     with np.load(tmp_path / "data.npz") as archive:
         changed = archive["x"]
-    changed[samples.held_out] = np.random.default_rng(7).standard_normal((len(samples.held_out), 16))
+    learned = np.sort(np.random.default_rng(0).permutation(512)[64:])  # an eighth is set apart
+    changed[learned[samples.held_out]] = np.random.default_rng(7).standard_normal((len(samples.held_out), 16))
     np.savez(tmp_path / "changed.npz", x=changed)
     run = RunOptions(batch_size=16)
     options = FinetuneOptions(steps=20, lr=1e-3)
@@ -209,7 +210,7 @@ def test_a_block_learns_from_training_samples_and_is_judged_by_held_out_ones(
     held_out = set(samples.held_out.tolist())
     for indices in inputs:
         assert set(indices.tolist()) <= held_out or held_out.isdisjoint(indices.tolist())
-    assert set(np.concatenate(inputs).tolist()) == set(range(512))
+    assert set(np.concatenate(inputs).tolist()) == set(range(448))
 
 
 def test_nothing_to_train_is_said(obstructed: Path, tmp_path: Path) -> None:
