@@ -127,8 +127,8 @@ class DataOptions(_Group):
     calibration: Annotated[
         Path | None,
         Meta(
-            description="Samples to learn from: .npz, a folder of .npz or .npy, or images with a preprocessing.yaml. "
-            "Without, they are drawn; none takes no samples at all."
+            description="Samples to learn from: .npz, a folder of them or of .npy, or images with a "
+            "preprocessing.yaml. Default: drawn ones. none: no samples."
         ),
     ] = None
     evaluation: Annotated[

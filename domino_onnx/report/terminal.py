@@ -268,7 +268,7 @@ def _comparison_rows(evaluation: Evaluation) -> Iterable[tuple[str, str]]:
     drawn = evaluation.inputs == "drawn"
     yield "compared on", f"{comparison.samples} {'drawn ' if drawn else ''}samples, {evaluation.provider}"
     if drawn:
-        yield "", "drawn samples show no accuracy: --eval-data FILE measures it, --data FILE keeps more of it"
+        yield "", "drawn samples show no accuracy; real ones measure it, and keep more of it"
 
 
 def _output_rows(output: OutputComparison) -> Iterator[tuple[str, str]]:
