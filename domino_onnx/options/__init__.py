@@ -2,6 +2,7 @@
 
 from domino_onnx.options.compress import CompressOptions
 from domino_onnx.options.groups import (
+    NO_DATA,
     DataOptions,
     Device,
     FinetuneOptions,
@@ -21,6 +22,7 @@ from domino_onnx.options.groups import (
 from domino_onnx.options.recipe import overridden, read_recipe, recipe_document
 
 __all__ = [
+    "NO_DATA",
     "CompressOptions",
     "DataOptions",
     "Device",

@@ -31,7 +31,7 @@ from domino_onnx import (
     verify,
 )
 from domino_onnx.errors import DominoError, PlanError
-from domino_onnx.options import overridden
+from domino_onnx.options import NO_DATA, overridden
 from domino_onnx.pipeline import finetune
 from domino_onnx.scheme import FrozenMapping
 
@@ -41,7 +41,7 @@ HALF = {"goal.sparsity": 0.5, "search.strategy": "uniform"}
 
 def options(given: Mapping[str, Any]) -> CompressOptions:
     """These fields, by ``group.field``, and one thread."""
-    return overridden(CompressOptions(), {"run.threads": 1, **given})
+    return overridden(CompressOptions(), {"run.threads": 1, "data.calibration": NO_DATA, **given})
 
 
 def test_the_public_surface_is_this() -> None:

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from domino_onnx import CompressOptions, NMScheme, compress, convert, doctor, verify
-from domino_onnx.options import overridden
+from domino_onnx.options import NO_DATA, overridden
 
 Build = Callable[..., Path]
 Run = Callable[..., Any]
@@ -78,7 +78,12 @@ def build(make_model: Run, save: Run, tmp_path: Path) -> Build:
 
 def options(given: Mapping[str, Any] | None = None) -> CompressOptions:
     """2:4 without finetuning; `given` by ``group.field``."""
-    fields = {"goal.scheme": NMScheme(2, 4), "finetune.enabled": False, "run.threads": 1}
+    fields = {
+        "goal.scheme": NMScheme(2, 4),
+        "data.calibration": NO_DATA,
+        "finetune.enabled": False,
+        "run.threads": 1,
+    }
     return overridden(CompressOptions(), {**fields, **(given or {})})
 
 

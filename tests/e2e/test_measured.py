@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 
 from domino_onnx import Budget, CompressOptions, apply, compress, search, verify
 from domino_onnx.errors import DataError
-from domino_onnx.options import overridden
+from domino_onnx.options import NO_DATA, overridden
 from domino_onnx.scheme import NMScheme
 
 BUDGET = Budget(measure="params", reduction=0.875)
@@ -139,7 +139,7 @@ def test_measuring_without_data_is_refused(samples: Path) -> None:
     with pytest.raises(DataError, match="--data"):
         search(
             samples / "digits_resnet.onnx",
-            options(samples, {"data.calibration": None, "search.strategy": "sensitivity"}),
+            options(samples, {"data.calibration": NO_DATA, "search.strategy": "sensitivity"}),
         )
 
 

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 
 from domino_onnx import CompressOptions, compress, verify
 from domino_onnx.errors import CheckFailed
-from domino_onnx.options import overridden
+from domino_onnx.options import NO_DATA, overridden
 
 node = helper.make_node
 
@@ -26,7 +26,9 @@ def written(make_model: Callable[..., Any], save: Callable[..., Path], tmp_path:
     arrays = {name: generator.standard_normal((16, 16)).astype(np.float32) for name in "ab"}
     source = save(make_model(nodes, {"x": (1, 16)}, {"y": None}, arrays))
     output = tmp_path / "out.onnx"
-    options = overridden(CompressOptions(), {"goal.sparsity": 0.75, "search.strategy": "uniform"})
+    options = overridden(
+        CompressOptions(), {"data.calibration": NO_DATA, "goal.sparsity": 0.75, "search.strategy": "uniform"}
+    )
     compress(source, output, options)
     return output
 

@@ -12,7 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from domino_onnx import CompressOptions, NMScheme
-from domino_onnx.options import overridden
+from domino_onnx.options import NO_DATA, overridden
 
 __all__ = ["manifest", "options", "weights"]
 
@@ -28,5 +28,10 @@ def manifest(path: Path) -> dict[str, Any]:
 
 def options(more: Mapping[str, Any] | None = None) -> CompressOptions:
     """2:4 without finetuning; `more` by ``group.field``."""
-    fields = {"goal.scheme": NMScheme(2, 4), "finetune.enabled": False, "run.threads": 1}
+    fields = {
+        "goal.scheme": NMScheme(2, 4),
+        "data.calibration": NO_DATA,
+        "finetune.enabled": False,
+        "run.threads": 1,
+    }
     return overridden(CompressOptions(), {**fields, **(more or {})})

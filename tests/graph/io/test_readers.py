@@ -11,10 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from domino_onnx import CompressOptions, compress, inspect
 from domino_onnx.errors import OutputError
-from domino_onnx.options import overridden
+from domino_onnx.options import NO_DATA, overridden
 
 OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
-HALF = overridden(CompressOptions(), {"goal.sparsity": 0.5, "search.strategy": "uniform"})
+HALF = overridden(CompressOptions(), {"data.calibration": NO_DATA, "goal.sparsity": 0.5, "search.strategy": "uniform"})
 
 
 def _weight(*shape: int) -> np.ndarray:

@@ -1,0 +1,104 @@
+"""Without data: samples are drawn, weights are fitted to them, and real samples show what that is worth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+Run = Callable[..., Any]
+FEW = {"search.strategy": "uniform"}
+
+
+@pytest.fixture(autouse=True)
+def fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """256 drawn samples instead of 1,024: enough for these networks, and faster."""
+    from domino_onnx.stages import drawing
+
+    monkeypatch.setattr(drawing, "_MOST", 256)
+
+
+def agreement(run_ort: Callable[..., Any], left: Path, right: Path, samples: Path) -> float:
+    """Of two files on the real evaluation images."""
+    with np.load(samples / "digits_evaluation.npz") as arrays:
+        answers = [run_ort(onnx.load(path), {"image": arrays["image"]})[0].argmax(1) for path in (left, right)]
+    return float(np.mean(answers[0] == answers[1]))
+
+
+def test_it_works_and_never_calls_what_it_measures_accuracy(
+    domino: Run, samples: Path, run_ort: Callable[..., Any], tmp_path: Path
+) -> None:
+    model, drawn, none = samples / "digits_transformer.onnx", tmp_path / "drawn.onnx", tmp_path / "none.onnx"
+    words = ["compress", model, "--sparsity", "0.75", "--no-finetune", "--threads", "1"]
+    ran = domino(*words, "-o", drawn, "--json", draws=True, recipe=FEW)
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert document["solver"] == "refit"
+    assert document["parity"]["inputs"] == "drawn"
+    assert document["prediction"] is None
+    (line,) = document["drawn"]
+    assert line.startswith("image: grey images of 8 x 8")
+    assert "no --data: 256 samples are drawn" in " ".join(ran.err.split())
+    shown = domino(*words, "-o", drawn, "--force", draws=True, recipe=FEW).out
+    assert "drawn samples show no accuracy" in " ".join(shown.split())
+
+    assert domino(*words, "--data", "none", "-o", none, "--json", recipe=FEW).code == 0
+    kept, lost = (agreement(run_ort, model, path, samples) for path in (drawn, none))
+    assert kept > 0.9
+    assert kept > lost + 0.1
+
+
+def test_real_samples_judge_where_they_are_given(domino: Run, samples: Path, tmp_path: Path) -> None:
+    model, evaluation = samples / "digits_transformer.onnx", samples / "digits_evaluation.npz"
+    words = ["--sparsity", "0.5", "--eval-data", evaluation, "--no-finetune", "--threads", "1", "--json"]
+    ran = domino("compress", model, *words, "-o", tmp_path / "out.onnx", draws=True, recipe=FEW)
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert (document["parity"]["inputs"], document["parity"]["fitted"]) == ("data", False)
+    assert document["prediction"]["metric"] == "top-1"
+
+
+def test_the_same_seed_draws_the_same(domino: Run, samples: Path, tmp_path: Path) -> None:
+    for name in ("a.onnx", "b.onnx"):
+        words = ["--sparsity", "0.5", "--no-finetune", "--threads", "1", "-o", tmp_path / name]
+        assert domino("compress", samples / "digits_transformer.onnx", *words, draws=True, recipe=FEW).code == 0
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_sweep_says_that_drawn_samples_judge(domino: Run, samples: Path) -> None:
+    words = ["--sparsity", "0.5", "--threads", "1"]
+    ran = domino("sweep", samples / "digits_transformer.onnx", *words, recipe=FEW)
+    assert ran.code == 0, ran.err
+    assert "drawn samples, which is no accuracy" in " ".join(ran.out.split())
+
+
+def test_inspect_draws_nothing(domino: Run, samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from domino_onnx.stages import reading
+
+    monkeypatch.delattr(reading, "drawn_samples")
+    assert domino("inspect", samples / "digits_transformer.onnx").code == 0
+
+
+def test_where_nothing_can_be_drawn_masks_go_by_magnitude(domino: Run, tmp_path: Path) -> None:
+    """An input whose number of axes is unknown."""
+    weight = numpy_helper.from_array(np.random.default_rng(0).standard_normal((16, 16)).astype(np.float32), "w")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "model.onnx")
+    words = ["--scheme", "2:4", "-o", tmp_path / "out.onnx", "--json"]
+    ran = domino("compress", tmp_path / "model.onnx", *words, draws=True)
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["solver"] == "magnitude"
+    assert "no samples can be drawn" in " ".join(ran.err.split())
