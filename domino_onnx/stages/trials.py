@@ -20,6 +20,7 @@ from domino_onnx.stages.finetuning import finetune_if_possible
 from domino_onnx.stages.gate import passed
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.measuring import measured, measured_apart, written_for_a_while
+from domino_onnx.stages.planning import choose_plan
 from domino_onnx.stages.solving import overlaid
 
 if TYPE_CHECKING:
@@ -138,14 +139,19 @@ def _sparsest_within(lab: Laboratory, max_drop: float) -> Found:
     _require_judges(lab)
     low, high, best = 0.0, _most(lab), None
     tried: list[Trial] = []
+    known: dict[object, Found] = {}
     while high - low > _FINEST:
-        found = _try(lab, Budget(measure="params", reduction=round((low + high) / 2, 4)))
+        budget = Budget(measure="params", reduction=round((low + high) / 2, 4))
+        plan = frozenset(choose_plan(lab, (budget,)).plan.schemes.items())
+        if plan not in known:  # a smaller budget may come to the same plan: schemes are coarse
+            known[plan] = _try(lab, budget)
+            tried.append(known[plan].trials[-1])
+        found = known[plan]
         trial = found.trials[-1]
-        tried.append(trial)
         if trial.comparison.is_within(max_drop):
-            low, best = max(trial.planned_sparsity, trial.budget.reduction), found
+            low, best = max(trial.planned_sparsity, budget.reduction), found
         else:
-            high = trial.budget.reduction
+            high = budget.reduction
     if not tried:
         raise BudgetError("the model has no weight to prune; domino-onnx inspect lists its weights and says why")
     if best is None:
