@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-__all__ = ["NETWORKS", "Network", "Scores", "forward_seconds", "outputs_on", "prepare", "score"]
+__all__ = ["NETWORKS", "Network", "Scores", "calibration", "forward_seconds", "outputs_on", "prepare", "score"]
 
 Arrays = Mapping[str, NDArray[Any]]
 Made = tuple[Arrays, dict[str, dict[str, NDArray[Any]]]]
@@ -97,6 +97,15 @@ def prepare(name: str, shared: Path, cache: Path) -> Prepared:
         np.savez(data, **calibration)  # type: ignore[arg-type]
     sets = {path.stem: path for path in sorted(done.glob("*.npz"))}
     return Prepared(network=network, model=model, data=data, evaluation=sets)
+
+
+def calibration(name: str, shared: Path, cache: Path, count: int) -> Path:
+    """So many calibration inputs of a network; made where the cache folder lacks them."""
+    path = cache / name / f"calibration_{count}.npz"
+    if not path.exists():
+        arrays, _ = NETWORKS[name].prepare(Place(name=name, shared=shared, folder=path.parent), count)
+        np.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
 
 
 def score(prepared: Prepared, model: Path, threads: int = 1) -> Scores:

@@ -1,10 +1,10 @@
 """What `compress` predicts of new data, against what new data show.
 
 usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/predicting.py NETWORK... --cache CACHE
-       [--count 128] [--budget 0.5] [--table]
+       [--count 128] [--budget 0.5]
 
 Each run sees so many samples. It prints a prediction, or none where its samples can't tell. Found is the share of
-answers of another set that stay as they were, counted here by numpy. `--table` prints the rows as Markdown.
+answers of another set that stay as they were, counted here by numpy.
 """
 
 from __future__ import annotations
@@ -18,11 +18,17 @@ from typing import Any
 import click
 import numpy as np
 from accuracy import commit, execute, shared_folder
-from networks import NETWORKS, Prepared, outputs_on, prepare
+from networks import NETWORKS, Prepared, calibration, outputs_on, prepare
 from numpy.typing import NDArray
 from rows import RESULTS, Results, machine
 
-COUNTS = {"default": (128, 256, 512), "magika_standard_v3_3": (128, 240), "ch_PP-OCRv4_rec_infer": (40, 100)}
+COUNTS = {
+    "default": (128, 256, 512),
+    "resnet20_cifar10jpg": (256, 1024, 4096),
+    "pretrainedResnet": (256, 1024, 4096),
+    "magika_standard_v3_3": (128, 240),
+    "ch_PP-OCRv4_rec_infer": (40, 100),
+}
 
 
 def found(metric: str, dense: NDArray[Any], pruned: NDArray[Any]) -> float | None:
@@ -39,11 +45,11 @@ def found(metric: str, dense: NDArray[Any], pruned: NDArray[Any]) -> float | Non
     return None
 
 
-def measure(prepared: Prepared, count: int, budget: float, threads: int) -> dict[str, Any]:
+def measure(prepared: Prepared, source: Path, count: int, budget: float, threads: int) -> dict[str, Any]:
     """One run, what it predicted, and what other data show."""
     with tempfile.TemporaryDirectory() as folder:
         data, output = Path(folder) / "data.npz", Path(folder) / "out.onnx"
-        with np.load(prepared.data) as arrays:
+        with np.load(source) as arrays:
             np.savez(data, **{name: array[:count] for name, array in arrays.items()})
         words = ["compress", str(prepared.model), "--sparsity", str(budget), "--data", str(data), "--no-finetune"]
         words += ["--batch-size", str(prepared.network.batch_size), "--threads", str(threads)]
@@ -65,37 +71,16 @@ def measure(prepared: Prepared, count: int, budget: float, threads: int) -> dict
     }
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """All rows as Markdown, as docs/results.md has them."""
-    lines = ["|  | samples | zeros | predicted | on | found |", "| --- | --: | --: | --: | --: | --: |"]
-    for row in rows:
-        case, said = row["case"], row.get("prediction")
-        if "failed" in row:
-            continue
-        score = "none" if said is None else f"{100 * said['score']:.1f}"
-        if said is not None and said["standard_error"]:
-            score += f" ± {100 * said['standard_error']:.1f}"
-        shown = " / ".join(f"{100 * value:.1f}" for value in row["found"].values() if value is not None)
-        on = "" if said is None else str(said["samples"])
-        title = NETWORKS[case["network"]].title
-        lines.append(f"| {title} | {case['count']} | {100 * case['budget']:g} % | {score} | {on} | {shown} |")
-    return "\n".join(lines)
-
-
 @click.command(help=__doc__)
 @click.argument("names", nargs=-1, type=click.Choice(list(NETWORKS)))
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("cache"))
 @click.option("--count", "counts", type=int, multiple=True)
 @click.option("--budget", "budgets", type=float, multiple=True, default=(0.5, 0.75))
 @click.option("--threads", type=int, default=1)
-@click.option("--table", "shows", is_flag=True)
 def main(
-    names: tuple[str, ...], cache: Path, counts: tuple[int, ...], budgets: tuple[float, ...], threads: int, shows: bool
+    names: tuple[str, ...], cache: Path, counts: tuple[int, ...], budgets: tuple[float, ...], threads: int
 ) -> None:
     results = Results(RESULTS / "predicting.json", {"machine": machine()})
-    if shows:
-        click.echo(table(results.rows))
-        return
     shared = shared_folder()
     for name in names:
         prepared = prepare(name, shared, cache)
@@ -104,7 +89,8 @@ def main(
                 case = {"network": name, "count": count, "budget": budget}
                 if results.has(case):
                     continue
-                row = {"case": case, "commit": commit(), **measure(prepared, count, budget, threads)}
+                source = calibration(name, shared, cache, max(count, prepared.network.calibration[1]))
+                row = {"case": case, "commit": commit(), **measure(prepared, source, count, budget, threads)}
                 results.put(row)
                 print(json.dumps(row)[:400], file=sys.stderr, flush=True)
 

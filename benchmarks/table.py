@@ -275,6 +275,17 @@ several, each with a search and a refit of its own. Seconds are those of the fin
 counted, on one thread with other work beside it.
 """
 
+NO_DATA = """
+`compress` without `--data`, nothing else given: samples drawn, preparation guessed, searched and refitted; finetuned on
+the drawn samples where the line says so. Scores of real test images, as above.
+"""
+
+PREDICTED = """
+What a run predicts of its refitted weights, from samples that nothing learned from, against other data. No prediction
+is printed where its standard error is above 1.7 points, or where fewer than 32 samples were set apart. Three standard
+errors are 5 points.
+"""
+
 LEGAL = """
 What masks cost that keep at most two of each four wherever [sparse kernels](tensorrt.md) can run: measured losses and
 refit, no finetuning.
@@ -322,6 +333,8 @@ def page() -> str:
     parts += ["## Network by network"]
     for file in measured:
         parts += network_part(file)
+    parts += extra("no_data.json", "## Without data", NO_DATA, no_data_table)
+    parts += extra("predicting.json", "## Predicted and found", PREDICTED, prediction_table)
     parts += ["## After finetuning", told(FINETUNING), finetuning_table(measured)]
     legal = legality_table(measured)
     if legal.count("\n") > 1:
@@ -333,6 +346,43 @@ def page() -> str:
     if wrong:
         parts += ["## What failed", "\n".join(wrong)]
     return "\n\n".join(parts) + "\n"
+
+
+def extra(name: str, heading: str, text: str, make: Callable[[list[Row]], str]) -> list[str]:
+    """A section of a benchmark of its own, where that was run."""
+    path = RESULTS / name
+    if not path.exists():
+        return []
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return [heading, told(text), make([row for row in rows if "failed" not in row])]
+
+
+def no_data_table(rows: list[Row]) -> str:
+    """A line a network and whether it was finetuned; over the seeds that there are."""
+    shares = sorted({row["case"]["budget"] for row in rows})
+    kinds = sorted({(list(NETWORKS).index(row["case"]["network"]), row["case"]["finetuned"]) for row in rows})
+    lines = []
+    for place, finetuned in kinds:
+        name = list(NETWORKS)[place]
+        cells = []
+        for share in shares:
+            wanted = {"network": name, "budget": share, "finetuned": finetuned}
+            cells.append(over_seeds([row for row in rows if wanted.items() <= row["case"].items()]))
+        lines.append([NETWORKS[name].title + (", finetuned" if finetuned else ""), *cells])
+    return table(["", *(f"{100 * share:g} %" for share in shares)], lines)
+
+
+def prediction_table(rows: list[Row]) -> str:
+    lines = []
+    for row in rows:
+        case, said = row["case"], row["prediction"]
+        predicted = "none" if said is None else f"{100 * said['score']:.1f}"
+        if said is not None and said["standard_error"]:
+            predicted += f" ± {100 * said['standard_error']:.1f}"
+        found = " / ".join(f"{100 * value:.1f}" for value in row["found"].values() if value is not None)
+        title = NETWORKS[case["network"]].title
+        lines.append([title, str(case["count"]), f"{100 * case['budget']:g} %", predicted, found])
+    return table(["", "samples", "zeros", "predicted", "found"], lines)
 
 
 def network_part(file: File) -> list[str]:

@@ -36,8 +36,8 @@ __all__ = [
 ]
 
 _FEWEST = 32
-_LARGEST_ERROR = 0.025
-"""Samples, and the standard error of a share, from which on a prediction is worth printing: 5 points are two errors."""
+_LARGEST_ERROR = 0.05 / 3
+"""Samples, and the standard error of a share, from which on a prediction is worth printing: 5 points are three errors."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
