@@ -37,7 +37,7 @@ __all__ = [
 
 _FEWEST = 32
 _LARGEST_ERROR = 0.05 / 3
-"""Samples, and the standard error of a share, from which on a prediction is worth printing: 5 points are three errors."""
+"""Samples, and the standard error of a share, that make a prediction worth printing: 5 points are three errors."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
