@@ -1,0 +1,86 @@
+"""The gate behind finetuning, and doubts about judges: the rules by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from domino_onnx.data import Dataset
+from domino_onnx.outputs import Comparison, CustomScores, OutputComparison
+from domino_onnx.stages.doubts import doubts_of_judges, doubts_of_labels
+from domino_onnx.stages.measuring import is_better
+
+
+def answers(agreement: float, kl: float, samples: int = 100) -> Comparison:
+    output = OutputComparison(
+        name="y",
+        kind="scores",
+        means="",
+        metric="agreement",
+        drop=1 - agreement,
+        max_abs=0.0,
+        agreement=agreement,
+        kl=kl,
+    )
+    return Comparison(samples=samples, outputs=(output,))
+
+
+def values(error: float) -> Comparison:
+    output = OutputComparison(
+        name="y", kind="values", means="", metric="relative error", drop=error, max_abs=0.0, relative_error=error
+    )
+    return Comparison(samples=100, outputs=(output,))
+
+
+def test_continuous_metrics_must_not_fall_at_all() -> None:
+    assert is_better(values(0.1), values(0.1))
+    assert not is_better(values(0.1001), values(0.1))
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "better"),
+    [
+        (answers(0.90, 0.2), answers(0.91, 0.3), True),  # one answer of a hundred is chance, and the KL is smaller
+        (answers(0.91, 0.4), answers(0.90, 0.3), False),
+        (answers(0.86, 0.2), answers(0.90, 0.3), True),  # of 14 and 10 answers the root, 4.9, is chance
+        (answers(0.84, 0.2), answers(0.90, 0.3), False),
+        (answers(0.60, 0.2), answers(0.90, 0.3), False),
+        (answers(0.95, 0.4), answers(0.60, 0.3), True),
+    ],
+)
+def test_shares_of_few_samples_move_by_chance(after: Comparison, before: Comparison, better: bool) -> None:
+    assert is_better(after, before) == better
+
+
+def test_a_metric_of_the_users_is_taken_at_its_word() -> None:
+    def scored(candidate: float) -> Comparison:
+        return Comparison(samples=9, outputs=(), custom=CustomScores(name="m", reference=1.0, candidate=candidate))
+
+    assert is_better(scored(0.5), scored(0.5))
+    assert not is_better(scored(0.499), scored(0.5))
+
+
+@pytest.mark.parametrize(("right", "doubted"), [(0.11, True), (0.10, True), (0.5, False), (0.99, False)])
+def test_a_model_that_is_right_by_chance_is_doubted(right: float, doubted: bool) -> None:
+    labels = np.arange(500) % 10
+    said = list(doubts_of_labels(labels, right))
+    assert bool(said) == doubted
+    assert all("looks like chance" in each for each in said)
+
+
+def test_labels_of_one_class_or_without_use() -> None:
+    assert not list(doubts_of_labels(np.zeros(50, np.int64), 0.9))
+    assert ["not used" in each for each in doubts_of_labels(np.arange(5), None)] == [True]
+
+
+def test_judges_that_are_few_or_alike() -> None:
+    def judges(count: int, labels: Any) -> Dataset:
+        return Dataset(arrays={"x": np.zeros(count)}, constant={}, labels=labels, batch=None, stacked=False)
+
+    assert not list(doubts_of_judges(judges(200, None), 0.01))
+    (few,) = doubts_of_judges(judges(20, None), 0.01)
+    assert "each counts 5.0%" in few
+    (alike,) = doubts_of_judges(judges(20, np.full(20, 3)), None)
+    assert "have the label 3" in alike
