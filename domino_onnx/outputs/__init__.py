@@ -1,5 +1,6 @@
 """What a model's outputs mean, and how far two models' outputs are apart."""
 
+from domino_onnx.outputs.comparison import Comparison, CustomScores, OutputComparison
 from domino_onnx.outputs.divergence import OutputDivergence
 from domino_onnx.outputs.meanings import (
     CLASSES,
@@ -10,8 +11,8 @@ from domino_onnx.outputs.meanings import (
     Outputs,
     class_output,
 )
-from domino_onnx.outputs.metrics import Comparison, CustomScores, OutputComparison, Tally
 from domino_onnx.outputs.survey import Survey
+from domino_onnx.outputs.tally import Tally
 
 __all__ = [
     "CLASSES",
