@@ -341,3 +341,15 @@ def test_sparsegpt_keeps_biases(setup: Setup, parsed: Parsed) -> None:
     layouts = {site.key: site.layout for site in made.inventory.sites}
     assert all(obeys(values[key], layouts[key], HALF) for key in values)
     assert made.divergence(values) < made.divergence(made.by_magnitude(schemes))
+
+
+@pytest.mark.parametrize(("samples", "scarce"), [(8, True), (64, False)])
+def test_it_says_how_many_samples_a_layer_wants(samples: int, scarce: bool, setup: Setup, parsed: Parsed) -> None:
+    """A row of 16 weights wants 16 samples of one position each."""
+    rng = np.random.default_rng(0)
+    model = parsed("g (float[n, 16] x) => (float[n, 4] y) { y = Gemm (x, w, b) }", w=(16, 4), b=(4,))
+    made = setup(model, {"x": rng.standard_normal((samples, 16)).astype(np.float32)}, pool=SchemePool.fixed_m(8))
+    found = reconstruct(made.network, made.everywhere(NMScheme(4, 8))).scarcity
+    assert (found is not None) == scarce
+    if found is not None:
+        assert (found.name, found.positions, found.features, found.wanted) == ("w", 8, 16, 16)
