@@ -91,6 +91,7 @@ def read(
         check_conversion(file, conversion(options))
         if options.run.device == "cuda":
             _require_cuda()
+        metric = load_chosen_metric(options)
         split = _split(file, options, journal, judged=judged)
     if split is None and draws and options.data.draws:
         split, lines = _drawn(file, options, journal, judged=judged)
@@ -106,9 +107,7 @@ def read(
         )
     for note in source.inventory.notes:
         journal.warn(note)
-    return dataclasses.replace(
-        source, split=split, evaluation=evaluation, metric=load_chosen_metric(options), drawn=lines
-    )
+    return dataclasses.replace(source, split=split, evaluation=evaluation, metric=metric, drawn=lines)
 
 
 def conversion(options: CompressOptions) -> Conversion:
