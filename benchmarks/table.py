@@ -247,8 +247,9 @@ MEASURED = """
 Measured on {machine}, one thread, with other work on the machine at the same time: seconds are rough, ratios less so.
 Commits: {commits}; each row names its own. {checked} written files were checked by code that shares nothing with the
 package: every group counted, zeros counted, `onnx.checker` with full checks, and all that isn't named as changed
-compared byte for byte. Since 8bb53ce an eighth of the calibration data is set apart to judge by. Only `sensitivity` with refit on the two CIFAR
-networks was measured again since; all other rows learned from all samples, on a machine with AVX-512.
+compared byte for byte. Since 8bb53ce an eighth of the calibration data is set apart to judge by. Only `sensitivity`
+with refit on the two CIFAR networks was measured again since; all other rows learned from all samples, on a machine
+with AVX-512.
 """
 
 STRATEGIES_SAID = """
