@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import datetime as dt
 import os
@@ -56,6 +57,7 @@ class Processes:
         if not dist.is_initialized():
             backend = "nccl" if device is not None and device.type == "cuda" else "gloo"
             dist.init_process_group(backend, timeout=_PATIENCE)
+            atexit.register(_leave)
         return cls(dist.get_rank(), dist.get_world_size())
 
     def share(self, samples: NDArray[np.int64], unit: int = 1) -> NDArray[np.int64]:
@@ -93,6 +95,12 @@ class Processes:
         with _lost_touch_is_an_error():
             dist.broadcast_object_list(held, src=0)
         return held[0]
+
+
+def _leave() -> None:
+    """Close the connections before the interpreter ends: gloo's threads would abort the process else."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 @contextlib.contextmanager

@@ -174,7 +174,7 @@ def test_every_stage_and_numpy_agree(
     assert kind.drop(dense, pruned, on_data) <= allowed + 1e-6
     document = json.loads(ran.out)
     assert {trial["metric"] for trial in document["trials"]} == {kind.metric}
-    assert len(document["trials"]) > 2
+    assert len(document["trials"]) > 1
 
     ran = domino("sweep", model, "--sparsity", "0.3", "--sparsity", "0.85", *both, "--json")
     mild, harsh = json.loads(ran.out)["trials"]

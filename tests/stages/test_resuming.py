@@ -44,7 +44,7 @@ def test_the_trials_are_told_again(domino: Run, model: Path, data: list[Path], t
     first = domino(*words)
     assert first.code == 0, first.err
     whole, written = json.loads(first.out), output.read_bytes()
-    assert len(whole["trials"]) > 2
+    assert len(whole["trials"]) > 1
     again = domino(*words, "--resume", "--force")
     assert again.code == 0, again.err
     resumed = json.loads(again.out)
