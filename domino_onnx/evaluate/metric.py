@@ -39,7 +39,7 @@ class Answers:
             self._labels.append(labels)
 
     def scores(self, metric: Metric) -> CustomScores:
-        """What the metric gives for the reference beside itself, and for the candidate.
+        """What the metric gives for the reference compared with itself, and for the candidate.
 
         Raises
         ------

@@ -3,7 +3,6 @@
 from domino_onnx.outputs.comparison import Comparison, CustomScores, OutputComparison
 from domino_onnx.outputs.divergence import OutputDivergence
 from domino_onnx.outputs.meanings import (
-    CLASSES,
     LEARNED,
     Meanings,
     OutputKind,
@@ -15,7 +14,6 @@ from domino_onnx.outputs.survey import Survey
 from domino_onnx.outputs.tally import Tally
 
 __all__ = [
-    "CLASSES",
     "LEARNED",
     "Comparison",
     "CustomScores",

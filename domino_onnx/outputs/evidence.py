@@ -19,7 +19,7 @@ _FEWEST = 16
 """Rows from which on winners can be told from chance."""
 _UNEVEN = 20.0
 """Columns of classes vary alike: the one that varies most has at most so many times the median's deviation. Boxes in
-pixels beside scores of classes have ten thousand times."""
+pixels have ten thousand times the deviation of scores."""
 _MOST_ZEROS = 0.05
 """Share of exact zeros up to which rows are scores; behind a ReLU there are more."""
 _UNDECIDED = 0.98

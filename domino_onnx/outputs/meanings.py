@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLASSES", "LEARNED", "Meanings", "OutputKind", "OutputMeaning", "Outputs", "class_output"]
+__all__ = ["LEARNED", "Meanings", "OutputKind", "OutputMeaning", "Outputs", "class_output"]
 
 OutputKind: TypeAlias = Literal["scores", "probabilities", "embedding", "values", "exact", "ignored"]
 """``scores``: logits of classes. ``probabilities``: the same, adding up to 1. ``embedding``: vectors of which only the
@@ -17,7 +17,7 @@ direction counts. ``values``: numbers, compared channel by channel. ``exact``: i
 equal or not. ``ignored``: not compared."""
 Outputs: TypeAlias = Mapping[str, NDArray[Any]]
 
-CLASSES: tuple[OutputKind, ...] = ("scores", "probabilities")
+_CLASSES: tuple[OutputKind, ...] = ("scores", "probabilities")
 LEARNED: tuple[OutputKind, ...] = ("scores", "probabilities", "embedding", "values")
 """The kinds that a loss can be measured of."""
 
@@ -56,7 +56,7 @@ class OutputMeaning:
     @property
     def tells_classes(self) -> bool:
         """Whether answers can be counted."""
-        return self.kind in CLASSES
+        return self.kind in _CLASSES
 
     def in_words(self) -> str:
         """For people: the kind, where its parts lie, and why."""

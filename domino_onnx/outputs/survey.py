@@ -43,7 +43,7 @@ class Survey:
     4. scores, if it has one row a sample and its largest values are the labels more often than by chance;
     5. scores, if every row is the logarithm of probabilities;
     6. an embedding, if all rows have the same length and more than two values;
-    7. scores, if its rows have winners (`evidence_of_winners`);
+    7. scores, if its rows have winners (`evidence_of_winners`, or on drawn samples `decide_differently`);
     8. values.
 
     Rows lie along the last axis or, where an output has three axes or more, along the second.
@@ -55,7 +55,7 @@ class Survey:
     given
         Kinds that the user says, by output.
     drawn
-        Whether the samples are drawn: then rows of scores are those of one row a sample that decide differently.
+        Whether the samples are drawn. A network is less sure of these, so that less evidence makes scores.
     """
 
     def __init__(self, batches: int, given: Mapping[str, OutputKind] | None = None, *, drawn: bool = False) -> None:
@@ -149,16 +149,18 @@ class _Output:
                 found = ChannelMoments.of(rows_along(output, axis))
                 self._moments[axis] = found if first else self._moments[axis] + found
 
-    def _as_given(self, kind: OutputKind) -> tuple[OutputKind, int | None, str]:
+    def _as_given(self, kind: OutputKind) -> _Decision:
         said = "as --output-kind says"
-        if kind in ("values", "ignored", "exact"):
+        if kind in ("ignored", "exact"):
+            return kind, None, said
+        if kind == "values":
             return kind, self._channels(), said
         if not self._sides:
             return "values", None, f"no axis that {kind} could lie along"
         if kind == "embedding":
             return kind, next(iter(self._sides)), said
         sums = next((axis for axis, side in self._sides.items() if side.adds_up), None)
-        return kind, self._class_axis() if sums is None else sums, said
+        return kind, self._class_axis()[0] if sums is None else sums, said
 
     def _decided(self, labels: NDArray[np.integer] | None) -> _Decision:
         values: _Decision = ("values", self._channels(), "no sign of classes or directions")
@@ -181,8 +183,8 @@ class _Output:
 
     def _likely_signs(self) -> Iterator[_Decision]:
         """What most rows show."""
-        likely = self._class_axis()
-        if likely is not None and evidence_of_winners(self._sides[likely].finite_rows) > 0:
+        likely, evidence = self._class_axis()
+        if evidence > 0:
             yield "scores", likely, "each row has a winner"
         for axis, side in self._sides.items():
             if self._drawn and self._has_rows(axis) and decide_differently(side.finite_rows):
@@ -192,9 +194,10 @@ class _Output:
         """Whether there is one row a sample."""
         return self._samples_first and not self._has_positions(axis)
 
-    def _class_axis(self) -> int | None:
-        """Of the axes that classes may lie along, the one whose rows have the plainest winners."""
-        return max(self._sides, key=lambda axis: evidence_of_winners(self._sides[axis].finite_rows), default=None)
+    def _class_axis(self) -> tuple[int | None, float]:
+        """Of the axes that classes may lie along, the one whose rows have the plainest winners, and how plain."""
+        found = {axis: evidence_of_winners(side.finite_rows) for axis, side in self._sides.items()}
+        return max(found.items(), key=lambda item: item[1], default=(None, 0.0))
 
     def _channels(self) -> int | None:
         """A table has columns. Of more axes the data say which one has the channels, if any has."""

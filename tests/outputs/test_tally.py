@@ -142,6 +142,15 @@ def test_integers_and_strings_are_equal_or_not() -> None:
     assert (strings.equal, strings.drop) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
 
 
+def test_floats_may_be_compared_exactly_too() -> None:
+    """A share of all values, however many columns there are."""
+    right = np.arange(12, dtype=np.float32).reshape(4, 3)
+    got = right.copy()
+    got[0] += 1
+    (output,) = tallied({"y": right}, {"y": got}, {"y": "exact"}).outputs
+    assert (output.metric, output.equal) == ("equality", 0.75)
+
+
 def test_another_number_of_boxes_is_lost_wholly() -> None:
     rng = np.random.default_rng(0)
     boxes = {"b": rng.random((8, 4)).astype(np.float32), "i": np.arange(8)}
