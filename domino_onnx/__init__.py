@@ -13,6 +13,7 @@ from domino_onnx import errors
 from domino_onnx._version import __version__
 from domino_onnx.errors import DominoError
 from domino_onnx.options import (
+    ByteSize,
     CompressOptions,
     DataOptions,
     FinetuneOptions,
@@ -30,6 +31,7 @@ from domino_onnx.search import DominoOptions
 
 __all__ = [
     "Budget",
+    "ByteSize",
     "CompressOptions",
     "DataOptions",
     "DominoError",

@@ -20,7 +20,7 @@ __all__ = ["command"]
 @o.data_options(o.DATA, o.EVAL_DATA, o.METRIC, o.OUTPUT_KIND)
 @o.target_options(o.TARGET, o.SPEED_ONLY)
 @o.output_options(o.OUTPUT, o.FORMAT, o.PRECISION, o.WEIGHTS, o.REPORT, o.FORCE)
-@o.run_options(o.RECIPE, o.BATCH_SIZE, o.DEVICE, o.THREADS, o.SEED)
+@o.run_options(o.RECIPE, o.BATCH_SIZE, *o.RESOURCES, o.SEED)
 def command(
     model: Path,
     plan: Path,

@@ -14,14 +14,18 @@ import cloup
 import msgspec
 
 from domino_onnx.cli.types import InputShape, NamedChoice, Parsed
-from domino_onnx.options import CompressOptions
+from domino_onnx.options import ByteSize, CompressOptions
 from domino_onnx.scheme import NMScheme, SchemePool
 
 __all__ = ["field_option", "given_fields"]
 
 _JOINT = "__"
 """Between group and field in a parameter's name: click wants identifiers."""
-_PARSED = {NMScheme: Parsed("N:M", NMScheme.parse), SchemePool: Parsed("N:M,N:M", SchemePool.parse)}
+_PARSED = {
+    NMScheme: Parsed("N:M", NMScheme.parse),
+    SchemePool: Parsed("N:M,N:M", SchemePool.parse),
+    ByteSize: Parsed("SIZE", ByteSize.parse),
+}
 
 Decorator = Callable[[Any], Any]
 

@@ -63,7 +63,7 @@ RECIPE = cloup.option(
     "--recipe",
     type=PATH,
     metavar="FILE",
-    help="Take all options from a .toml, or from the JSON report of an earlier run.",
+    help="Take all options from a .toml, or an earlier run's JSON report.",
 )
 CHECKPOINT = field_option("run.checkpoint", "--checkpoint", metavar="DIR")
 RESUME = field_option("run.resume", "--resume")
@@ -71,6 +71,9 @@ BATCH_SIZE = field_option("run.batch_size", "--batch-size", metavar="B")
 DEVICE = field_option("run.device", "--device")
 THREADS = field_option("run.threads", "--threads", metavar="T")
 SEED = field_option("run.seed", "--seed", metavar="X")
+MEMORY = field_option("run.memory", "--memory")
+SCRATCH = field_option("run.scratch", "--scratch", metavar="DIR")
+RESOURCES = (DEVICE, THREADS, MEMORY, SCRATCH)
 JSON = cloup.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, all else on stderr.")
 QUIET = cloup.option("-q", "--quiet", is_flag=True, help="Show errors and warnings only.")
 VERBOSE = cloup.option("-v", "--verbose", count=True, help="Log the decisions; -vv logs more.")

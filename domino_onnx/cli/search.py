@@ -26,7 +26,7 @@ __all__ = ["command"]
     ),
     o.FORCE,
 )
-@o.run_options(o.RECIPE, o.BATCH_SIZE, o.DEVICE, o.THREADS, o.SEED)
+@o.run_options(o.RECIPE, o.BATCH_SIZE, *o.RESOURCES, o.SEED)
 def command(
     model: Path,
     output: Path,

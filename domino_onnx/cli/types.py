@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from domino_onnx.errors import PlanError
+from domino_onnx.errors import OptionError, PlanError
 
 __all__ = ["InputShape", "NamedChoice", "Parsed"]
 
@@ -51,7 +51,7 @@ class NamedChoice(click.ParamType):  # type: ignore[type-arg]  # as above
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # as above
-    """A value in the library's own notation; where that is wrong, its PlanError becomes click's usage error."""
+    """A value in the library's own notation; where that is wrong, its error becomes click's usage error."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name = name
@@ -61,5 +61,5 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # as above
         """The value that the text means."""
         try:
             return self._parse(value)
-        except PlanError as error:
+        except (PlanError, OptionError) as error:
             self.fail(str(error), param, ctx)

@@ -20,9 +20,11 @@ from domino_onnx.options.groups import (
     WeightType,
 )
 from domino_onnx.options.recipe import overridden, read_recipe, recipe_document
+from domino_onnx.options.size import ByteSize
 
 __all__ = [
     "NO_DATA",
+    "ByteSize",
     "CompressOptions",
     "DataOptions",
     "Device",

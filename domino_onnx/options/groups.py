@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from domino_onnx.codec import check_fields
 from domino_onnx.errors import OptionError
+from domino_onnx.options.size import ByteSize
 from domino_onnx.outputs import OutputKind
 from domino_onnx.scheme import Budget, NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
@@ -261,8 +262,12 @@ class RunOptions(_Group):
 
     batch_size: Annotated[int, Meta(ge=1, description="Samples in one run of the model.")] = 32
     device: Annotated[Device, Meta(description="Where torch and ONNX Runtime run.")] = "auto"
-    threads: Annotated[int, Meta(ge=0, description="Threads of torch and ONNX Runtime; 0 lets them choose.")] = 0
+    threads: Annotated[int, Meta(ge=0, description="Threads to compute with; 0: one for each core.")] = 0
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1, description="Seed of all randomness.")] = 0
+    memory: Annotated[ByteSize | None, Meta(description="Most memory to take: 4GB. Default: half of what is free.")] = (
+        None
+    )
+    scratch: Annotated[Path | None, Meta(description="Folder for what doesn't fit into memory.")] = None
     checkpoint: Annotated[Path | None, Meta(description="Folder that keeps what an interrupted run needs.")] = None
     checkpoint_every: Annotated[int, Meta(ge=1, description="Finetuning steps between two checkpoints.")] = 100
     resume: Annotated[bool, Meta(description="Go on from the checkpoint.")] = False

@@ -29,7 +29,9 @@ _MAY_CHANGE = frozenset(
         "run.checkpoint",
         "run.checkpoint_every",
         "run.device",
+        "run.memory",
         "run.resume",
+        "run.scratch",
         "run.threads",
     }
 )
