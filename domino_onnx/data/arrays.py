@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.data.numpy_files import map_npy, read_npz
+from domino_onnx.data.numpy_files import map_npy, map_npz
 from domino_onnx.errors import DataError
 
 __all__ = ["read_arrays"]
@@ -17,7 +17,7 @@ __all__ = ["read_arrays"]
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz by name, of a folder of .npz joined in the order of their names, or of one of .npy files.
 
-    Those of .npy files are memory-mapped: nothing of them is read yet.
+    Those of .npy files, and large ones of an .npz that isn't packed, are memory-mapped: nothing of them is read yet.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
             "(np.savez('data.npz', INPUT=array))"
         )
     try:
-        arrays = read_npz(path)
+        arrays = map_npz(path)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path} is not a readable .npz file (one array per input, no pickles; very large data as a folder of "

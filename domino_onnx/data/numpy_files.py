@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import lzma
+import math
+import os
+import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["map_npy", "read_npz"]
+__all__ = ["map_npy", "map_npz", "read_npz"]
 
 _MAX_BYTES = 64 << 30
 _MAX_RATIO = 400  # an .npz of zeros packs 1000 : 1; real data do not
 _SMALL = 256 << 20
 _SUFFIX = ".npy"
+_MAPPED = 64 << 20
+"""Bytes from which on an array is mapped where that can be done."""
+_ENCRYPTED = 1
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+"""Of a member: its mark, and how long its name and what follows the name are (APPNOTE.TXT 4.3.7)."""
 _BROKEN = (
     ValueError,
     TypeError,
@@ -29,6 +39,7 @@ _BROKEN = (
     tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
+    struct.error,
     lzma.LZMAError,
 )
 """What zipfile, its decompressors and numpy's reader raise for a broken file."""
@@ -45,10 +56,31 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     OSError
         If the file can't be read.
     """
+    with _opened(path) as archive:
+        return {name.removesuffix(_SUFFIX): _array(archive, name) for name in archive.namelist()}
+
+
+def map_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """As `read_npz`, but arrays of 64 MiB or more are read-only memory maps unless the archive packs them.
+
+    Nothing of a mapped array is read yet, nor is its checksum looked at.
+
+    Raises
+    ------
+    ValueError, OSError
+        As `read_npz`.
+    """
+    with _opened(path) as archive:
+        return {member.filename.removesuffix(_SUFFIX): _found(archive, path, member) for member in archive.infolist()}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive; what is wrong with it as a ValueError."""
     try:
         with zipfile.ZipFile(path) as archive:
             _refuse_bomb(archive)
-            return {name.removesuffix(_SUFFIX): _array(archive, name) for name in archive.namelist()}
+            yield archive
     except _BROKEN as problem:
         raise ValueError(str(problem) or type(problem).__name__) from None
 
@@ -81,3 +113,27 @@ def _refuse_bomb(archive: zipfile.ZipFile) -> None:
 def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     with archive.open(name) as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _found(archive: zipfile.ZipFile, path: Path, member: zipfile.ZipInfo) -> NDArray[Any]:
+    plain = member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & _ENCRYPTED
+    mapped = _mapped(path, member) if plain and member.file_size >= _MAPPED else None
+    return _array(archive, member.filename) if mapped is None else mapped
+
+
+def _mapped(path: Path, member: zipfile.ZipInfo) -> NDArray[Any] | None:
+    """The array of an unpacked member as a map of the archive; None if its header isn't as plain as that needs."""
+    if member.header_offset < 0:  # an archive that was cut short
+        return None
+    with path.open("rb") as stream:
+        stream.seek(member.header_offset)
+        mark, name, extra = _LOCAL_HEADER.unpack(stream.read(_LOCAL_HEADER.size))
+        start = stream.seek(name + extra, os.SEEK_CUR)
+        if mark != b"PK\x03\x04" or np.lib.format.read_magic(stream) != (1, 0):
+            return None
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+        offset = stream.tell()
+    size = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or offset + size != start + member.file_size:
+        return None
+    return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
