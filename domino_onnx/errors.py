@@ -13,6 +13,7 @@
     │   └── BudgetError                a budget that can't be met; says what can
     ├── FinetuneError                  finetuning diverged
     ├── CheckpointError                a checkpoint that can't be kept, read, or is of another run
+    ├── ScratchError                   activations that don't fit in memory can't be kept on the disk
     ├── OutputError                    the output can't or mustn't be written
     └── CheckFailed                    exit code 3: the file was written, a gate was not met
 
@@ -39,6 +40,7 @@ __all__ = [
     "OptionError",
     "OutputError",
     "PlanError",
+    "ScratchError",
     "UnsupportedOperatorError",
 ]
 
@@ -99,6 +101,10 @@ class FinetuneError(DominoError):
 
 class CheckpointError(DominoError):
     """A checkpoint that can't be written or read, or that another run has left."""
+
+
+class ScratchError(DominoError):
+    """Activations beyond the memory budget that can't be kept on the disk, or not be read back."""
 
 
 class OutputError(DominoError):

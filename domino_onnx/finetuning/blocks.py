@@ -20,7 +20,7 @@ from domino_onnx.finetuning.results import Finetuned, FinetuneStep, joined
 from domino_onnx.finetuning.saved import CheckpointFile
 from domino_onnx.graph import OnnxFile
 from domino_onnx.options import FinetuneOptions, RunOptions
-from domino_onnx.runtime import Activations
+from domino_onnx.runtime import Activations, Room
 from domino_onnx.scheme import WeightArrays, WeightKey
 
 __all__ = ["finetune_blocks"]
@@ -42,6 +42,7 @@ def finetune_blocks(
     checkpoints: Callable[[int], CheckpointFile] | None = None,
     stopped: Callable[[], bool] | None = None,
     most_weights: int = _MOST_WEIGHTS,
+    room: Room | None = None,
 ) -> Finetuned:
     """Train each block's weights and biases for `steps` steps towards the dense activations behind it.
 
@@ -57,6 +58,8 @@ def finetune_blocks(
         Where a block goes on from and saves to, by its number; blocks that were finished aren't trained again.
     most_weights
         Weights in one block.
+    room
+        Where the activations between blocks are kept. By default in memory.
 
     Returns
     -------
@@ -82,6 +85,7 @@ def finetune_blocks(
         most_weights=most_weights,
         device=shared.device,
         threads=shared.threads,
+        room=room or Room(),
     )
     training = _BlockTraining(
         networks,

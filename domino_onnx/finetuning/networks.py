@@ -15,16 +15,19 @@ from domino_onnx.finetuning.cutting import block_starts
 from domino_onnx.finetuning.processes import torch_device
 from domino_onnx.graph import OnnxFile, cut
 from domino_onnx.options import Device
-from domino_onnx.runtime import Activations, SegmentRunner, affordable
+from domino_onnx.runtime import Activations, Carried, Room, SegmentRunner
 from domino_onnx.scheme import WeightArrays, WeightKey
 
 __all__ = ["Networks"]
+
+_TRAINING = 16
+"""How many times as large as the activations of a batch is what training a block on it takes, with gradients."""
 
 
 class Networks:
     """Both networks, with the activations of all batches ahead of the same block.
 
-    Of the samples so many batches are taken as memory allows; each has training samples alone or held-out ones alone.
+    Each batch has training samples alone or held-out ones alone.
 
     Parameters
     ----------
@@ -34,6 +37,8 @@ class Networks:
         Of the pruned network, where it differs from the dense one.
     most_weights
         Of `weights` in one block.
+    room
+        Where the activations are kept.
 
     Attributes
     ----------
@@ -52,6 +57,7 @@ class Networks:
         most_weights: int,
         device: Device,
         threads: int,
+        room: Room,
     ) -> None:
         self._file = file
         self._device: Device = device
@@ -63,7 +69,7 @@ class Networks:
         self._walk = SegmentRunner(file, starts, names, device=device, threads=threads)
         stored = {tensor.name: tensor for tensor in file.proto.graph.initializer}
         self._file_values = {name: file.array(stored[name]) for name in names if name in stored}
-        self._begin(split, batch_size)
+        self._begin(split, batch_size, room)
 
     @property
     def values(self) -> WeightArrays:
@@ -80,9 +86,12 @@ class Networks:
         mine = self._blocks[block].constants - others
         return [key for key in self._values if not key.scope and key.name in mine]
 
-    def pass_dense(self, block: int) -> list[Activations]:
+    def pass_dense(self, block: int) -> Carried:
         """Run the block in the dense network; what it makes of each batch."""
-        return [self._pass(block, self._dense, batch, {}) for batch in range(len(self._dense))]
+        made = Carried(self._scratch, len(self._dense))
+        for batch in range(len(self._dense)):
+            made[batch] = self._pass(block, self._dense, batch, {})
+        return made
 
     def pass_pruned(self, block: int) -> None:
         """Run the block in the pruned network, with its values as they are now."""
@@ -94,7 +103,7 @@ class Networks:
         """The block in torch ahead of `pass_pruned`, to learn what `pass_dense` gave; None where torch can't run it."""
         names, first = self._blocks[block].inputs, self._pruned[0]
         model = block_model(self._file, self._blocks[block], first, wanted[0])
-        inputs = [{name: live[name] for name in names} for live in self._pruned]
+        inputs = self._pruned.only(names)
         try:
             made = self._walk.run(block, first, {}, self._file_values)
         except ModelError:
@@ -111,21 +120,22 @@ class Networks:
             device=torch_device(self._device),
         )
 
-    def _begin(self, split: Split, batch_size: int) -> None:
-        """Choose the batches, and run what comes before the first block."""
-        every = split.batches(batch_size)
-        live = self._walk.run(0, split.fit.take(every.samples[0]), {}, self._file_values)
-        bytes_of_two = 2 * 4 * sum(value.nbytes for value in live.values())  # activations grow at first, then shrink
-        self._batches = every.thinned(affordable(len(every.samples), bytes_of_two))
-        self._dense = [
-            self._walk.release(0, self._walk.run(0, split.fit.take(samples), {}, self._file_values))
-            for samples in self._batches.samples
-        ]
-        self._pruned = [dict(live) for live in self._dense]
+    def _begin(self, split: Split, batch_size: int, room: Room) -> None:
+        """Make the batches, and run what comes before the first block."""
+        self._batches = split.batches(batch_size)
+        first = self._ahead(split, 0)
+        self._scratch = room.scratch(_TRAINING * sum(array.nbytes for array in first.values()))
+        self._dense = Carried(self._scratch, len(self._batches.samples))
+        for batch in range(len(self._dense)):
+            self._dense[batch] = self._ahead(split, batch)
+        self._pruned = self._dense.some(range(len(self._dense)))
 
-    def _pass(
-        self, block: int, network: list[Activations], batch: int, changed: Mapping[str, NDArray[Any]]
-    ) -> Activations:
+    def _ahead(self, split: Split, batch: int) -> Activations:
+        """What is live of a batch ahead of the first block."""
+        live = self._walk.run(0, split.fit.take(self._batches.samples[batch]), {}, self._file_values)
+        return self._walk.release(0, live)
+
+    def _pass(self, block: int, network: Carried, batch: int, changed: Mapping[str, NDArray[Any]]) -> Activations:
         """Run a block on one batch of a network, carry its activations on, and give out what was made."""
         made = self._walk.run(block, network[batch], changed, self._file_values)
         network[batch] = self._walk.release(block, made)

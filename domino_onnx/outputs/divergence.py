@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -43,45 +43,61 @@ class OutputDivergence:
         """Whether there is an output to compare at all."""
         return bool(self._meanings)
 
-    def __call__(self, reference: Sequence[Outputs], outputs: Sequence[Outputs]) -> float:
-        """The divergence over these batches; infinite where outputs aren't finite."""
-        total = 0.0
-        for name, meaning in self._meanings.items():
-            pairs = [(expected[name], got[name]) for expected, got in zip(reference, outputs, strict=True)]
-            found = _of_values(pairs, meaning) if meaning.kind == "values" else _of_rows(pairs, meaning)
-            total += max(found, 0.0)  # equal outputs give 0 or float noise
+    def __call__(self, reference: Iterable[Outputs], outputs: Iterable[Outputs]) -> float:
+        """The divergence over these batches, each looked at once; infinite where outputs aren't finite."""
+        found = {name: _errors_of(meaning) for name, meaning in self._meanings.items()}
+        for expected, got in zip(reference, outputs, strict=True):
+            for name, errors in found.items():
+                errors.add(expected[name], got[name])
+        total = sum((max(errors.mean(), 0.0) for errors in found.values()), 0.0)  # equal outputs give 0 or float noise
         return total if np.isfinite(total) else float("inf")
 
 
-_Pairs = Sequence[tuple[NDArray[Any], NDArray[Any]]]
+def _errors_of(meaning: OutputMeaning) -> _OfValues | _OfRows:
+    return _OfValues(meaning) if meaning.kind == "values" else _OfRows(meaning)
 
 
-def _of_values(pairs: _Pairs, meaning: OutputMeaning) -> float:
+class _OfValues:
     """Outputs of another shape, as many boxes as were found, are one variance off."""
-    errors = ChannelErrors(meaning.axis)
-    alike = [(expected, got) for expected, got in pairs if expected.shape == got.shape]
-    with np.errstate(all="ignore"):
-        for expected, got in alike:
-            errors.add(expected, got)
-        found = errors.relative(meaning.scales)
-        softened = np.where(found > _UNRELATED, _UNRELATED * (1 + np.log(found / _UNRELATED)), found)
-    sizes = [expected.size for expected, _ in alike]
-    others = sum(max(expected.size, 1) for expected, got in pairs if expected.shape != got.shape)
-    return (float(softened.mean()) * sum(sizes) + others) / max(sum(sizes) + others, 1)
 
+    def __init__(self, meaning: OutputMeaning) -> None:
+        self._scales = meaning.scales
+        self._errors = ChannelErrors(meaning.axis)
+        self._alike = self._others = 0
 
-def _of_rows(pairs: _Pairs, meaning: OutputMeaning) -> float:
-    """The mean over rows; rows of outputs of another shape are 1 apart."""
-    total, count = 0.0, 0
-    for expected, got in pairs:
-        rows = rows_along(expected, meaning.axis)
+    def add(self, expected: NDArray[Any], got: NDArray[Any]) -> None:
         if expected.shape != got.shape:
-            total += len(rows)
+            self._others += max(expected.size, 1)
+            return
+        self._alike += expected.size
+        with np.errstate(all="ignore"):
+            self._errors.add(expected, got)
+
+    def mean(self) -> float:
+        with np.errstate(all="ignore"):
+            found = self._errors.relative(self._scales)
+            softened = np.where(found > _UNRELATED, _UNRELATED * (1 + np.log(found / _UNRELATED)), found)
+        return (float(softened.mean()) * self._alike + self._others) / max(self._alike + self._others, 1)
+
+
+class _OfRows:
+    """The mean over rows; rows of outputs of another shape are 1 apart."""
+
+    def __init__(self, meaning: OutputMeaning) -> None:
+        self._meaning = meaning
+        self._total, self._count = 0.0, 0
+
+    def add(self, expected: NDArray[Any], got: NDArray[Any]) -> None:
+        rows = rows_along(expected, self._meaning.axis)
+        if expected.shape != got.shape:
+            self._total += len(rows)
         else:
             with np.errstate(all="ignore"):
-                total += float(np.sum(_apart(rows, rows_along(got, meaning.axis), meaning)))
-        count += len(rows)
-    return total / max(count, 1)
+                self._total += float(np.sum(_apart(rows, rows_along(got, self._meaning.axis), self._meaning)))
+        self._count += len(rows)
+
+    def mean(self) -> float:
+        return self._total / max(self._count, 1)
 
 
 def _apart(expected: NDArray[Any], got: NDArray[Any], meaning: OutputMeaning) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ def dense_moments(
 ) -> dict[WeightKey, Moments]:
     """Second moments of some layers' inputs in the dense network, over all their uses."""
     moments: dict[WeightKey, Moments] = {}
-    batches = network.begin()
+    batches = network.begin(network.scratch())
     for done, start in enumerate(network.starts, start=1):
         for batch, live in enumerate(batches):
             batches[batch], made = network.pass_start(start, live)
@@ -33,6 +33,7 @@ def dense_moments(
                 if key not in moments:
                     moments[key] = Moments.empty(start.view.blocks, start.view.outputs, start.view.features)
                 moments[key].add(*start.view.unfold(live[start.use.data], output, chosen))
+        network.leave(start)
         if progress is not None:
             progress(done, len(network.starts), start.reached.site.name)
     return moments

@@ -20,15 +20,13 @@ from domino_onnx.data.split import refit_judges
 from domino_onnx.outputs import OutputDivergence
 from domino_onnx.reconstruction.dense import dense_moments
 from domino_onnx.reconstruction.moments import Moments
-from domino_onnx.reconstruction.network import Network, ReachedSite, SegmentStart
+from domino_onnx.reconstruction.network import MAX_SAMPLE, Network, ReachedSite, SegmentStart
 from domino_onnx.reconstruction.problem import Gathered, Sample, Solution, dense_problems, prune_dense, prune_wanted
 from domino_onnx.runtime import Activations
 from domino_onnx.scheme import NMScheme, WeightKey
 from domino_onnx.solve import MaskRule, choose_mask, one_blas_thread
 
 __all__ = ["Reconstruction", "Scarcity", "reconstruct"]
-
-_SAMPLE_POSITIONS = 16_384
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +88,7 @@ def reconstruct(
     walk = _SideBySide(network, schemes, rule)
     for done, start in enumerate(network.starts, start=1):
         walk.step(start)
+        network.leave(start)
         if progress is not None:
             progress(done, len(network.starts), start.reached.site.name)
     return walk.result()
@@ -106,8 +105,8 @@ class _SideBySide:
         self._errors: dict[WeightKey, float] = {}
         self._scarcity: Scarcity | None = None
         self._solve_shared()
-        self._dense = network.begin()
-        self._pruned = [dict(live) for live in self._dense]
+        self._dense = network.begin(network.scratch())
+        self._pruned = self._dense.some(range(len(self._dense)))
 
     def step(self, start: SegmentStart) -> None:
         """Pass one site with both networks, and solve it in between."""
@@ -121,15 +120,15 @@ class _SideBySide:
             self._count(reached, gathered.fitted.count, start.view.features)
             self._keep(reached, prune_wanted(reached, gathered, scheme, self._rule, start.use.clipped))
         changed = {key.name: value for key, value in self._values.items()}
-        for batch, live in enumerate(self._pruned):
+        for batch in range(len(self._pruned)):
             if changed:
-                self._pruned[batch], _ = self._network.pass_start(start, live, changed)
+                self._pruned[batch], _ = self._network.pass_start(start, self._pruned[batch], changed)
             else:
-                self._pruned[batch] = dict(self._dense[batch])
+                self._pruned.share(batch, self._dense)
 
     def result(self) -> Reconstruction:
         """Everything that was solved, and how far the outputs are apart now."""
-        dense, pruned = ([self._network.outputs(live) for live in side] for side in (self._dense, self._pruned))
+        dense, pruned = (map(self._network.outputs, side) for side in (self._dense, self._pruned))
         divergence = OutputDivergence(self._network.meanings)
         measured = divergence(dense, pruned) if divergence.usable else None
         return Reconstruction(values=self._values, errors=self._errors, divergence=measured, scarcity=self._scarcity)
@@ -167,7 +166,7 @@ class _SideBySide:
         batches = len(self._dense)
         view = start.view
         fitted, held_out = (Moments.empty(view.blocks, view.outputs, view.features) for _ in range(2))
-        samples: list[Sample] = []
+        sample = _Gathering(batches)
         judges = refit_judges(batches)
         # Of a bias that an Add behind the node adds, before the sum is clipped.
         behind: np.float32 | NDArray[np.float32] = np.float32(0)
@@ -176,16 +175,14 @@ class _SideBySide:
         for batch, (features, wanted, joined) in enumerate(self._positions(start)):
             (held_out if batch in judges else fitted).add(features, wanted)
             if start.use.clipped is not None and joined is not None:
-                some = self._network.some_of(features.shape[1], -(-_SAMPLE_POSITIONS // batches), start, batch)
-                samples.append(
-                    Sample(features=features[:, some], wanted=wanted[:, some], joined=joined[:, some] + behind)
-                )
-        return Gathered(
-            fitted=fitted, held_out=held_out if held_out.count else None, sample=_together(samples) if samples else None
-        )
+                some = self._network.some_of(features.shape[1], sample.most, start, batch)
+                sample.add(features[:, some], wanted[:, some], joined[:, some] + behind)
+        return Gathered(fitted=fitted, held_out=held_out if held_out.count else None, sample=sample.result())
 
     def _positions(self, start: SegmentStart) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]]:
         """Features, wanted outputs and what is joined to them, batch by batch; joined is None if not yet known."""
+        subtracts = start.reached.bias is None and start.use.op != "MatMul"
+        matrix = start.reached.matrix() if subtracts else None
         for batch, (dense, pruned) in enumerate(zip(self._dense, self._pruned, strict=True)):
             self._dense[batch], made = self._network.pass_start(start, dense)
             output = made[start.use.output]
@@ -194,8 +191,8 @@ class _SideBySide:
             if data.shape != dense[start.use.data].shape:  # as many boxes as were found: not the same positions
                 data = dense[start.use.data]
             features, wanted = start.view.unfold(data, output, chosen)
-            if start.reached.bias is None and start.use.op != "MatMul":
-                wanted = wanted - _intercept(start, dense, output, chosen)
+            if matrix is not None:
+                wanted = wanted - _intercept(start, matrix, dense, output, chosen)
             yield features, *self._with_joined(start, dense, pruned, output.shape, wanted, chosen)
 
     def _with_joined(
@@ -217,7 +214,11 @@ class _SideBySide:
 
 
 def _intercept(
-    start: SegmentStart, dense: Activations, output: NDArray[Any], chosen: NDArray[np.intp]
+    start: SegmentStart,
+    matrix: NDArray[np.float64],
+    dense: Activations,
+    output: NDArray[Any],
+    chosen: NDArray[np.intp],
 ) -> NDArray[np.float32]:
     """(blocks, 1 or positions, outputs): what a node adds that no refit may change, read off the dense network.
 
@@ -225,14 +226,33 @@ def _intercept(
     """
     same = start.use.op != "Gemm"
     features, outputs = start.view.unfold(dense[start.use.data], output, chosen[:64] if same else chosen)
-    added = outputs - features.astype(np.float64) @ start.reached.matrix.swapaxes(1, 2)
+    added = outputs - features.astype(np.float64) @ matrix.swapaxes(1, 2)
     constant: NDArray[np.float64] = added.mean(axis=1, keepdims=True) if same else added
     return constant.astype(np.float32)
 
 
-def _together(samples: list[Sample]) -> Sample:
-    return Sample(
-        features=np.concatenate([sample.features for sample in samples], axis=1, dtype=np.float32),
-        wanted=np.concatenate([sample.wanted for sample in samples], axis=1, dtype=np.float32),
-        joined=np.concatenate([sample.joined for sample in samples], axis=1, dtype=np.float32),
-    )
+class _Gathering:
+    """Positions of a clipped layer from all batches, put together as they come."""
+
+    def __init__(self, batches: int) -> None:
+        self.most = -(-MAX_SAMPLE // batches)
+        self._batches = batches
+        self._parts: tuple[NDArray[np.float32], ...] = ()
+        self._count = 0
+
+    def add(self, *parts: NDArray[Any]) -> None:
+        """Features, wanted and joined of some positions of a batch, `most` at most."""
+        if not self._parts:
+            room = self.most * self._batches
+            self._parts = tuple(np.empty((len(part), room, part.shape[2]), np.float32) for part in parts)
+        stop = self._count + parts[0].shape[1]
+        for whole, part in zip(self._parts, parts, strict=True):
+            whole[:, self._count : stop] = part
+        self._count = stop
+
+    def result(self) -> Sample | None:
+        """All of them; None if there were none."""
+        if not self._parts:
+            return None
+        features, wanted, joined = (whole[:, : self._count] for whole in self._parts)
+        return Sample(features=features, wanted=wanted, joined=joined)

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from domino_onnx.data import Dataset
-from domino_onnx.graph import Bias, LinearUse, OnnxFile, linear_uses, stored_tensors
+from domino_onnx.graph import LinearUse, OnnxFile, linear_uses, stored_tensors
 from domino_onnx.options import Device
 from domino_onnx.outputs import Meanings, Survey
 from domino_onnx.reconstruction.unfold import LinearView
-from domino_onnx.runtime import Activations, SegmentRunner, affordable
+from domino_onnx.runtime import Activations, Carried, Room, Scratch, SegmentRunner, give_back_memory
 from domino_onnx.scheme import Inventory, NamedArrays, Site, StoredNumbers, WeightKey
 
-__all__ = ["Network", "ReachedSite", "SegmentStart"]
+__all__ = ["MAX_SAMPLE", "Network", "ReachedSite", "SegmentStart"]
 
+MAX_SAMPLE = 16_384
+"""Positions of a clipped layer that are kept themselves."""
+_LARGE = 1 << 26
+"""Weights from which on sessions that have done their part are dropped: they hold copies, two where weights change."""
+_COPIES = 3
+"""How often a batch's activations are there at once: in ONNX Runtime, padded or moved to be unfolded, and read back."""
 _POSITIONS_PER_FEATURE = 32
 _MIN_POSITIONS = 16_384
 _MAX_POSITIONS = 65_536
@@ -29,14 +36,29 @@ _MAX_POSITIONS = 65_536
 class ReachedSite:
     """A site that data reach: its weight as a matrix, and the intercept that a refit may set.
 
-    `matrix` is (blocks, outputs, features) float64; `bias` (blocks, outputs) or None.
+    Attributes
+    ----------
+    load
+        Gives the stored weight.
+    bias
+        (blocks, outputs) float64, or None.
     """
 
     site: Site
     uses: tuple[LinearUse, ...]
     views: tuple[LinearView, ...]
-    matrix: NDArray[np.float64]
+    load: Callable[[], NDArray[Any]]
     bias: NDArray[np.float64] | None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Blocks, outputs and features of the matrix."""
+        view = self.views[0]
+        return view.blocks, view.outputs, view.features
+
+    def matrix(self) -> NDArray[np.float64]:
+        """The dense weight, (blocks, outputs, features), made anew each time: all of them wouldn't fit in memory."""
+        return self.views[0].to_matrix(self.site.numbers.floats(self.load())).astype(np.float64)
 
     @property
     def shared(self) -> bool:
@@ -75,13 +97,15 @@ class Network:
     ----------
     meanings
         What the model's outputs mean, where that is decided already.
+    room
+        Where activations of all batches are kept. By default in memory.
 
     Attributes
     ----------
     starts
         In the graph's order.
     dense
-        The file's values of all weights and biases that may change, by name.
+        The file's values of all weights and biases that may change, by name; each is read when it is asked for.
     left_out
         Sites that data can't be gathered for, with the reason.
 
@@ -102,11 +126,12 @@ class Network:
         threads: int = 0,
         seed: int = 0,
         meanings: Meanings | None = None,
+        room: Room | None = None,
     ) -> None:
         self.left_out: dict[WeightKey, str] = {}
         self.reached_sites: list[ReachedSite] = []
-        self.dense: dict[str, NDArray[Any]] = {}
         tensors, uses = stored_tensors(file.proto), linear_uses(file, inventory)
+        changeable: dict[str, TensorProto] = {}
         for site in inventory.sites:
             views = _views(site, uses.get(site.key, ()))
             if isinstance(views, str):
@@ -114,8 +139,11 @@ class Network:
                 continue
             bias = uses[site.key][0].bias if len(views) == 1 else None
             for key in (site.key, *(() if bias is None else (bias.key,))):
-                self.dense[key.name] = file.array(tensors[key])
-            self.reached_sites.append(_reached(site, uses[site.key], views, bias, self.dense))
+                changeable[key.name] = tensors[key]
+            load = functools.partial(file.array, tensors[site.key])
+            vector = None if bias is None else _as_vector(file.array(tensors[bias.key]), views[0])
+            self.reached_sites.append(ReachedSite(site=site, uses=uses[site.key], views=views, load=load, bias=vector))
+        self.dense: NamedArrays = _Stored(file, changeable)
         self.reached_sites.sort(key=lambda reached: reached.uses[0].index)
         places = sorted(
             (
@@ -132,7 +160,7 @@ class Network:
         self._walk = SegmentRunner(
             file,
             [start.use.index for start in self.starts],
-            self.dense,
+            changeable,
             [start.use.output for start in self.starts],
             device=device,
             threads=threads,
@@ -141,11 +169,34 @@ class Network:
         self._batch_size = batch_size
         self._seed = seed
         self._meanings = meanings
+        self._room = room or Room()
+        self._large = sum(reached.site.params for reached in self.reached_sites) > _LARGE
         self._outputs = [output.name for output in file.proto.graph.output]
 
-    def begin(self) -> list[Activations]:
-        """Live activations ahead of the first start: of as many batches, all over the data, as memory allows."""
-        return [self._begin(place * self.batches // self.affordable) for place in range(self.affordable)]
+    def scratch(self) -> Scratch:
+        """A place for activations that leaves enough memory to run one batch, and to solve the largest site."""
+        solving = max((_working(reached) for reached in self.reached_sites), default=0)
+        return self._room.scratch(solving + _COPIES * self._largest)
+
+    def begin(self, scratch: Scratch) -> Carried:
+        """Live activations of all batches ahead of the first start.
+
+        Raises
+        ------
+        ScratchError
+            If they don't fit in memory, and can't be kept on the disk; as `Carried` does later on.
+        """
+        carried = Carried(scratch, self.batches)
+        for place in range(self.batches):
+            carried[place] = self._begin(place)
+        return carried
+
+    def dense_outputs(self, scratch: Scratch, batches: Sequence[int]) -> Carried:
+        """The dense network's outputs of these batches."""
+        carried = Carried(scratch, len(batches))
+        for place, batch in enumerate(batches):
+            carried[place] = self._dense_outputs(batch)
+        return carried
 
     @property
     def samples(self) -> int:
@@ -158,17 +209,13 @@ class Network:
         return self._data.batch_count(self._batch_size)
 
     @functools.cached_property
-    def affordable(self) -> int:
-        """How many batches can be carried through the dense and the pruned network at once.
-
-        Two copies of what is live at the fullest start, of each batch, may take 40 % of the machine's memory.
-        """
-        live = self._begin(0)
-        most = _size(live)
+    def _largest(self) -> int:
+        """Bytes of all that is live and made at once, where that is most, of the first batch."""
+        live, most = self._begin(0), 0
         for start in self.starts:
-            live, _ = self.pass_start(start, live)
-            most = max(most, _size(live))
-        return affordable(self.batches, 2 * most)
+            live, made = self.pass_start(start, live)
+            most = max(most, sum(array.nbytes for array in made.values()))
+        return most
 
     @functools.cached_property
     def meanings(self) -> Meanings:
@@ -198,6 +245,12 @@ class Network:
         made = self._walk.run(start.segment, live, changed or {}, self.dense)
         return self._walk.release(start.segment, made), made
 
+    def leave(self, start: SegmentStart) -> None:
+        """Free what is over with a start that all batches have passed."""
+        if self._large:
+            self._walk.forget_before(start.segment + 1)
+        give_back_memory()
+
     def finish(self, start: SegmentStart, live: Activations, changed: NamedArrays) -> Activations:
         """Run from a start to the model's outputs."""
         for segment in range(start.segment, self._walk.count):
@@ -222,10 +275,6 @@ class Network:
         return np.sort(generator.choice(count, take, replace=False))
 
 
-def _size(live: Activations) -> int:
-    return sum(value.nbytes for value in live.values())
-
-
 def _views(site: Site, uses: Sequence[LinearUse]) -> tuple[LinearView, ...] | str:
     """A site's uses as matrix products, or the reason why data can't be gathered for it."""
     if not uses:
@@ -241,14 +290,31 @@ def _views(site: Site, uses: Sequence[LinearUse]) -> tuple[LinearView, ...] | st
     return views
 
 
-def _reached(
-    site: Site,
-    uses: tuple[LinearUse, ...],
-    views: tuple[LinearView, ...],
-    bias: Bias | None,
-    dense: NamedArrays,
-) -> ReachedSite:
-    view = views[0]
-    vector = None if bias is None else dense[bias.key.name].astype(np.float64).reshape(view.blocks, view.outputs)
-    matrix = view.to_matrix(site.numbers.floats(dense[site.key.name])).astype(np.float64)
-    return ReachedSite(site=site, uses=uses, views=views, matrix=matrix, bias=vector)
+def _working(reached: ReachedSite) -> int:
+    """About the bytes that it takes to gather a site's statistics and to solve it."""
+    blocks, outputs, features = reached.shape
+    moments = blocks * features * (features + outputs)
+    systems = features * (3 * features + 10 * outputs)
+    sample = MAX_SAMPLE * (features + 2 * outputs) * blocks if reached.uses[0].clipped is not None else 0
+    return 8 * (4 * moments + systems + sample)
+
+
+def _as_vector(bias: NDArray[Any], view: LinearView) -> NDArray[np.float64]:
+    return bias.astype(np.float64).reshape(view.blocks, view.outputs)
+
+
+class _Stored(Mapping[str, NDArray[Any]]):
+    """Tensors of a file, each read when it is asked for."""
+
+    def __init__(self, file: OnnxFile, tensors: Mapping[str, TensorProto]) -> None:
+        self._file = file
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._file.array(self._tensors[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)

@@ -114,7 +114,7 @@ def prune_dense(
     problems, judges
         Its `dense_problems`, on the data to learn from and on those that the error is taken of (the same ones).
     """
-    matrix = np.empty_like(reached.matrix)
+    matrix = np.empty(reached.shape)
     lost = energy = 0.0
     for block, (problem, judge) in enumerate(zip(problems, judges or problems, strict=True)):
         matrix[block] = problem.refit(choose(problem, scheme))
@@ -123,7 +123,7 @@ def prune_dense(
         energy += float(np.sum(judge.anchor * judge.target))
     bias = reached.bias
     if bias is not None:
-        bias = bias - np.einsum("bok,bk->bo", matrix - reached.matrix, moments.x / moments.count)
+        bias = bias - np.einsum("bok,bk->bo", matrix - reached.matrix(), moments.x / moments.count)
     return Solution(matrix=matrix, bias=bias, error=lost / energy if energy > 0 else 0.0)
 
 
@@ -151,7 +151,7 @@ def prune_wanted(
     moments = gathered.fitted if gathered.held_out is None else gathered.fitted + gathered.held_out
     damping = _chosen_damping(reached, gathered, scheme)
     x, y = moments.x / moments.count, moments.y / moments.count
-    matrix, output_mean = np.empty_like(reached.matrix), np.empty_like(y)
+    matrix, output_mean = np.empty(reached.shape), np.empty_like(y)
     lost = energy = 0.0
     for block, problem in enumerate(_problems(reached, moments, damping)):
         mask, weights = swap(problem, choose_mask(problem, scheme, rule), scheme)
@@ -184,7 +184,7 @@ def _centred(reached: ReachedSite, moments: Moments, *, centred: bool) -> Iterat
             f"what the data make at {reached.site.name!r} is too large to be squared in float32: check their "
             "scale, and that they are prepared as in training"
         )
-    for block, anchor in enumerate(reached.matrix):
+    for block, anchor in enumerate(reached.matrix()):
         hessian, target = moments.xx[block] / moments.count, moments.yx[block] / moments.count
         if centred and reached.bias is not None:
             x, y = moments.x[block] / moments.count, moments.y[block] / moments.count

@@ -23,7 +23,7 @@ from domino_onnx.reconstruction.dense import dense_moments
 from domino_onnx.reconstruction.moments import Moments
 from domino_onnx.reconstruction.network import Network, SegmentStart
 from domino_onnx.reconstruction.problem import Solution, dense_problems, estimate_error, prune_dense
-from domino_onnx.runtime import Activations
+from domino_onnx.runtime import Carried
 from domino_onnx.scheme import FrozenMapping, Inventory, NMScheme, Site, WeightKey
 from domino_onnx.search import LossTable
 from domino_onnx.solve import MaskRule, choose_mask, magnitude_mask, one_blas_thread
@@ -89,9 +89,10 @@ class _Sensitivity:
     def __init__(self, network: Network, options: SensitivityOptions) -> None:
         self._network = network
         self._options = options
-        self._batches = network.begin()
+        scratch = network.scratch()
+        self._batches = network.begin(scratch)
         self._judges = self._chosen_batches()
-        self._reference = self._dense_outputs()
+        self._reference = network.dense_outputs(scratch, self._judges)
         self._divergence = OutputDivergence(network.meanings)
         if not self._divergence.usable:
             raise ModelError("the model has no floating-point output that a loss could be measured at")
@@ -109,6 +110,7 @@ class _Sensitivity:
     ) -> LossTable:
         for done, start in enumerate(self._network.starts, start=1):
             self._step(start)
+            self._network.leave(start)
             if progress is not None:
                 progress(done, len(self._network.starts), start.reached.site.name)
         for site in inventory.sites:
@@ -125,10 +127,6 @@ class _Sensitivity:
         count = len(self._batches)
         return search_judges(count, math.ceil(self._options.passes / max(0.5 * points, 1) * count))
 
-    def _dense_outputs(self) -> list[Activations]:
-        first = self._network.starts[0]
-        return [self._network.finish(first, self._batches[batch], {}) for batch in self._judges]
-
     def _points(self, schemes: Sequence[NMScheme]) -> tuple[NMScheme, ...]:
         """The sparsest and one in the middle, or more, evenly spread; never dense, which costs nothing."""
         sparse = [scheme for scheme in schemes if not scheme.is_dense]
@@ -140,7 +138,7 @@ class _Sensitivity:
 
     def _step(self, start: SegmentStart) -> None:
         """Measure a layer at its first use, and carry the dense activations on."""
-        before = [self._batches[batch] for batch in self._judges]
+        before = self._batches.some(self._judges)
         fitted, judged = self._gather(start)
         key = start.reached.site.key
         if key in self._losses:
@@ -174,10 +172,10 @@ class _Sensitivity:
                 (judged if apart and batch in self._judges else fitted).add(*gathered)
         return fitted, judged if judged.count else fitted
 
-    def _at_outputs(self, start: SegmentStart, before: Sequence[Activations], solution: Solution) -> float:
+    def _at_outputs(self, start: SegmentStart, before: Carried, solution: Solution) -> float:
         values: Mapping[WeightKey, NDArray[Any]] = start.reached.stored(solution.matrix, solution.bias)
         changed = {key.name: value for key, value in values.items()}
-        return self._divergence(self._reference, [self._network.finish(start, live, changed) for live in before])
+        return self._divergence(self._reference, (self._network.finish(start, live, changed) for live in before))
 
     def _by_magnitude(self, site: Site, weight: NDArray[np.generic]) -> tuple[float, ...]:
         """For a site without statistics: the energy its weight loses, at what such energy costs the median layer."""

@@ -1,18 +1,26 @@
 """ONNX Runtime: sessions, and a model run piece by piece."""
 
-from domino_onnx.runtime.memory import affordable, available_memory, memory_budget
+from domino_onnx.runtime.carried import Carried
+from domino_onnx.runtime.heap import give_back_memory
+from domino_onnx.runtime.memory import available_memory, memory_budget
+from domino_onnx.runtime.room import Room
+from domino_onnx.runtime.scratch import Scratch, scratch_folder
 from domino_onnx.runtime.segment_runner import Activations, SegmentRunner
 from domino_onnx.runtime.session import Session, require_cuda, require_onnxruntime
 from domino_onnx.runtime.shapes import observe_shapes
 
 __all__ = [
     "Activations",
+    "Carried",
+    "Room",
+    "Scratch",
     "SegmentRunner",
     "Session",
-    "affordable",
     "available_memory",
+    "give_back_memory",
     "memory_budget",
     "observe_shapes",
     "require_cuda",
     "require_onnxruntime",
+    "scratch_folder",
 ]

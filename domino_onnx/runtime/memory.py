@@ -1,4 +1,4 @@
-"""How much memory there is for this process, and how much of it may be carried at once."""
+"""How much memory there is for this process, and how much of it a run may take."""
 
 from __future__ import annotations
 
@@ -11,32 +11,29 @@ from pathlib import Path
 
 from domino_onnx.runtime.cgroups import group_memory, text_of
 
-__all__ = ["affordable", "available_memory", "memory_budget"]
+__all__ = ["available_memory", "memory_budget", "resident_memory"]
 
-_SHARE = 0.4
+_SHARE = 0.5
 _ROOT = Path("/")
 _VM_STAT = ("free", "inactive", "speculative", "purgeable")
 """Pages that macOS gives to a process that asks, as `vm_stat` calls them."""
 
 
-def affordable(count: int, size: int) -> int:
-    """Of `count` things of `size` bytes, so many, at least one, as 40 % of the machine's memory can hold.
-
-    All, on systems that don't say how much there is.
-    """
-    memory = _physical_memory()
-    return count if memory is None else max(1, min(count, int(_SHARE * memory / (size + 1))))
-
-
 def memory_budget(asked: int | None = None, root: Path = _ROOT) -> int | None:
-    """Bytes that a run may take: what was asked for, else half of what is available.
+    """Bytes that the process may take: what was asked for, else what it has and half of what is available.
 
     None where nothing was asked for, on systems that don't say what is available.
     """
     if asked is not None:
         return asked
     available = available_memory(root)
-    return None if available is None else available // 2
+    return None if available is None else resident_memory(root) + int(_SHARE * available)
+
+
+def resident_memory(root: Path = _ROOT) -> int:
+    """Bytes of memory that this process takes now; 0 on systems that don't say."""
+    pages = text_of(root / "proc/self/statm").split()
+    return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if len(pages) > 1 else 0
 
 
 def available_memory(root: Path = _ROOT) -> int | None:
@@ -116,10 +113,3 @@ class _MemoryStatus(ctypes.Structure):
         ("ullAvailVirtual", ctypes.c_uint64),
         ("ullAvailExtendedVirtual", ctypes.c_uint64),
     )
-
-
-def _physical_memory() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None

@@ -104,9 +104,9 @@ class SegmentRunner:
         released = self._segments[index].released
         return {name: value for name, value in live.items() if name not in released}
 
-    def forget(self) -> None:
-        """Drop all sessions."""
-        self._sessions.clear()
+    def forget_before(self, index: int) -> None:
+        """Drop the sessions of the segments ahead of this one, and with them their copies of weights."""
+        self._sessions = {known: session for known, session in self._sessions.items() if known[0] >= index}
 
     def _session(self, index: int, fed: Sequence[str], inputs: Activations) -> Session:
         known = self._sessions.get((index, bool(fed)))

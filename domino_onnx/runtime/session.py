@@ -64,8 +64,9 @@ class Session:
     lean
         For a single run of a large model: takes least memory, and isn't optimised.
     piece
-        For a part of a model, one of many sessions that take turns with other work: threads don't spin between runs,
-        and products with integers behind DequantizeLinear stay the floats that they are whatever stands beside them.
+        For a part of a model, one of many sessions that take turns with other work. It keeps no memory between runs.
+        Its threads don't spin between runs. Products with integers behind DequantizeLinear stay floats, whatever is
+        beside them in this part.
 
     Attributes
     ----------
@@ -102,6 +103,9 @@ class Session:
         if piece:  # threads that wait busily would take the cores from whatever works between two runs
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
+            options.enable_cpu_mem_arena = (
+                False  # each piece would keep an arena of its own, as large as its largest run
+            )
         if lean:  # one run is wanted, so neither an arena nor prepacked copies of the weights
             options.enable_cpu_mem_arena = False
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -157,6 +157,7 @@ def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile, checkpoint: Check
             progress=lambda step: journal.progress(step.step, step.step, f"loss {step.loss:.4f}"),
             checkpoints=None if checkpoint is None else lambda block: checkpoint.file(f"block-{block}"),
             stopped=stopped,
+            room=lab.room,
         )
     _warn_of_frozen(lab, found, finetuned)
     _warn_of_divergence(lab, finetuned)

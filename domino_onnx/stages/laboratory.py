@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from domino_onnx.finetuning import Distillation
     from domino_onnx.outputs import Meanings
     from domino_onnx.reconstruction import Network
+    from domino_onnx.runtime import Room
     from domino_onnx.search import LossTable
 
 __all__ = ["ONLY_INTEGERS", "Laboratory", "given_plan", "open_laboratory", "torch_missing"]
@@ -60,6 +62,13 @@ class Laboratory:
     def trainable(self) -> list[WeightKey]:
         """The sites that gradients reach: those that aren't integers."""
         return [site.key for site in self.aim.inventory.sites if site.learns]
+
+    @functools.cached_property
+    def room(self) -> Room:
+        """The memory and the folder that activations may fill, as much as there was when it was first asked for."""
+        from domino_onnx.runtime import Room
+
+        return Room.of(self.options.run.memory, self.options.run.scratch)
 
     @property
     def judged_by_drawn(self) -> bool:
@@ -168,6 +177,7 @@ class Laboratory:
             threads=run.threads,
             seed=run.seed,
             meanings=self.meanings(),
+            room=self.room,
         )
         if not network.starts:
             raise ModelError(f"data reach none of its weights ({_reasons(network)})")
@@ -177,9 +187,6 @@ class Laboratory:
     def _warn_of_limits(self, network: Network) -> None:
         if network.left_out:
             self.journal.warn(f"no statistics of {_reasons(network)}; these masks go by magnitude")
-        if network.affordable < network.batches:
-            share = network.affordable / network.batches
-            self.journal.warn(f"memory allows {share:.0%} of the data at a time: the refit learns from that part")
 
     def _measure_losses(self) -> LossTable:
         from domino_onnx.reconstruction import SensitivityOptions, measure_sensitivity
