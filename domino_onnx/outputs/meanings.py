@@ -34,8 +34,8 @@ class OutputMeaning:
         (channels,) float64: what squared errors of values are divided by; (1,) where `axis` is None.
     width
         How many classes, entries or channels there are; 0 where that changes.
-    samples_first
-        Whether the first axis counts samples.
+    batch_axis
+        The axis that counts samples; None if none does.
     positions
         Whether a sample has several rows along `axis`.
     blank
@@ -48,7 +48,7 @@ class OutputMeaning:
     axis: int | None = None
     scales: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.ones(1))
     width: int = 0
-    samples_first: bool = True
+    batch_axis: int | None = 0
     positions: bool = False
     blank: int | None = None
     reason: str = ""
@@ -73,5 +73,5 @@ Meanings: TypeAlias = Mapping[str, OutputMeaning]
 def class_output(meanings: Meanings) -> str | None:
     """The output whose answers are counted: the first with one row of classes a sample, else the first with classes."""
     names = [name for name, meaning in meanings.items() if meaning.tells_classes]
-    rows = (name for name in names if meanings[name].samples_first and not meanings[name].positions)
+    rows = (name for name in names if meanings[name].batch_axis is not None and not meanings[name].positions)
     return next(rows, next(iter(names), None))

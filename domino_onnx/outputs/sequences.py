@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BlankEvidence", "equal_sequences"]
+__all__ = ["BlankEvidence", "equal_sequences", "winning_classes"]
 
 _Winners = NDArray[np.int64]
 
@@ -54,6 +55,12 @@ class BlankEvidence:
         if self._classes < _FEWEST_CLASSES or self._shortest < _FEWEST_POSITIONS:
             return None
         return next((blank for blank, counts in self._counts.items() if _is_blank(counts)), None)
+
+
+def winning_classes(scores: NDArray[Any], batch_axis: int) -> _Winners:
+    """(samples, positions) of scores with three axes: classes last, and samples along the first or the second."""
+    winners: _Winners = np.moveaxis(scores.argmax(axis=-1), batch_axis, 0)
+    return winners
 
 
 def equal_sequences(expected: _Winners, got: _Winners, blank: int) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from domino_onnx.outputs.channels import ChannelMoments, channel_axis, rows_along, scales
 from domino_onnx.outputs.evidence import agree_with_labels, decide_differently, evidence_of_winners
 from domino_onnx.outputs.meanings import OutputKind, OutputMeaning, Outputs
-from domino_onnx.outputs.sequences import BlankEvidence
+from domino_onnx.outputs.sequences import BlankEvidence, winning_classes
 
 __all__ = ["Survey"]
 
@@ -46,7 +46,8 @@ class Survey:
     7. scores, if its rows have winners (`evidence_of_winners`, or on drawn samples `decide_differently`);
     8. values.
 
-    Rows lie along the last axis or, where an output has three axes or more, along the second.
+    Rows lie along the last axis or, where an output has two axes or more besides its batch axis, along the first of
+    these.
 
     Parameters
     ----------
@@ -56,12 +57,22 @@ class Survey:
         Kinds that the user says, by output.
     drawn
         Whether the samples are drawn. A network is less sure of these, so that less evidence makes scores.
+    batch_axes
+        The axis that counts samples, of outputs where it isn't the first.
     """
 
-    def __init__(self, batches: int, given: Mapping[str, OutputKind] | None = None, *, drawn: bool = False) -> None:
+    def __init__(
+        self,
+        batches: int,
+        given: Mapping[str, OutputKind] | None = None,
+        *,
+        drawn: bool = False,
+        batch_axes: Mapping[str, int] | None = None,
+    ) -> None:
         self._batches = max(batches, 1)
         self._drawn = drawn
         self._given = given or {}
+        self._batch_axes = batch_axes or {}
         self._outputs: dict[str, _Output] = {}
         self._labels: list[NDArray[np.integer]] = []
 
@@ -71,7 +82,10 @@ class Survey:
             self._labels.append(labels)
         for name, output in outputs.items():
             if isinstance(output, np.ndarray) and output.size:
-                self._outputs.setdefault(name, _Output(self._batches, drawn=self._drawn)).add(output, samples)
+                if name not in self._outputs:
+                    axis = self._batch_axes.get(name, 0)
+                    self._outputs[name] = _Output(self._batches, drawn=self._drawn, batch_axis=axis)
+                self._outputs[name].add(output, samples)
 
     def meanings(self) -> dict[str, OutputMeaning]:
         """What each output means, in the model's order. Outputs that were always empty are left out."""
@@ -82,23 +96,26 @@ class Survey:
 class _Output:
     """One output of all batches."""
 
-    def __init__(self, batches: int, *, drawn: bool) -> None:
+    def __init__(self, batches: int, *, drawn: bool, batch_axis: int) -> None:
         self._batches = batches
+        self._batch_axis = batch_axis
         self._drawn = drawn
         self._floats = True
         self._shape: tuple[int, ...] | None = None
-        self._samples_first = True
+        self._counts_samples = True
         self._sides: dict[int, _Side] = {}
         self._moments: dict[int | None, ChannelMoments] = {}
 
     def add(self, output: NDArray[Any], samples: int) -> None:
-        self._samples_first &= bool(output.ndim) and len(output) == samples
+        self._counts_samples &= output.ndim > self._batch_axis and output.shape[self._batch_axis] == samples
         self._floats &= output.dtype.kind == "f"
         if not self._floats:
             return
         if self._shape is None:
             self._shape = output.shape
-            self._sides = {axis: _Side(axis, output.shape[axis], self._batches) for axis in self._class_axes()}
+            self._sides = {
+                axis: _Side(axis, output.shape[axis], self._batches, self._batch_axis) for axis in self._class_axes()
+            }
         self._forget_uneven(output.shape)
         for side in self._sides.values():
             side.add(output)
@@ -108,7 +125,7 @@ class _Output:
     def meaning(self, labels: NDArray[np.integer] | None, given: OutputKind | None) -> OutputMeaning:
         if not self._floats:
             kept: OutputKind = "ignored" if given == "ignored" else "exact"
-            return OutputMeaning(kind=kept, samples_first=self._samples_first, reason="not floats")
+            return OutputMeaning(kind=kept, batch_axis=self._known_batch_axis, reason="not floats")
         kind, axis, reason = self._decided(labels) if given is None else self._as_given(given)
         side = None if axis is None else self._sides.get(axis)
         moments = self._moments.get(axis)
@@ -117,17 +134,25 @@ class _Output:
             axis=axis,
             scales=np.ones(1) if moments is None else scales(moments),
             width=0 if axis is None or self._shape is None else self._shape[axis],
-            samples_first=self._samples_first,
+            batch_axis=self._known_batch_axis,
             positions=self._has_positions(axis),
             blank=side.blank if side is not None and kind in ("scores", "probabilities") else None,
             reason=reason,
         )
 
+    @property
+    def _known_batch_axis(self) -> int | None:
+        return self._batch_axis if self._counts_samples else None
+
+    def _other_axes(self) -> list[int]:
+        """All but the batch axis."""
+        return [axis for axis in range(len(self._shape or ())) if axis != self._batch_axis]
+
     def _class_axes(self) -> list[int]:
-        """The last axis, and the second one of three or more; classes need two columns."""
-        shape = self._shape or ()
-        axes = [len(shape) - 1] if len(shape) < 3 else [len(shape) - 1, 1]
-        return [axis for axis in axes if axis > 0 and shape[axis] > 1]
+        """Of the axes besides the batch axis the last one, and the first of several; classes need two columns."""
+        shape, others = self._shape or (), self._other_axes()
+        axes = others if len(others) < 2 else [others[-1], others[0]]
+        return [axis for axis in axes if shape[axis] > 1]
 
     def _forget_uneven(self, shape: tuple[int, ...]) -> None:
         """Axes whose size changes from batch to batch have no classes or channels."""
@@ -143,7 +168,7 @@ class _Output:
 
     def _add_moments(self, output: NDArray[Any]) -> None:
         first = not self._moments
-        axes = [axis for axis in range(1, output.ndim) if 1 < output.shape[axis] <= _MOST_CHANNELS]
+        axes = [axis for axis in self._other_axes() if 1 < output.shape[axis] <= _MOST_CHANNELS]
         for axis in (None, *axes):
             if first or axis in self._moments:
                 found = ChannelMoments.of(rows_along(output, axis))
@@ -192,7 +217,7 @@ class _Output:
 
     def _has_rows(self, axis: int) -> bool:
         """Whether there is one row a sample."""
-        return self._samples_first and not self._has_positions(axis)
+        return self._counts_samples and not self._has_positions(axis)
 
     def _class_axis(self) -> tuple[int | None, float]:
         """Of the axes that classes may lie along, the one whose rows have the plainest winners, and how plain."""
@@ -201,21 +226,23 @@ class _Output:
 
     def _channels(self) -> int | None:
         """A table has columns. Of more axes the data say which one has the channels, if any has."""
-        columns = self._moments.get(1)
-        if self._shape is not None and len(self._shape) == 2 and columns is not None:
-            return 1 if columns.counts.max() > 1 else None  # one sample doesn't vary
+        others = self._other_axes()
+        columns = self._moments.get(others[0]) if len(others) == 1 else None
+        if columns is not None:
+            return others[0] if columns.counts.max() > 1 else None  # one sample doesn't vary
         return channel_axis(self._moments) if self._moments else None
 
     def _has_positions(self, axis: int | None) -> bool:
         shape = self._shape or ()
-        return any(size != 1 for place, size in enumerate(shape) if place not in (0, axis))
+        return any(size != 1 for place, size in enumerate(shape) if place not in (self._batch_axis, axis))
 
 
 class _Side:
     """An output seen as rows along one axis."""
 
-    def __init__(self, axis: int, width: int, batches: int) -> None:
+    def __init__(self, axis: int, width: int, batches: int, batch_axis: int) -> None:
         self._axis = axis
+        self._batch_axis = batch_axis
         self._most = max(min(_ROWS, _CELLS // width) // batches, 1)
         self._places: list[NDArray[np.int64]] = []
         self._parts: list[NDArray[np.float64]] = []
@@ -240,7 +267,7 @@ class _Side:
         self._lengths = min(self._lengths[0], float(lengths.min())), max(self._lengths[1], float(lengths.max()))
         self._sequences &= output.ndim == 3 and self._axis == 2
         if self._sequences:
-            self._blank.add(output.argmax(axis=-1))
+            self._blank.add(winning_classes(output, self._batch_axis))
 
     def agrees_with(self, labels: NDArray[np.integer]) -> bool:
         """Whether the largest value of a row is its label, far more often than by chance; for one row a sample."""

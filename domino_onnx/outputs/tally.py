@@ -13,7 +13,7 @@ from domino_onnx.outputs.channels import ChannelErrors, rows_along
 from domino_onnx.outputs.comparison import Comparison, CustomScores, OutputComparison, OutputMetric
 from domino_onnx.outputs.divergence import cosines, kl_divergences
 from domino_onnx.outputs.meanings import Meanings, OutputMeaning, Outputs, class_output
-from domino_onnx.outputs.sequences import equal_sequences
+from domino_onnx.outputs.sequences import equal_sequences, winning_classes
 
 __all__ = ["Tally"]
 
@@ -96,6 +96,10 @@ class _Sums:
         self._lost = 0
 
     @property
+    def _batch_axis(self) -> int:
+        return self.meaning.batch_axis or 0
+
+    @property
     def seen(self) -> bool:
         return self._rows > 0
 
@@ -104,7 +108,7 @@ class _Sums:
         self._rows += len(wanted)
         if expected.shape != got.shape:
             self._lost += len(wanted)
-            self._sequences[1] += len(expected) if self.meaning.blank is not None else 0
+            self._sequences[1] += expected.shape[self._batch_axis] if self.meaning.blank is not None else 0
             return
         self.comparable = True
         if self.meaning.kind == "exact":
@@ -116,8 +120,8 @@ class _Sums:
             self._max_abs = max(self._max_abs, float(np.nanmax(difference, initial=0.0)))
             self._by_kind(expected, got)
         if self.meaning.blank is not None:
-            winners = [side.argmax(axis=-1) for side in (expected, got)]
-            self._sequences += equal_sequences(winners[0], winners[1], self.meaning.blank), len(expected)
+            winners = [winning_classes(side, self._batch_axis) for side in (expected, got)]
+            self._sequences += equal_sequences(winners[0], winners[1], self.meaning.blank), len(winners[0])
 
     def result(self, name: str) -> OutputComparison:
         """The metric by which the output is judged, and all that was measured of it."""
