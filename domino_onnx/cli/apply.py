@@ -17,7 +17,7 @@ __all__ = ["command"]
 @cloup.command("apply", short_help="Prune a model as a plan says.")
 @o.model_argument
 @cloup.argument("plan", type=o.PATH)
-@o.data_options(o.DATA, o.EVAL_DATA, o.METRIC, o.OUTPUT_KIND)
+@o.data_options(o.DATA, o.EVAL_DATA, o.METRIC, o.OUTPUT_KIND, o.BATCH_AXIS)
 @o.target_options(o.TARGET, o.SPEED_ONLY)
 @o.output_options(o.OUTPUT, o.FORMAT, o.PRECISION, o.WEIGHTS, o.REPORT, o.FORCE)
 @o.run_options(o.RECIPE, o.BATCH_SIZE, *o.RESOURCES, o.SEED)

@@ -18,7 +18,7 @@ __all__ = ["command"]
 @cloup.command("compress", short_help="Prune a model to a goal, finetune it, write and check it.")
 @o.model_argument
 @o.goal_options(o.SPARSITY, o.FLOPS_REDUCTION, o.MAX_DROP, o.SCHEME, o.PLAN)
-@o.data_options(o.DATA, o.EVAL_DATA, o.METRIC, o.OUTPUT_KIND, o.INPUT_SHAPE)
+@o.data_options(o.DATA, o.EVAL_DATA, o.METRIC, o.OUTPUT_KIND, o.BATCH_AXIS, o.INPUT_SHAPE)
 @o.target_options(o.TARGET, o.SPEED_ONLY, o.INCLUDE, o.EXCLUDE, o.POOL)
 @o.output_options(o.OUTPUT, o.FORMAT, o.PRECISION, o.WEIGHTS, o.REPORT, o.FORCE)
 @o.finetuning_options(o.FINETUNE, o.FINETUNE_STEPS)

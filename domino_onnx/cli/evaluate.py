@@ -22,6 +22,7 @@ __all__ = ["command"]
     ),
     o.METRIC,
     o.OUTPUT_KIND,
+    o.BATCH_AXIS,
 )
 @o.run_options(o.BATCH_SIZE, o.DEVICE, o.THREADS)
 def command(reference: Path, candidate: Path, data: Path, as_json: bool, quiet: bool, verbose: int, **_: Any) -> None:

@@ -13,7 +13,7 @@ import click
 import cloup
 import msgspec
 
-from domino_onnx.cli.types import InputShape, NamedChoice, Parsed
+from domino_onnx.cli.types import BatchAxis, InputShape, NamedChoice, Parsed
 from domino_onnx.options import ByteSize, CompressOptions
 from domino_onnx.scheme import NMScheme, SchemePool
 
@@ -123,9 +123,11 @@ def _single(field: _Field) -> click.ParamType:  # type: ignore[type-arg]
 
 
 def _named(mapping: Any) -> click.ParamType:  # type: ignore[type-arg]
-    """The type of a name with a value: one of a few words, or the sizes of a shape."""
+    """The type of a name with a value: one of a few words, the sizes of a shape, or an axis."""
     value = typing.get_args(mapping)[1]
-    return NamedChoice(typing.get_args(value)) if typing.get_origin(value) is Literal else InputShape()
+    if typing.get_origin(value) is Literal:
+        return NamedChoice(typing.get_args(value))
+    return InputShape() if typing.get_origin(value) is tuple else BatchAxis()
 
 
 def _range(field: _Field) -> click.ParamType:  # type: ignore[type-arg]

@@ -22,6 +22,7 @@ __all__ = ["command"]
     o.EVAL_DATA,
     o.METRIC,
     o.OUTPUT_KIND,
+    o.BATCH_AXIS,
 )
 @o.output_options(o.OUTPUT, o.FORMAT, o.PRECISION, o.WEIGHTS, o.REPORT, o.FORCE)
 @o.finetuning_options(o.FINETUNE_STEPS)

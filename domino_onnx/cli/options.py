@@ -41,6 +41,7 @@ DATA = field_option("data.calibration", "--data", metavar="PATH")
 EVAL_DATA = field_option("data.evaluation", "--eval-data", metavar="PATH")
 METRIC = field_option("data.metric", "--metric", metavar="FILE:FUNC")
 OUTPUT_KIND = field_option("data.output_kinds", "--output-kind", metavar="NAME=KIND")
+BATCH_AXIS = field_option("data.batch_axes", "--batch-axis", metavar="NAME=AXIS")
 INPUT_SHAPE = field_option("data.input_shapes", "--input-shape")
 
 TARGET = field_option("target.runtime", "--target")

@@ -18,7 +18,7 @@ __all__ = ["command"]
 @cloup.command("search", short_help="Choose an N:M scheme for every weight; write a plan.")
 @o.model_argument
 @o.goal_options(o.SPARSITY, o.FLOPS_REDUCTION, o.SCHEME)
-@o.data_options(o.DATA, o.METRIC, o.OUTPUT_KIND, o.INPUT_SHAPE)
+@o.data_options(o.DATA, o.METRIC, o.OUTPUT_KIND, o.BATCH_AXIS, o.INPUT_SHAPE)
 @o.target_options(o.TARGET, o.SPEED_ONLY, o.INCLUDE, o.EXCLUDE, o.POOL)
 @o.output_options(
     cloup.option(

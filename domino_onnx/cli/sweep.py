@@ -31,7 +31,7 @@ _SHARES = (0.5, 0.625, 0.75, 0.8125, 0.875, 0.9)
         help="Share of zeros to try; repeatable. [default: 0.5 0.625 0.75 0.8125 0.875 0.9]",
     ),
 )
-@o.data_options(o.DATA, o.EVAL_DATA, o.METRIC, o.OUTPUT_KIND, o.INPUT_SHAPE)
+@o.data_options(o.DATA, o.EVAL_DATA, o.METRIC, o.OUTPUT_KIND, o.BATCH_AXIS, o.INPUT_SHAPE)
 @o.target_options(o.TARGET, o.SPEED_ONLY, o.INCLUDE, o.EXCLUDE, o.POOL)
 @o.output_options(
     o.REPORT,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from domino_onnx.errors import OptionError, PlanError
 
-__all__ = ["InputShape", "NamedChoice", "Parsed"]
+__all__ = ["BatchAxis", "InputShape", "NamedChoice", "Parsed"]
 
 
 class InputShape(click.ParamType):  # type: ignore[type-arg]  # generic only in click 8.4 and later
@@ -31,6 +31,25 @@ class InputShape(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         if not name or any(size < 1 for size in sizes):
             self.fail(f"{value!r} is not NAME:SIZES, for instance input:1,3,224,224", param, ctx)
         return name, sizes
+
+
+class BatchAxis(click.ParamType):  # type: ignore[type-arg]  # as above
+    """``NAME=1``, or ``NAME=none``."""
+
+    name = "NAME=AXIS"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int | Literal["none"]]:
+        """Name and axis; click's usage error if the text is neither."""
+        if isinstance(value, tuple):
+            return value
+        name, _, axis = str(value).rpartition("=")
+        if name and axis == "none":
+            return name, "none"
+        if not name or not (axis.isascii() and axis.isdecimal()):
+            self.fail(f"{value!r} is not NAME=AXIS, for instance state=1 or mask=none", param, ctx)
+        return name, int(axis)
 
 
 class NamedChoice(click.ParamType):  # type: ignore[type-arg]  # as above

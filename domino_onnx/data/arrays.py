@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.data.numpy_files import map_npy, map_npz
@@ -14,8 +13,8 @@ from domino_onnx.errors import DataError
 __all__ = ["read_arrays"]
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an .npz by name, of a folder of .npz joined in the order of their names, or of one of .npy files.
+def read_arrays(path: Path) -> list[tuple[Path, dict[str, NDArray[Any]]]]:
+    """The arrays by name of an .npz, of each in a folder of .npz in the order of their names, or of a folder of .npy.
 
     Those of .npy files, and large ones of an .npz that isn't packed, are memory-mapped: nothing of them is read yet.
 
@@ -25,7 +24,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         If there is no such file or folder, or it holds no arrays, or one can't be read.
     """
     if path.is_file():
-        return _read_npz(path)
+        return [(path, _read_npz(path))]
     if not path.is_dir():
         raise DataError(
             f"there is no file or folder {path}; --data takes an .npz file, a folder of .npz or .npy files, or images "
@@ -33,25 +32,22 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         )
     archives = sorted(path.glob("*.npz"))
     if archives:
-        return _joined(path, archives)
+        return _read_alike(archives)
     arrays = {file.stem: _read_npy(file) for file in sorted(path.glob("*.npy"))}
     if not arrays:
         raise DataError(
             f"the folder {path} holds no .npz and no .npy file; if it holds images, describe how they are prepared in "
             "a preprocessing.yaml there (docs/data.md)"
         )
-    return arrays
+    return [(path, arrays)]
 
 
-def _joined(path: Path, archives: list[Path]) -> dict[str, NDArray[Any]]:
+def _read_alike(archives: list[Path]) -> list[tuple[Path, dict[str, NDArray[Any]]]]:
     parts = [_read_npz(archive) for archive in archives]
     for archive, part in zip(archives, parts, strict=True):
         if part.keys() != parts[0].keys():
             raise DataError(f"{archive} holds {sorted(part)}, {archives[0].name} holds {sorted(parts[0])}")
-    try:
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    except ValueError as error:
-        raise DataError(f"the files in {path} don't fit together: {error}") from None
+    return list(zip(archives, parts, strict=True))
 
 
 def _read_npy(path: Path) -> NDArray[Any]:

@@ -3,32 +3,56 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from domino_onnx.errors import DataError
 from domino_onnx.graph import model_inputs
 
-__all__ = ["InputSpec", "class_count", "input_specs"]
+__all__ = ["Axes", "Axis", "InputSpec", "class_count", "declared_axes", "input_specs"]
+
+Axis: TypeAlias = int | str | None
+"""A size, a name that is given to one, or neither."""
+Axes: TypeAlias = tuple[Axis, ...]
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class InputSpec:
-    """What a model input wants: `shape` has None for axes that are free."""
+    """What a model input wants.
+
+    Attributes
+    ----------
+    axes
+        The sizes and names of the axes, as the model declares them; None where their number is unknown.
+    """
 
     name: str
     dtype: np.dtype[Any]
-    shape: tuple[int | None, ...] | None
+    axes: Axes | None
+
+    @property
+    def shape(self) -> tuple[int | None, ...] | None:
+        """The sizes, None for axes that are free."""
+        return None if self.axes is None else tuple(axis if isinstance(axis, int) else None for axis in self.axes)
 
     def __str__(self) -> str:
-        shape = (
-            "any shape" if self.shape is None else ",".join("?" if size is None else str(size) for size in self.shape)
-        )
+        sizes = ",".join("?" if size is None else str(size) for size in self.shape or ())
+        shape = "any shape" if self.shape is None else sizes or "one number"
         return f"{self.name} ({self.dtype}: {shape})"
+
+
+def declared_axes(value: ValueInfoProto) -> Axes | None:
+    """The axes of an input or output, None if their number is unknown. A name has a letter at least."""
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        return None
+    names = (axis.dim_param.strip() if any(map(str.isalpha, axis.dim_param)) else "" for axis in tensor.shape.dim)
+    sizes = (axis.dim_value for axis in tensor.shape.dim)
+    return tuple(size if size > 0 else name or None for size, name in zip(sizes, names, strict=True))
 
 
 def input_specs(model: ModelProto) -> list[InputSpec]:
@@ -37,13 +61,11 @@ def input_specs(model: ModelProto) -> list[InputSpec]:
     for value in model_inputs(model):
         if not value.type.HasField("tensor_type"):
             raise DataError(f"input {value.name!r} is not a tensor; data can't be given for it")
-        tensor = value.type.tensor_type
-        axes = tensor.shape.dim if tensor.HasField("shape") else None
-        shape = None if axes is None else tuple(axis.dim_value if axis.dim_value > 0 else None for axis in axes)
-        if tensor.elem_type in (TensorProto.UNDEFINED, TensorProto.STRING):
+        kind = value.type.tensor_type.elem_type
+        if kind in (TensorProto.UNDEFINED, TensorProto.STRING):
             raise DataError(f"input {value.name!r} doesn't hold numbers; data can't be given for it")
-        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-        specs.append(InputSpec(name=value.name, dtype=dtype, shape=shape))
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind))
+        specs.append(InputSpec(name=value.name, dtype=dtype, axes=declared_axes(value)))
     return specs
 
 

@@ -81,7 +81,7 @@ def evaluate_models(
     _require_same_outputs(sessions[0], sessions[1])
     if meanings is None:
         meanings = meanings_on(sessions[0], data, batch_size, given)
-    tally, answers, done = Tally(meanings), Answers(), 0
+    tally, answers, done = Tally(meanings), Answers(data.batching.outputs), 0
     for samples in _batches(data, batch_size):
         inputs, labels = data.take(samples), _labels(data, samples)
         expected, got = sessions[0].run(inputs), sessions[1].run(inputs)
@@ -119,7 +119,7 @@ def meanings_on(
         known = ", ".join(map(repr, session.output_names))
         raise DataError(f"--output-kind names {', '.join(map(repr, unknown))}; the model's outputs are {known}")
     chosen = _batches(data, batch_size)
-    survey = Survey(len(chosen), given, drawn=drawn)
+    survey = Survey(len(chosen), given, drawn=drawn, batch_axes=data.batching.outputs)
     for samples in chosen:
         survey.add(session.run(data.take(samples)), len(samples), _labels(data, samples))
     return survey.meanings()

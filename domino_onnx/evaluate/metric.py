@@ -21,9 +21,16 @@ _Function = Callable[[Mapping[str, Any], Mapping[str, Any], NDArray[np.int64] | 
 
 
 class Answers:
-    """All outputs of both models on the samples that judge, kept for a metric that wants them at once."""
+    """All outputs of both models on the samples that judge, kept for a metric that wants them at once.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    batch_axes
+        The axis that counts samples, of outputs where it isn't the first.
+    """
+
+    def __init__(self, batch_axes: Mapping[str, int] | None = None) -> None:
+        self._batch_axes = batch_axes or {}
         self._reference: dict[str, list[Any]] = {}
         self._candidate: dict[str, list[Any]] = {}
         self._labels: list[NDArray[np.int64]] = []
@@ -48,7 +55,7 @@ class Answers:
         """
         labels = np.concatenate(self._labels) if self._labels else None
         reference, candidate = (
-            {name: _joined(parts, self._batches) for name, parts in kept.items()}
+            {name: _joined(parts, self._batches, self._batch_axes.get(name, 0)) for name, parts in kept.items()}
             for kept in (self._reference, self._candidate)
         )
         return CustomScores(
@@ -122,10 +129,10 @@ def load_metric(text: str) -> Metric:
     return Metric(text, function)
 
 
-def _joined(parts: Sequence[Any], batches: Sequence[int]) -> Any:
-    """One array of all samples where the first axis counts them in every batch; else the list of batches."""
-    fits = all(
-        isinstance(part, np.ndarray) and part.ndim and len(part) == samples and part.shape[1:] == parts[0].shape[1:]
-        for part, samples in zip(parts, batches, strict=True)
-    )
-    return np.concatenate(parts) if fits else list(parts)
+def _joined(parts: Sequence[Any], batches: Sequence[int], axis: int) -> Any:
+    """One array of all samples where that axis counts them in every batch; else the list of batches."""
+    if not all(isinstance(part, np.ndarray) and part.ndim > axis for part in parts):
+        return list(parts)
+    others = {tuple(np.delete(part.shape, axis)) for part in parts}
+    fits = len(others) == 1 and all(part.shape[axis] == samples for part, samples in zip(parts, batches, strict=True))
+    return np.concatenate(parts, axis) if fits else list(parts)

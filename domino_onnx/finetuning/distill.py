@@ -168,13 +168,13 @@ class Distillation:
         mixing = mixture(indices, others, draw) if draw is not None and self._mixes else None
         if mixing is not None:
             second = self._data.take(mixing.others, draw=draw)
-            inputs |= mixing({name: inputs[name] for name in self._data.arrays}, second)
+            inputs |= mixing({name: inputs[name] for name in self._data.arrays}, second, self._data.batching.axes)
         return inputs, mixing
 
     def _surveyed(self) -> Meanings:
         """What the outputs mean, by the teacher's outputs on all samples."""
         data = self._data
-        survey = Survey(data.batch_count(32))
+        survey = Survey(data.batch_count(32), batch_axes=data.batching.outputs)
         for indices in data.chunks(np.arange(data.count), 32):
             labels = None if data.labels is None else data.labels[indices]
             survey.add(self._teacher.outputs(indices, data.take(indices)), len(indices), labels)

@@ -6,6 +6,7 @@ Mixup (Zhang et al., ICLR 2018) without labels, as function matching has it (Bey
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,11 +33,18 @@ class Mixture:
     others: NDArray[np.int64]
     shares: NDArray[np.float32]
 
-    def __call__(self, first: NamedArrays, second: NamedArrays) -> dict[str, NDArray[Any]]:
-        """NamedArrays of the batch mixed with those of the others; the same shapes and dtypes."""
+    def __call__(
+        self, first: NamedArrays, second: NamedArrays, axes: Mapping[str, int | None] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """NamedArrays of the batch mixed with those of the others; the same shapes and dtypes.
+
+        Samples lie along the first axis of those that `axes` doesn't name.
+        """
         mixed: dict[str, NDArray[Any]] = {}
         for name, array in first.items():
-            shares = self.shares.reshape(-1, *[1] * (array.ndim - 1)).astype(array.dtype)
+            shape = np.ones(array.ndim, int)
+            shape[(axes or {}).get(name, 0)] = -1
+            shares = self.shares.reshape(shape).astype(array.dtype)
             mixed[name] = np.asarray(shares * array + (1 - shares) * second[name])
         return mixed
 
@@ -53,4 +61,4 @@ def mixture(indices: NDArray[np.int64], among: NDArray[np.int64], draw: int) -> 
 def can_mix(data: Dataset) -> bool:
     """Whether all that tells samples apart is floats: there is nothing between two token numbers."""
     taken = data.take(np.arange(data.batch_size(1)))
-    return not data.stacked and all(taken[name].dtype.kind == "f" for name in data.arrays)
+    return all(taken[name].dtype.kind == "f" and data.batching.axis(name) is not None for name in data.arrays)

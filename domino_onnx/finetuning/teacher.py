@@ -39,16 +39,26 @@ class Teacher:
         """What the dense model gives for `inputs`, which are those of the samples `indices`, varied or as they are."""
         if self._cache is None or varied:
             return self._session.run(inputs)
-        return {name: output[indices] for name, output in self._cache.items()}
+        axes = self._data.batching.outputs
+        return {name: output.take(indices, axes.get(name, 0)) for name, output in self._cache.items()}
 
     def _all_outputs(self) -> dict[str, NDArray[Any]] | None:
-        data = self._data
+        data, axes = self._data, self._data.batching.outputs
         if data.stacked or data.batch not in (None, 1):
             return None
         some = np.arange(data.batch_size(3))
         first = self._session.run(data.take(some))
         size = sum(output.nbytes for output in first.values()) / len(some) * data.count
-        if size > _MAX_CACHED_BYTES or any(output.shape[:1] != (len(some),) for output in first.values()):
+        if size > _MAX_CACHED_BYTES or any(
+            not _counts(output, axes.get(name, 0), len(some)) for name, output in first.items()
+        ):
             return None
-        outputs = self._session.run_all(data.batches(self._batch_size))
-        return outputs if all(len(output) == data.count for output in outputs.values()) else None
+        outputs = self._session.run_all(data.batches(self._batch_size), axes)
+        return (
+            outputs if all(_counts(output, axes.get(name, 0), data.count) for name, output in outputs.items()) else None
+        )
+
+
+def _counts(output: NDArray[Any], axis: int, samples: int) -> bool:
+    """Whether an axis of an output is as long as there are samples."""
+    return output.ndim > axis and output.shape[axis] == samples

@@ -55,6 +55,7 @@ NO_DATA = Path("none")
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _Positive = Annotated[float, Meta(gt=0)]
 _Count = Annotated[int, Meta(ge=1)]
+_Axis = Annotated[int, Meta(ge=0)]
 
 
 class _Group:
@@ -146,6 +147,11 @@ class DataOptions(_Group):
     input_shapes: Annotated[
         Mapping[str, tuple[_Count, ...]],
         Meta(description="Shape of an input that has free axes. Needed for MACs only where there are no data."),
+    ] = dataclasses.field(default_factory=dict)
+
+    batch_axes: Annotated[
+        Mapping[str, _Axis | Literal["none"]],
+        Meta(description="Axis of an input or output that counts samples, from 0; none for an input they share."),
     ] = dataclasses.field(default_factory=dict)
 
     @property

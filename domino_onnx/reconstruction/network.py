@@ -223,7 +223,7 @@ class Network:
         if self._meanings is not None:
             return self._meanings
         step, labels = self._data.batch_size(self._batch_size), self._data.labels
-        survey = Survey(self.batches)
+        survey = Survey(self.batches, batch_axes=self._data.batching.outputs)
         for place in range(self.batches):
             some = slice(place * step, min((place + 1) * step, self._data.count))
             outputs = self._dense_outputs(place)

@@ -135,10 +135,14 @@ class Session:
                 timer.cancel()
         return {name: _as_array(output) for name, output in zip(self.output_names, outputs, strict=True)}
 
-    def run_all(self, batches: Iterator[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-        """The outputs of all batches, joined along their first axis."""
+    def run_all(
+        self, batches: Iterator[Mapping[str, NDArray[Any]]], batch_axes: Mapping[str, int]
+    ) -> dict[str, NDArray[Any]]:
+        """The outputs of all batches, joined along their batch axis, which is the first where `batch_axes` has none."""
         parts = [self.run(batch) for batch in batches]
-        return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
+        return {
+            name: np.concatenate([part[name] for part in parts], batch_axes.get(name, 0)) for name in self.output_names
+        }
 
 
 def require_cuda() -> None:

@@ -44,12 +44,19 @@ def _opened(file: OnnxFile, options: CompressOptions) -> Synthesis:
     run = options.run
     session = Session(file.path, device=run.device, threads=run.threads)
     specs = input_specs(file.proto)
-    return open_synthesis(file, specs, seed=run.seed, run=session.run, shapes=options.data.input_shapes)
+    return open_synthesis(
+        file,
+        specs,
+        seed=run.seed,
+        run=session.run,
+        shapes=options.data.input_shapes,
+        batch_axes=options.data.batch_axes,
+    )
 
 
 def _count(synthesis: Synthesis) -> int:
     """As many as fit into the numbers, in whole batches of the model."""
-    size = sum(math.prod(drawn.shape) for drawn in synthesis.inputs if drawn.has_samples)
+    size = sum(math.prod(drawn.shape) for drawn in synthesis.inputs if synthesis.has_samples(drawn))
     count = min(max(_NUMBERS // max(size, 1), _FEWEST), _MOST)
-    batch = synthesis.batching.batch or 1
+    batch = synthesis.batching.size or 1
     return -(-count // batch) * batch

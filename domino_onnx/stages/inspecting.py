@@ -91,7 +91,7 @@ def evaluated(reference: Path, candidate: Path, data: Path, options: CompressOpt
     run, metric = options.run, load_chosen_metric(options)
     file = read_model(reference)
     read_model(candidate)
-    samples = load_samples(data, file)
+    samples = load_samples(data, file, options)
     with journal.stage("evaluate"):
         evaluation = evaluate_models(
             reference,

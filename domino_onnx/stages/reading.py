@@ -130,11 +130,11 @@ def _selection(file: OnnxFile, options: CompressOptions, plan: Plan | None) -> S
     return Selection(include=options.target.include, exclude=options.target.exclude, pruned=frozenset(pruned))
 
 
-def load_samples(path: Path, file: OnnxFile) -> Dataset:
+def load_samples(path: Path, file: OnnxFile, options: CompressOptions) -> Dataset:
     """Read data for a model."""
     from domino_onnx.data import load_data
 
-    return load_data(path, file.proto)
+    return load_data(path, file.proto, options.data.batch_axes)
 
 
 def _split(file: OnnxFile, options: CompressOptions, journal: Journal, *, judged: bool) -> Split | None:
@@ -149,7 +149,7 @@ def _split(file: OnnxFile, options: CompressOptions, journal: Journal, *, judged
             f"--data and --eval-data are the same, {calibration}: weights would be judged by what they were fitted "
             "to. A part is set apart to judge by instead"
         )
-    data = load_samples(calibration, file)
+    data = load_samples(calibration, file, options)
     return Split.of(data, evaluation=evaluation, judged=judged, seed=options.run.seed)
 
 
@@ -179,7 +179,7 @@ def _is_the_same(calibration: Path, evaluation: Path | None) -> bool:
 
 def _evaluation(file: OnnxFile, options: CompressOptions) -> Dataset | None:
     path = options.data.evaluation
-    return None if path is None else load_samples(path, file)
+    return None if path is None else load_samples(path, file, options)
 
 
 def load_chosen_metric(options: CompressOptions) -> Metric | None:

@@ -55,11 +55,6 @@ class DrawnInput:
         """The input's type."""
         return self.description.spec.dtype
 
-    @property
-    def has_samples(self) -> bool:
-        """Whether the input's first axis counts samples, where others' does; a lone number is the same for all."""
-        return self.description.spec.shape != ()
-
 
 def draw(drawn: DrawnInput, generator: np.random.Generator, share: float) -> NDArray[Any]:
     """One sample in the input's shape: images as pixels of 0 to 255, spectrograms as power, others as they are taken.

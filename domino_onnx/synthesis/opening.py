@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.data import InputSpec
+from domino_onnx.data import Axes, BatchAxes, Batching, InputSpec, batching_of
 from domino_onnx.errors import DataError, ModelError
 from domino_onnx.graph import OnnxFile
-from domino_onnx.synthesis.axes import batching, declared_axes, possible_lengths, sample_shapes
+from domino_onnx.synthesis.axes import possible_lengths, sample_shapes
 from domino_onnx.synthesis.describe import InputDescription, InputKind, describe_inputs
 from domino_onnx.synthesis.drawing import DrawnInput
 from domino_onnx.synthesis.guess import Guess, guess_preparation
@@ -42,6 +42,7 @@ def open_synthesis(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     kinds: Mapping[str, InputKind] | None = None,
     preparations: Mapping[str, Preparation] | None = None,
+    batch_axes: BatchAxes | None = None,
 ) -> Synthesis:
     """Decide how each input of a model is drawn.
 
@@ -56,6 +57,8 @@ def open_synthesis(
         Whole shapes of inputs, by name, where free axes must have certain sizes.
     kinds, preparations
         What inputs are, and how they are prepared, by name, where that is known.
+    batch_axes
+        Batch axes of inputs and outputs that the user names.
 
     Raises
     ------
@@ -65,7 +68,8 @@ def open_synthesis(
         If `kinds` names an input that the model hasn't got, or a kind that there isn't.
     """
     descriptions = describe_inputs(file, specs, kinds)
-    synthesis = _of_fitting_size(file, descriptions, seed, run, shapes or {})
+    batching = batching_of(file.proto, specs, batch_axes)
+    synthesis = _of_fitting_batching(specs, descriptions, batching, seed, run, shapes or {})
     known = preparations or {}
     guesses = {
         drawn.name: _guess(synthesis, drawn, _candidates(drawn))
@@ -80,33 +84,62 @@ def open_synthesis(
     return dataclasses.replace(synthesis, inputs=inputs, lines=lines)
 
 
-def _of_fitting_size(
-    file: OnnxFile,
+def _of_fitting_batching(
+    specs: Sequence[InputSpec],
     descriptions: Sequence[InputDescription],
+    batching: Batching,
     seed: int,
     run: Run | None,
     given: Mapping[str, tuple[int, ...]],
 ) -> Synthesis:
+    """With samples along the batch axes if the model runs on two; else each sample is a whole set of inputs."""
+    axes, whole = _known_axes(specs), Batching.whole([spec.name for spec in specs])
+    if not batching.certain:
+        return _of_fitting_size(axes, descriptions, whole, seed, run, given)
+    if all(batching.axis(spec.name) == 0 for spec in specs if spec.axes):
+        return _of_fitting_size(axes, descriptions, batching, seed, run, given)
+    try:
+        return _of_fitting_size(axes, descriptions, batching, seed, run, given, samples=2)
+    except DataError:
+        return _of_fitting_size(axes, descriptions, whole, seed, run, given)
+
+
+def _known_axes(specs: Sequence[InputSpec]) -> dict[str, Axes]:
+    axes = {}
+    for spec in specs:
+        if spec.axes is None:
+            raise DataError(f"the shape of input {spec.name!r} is unknown: give --data")
+        axes[spec.name] = spec.axes
+    return axes
+
+
+def _of_fitting_size(
+    axes: Mapping[str, Axes],
+    descriptions: Sequence[InputDescription],
+    batching: Batching,
+    seed: int,
+    run: Run | None,
+    given: Mapping[str, tuple[int, ...]],
+    samples: int = 1,
+) -> Synthesis:
     """With the first lengths of free axes with which the model runs; without `run`, the first."""
-    axes = declared_axes(file.proto)
-    layout = batching(axes)
     by_name = {each.name: each for each in descriptions}
     failures: dict[tuple[tuple[int, ...], ...], str] = {}
     for lengths in possible_lengths(descriptions):
-        shapes = sample_shapes(axes, by_name, lengths, stacked=layout.stacked, given=given)
+        shapes = sample_shapes(axes, by_name, lengths, batching=batching, given=given)
         if tuple(shapes.values()) in failures:
             continue
         inputs = _inputs(descriptions, shapes, seed)
-        synthesis = Synthesis(inputs=inputs, lines=(), batching=layout, seed=seed, run=run)
+        synthesis = Synthesis(inputs=inputs, lines=(), batching=batching, seed=seed, run=run)
         if run is None:
             return synthesis
-        samples = synthesis.batch([synthesis.sample(0)] * (layout.batch or 1))
+        inputs_of_run = synthesis.batch([synthesis.sample(0)] * (batching.size or samples))
         try:
-            outputs = run(samples)
+            outputs = run(inputs_of_run)
         except ModelError as error:
             failures[tuple(shapes.values())] = str(error)
         else:
-            states = {drawn.name: samples[drawn.name] for drawn in inputs if drawn.description.kind == "state"}
+            states = {drawn.name: inputs_of_run[drawn.name] for drawn in inputs if drawn.description.kind == "state"}
             return dataclasses.replace(synthesis, states=pair_states(states, outputs))
     raise DataError(
         f"the model runs on no drawn inputs: {next(iter(failures.values()))}; give --data, or the shapes of its inputs"
@@ -138,7 +171,7 @@ def _guess(synthesis: Synthesis, drawn: DrawnInput, candidates: Sequence[Prepara
     if synthesis.run is None or len(candidates) == 1:
         return Guess(chosen=candidates[0], runner_up=None, criteria={}, measure="")
     count = min(_GUESSED_FROM, max(_FEWEST, _NUMBERS // max(math.prod(drawn.shape), 1)))
-    size = 1 if synthesis.batching.stacked else synthesis.batching.batch or _BATCH
+    size = synthesis.batching.size or _BATCH
     drawings = [synthesis.raw(place) for place in range(-(-count // size) * size)]
     batches = [drawings[start : start + size] for start in range(0, len(drawings), size)]
     return guess_preparation(lambda way: _outputs(synthesis, drawn.name, way, batches), candidates)
@@ -154,8 +187,11 @@ def _outputs(
     )
     varied = dataclasses.replace(synthesis, inputs=inputs)
     runs = [synthesis.run(varied.batch([varied.prepared(drawing) for drawing in batch])) for batch in batches]
+    axes = synthesis.batching.outputs
     return {
-        name: np.concatenate([outputs[name] for outputs in runs])
+        name: np.concatenate([np.moveaxis(outputs[name], axes.get(name, 0), 0) for outputs in runs])
         for name, first in runs[0].items()
-        if isinstance(first, np.ndarray) and first.ndim and len({outputs[name].shape for outputs in runs}) == 1
+        if isinstance(first, np.ndarray)
+        and first.ndim > axes.get(name, 0)
+        and len({outputs[name].shape for outputs in runs}) == 1
     }

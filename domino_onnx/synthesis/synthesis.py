@@ -10,9 +10,8 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.data import Dataset
+from domino_onnx.data import Batching, Dataset
 from domino_onnx.outputs import Outputs
-from domino_onnx.synthesis.axes import Batching
 from domino_onnx.synthesis.drawing import DrawnInput, draw, prepared
 from domino_onnx.synthesis.samples import DrawnSamples
 from domino_onnx.synthesis.states import STEPS, next_states
@@ -38,7 +37,7 @@ class Synthesis:
     lines
         What each input is taken to be, for a report.
     batching
-        Whether a sample is a row of each input or a whole set of inputs.
+        Where samples lie in each input, or that each is a whole set of inputs.
     run
         The model, where states are to be what it makes of them; None leaves them 0.
     states
@@ -68,10 +67,10 @@ class Synthesis:
         if self.batching.stacked:
             return dict(samples[0])
         return {
-            drawn.name: np.stack([sample[drawn.name] for sample in samples])
-            if drawn.has_samples
-            else samples[0][drawn.name]
-            for drawn in self.inputs
+            drawn.name: samples[0][drawn.name]
+            if axis is None
+            else np.stack([sample[drawn.name] for sample in samples], axis)
+            for drawn, axis in ((drawn, self.batching.axis(drawn.name)) for drawn in self.inputs)
         }
 
     def dataset(self, count: int) -> Dataset:
@@ -80,16 +79,19 @@ class Synthesis:
         arrays = {
             drawn.name: DrawnSamples(sample=self.sample, drawn=drawn, count=count, shared=shared)
             for drawn in self.inputs
-            if drawn.has_samples
+            if self.has_samples(drawn)
         }
         first = self.sample(0)
         constant = {drawn.name: first[drawn.name] for drawn in self.inputs if drawn.name not in arrays}
+        axes = {name: self.batching.axis(name) for name in arrays}
         return Dataset(
-            arrays=arrays,
-            constant=constant,
-            labels=None,
-            batch=self.batching.batch,
-            stacked=self.batching.stacked,
+            arrays=arrays, constant=constant, labels=None, batching=dataclasses.replace(self.batching, axes=axes)
+        )
+
+    def has_samples(self, drawn: DrawnInput) -> bool:
+        """Whether each sample has values of its own for an input. A lone number is the same for all."""
+        return self.batching.axis(drawn.name) is not None or (
+            self.batching.stacked and drawn.description.spec.axes != ()
         )
 
     def raw(self, place: int) -> dict[str, NDArray[Any]]:
@@ -114,10 +116,10 @@ class Synthesis:
     def _after(self, values: Inputs) -> dict[str, NDArray[Any]]:
         """The states that the model makes of one sample."""
         assert self.run is not None
-        size = self.batching.batch or 1
-        inputs = self.batch([values] * size)
+        inputs = self.batch([values] * (self.batching.size or 1))
         states = next_states({name: inputs[name] for name in self.states}, self.states, self.run(inputs))
-        return states if self.batching.stacked else {name: state[0] for name, state in states.items()}
+        axes = {name: self.batching.axis(name) for name in states}
+        return {name: state if (axis := axes[name]) is None else state.take(0, axis) for name, state in states.items()}
 
     def _generator(self, seeds: Sequence[int], name: str) -> np.random.Generator:
         return np.random.default_rng([self.seed, *seeds, zlib.crc32(name.encode())])

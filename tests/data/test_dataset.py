@@ -227,8 +227,10 @@ class TestFiles:
     def test_npz_files_that_do_not_match_are_refused(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "a.npz", x=np.zeros((2, 3, 4)))
         np.savez(tmp_path / "b.npz", x=np.zeros((2, 3, 5)))
-        with pytest.raises(DataError, match="fit together"):
+        with pytest.raises(DataError, match=r"b\.npz: array 'x' of shape \(2, 3, 5\)"):
             load_data(tmp_path, model_of(**IMAGE))
+        with pytest.raises(DataError, match="fit together: array 'x'"):
+            load_data(tmp_path, model_of(x=(F, ["b", 3, None])))
         np.savez(tmp_path / "b.npz", z=np.zeros((2, 3, 4)))
         with pytest.raises(DataError, match=r"b\.npz"):
             load_data(tmp_path, model_of(**IMAGE))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from domino_onnx.data import Dataset, Split
+from domino_onnx.data import Batching, Dataset, Split
 from domino_onnx.data.split import has_judges, refit_judges, search_judges
 from domino_onnx.errors import DataError
 
@@ -21,7 +21,7 @@ seeds = st.integers(0, 5)
 def numbered(count: int, batch: int | None = None) -> Dataset:
     """Samples that are their own numbers."""
     arrays = {"x": np.arange(count)}
-    return Dataset(arrays=arrays, constant={}, labels=np.arange(count), batch=batch, stacked=False)
+    return Dataset(arrays=arrays, constant={}, labels=np.arange(count), batching=Batching(size=batch))
 
 
 def numbers(data: Dataset) -> list[int]:

@@ -100,7 +100,7 @@ def test_python_runs(page: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_preprocessing_is_understood(page: Path, tmp_path: Path) -> None:
-    spec = InputSpec(name="input", dtype=np.dtype(np.float32), shape=(None, 3, 224, 224))
+    spec = InputSpec(name="input", dtype=np.dtype(np.float32), axes=(None, 3, 224, 224))
     for text in _blocks(page, "yaml"):
         (tmp_path / "preprocessing.yaml").write_text(text, encoding="utf-8")
         read_preprocessing(tmp_path / "preprocessing.yaml", [spec])

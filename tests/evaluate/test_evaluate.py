@@ -163,9 +163,9 @@ def test_models_that_onnxruntime_refuses_are_model_errors(
 
 def test_random_inputs_are_repeatable_and_of_the_right_kind() -> None:
     specs = [
-        InputSpec(name="f", dtype=np.dtype(np.float32), shape=(None, 3)),
-        InputSpec(name="i", dtype=np.dtype(np.int64), shape=(2,)),
-        InputSpec(name="s", dtype=np.dtype(np.float16), shape=()),
+        InputSpec(name="f", dtype=np.dtype(np.float32), axes=(None, 3)),
+        InputSpec(name="i", dtype=np.dtype(np.int64), axes=(2,)),
+        InputSpec(name="s", dtype=np.dtype(np.float16), axes=()),
     ]
     first, second, other = random_inputs(specs, {}, 0), random_inputs(specs, {}, 0), random_inputs(specs, {}, 1)
     assert first["f"].shape == (1, 3)
@@ -174,16 +174,16 @@ def test_random_inputs_are_repeatable_and_of_the_right_kind() -> None:
     np.testing.assert_array_equal(first["f"], second["f"])
     assert (first["f"] != other["f"]).any()
     assert random_inputs(specs, {"f": (4, 3)}, 0)["f"].shape == (4, 3)
-    wider = random_inputs([*specs, InputSpec(name="m", dtype=np.dtype(bool), shape=(99,))], {}, 0, integers=2, free=5)
+    wider = random_inputs([*specs, InputSpec(name="m", dtype=np.dtype(bool), axes=(99,))], {}, 0, integers=2, free=5)
     assert wider["f"].shape == (5, 3)
     assert set(wider["m"].tolist()) == {False, True}
 
 
 def test_random_inputs_without_a_rank_or_of_absurd_size_ask_for_help() -> None:
     with pytest.raises(DataError, match="--data"):
-        random_inputs([InputSpec(name="f", dtype=np.dtype(np.float32), shape=None)], {}, 0)
+        random_inputs([InputSpec(name="f", dtype=np.dtype(np.float32), axes=None)], {}, 0)
     with pytest.raises(DataError, match="too large"):
-        random_inputs([InputSpec(name="f", dtype=np.dtype(np.float32), shape=(1 << 20, 1 << 20))], {}, 0)
+        random_inputs([InputSpec(name="f", dtype=np.dtype(np.float32), axes=(1 << 20, 1 << 20))], {}, 0)
 
 
 def test_a_model_that_never_ends_is_stopped(tmp_path: Path) -> None:

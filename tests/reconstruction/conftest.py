@@ -28,7 +28,7 @@ class Setup:
     def __init__(self, file: OnnxFile, data: Mapping[str, Array], pool: SchemePool, run: Any, batch: int) -> None:
         self.file = file
         self.inventory: Inventory = take_inventory(file, pool, {})
-        self.data = Dataset(arrays=data, constant={}, labels=None, batch=None, stacked=False)
+        self.data = Dataset(arrays=data, constant={}, labels=None)
         self.network = Network(file, self.inventory, self.data, batch_size=batch, threads=1)
         self._run = run
 

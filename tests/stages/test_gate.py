@@ -77,7 +77,7 @@ def test_labels_of_one_class_or_without_use() -> None:
 
 def test_judges_that_are_few_or_alike() -> None:
     def judges(count: int, labels: Any) -> Dataset:
-        return Dataset(arrays={"x": np.zeros(count)}, constant={}, labels=labels, batch=None, stacked=False)
+        return Dataset(arrays={"x": np.zeros(count)}, constant={}, labels=labels)
 
     assert not list(doubts_of_judges(judges(200, None), 0.01))
     (few,) = doubts_of_judges(judges(20, None), 0.01)

@@ -43,7 +43,7 @@ def _run_all(path: Path, synthesis: Synthesis, batches: int = 2) -> None:
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    data = synthesis.dataset(batches * (synthesis.batching.batch or 2))
+    data = synthesis.dataset(batches * (synthesis.batching.size or 2))
     for batch in data.batches(2):
         session.run(None, batch)
 
@@ -147,17 +147,20 @@ def test_text_inputs_fit_their_tables_and_each_other(text: Path) -> None:
 
 def test_states_are_what_the_model_makes_of_them(recurrent: Path) -> None:
     synthesis = _open(recurrent)
-    assert synthesis.batching.stacked
+    assert synthesis.batching.axes == {"x": 0, "state": 1}
     assert synthesis.states == {"state": "state_out"}
     states = [synthesis.sample(place)["state"] for place in range(8)]
     assert [bool(np.any(state)) for state in states] == [False, True, True, True, False, True, True, True]
+    together = synthesis.take(np.arange(8))["state"]
+    assert together.shape == (2, 8, 1)
+    np.testing.assert_array_equal(together, np.stack(states, 1))
     _run_all(recurrent, synthesis)
 
 
 def test_a_fixed_batch_is_kept(make_model: Callable[..., ModelProto], save: Callable[..., Path]) -> None:
     path = save(make_model([_NODE("Relu", ["x"], ["y"])], {"x": [4, 7]}, {"y": [4, 7]}, {}))
     synthesis = _open(path)
-    assert synthesis.batching.batch == 4
+    assert synthesis.batching.size == 4
     assert synthesis.take(np.arange(4))["x"].shape == (4, 7)
     _run_all(path, synthesis)
 
