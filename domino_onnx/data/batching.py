@@ -85,7 +85,8 @@ def find_batching(
     2. the one whose name says so: ``batch``, ``batch_size``, ``N``;
     3. the first, if that has one name or one size in all inputs, and no later axis has this name;
     4. the one whose name all inputs have, and one of them as its first;
-    5. likely the first where that is free or 1; else the only free one, else the only one of size 1.
+    5. likely the first where that is free, else the only free one; of fixed ones the one whose size is the first of an
+       input and all inputs have, else the first of size 1.
 
     Parameters
     ----------
@@ -152,17 +153,16 @@ def _common_names(inputs: Mapping[str, Axes]) -> frozenset[Axis]:
 
 
 def _likely_axis(axes: Axes, inputs: Mapping[str, Axes]) -> int | None:
-    """Where nothing names the batch axis: see rule 5 of `find_batching`; of fixed sizes one that all inputs have."""
-    if not isinstance(axes[0], int) or axes[0] == 1:
+    """Rule 5 of `find_batching`."""
+    if not isinstance(axes[0], int):
         return 0
     free = [place for place, axis in enumerate(axes) if not isinstance(axis, int)]
     if free:
         return free[0] if len(free) == 1 else None
     firsts = {each[0] for each in inputs.values() if isinstance(each[0], int)}
     shared = {size for size in firsts if all(size in each for each in inputs.values())}
-    size = 1 if 1 in firsts else next(iter(shared), None) if len(shared) == 1 else None
-    places = [place for place, axis in enumerate(axes) if axis == size]
-    return places[0] if len(places) == 1 else None
+    size = min(shared) if len(shared) == 1 else 1
+    return next((place for place, axis in enumerate(axes) if axis == size), None)
 
 
 def _size(axes: Axes, axis: int | None) -> int | None:

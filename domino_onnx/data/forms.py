@@ -128,15 +128,19 @@ def _forms_of_number(spec: InputSpec, shape: Shape) -> list[Form]:
 
 
 def _along(declared: Sizes, shape: Shape, axis: int) -> list[Form]:
-    """Samples along the batch axis, or along the first one in its place; or one value, where the batch axis is 1."""
+    """Samples along the batch axis, along another of its fixed size, or along the first one in its place.
+
+    Where the batch axis is 1, it may be one value for all samples.
+    """
     if len(shape) != len(declared):
         return []
-    others, size = _without(declared, axis), declared[axis]
-    places = (axis,) if axis == 0 else (axis, 0)
+    size = declared[axis]
+    alike = [place for place, other in enumerate(declared) if other == size and size is not None and place != axis]
+    places = [(axis, axis), *((place, place) for place in alike), *([] if axis == 0 else [(axis, 0)])]
     found = [
-        Form(count=shape[place], source=place, axis=axis, size=size)
-        for place in places
-        if _fits(others, _without(shape, place))
+        Form(count=shape[source], source=source, axis=place, size=size)
+        for place, source in places
+        if _fits(_without(declared, place), _without(shape, source))
     ]
     return [*found, Form()] if size == 1 and _fits(declared, shape) else found
 

@@ -85,6 +85,8 @@ USAGE = [
     (["compress", "MODEL", "--max-drop", "1.5"], "--max-drop"),
     (["inspect", "MODEL", "--input-shape", "x"], "NAME:SIZES"),
     (["inspect", "MODEL", "--input-shape", "x:1,-3"], "NAME:SIZES"),
+    (["inspect", "MODEL", "--batch-axis", "x"], "NAME=AXIS"),
+    (["inspect", "MODEL", "--batch-axis", "x=-1"], "NAME=AXIS"),
     (["inspect"], "MODEL"),
     (["evaluate", "MODEL", "MODEL"], "--data"),
     (["search", "MODEL"], "--flops-reduction or --scheme"),

@@ -27,6 +27,8 @@ FOUND: list[tuple[str, dict[str, Axes], dict[str, int | None], int | None, bool]
     ("fixed at 1", {"x": (1, 512), "y": (1, 3)}, {"x": 0, "y": 0}, 1, True),
     ("fixed at 4", {"x": (4, 512), "h": (2, 4, 8)}, {"x": 0, "h": 1}, 4, False),
     ("fixed at 1, inside", {"x": (1, 512), "h": (2, 1, 8)}, {"x": 0, "h": 1}, 1, False),
+    ("fixed at 4, one layer", {"x": (4, 512), "h": (1, 4, 8)}, {"x": 0, "h": 1}, 4, False),
+    ("fixed at 1, a table", {"x": (1, 64), "t": (10, 64)}, {"x": 0, "t": None}, 1, False),
     ("unnamed, inside", {"x": (None, 512), "h": (2, None, 8)}, {"x": 0, "h": 1}, None, False),
     ("a table", {"x": ("batch", 8), "t": (100, 8)}, {"x": 0, "t": None}, None, True),
     ("a mask", {"x": ("batch", "seq"), "m": ("seq", "seq")}, {"x": 0, "m": None}, None, True),
@@ -171,6 +173,19 @@ def test_what_all_samples_share_is_in_every_run(inputs: dict[str, Axes], shared:
     assert len(runs) == (COUNT if inputs["x"][0] == 1 else 3)
     assert all(np.array_equal(run["table"], table) for run in runs)
     np.testing.assert_array_equal(np.concatenate([run["x"] for run in runs]), X)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("size", [1, 4])
+def test_states_of_a_fixed_batch(layers: int, size: int, tmp_path: Path) -> None:
+    x = np.arange(8 * 3, dtype=np.float32).reshape(8, 3)
+    state = np.arange(layers * 8 * 4, dtype=np.float32).reshape(layers, 8, 4)
+    np.savez(tmp_path / "data.npz", x=x, h=state)
+    data = load_data(tmp_path / "data.npz", model_of(x=(F, (size, 3)), h=(F, (layers, size, 4))))
+    runs = list(data.batches(32))
+    assert [run["h"].shape for run in runs] == [(layers, size, 4)] * (8 // size)
+    np.testing.assert_array_equal(np.concatenate([run["h"] for run in runs], 1), state)
+    np.testing.assert_array_equal(np.concatenate([run["x"] for run in runs]), x)
 
 
 def test_the_user_names_what_nothing_tells(tmp_path: Path) -> None:

@@ -45,6 +45,14 @@ def test_each_sample_lies_between_the_two_it_is_of(dtype: str) -> None:
     assert np.histogram(mixing.shares, 10, (0, 1))[0].min() > 60
 
 
+def test_samples_along_another_axis_are_mixed_alike() -> None:
+    mixing, generator = mixture(np.arange(6), np.arange(20), draw=0), np.random.default_rng(0)
+    first, second = (generator.standard_normal((6, 2, 3)).astype(np.float32) for _ in range(2))
+    plain = mixing({"h": first}, {"h": second})["h"]
+    moved = mixing({"h": np.moveaxis(first, 0, 1)}, {"h": np.moveaxis(second, 0, 1)}, {"h": 1})["h"]
+    np.testing.assert_array_equal(np.moveaxis(moved, 1, 0), plain)
+
+
 def test_the_dense_model_answers_for_mixtures_too(samples: Path, few: Path) -> None:
     mixed, plain = (opened(samples, few, FinetuneOptions(mix=mix, temperature=1.0)) for mix in (True, False))
     chosen = plain.train[:8]

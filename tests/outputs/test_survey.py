@@ -268,6 +268,36 @@ def test_evidence_is_bounded_however_many_rows_there_are() -> None:
     assert survey.meanings()["y"].scales == pytest.approx(np.ones(6), abs=0.02)
 
 
+def moved(output: Array, batch_axis: int, labels: Array | None = None, batches: int = 3) -> OutputMeaning:
+    """Of an output with samples first, given with samples along another axis."""
+    survey, done = Survey(batches, batch_axes={"y": batch_axis}), 0
+    for part in np.array_split(output, batches):
+        some = None if labels is None else labels[done : done + len(part)]
+        survey.add({"y": np.moveaxis(part, 0, batch_axis)}, len(part), some)
+        done += len(part)
+    return survey.meanings()["y"]
+
+
+def test_samples_may_lie_along_another_axis() -> None:
+    logits, labels = scores(0, 10)
+    found = moved(logits, 1, labels)
+    assert (found.kind, found.axis, found.batch_axis, found.positions) == ("scores", 0, 1, False)
+    assert class_output({"y": found}) == "y"
+    states = np.random.default_rng(0).standard_normal((60, 2, 8)) * np.arange(1, 9)
+    plain, found = meaning(states.astype(np.float32)), moved(states.astype(np.float32), 1)
+    assert (plain.kind, plain.axis, found.kind, found.axis) == ("values", 2, "values", 2)
+    np.testing.assert_allclose(found.scales, plain.scales)
+
+
+def test_lines_of_text_with_time_first_are_sequences() -> None:
+    rng = np.random.default_rng(0)
+    winners = np.where(rng.random((40, 16)) < 0.6, 0, rng.integers(1, 20, (40, 16)))
+    logits = (6 * np.eye(20)[winners] + rng.standard_normal((40, 16, 20))).astype(np.float32)
+    plain, found = meaning(logits), moved(logits, 1)
+    assert (plain.blank, found.blank) == (0, 0)
+    assert (found.kind, found.axis, found.positions) == (plain.kind, plain.axis, plain.positions)
+
+
 SHARED = {
     "resnet20_cifar10jpg": ("cifar10_train10k", 96),
     "efficientnet-lite0": ("imagenet_calibration500", 40),

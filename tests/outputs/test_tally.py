@@ -177,6 +177,16 @@ def test_sequences_are_decoded_before_they_are_compared() -> None:
     assert output.agreement == np.mean(a == b)
 
 
+def test_sequences_with_time_first_are_compared_by_sample() -> None:
+    a = np.array([[0, 3, 3, 0, 3, 5, 0, 0], [0, 1, 0, 2, 0, 0, 0, 0], [7, 0, 7, 0, 0, 0, 0, 0]])
+    b = np.array([[3, 0, 3, 3, 0, 0, 0, 5], [0, 1, 0, 0, 0, 0, 0, 0], [7, 7, 0, 7, 0, 0, 0, 0]])
+    meaning = OutputMeaning(kind="scores", axis=2, batch_axis=1, positions=True, blank=0, width=12)
+    tally = Tally({"y": meaning})
+    tally.add({"y": np.eye(12)[a.T]}, {"y": np.eye(12)[b.T]}, 3)
+    (output,) = tally.result().outputs
+    assert output.sequences == pytest.approx(2 / 3)
+
+
 def test_the_users_metric_comes_first() -> None:
     tally = Tally({"y": OutputMeaning(kind="scores", axis=1)})
     scores = np.eye(3)
