@@ -97,34 +97,37 @@ def find_batching(
     known = {name: axes for name, axes in inputs.items() if axes}
     names = _batch_names(known)
     alike = not names and _firsts_alike(known)
-    later = {axis for axes in known.values() for axis in axes[1:] if isinstance(axis, str)}
     if not names and not alike:
         names = _common_names(known)
-    found: dict[str, int | None] = {}
-    certain = True
-    for name, axes in inputs.items():
-        by_name = next((place for place, axis in enumerate(axes or ()) if axis in names), None)
-        if name in said:
-            axis = said[name]
-            found[name] = None if axis == "none" else axis
-        elif axes is None or (alike and axes):
-            found[name] = 0
-        elif not axes or by_name is not None:
-            found[name] = by_name
-        elif names:
-            may_be_first = not isinstance(axes[0], int) and axes[0] not in later
-            found[name] = 0 if may_be_first else None
-            certain &= not may_be_first
-        else:
-            found[name] = _likely_axis(axes, known)
-            certain = False
-    sizes = {_size(axes, found[name]) for name, axes in known.items()} - {None}
+    read = {
+        name: (0, True) if axes is None or (alike and axes) else _read(axes, names, known)
+        for name, axes in inputs.items()
+    }
+    read |= {name: (_as_said(said[name]), True) for name in inputs if name in said}
+    found = {name: axis for name, (axis, _) in read.items()}
+    sizes = {size for name, axes in known.items() if (size := _size(axes, found[name])) is not None}
     return Batching(
         axes=found,
         outputs=dict(_output_axes(outputs or {}, names, said)),
-        size=max((size for size in sizes if size is not None), default=None),
-        certain=certain and len(sizes) < 2,
+        size=max(sizes, default=None),
+        certain=len(sizes) < 2 and all(certain for _, certain in read.values()),
     )
+
+
+def _as_said(axis: int | Literal["none"]) -> int | None:
+    return None if axis == "none" else axis
+
+
+def _read(axes: Axes, names: frozenset[Axis], inputs: Mapping[str, Axes]) -> tuple[int | None, bool]:
+    """The batch axis of one input by the names that count samples, and whether that is certain."""
+    named = next((place for place, axis in enumerate(axes) if axis in names), None)
+    if not axes or named is not None:
+        return named, True
+    if not names:
+        return _likely_axis(axes, inputs), False
+    later = {axis for each in inputs.values() for axis in each[1:] if isinstance(axis, str)}
+    may_be_first = not isinstance(axes[0], int) and axes[0] not in later
+    return (0, False) if may_be_first else (None, True)
 
 
 def _batch_names(inputs: Mapping[str, Axes]) -> frozenset[Axis]:

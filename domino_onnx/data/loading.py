@@ -128,24 +128,28 @@ def _dataset(path: Path, parts: Sequence[_Part], specs: Sequence[InputSpec], bat
         if is_one_number(spec, batching.axis(spec.name))
     }
     forms = {spec.name: _common_form(path, parts, spec.name) for spec in specs if spec.name not in numbers}
-    differ = {name for name, values in numbers.items() if (values != values[0]).any()}
-    if all(form.count is None for form in forms.values()):
-        differ = set(numbers)  # nothing else tells samples apart
-    forms |= {name: Form(count=count, size=1) if name in differ else Form() for name in numbers}
-    varying = [spec.name for spec in specs if forms[spec.name].count is not None]
-    size = run_size(path, {name: forms[name] for name in varying})
+    forms |= _forms_of_numbers(numbers, count, alone=all(form.count is None for form in forms.values()))
+    varying = {name: form for name, form in forms.items() if form.count is not None}
+    size = run_size(path, varying)
     if size is not None and count < size:
         raise DataError(f"{path} holds {count} samples; the model runs {size} at a time")
+    shared = [name for name in forms if name not in varying]
     return Dataset(
         arrays={name: numbers[name] if name in numbers else _joined(path, parts, name) for name in varying},
-        constant={
-            name: numbers[name][0, ...] if name in numbers else _shared(path, parts, name)
-            for name in forms
-            if name not in varying
-        },
+        constant={name: numbers[name][0, ...] if name in numbers else _shared(path, parts, name) for name in shared},
         labels=_joined_labels(parts),
-        batching=Batching(axes={name: forms[name].axis for name in varying}, outputs=batching.outputs, size=size),
+        batching=Batching(
+            axes={name: form.axis for name, form in varying.items()}, outputs=batching.outputs, size=size
+        ),
     )
+
+
+def _forms_of_numbers(numbers: Mapping[str, NDArray[Any]], count: int, *, alone: bool) -> dict[str, Form]:
+    """Numbers that are the same for all samples are shared, unless nothing else (`alone`) tells samples apart."""
+    return {
+        name: Form(count=count, size=1) if alone or (values != values[0]).any() else Form()
+        for name, values in numbers.items()
+    }
 
 
 def _common_form(path: Path, parts: Sequence[_Part], name: str) -> Form:

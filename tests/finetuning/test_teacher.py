@@ -14,8 +14,8 @@ from onnx import helper
 
 pytest.importorskip("torch")
 
-from domino_onnx.data import load_data  # noqa: E402
-from domino_onnx.finetuning.teacher import Teacher  # noqa: E402
+from domino_onnx.data import load_data
+from domino_onnx.finetuning.teacher import Teacher
 
 node = helper.make_node
 
