@@ -146,12 +146,12 @@ class DataOptions(_Group):
     ] = dataclasses.field(default_factory=dict)
     input_shapes: Annotated[
         Mapping[str, tuple[_Count, ...]],
-        Meta(description="Shape of an input that has free axes. Needed for MACs only where there are no data."),
+        Meta(description="Shape of an input with free axes; for MACs without data."),
     ] = dataclasses.field(default_factory=dict)
 
     batch_axes: Annotated[
         Mapping[str, _Axis | Literal["none"]],
-        Meta(description="Axis of an input or output that counts samples, from 0; none for an input they share."),
+        Meta(description="Axis that counts samples, from 0; none: all share it."),
     ] = dataclasses.field(default_factory=dict)
 
     @property
