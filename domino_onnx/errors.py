@@ -6,6 +6,7 @@
     ├── DependencyError                a package is missing, doubled or too old
     ├── ModelError                     the model can't be read, is invalid or unsafe to read
     │   └── UnsupportedOperatorError   operators without a torch counterpart, all of them at once
+    ├── DeviceMemoryError              a GPU's memory is full; says what needs less
     ├── OptionError                    exit code 2: an option out of range, unknown, or against another
     ├── DataError                      calibration or evaluation data that doesn't fit
     ├── MetricError                    a user's own metric that fails or gives no number
@@ -28,11 +29,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 __all__ = [
+    "LESS_MEMORY",
     "BudgetError",
     "CheckFailed",
     "CheckpointError",
     "DataError",
     "DependencyError",
+    "DeviceMemoryError",
     "DominoError",
     "FinetuneError",
     "MetricError",
@@ -43,6 +46,10 @@ __all__ = [
     "ScratchError",
     "UnsupportedOperatorError",
 ]
+
+
+LESS_MEMORY = "Give a smaller --batch-size, end what else uses the GPU, or give --device cpu"
+"""What to do about a full GPU."""
 
 
 class DominoError(Exception):
@@ -71,6 +78,10 @@ class UnsupportedOperatorError(ModelError):
     def __reduce__(self) -> tuple[type[UnsupportedOperatorError], tuple[tuple[str, ...]]]:
         """A copy is made of the operators, not of the message."""
         return type(self), (self.operators,)
+
+
+class DeviceMemoryError(DominoError):
+    """A GPU's memory doesn't hold what is computed on it."""
 
 
 class OptionError(DominoError):

@@ -41,6 +41,7 @@ from domino_onnx.stages import (
     open_laboratory,
     open_pruned,
     read,
+    require_devices,
     rewritten,
     search_result,
     sweep_result,
@@ -181,6 +182,7 @@ def verify(model: Path) -> Verdict:
 
 def _compressed(model: Path, output: Output, options: CompressOptions, journal: Journal) -> Made:
     """The model leaves memory with this function. ONNX Runtime needs the room when it compares."""
+    require_devices(options, trains=True)
     plan = given_plan(options)
     source = read(model, options, journal, output=output, judged=options.goal.max_drop is not None, plan=plan)
     lab = open_laboratory(source, options, journal, plan)
@@ -195,6 +197,7 @@ def _applied(model: Path, plan: Plan, output: Output, options: CompressOptions, 
 
 
 def _finetuned(model: Path, teacher: Path, output: Output, options: CompressOptions, journal: Journal) -> Made:
+    require_devices(options, trains=True)
     lab = open_pruned(read(model, options, journal, output=output, also=(teacher,)), options, journal, teacher)
     found, finetuned = finetune_file(lab)
     return write(lab, found, output, finetuned)

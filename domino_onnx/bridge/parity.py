@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import torch
 
+from domino_onnx.bridge.gpu import same_arithmetic
 from domino_onnx.bridge.module import GraphModule
 from domino_onnx.bridge.values import to_tensor
 from domino_onnx.errors import DataError, ModelError
@@ -174,7 +175,7 @@ def mismatch(parity: BridgeParity, first: FirstDifference | None) -> str:
 
 def _evaluate(module: GraphModule, inputs: Mapping[str, Array], keep: Iterable[str] = ()) -> dict[str, torch.Tensor]:
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
-    with torch.no_grad():
+    with torch.no_grad(), same_arithmetic(device):
         return module(  # type: ignore[no-any-return]
             {name: to_tensor(array).to(device) for name, array in inputs.items()}, keep=tuple(keep)
         )

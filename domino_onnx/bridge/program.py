@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 
+from domino_onnx.bridge.gpu import is_out_of_memory
 from domino_onnx.bridge.registry import Operator
 from domino_onnx.errors import ModelError
 from domino_onnx.scheme.key import WeightKey
@@ -124,9 +125,9 @@ def _evaluate(step: Step, values: Values) -> tuple[torch.Tensor, ...]:
     operands = _placed(operands, step.operator.host)
     try:
         result = step.operator.function(*operands, **step.attributes, **bound)
-    except torch.OutOfMemoryError:
-        raise
     except _MISFITS as error:
+        if is_out_of_memory(error):
+            raise
         shapes = ", ".join("absent" if o is None else f"{o.dtype}{list(o.shape)}" for o in operands)
         raise ModelError(f"{step.label} can't be evaluated on ({shapes}): {error}") from error
     return result if isinstance(result, tuple) else (result,)

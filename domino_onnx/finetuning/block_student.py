@@ -96,10 +96,17 @@ class BlockStudent:
     def _loss(self, place: int) -> Tensor:
         outputs = self.module({name: self._tensor(array) for name, array in self._inputs[place].items()})
         errors = [
-            torch.nn.functional.mse_loss(outputs[name].float(), self._tensor(self._wanted[place][name]).float()) / scale
+            torch.nn.functional.mse_loss(
+                self._placed(outputs[name]), self._placed(to_tensor(self._wanted[place][name]))
+            )
+            / scale
             for name, scale in self._scales.items()
         ]
         return torch.stack(errors).sum()
+
+    def _placed(self, output: Tensor) -> Tensor:
+        """As float32, on the student's device: what is computed from shapes alone comes from the host."""
+        return output.to(self.device).float()
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return to_tensor(array).to(self.device)
@@ -114,19 +121,25 @@ def block_model(file: OnnxFile, segment: Segment, inputs: Activations, made: Act
 
 
 def block_module(
-    model: ModelProto, inputs: Activations, expected: Activations, values: Mapping[WeightKey, NDArray[np.generic]]
+    model: ModelProto,
+    inputs: Activations,
+    expected: Activations,
+    values: Mapping[WeightKey, NDArray[np.generic]],
+    device: torch.device,
 ) -> GraphModule | None:
-    """The block in torch with these values of its weights; None where torch can't run it as ONNX Runtime does.
+    """The block in torch, with these values of its weights; None where torch can't run it as ONNX Runtime does.
 
     Parameters
     ----------
     inputs, expected
         A batch, and what ONNX Runtime makes of it with the file's weights.
+    device
+        Where it is compared, and stays.
     """
     if not expected or missing_operators(model):
         return None
     try:
-        module = build(model)
+        module = build(model).to(device)
         if not check_parity(module, inputs, expected).ok:
             return None
     except ModelError:

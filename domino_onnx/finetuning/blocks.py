@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
+from domino_onnx.bridge.gpu import full_memory_in_words
 from domino_onnx.data import Split
 from domino_onnx.errors import FinetuneError
 from domino_onnx.finetuning.block_student import BlockStudent
@@ -72,6 +73,8 @@ def finetune_blocks(
         If no block can be trained.
     ModelError
         If ONNX Runtime can't run the model in segments.
+    DeviceMemoryError
+        If a block with a batch is too large for the GPU's memory.
     CheckpointError, KeyboardInterrupt
         As from `finetune`.
     """
@@ -97,9 +100,10 @@ def finetune_blocks(
         checkpoints=checkpoints or (lambda _: None),
         stopped=stopped,
     )
-    for block in range(1, networks.count):
-        training.train(block, networks.pass_dense(block))
-        networks.pass_pruned(block)
+    with full_memory_in_words("finetuning block by block"):
+        for block in range(1, networks.count):
+            training.train(block, networks.pass_dense(block))
+            networks.pass_pruned(block)
     return training.result()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,21 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domino_onnx.bridge import GraphModule, build, first_difference, mismatch, prove_parity
+from domino_onnx.bridge import GraphModule
 from domino_onnx.bridge.values import to_tensor
 from domino_onnx.data import Split
-from domino_onnx.errors import DataError, FinetuneError, ModelError
+from domino_onnx.errors import DataError, FinetuneError
 from domino_onnx.finetuning.losses import DistillationLoss
 from domino_onnx.finetuning.mixing import Mixture, can_mix, mixture
-from domino_onnx.finetuning.processes import Processes, torch_device
+from domino_onnx.finetuning.processes import Processes
+from domino_onnx.finetuning.room import Room
 from domino_onnx.finetuning.teacher import Teacher
-from domino_onnx.graph import OnnxFile
-from domino_onnx.options import Device, FinetuneOptions
+from domino_onnx.options import FinetuneOptions
 from domino_onnx.outputs import Meanings, OutputDivergence, Survey
-from domino_onnx.runtime import Session
 from domino_onnx.scheme import WeightKey
 
-__all__ = ["Distillation", "open_distillation"]
+__all__ = ["Distillation"]
 
 _JUDGED_DRAWS = 2
 """Variations of each held-out sample: the same ones whenever they are looked at."""
@@ -72,6 +70,7 @@ class Distillation:
         self._originals: dict[WeightKey, Tensor] = {}
         self._teacher = teacher
         self._data = data
+        self._room = Room(data.batch or 1)
         self.device = device
         self.train, self.held_out = split.train, split.held_out
         if meanings is None:
@@ -115,14 +114,20 @@ class Distillation:
     ) -> float:
         """Gradients of the mean loss over the batch, of which each process adds its share; the mean loss itself.
 
-        A model with a fixed batch size takes its share in several runs. `draw` tells the variations of a sample apart.
+        A model with a fixed batch size takes its share in several runs, and so does one whose activations don't fit
+        into the GPU's memory. `draw` tells the variations of a sample apart.
         """
-        total = 0.0
-        for chunk in self._data.chunks(processes.share(batch, self._data.batch or 1), batch_size):
-            loss = self.loss(chunk, draw=draw) * (len(chunk) / len(batch))
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
-        return processes.sums([total], self.device)[0]
+        share = processes.share(batch, self._data.batch or 1)
+
+        def added_up(size: int) -> float:
+            total = 0.0
+            for chunk in self._data.chunks(share, size):
+                loss = self.loss(chunk, draw=draw) * (len(chunk) / len(batch))
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += float(loss.detach())
+            return total
+
+        return processes.sums([self._room.fitted(added_up, batch_size, self.module.zero_grad)], self.device)[0]
 
     def held_out_loss(self, batch_size: int, samples: int | None = None, processes: Processes = _ALONE) -> float:
         """Mean divergence of the outputs (`OutputDivergence`) over the held-out samples, or the first `samples`.
@@ -131,16 +136,20 @@ class Distillation:
         Where training varies its samples, it is that of variations of these: a refit has seen them as they are, so that
         the weights it gave would look better on them than they are.
         """
-        total, count = 0.0, 0
         draws = range(_JUDGED_DRAWS) if self._varies else (None,)
-        with torch.no_grad():
-            if samples is not None:
-                samples = max(samples, self._data.batch or 1)
-            judged = processes.share(self.held_out[:samples], self._data.batch or 1)
-            for draw, chunk in itertools.product(draws, self._data.chunks(judged, batch_size)):
+        if samples is not None:
+            samples = max(samples, self._data.batch or 1)
+        judged = processes.share(self.held_out[:samples], self._data.batch or 1)
+
+        def added_up(size: int) -> tuple[float, int]:
+            total, count = 0.0, 0
+            for draw, chunk in itertools.product(draws, self._data.chunks(judged, size)):
                 total += self._divergence(chunk, draw) * len(chunk)
                 count += len(chunk)
-        total, counted = processes.sums([total, count], self.device)
+            return total, count
+
+        with torch.no_grad():
+            total, counted = processes.sums(self._room.fitted(added_up, batch_size), self.device)
         return total / counted
 
     def _divergence(self, indices: NDArray[np.int64], draw: int | None) -> float:
@@ -196,62 +205,12 @@ class Distillation:
         given = self._to_torch(inputs)
         if self._channels_last:
             given = {name: _channels_last(tensor) for name, tensor in given.items()}
-        if self._precision == "float32":
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._precision == "bfloat16"):
             outputs = self.module(given)
-        else:
-            with torch.autocast(self.device.type, torch.bfloat16):
-                outputs = self.module(given)
         return {name: output.to(self.device) for name, output in outputs.items()}
 
     def _to_torch(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
         return {name: to_tensor(array).to(self.device) for name, array in arrays.items()}
-
-
-def open_distillation(
-    file: OnnxFile,
-    teacher: Path,
-    split: Split,
-    options: FinetuneOptions | None = None,
-    *,
-    device: Device = "auto",
-    threads: int = 0,
-    meanings: Meanings | None = None,
-) -> Distillation:
-    """Build the student from `file`, and prove it equal to ONNX Runtime before it is used.
-
-    Parameters
-    ----------
-    meanings
-        What the outputs mean. Without, they are decided from the teacher's outputs on all samples.
-
-    Raises
-    ------
-    UnsupportedOperatorError
-        With all operators that have no torch counterpart.
-    FinetuneError
-        If there is no output to learn from.
-    ModelError
-        If the student's outputs differ from ONNX Runtime's, or either can't run.
-    """
-    if threads:
-        torch.set_num_threads(threads)
-    module = build(file.proto, load=file.array)
-    inputs = split.fit.take(np.arange(split.fit.batch_size(4)))
-    expected = Session(file.path, threads=threads).run(inputs)
-    taught = Session(teacher, threads=threads).output_names
-    if taught != tuple(expected):
-        raise ModelError(f"the teacher {teacher} has the outputs {list(taught)}, {file.path} has {list(expected)}")
-    parity = prove_parity(file, module, inputs, expected, threads=threads)
-    if not parity.ok:
-        raise ModelError(mismatch(parity, first_difference(file, module, inputs, threads=threads)))
-    return Distillation(
-        module,
-        Teacher(teacher, split.fit, device=device, threads=threads),
-        split,
-        options,
-        device=torch_device(device),
-        meanings=meanings,
-    )
 
 
 def _has_images(module: GraphModule) -> bool:

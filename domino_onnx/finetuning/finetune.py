@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from domino_onnx.bridge.gpu import full_memory_in_words, same_arithmetic
 from domino_onnx.errors import FinetuneError
 from domino_onnx.finetuning.masks import WeightGroups
 from domino_onnx.finetuning.processes import Processes
@@ -73,6 +74,8 @@ def finetune(
     ------
     FinetuneError
         If the given weights themselves have no finite loss.
+    DeviceMemoryError
+        If the GPU's memory is too small for one sample.
     CheckpointError
         If what `checkpoint` has is of another finetuning, or what none can have saved.
     KeyboardInterrupt
@@ -80,26 +83,27 @@ def finetune(
     """
     settings, shared, others = options or FinetuneOptions(), run or RunOptions(), biases or {}
     moving = (groups or {}) if settings.method == "sr-ste" else {}
-    trainer = Trainer(
-        student,
-        weights,
-        others,
-        moving,
-        method=settings.method,
-        batch_size=shared.batch_size,
-        processes=processes,
-    )
     dtypes = {key: values[key].dtype for values in (weights, others) for key in values}
-    training = _Training(
-        student,
-        trainer,
-        Saved(checkpoint, trainer, dtypes, settings, shared),
-        settings,
-        shared,
-        progress or _ignore,
-        stopped or (lambda: False),
-    )
-    return _result(training.run(), dtypes)
+    with full_memory_in_words("finetuning"), same_arithmetic(student.device, tf32=settings.precision == "tf32"):
+        trainer = Trainer(
+            student,
+            weights,
+            others,
+            moving,
+            method=settings.method,
+            batch_size=shared.batch_size,
+            processes=processes,
+        )
+        training = _Training(
+            student,
+            trainer,
+            Saved(checkpoint, trainer, dtypes, settings, shared),
+            settings,
+            shared,
+            progress or _ignore,
+            stopped or (lambda: False),
+        )
+        return _result(training.run(), dtypes)
 
 
 class _Training:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from domino_onnx.bridge.gpu import full_memory_in_words, same_arithmetic
 from domino_onnx.finetuning.distill import Distillation
 from domino_onnx.scheme import WeightKey
 
@@ -40,7 +41,8 @@ class DistillationGradients:
             for key, parameter in self._parameters.items():
                 parameter.copy_(torch.from_numpy(weights[key]))
                 parameter.grad = None
-        total = self._distillation.backward(next(self._batches), self._batch_size)
+        with full_memory_in_words("the search takes gradients"), same_arithmetic(self._distillation.device):
+            total = self._distillation.backward(next(self._batches), self._batch_size)
         if not math.isfinite(total):
             _log.warning("the loss at the masked weights is not finite: this step goes by the pull alone")
             return total, {}

@@ -12,7 +12,7 @@ from domino_onnx.data import Split
 from domino_onnx.errors import ModelError
 from domino_onnx.finetuning.block_student import BlockStudent, block_model, block_module
 from domino_onnx.finetuning.cutting import block_starts
-from domino_onnx.finetuning.processes import torch_device
+from domino_onnx.finetuning.devices import torch_device
 from domino_onnx.graph import OnnxFile, cut
 from domino_onnx.options import Device
 from domino_onnx.runtime import Activations, Carried, Room, SegmentRunner
@@ -108,7 +108,8 @@ class Networks:
             made = self._walk.run(block, first, {}, self._file_values)
         except ModelError:
             return None
-        module = block_module(model, inputs[0], {name: made[name] for name in wanted[0]}, self._values)
+        device, expected = torch_device(self._device), {name: made[name] for name in wanted[0]}
+        module = block_module(model, inputs[0], expected, self._values, device)
         if module is None:
             return None
         return BlockStudent(
@@ -117,7 +118,7 @@ class Networks:
             wanted,
             train=self._batches.train,
             held_out=self._batches.held_out,
-            device=torch_device(self._device),
+            device=device,
         )
 
     def _begin(self, split: Split, batch_size: int, room: Room) -> None:

@@ -1,4 +1,4 @@
-"""One process, or several that torch's launcher started, which together train like one; and the device of each."""
+"""One process, or several that torch's launcher started, which together train like one."""
 
 from __future__ import annotations
 
@@ -15,22 +15,12 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domino_onnx.errors import DependencyError, FinetuneError
-from domino_onnx.options import Device
+from domino_onnx.errors import FinetuneError
 
-__all__ = ["Processes", "torch_device"]
+__all__ = ["Processes"]
 
 _PATIENCE = dt.timedelta(days=1)
 """Process 0 searches and refits while the others wait."""
-
-
-def torch_device(device: Device) -> torch.device:
-    """The torch device for `--device`; DependencyError if CUDA is asked for and isn't there."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise DependencyError("--device cuda: torch sees no CUDA device; check the driver, or install torch with CUDA")
-    if device == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # which GPU, if torchrun started several
 
 
 class Processes:

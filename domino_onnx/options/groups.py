@@ -236,8 +236,8 @@ class FinetuneOptions(_Group):
     label_weight: Annotated[_Share, Meta(description="Share of the loss that labels have, where there are any.")] = 0.5
     mix: Annotated[bool, Meta(description="Learn from mixtures of two samples (float inputs only).")] = True
     precision: Annotated[
-        Literal["float32", "bfloat16"],
-        Meta(description="What training computes in. Weights and steps stay float32."),
+        Literal["float32", "tf32", "bfloat16"],
+        Meta(description="What training multiplies in; tf32: on NVIDIA GPUs alone. Weights and steps stay float32."),
     ] = "float32"
 
 

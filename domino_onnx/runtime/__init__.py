@@ -3,10 +3,11 @@
 from domino_onnx.runtime.carried import Carried
 from domino_onnx.runtime.heap import give_back_memory
 from domino_onnx.runtime.memory import available_memory, memory_budget
+from domino_onnx.runtime.providers import cuda_objection, require_onnxruntime
 from domino_onnx.runtime.room import Room
 from domino_onnx.runtime.scratch import Scratch, scratch_folder
 from domino_onnx.runtime.segment_runner import Activations, SegmentRunner
-from domino_onnx.runtime.session import Session, require_cuda, require_onnxruntime
+from domino_onnx.runtime.session import Session
 from domino_onnx.runtime.shapes import observe_shapes
 
 __all__ = [
@@ -17,10 +18,10 @@ __all__ = [
     "SegmentRunner",
     "Session",
     "available_memory",
+    "cuda_objection",
     "give_back_memory",
     "memory_budget",
     "observe_shapes",
-    "require_cuda",
     "require_onnxruntime",
     "scratch_folder",
 ]

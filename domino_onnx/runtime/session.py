@@ -1,59 +1,24 @@
-"""ONNX Runtime: exactly one package of it, sessions with an explicit provider, and its errors in our words."""
+"""Sessions of ONNX Runtime with an explicit provider, and its errors in our words."""
 
 from __future__ import annotations
 
 import importlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.errors import DependencyError, ModelError
+from domino_onnx.errors import LESS_MEMORY, DeviceMemoryError, ModelError
 from domino_onnx.options import Device
+from domino_onnx.runtime.providers import providers, require_onnxruntime
 
-__all__ = ["Session", "require_cuda", "require_onnxruntime"]
+__all__ = ["Session"]
 
-
-_PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "ort-nightly")
-_CUDA = "CUDAExecutionProvider"
-
-
-def require_onnxruntime() -> ModuleType:
-    """The module `onnxruntime`, from exactly one of the packages that provide it.
-
-    Raises
-    ------
-    DependencyError
-        If none is installed, or two: they overwrite each other's files, and which one answers is chance.
-    """
-    installed = [name for name in _PACKAGES if _is_installed(name)]
-    if len(installed) > 1:
-        both = " ".join(installed)
-        raise DependencyError(
-            f"{' and '.join(installed)} are both installed; they are one module under two names and overwrite each "
-            f"other. Run `pip uninstall -y {both}`, then install one: `pip install onnxruntime` on a machine without "
-            "an NVIDIA GPU, `pip install onnxruntime-gpu` with one"
-        )
-    try:
-        return importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise DependencyError(
-            f"ONNX Runtime is missing ({error}): `pip install onnxruntime`, or `pip install onnxruntime-gpu` on a "
-            "machine with an NVIDIA GPU"
-        ) from None
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+_FULL = ("Failed to allocate memory", "out of memory", "ALLOC_FAILED")
+"""What ONNX Runtime, CUDA and its libraries say when a GPU's memory is full."""
 
 
 class Session:
@@ -71,7 +36,7 @@ class Session:
     Attributes
     ----------
     provider
-        The execution provider that really runs, as the session says (CUDA falls back to the CPU silently).
+        The execution provider that really runs, as the session says.
     output_names
         In the graph's order.
     output_types
@@ -81,8 +46,10 @@ class Session:
     ------
     ModelError
         If ONNX Runtime refuses the model.
+    DeviceMemoryError
+        If the model doesn't fit into the GPU's memory.
     DependencyError
-        If `device` is "cuda" and this ONNX Runtime has no CUDA provider.
+        If `device` is "cuda" and nothing runs there.
     """
 
     def __init__(
@@ -112,16 +79,25 @@ class Session:
             options.add_session_config_entry("session.disable_prepacking", "1")
         self._name = str(model) if isinstance(model, Path) else "the model"
         source = str(model) if isinstance(model, Path) else model
-        try:
-            self._session = ort.InferenceSession(source, options, providers=_providers(ort, device))
+        chosen = providers(device)
+        self._on_cuda = len(chosen) > 1
+        options.use_deterministic_compute = self._on_cuda
+        try:  # without a fallback: it prints, and goes on elsewhere
+            self._session = ort.InferenceSession(source, options, providers=chosen, enable_fallback=0)
         except self._errors as error:
-            raise ModelError(f"ONNX Runtime {ort.__version__} can't load {self._name}: {_first_line(error)}") from None
+            raise self._told(f"ONNX Runtime {ort.__version__} can't load {self._name}", error) from None
         self.provider: str = self._session.get_providers()[0]
         self.output_names: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
         self.output_types: dict[str, str] = {output.name: output.type for output in self._session.get_outputs()}
 
     def run(self, inputs: Mapping[str, NDArray[Any]], *, seconds: float | None = None) -> dict[str, NDArray[Any]]:
-        """All outputs by name; ModelError if the run fails, or takes longer than `seconds` (a loop may never end)."""
+        """All outputs by name; ModelError if the run fails, or takes longer than `seconds` (a loop may never end).
+
+        Raises
+        ------
+        DeviceMemoryError
+            If the GPU's memory doesn't hold what is computed.
+        """
         run_options = self._run_options()
         timer = None if seconds is None else threading.Timer(seconds, setattr, (run_options, "terminate", True))
         if timer is not None:
@@ -129,11 +105,16 @@ class Session:
         try:
             outputs: Sequence[NDArray[Any]] = self._session.run(None, dict(inputs), run_options)
         except self._errors as error:
-            raise ModelError(f"ONNX Runtime can't run {self._name}: {_first_line(error)}") from None
+            raise self._told(f"ONNX Runtime can't run {self._name}", error) from None
         finally:
             if timer is not None:
                 timer.cancel()
         return {name: _as_array(output) for name, output in zip(self.output_names, outputs, strict=True)}
+
+    def _told(self, what: str, error: Exception) -> ModelError | DeviceMemoryError:
+        if self._on_cuda and any(sign in str(error) for sign in _FULL):
+            return DeviceMemoryError(f"{what}: the GPU's memory is full ({_first_line(error)}). {LESS_MEMORY}")
+        return ModelError(f"{what}: {_first_line(error)}")
 
     def run_all(
         self, batches: Iterator[Mapping[str, NDArray[Any]]], batch_axes: Mapping[str, int]
@@ -143,21 +124,6 @@ class Session:
         return {
             name: np.concatenate([part[name] for part in parts], batch_axes.get(name, 0)) for name in self.output_names
         }
-
-
-def require_cuda() -> None:
-    """Raise DependencyError if the installed ONNX Runtime has no CUDA provider."""
-    _providers(require_onnxruntime(), "cuda")
-
-
-def _providers(ort: ModuleType, device: Device) -> list[str]:
-    available = ort.get_available_providers()
-    if device == "cuda" and _CUDA not in available:
-        raise DependencyError(
-            f"--device cuda: this ONNX Runtime has no {_CUDA} (it has {', '.join(available)}); install onnxruntime-gpu "
-            "instead of onnxruntime, with the CUDA libraries it names"
-        )
-    return [_CUDA, "CPUExecutionProvider"] if device != "cpu" and _CUDA in available else ["CPUExecutionProvider"]
 
 
 def _error_types() -> tuple[type[Exception], ...]:

@@ -6,6 +6,7 @@ Two objects change inside: the `Journal` notes what happens, and the laboratory 
 
 from domino_onnx.stages.choosing import find
 from domino_onnx.stages.converting import rewritten
+from domino_onnx.stages.devices import require_devices
 from domino_onnx.stages.finetuning import assist as help_finetuning
 from domino_onnx.stages.inspecting import diagnosed, evaluated, inspected, verified
 from domino_onnx.stages.journal import Journal, Observer
@@ -38,6 +39,7 @@ __all__ = [
     "open_laboratory",
     "open_pruned",
     "read",
+    "require_devices",
     "rewritten",
     "search_result",
     "sweep_result",

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from domino_onnx.errors import DependencyError, FinetuneError, ModelError
+from domino_onnx.errors import DependencyError, DeviceMemoryError, FinetuneError, ModelError
 from domino_onnx.graph import OnnxFile, read_model
 from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.stages.checkpoint import Checkpoint
@@ -41,7 +41,7 @@ def finetune_if_possible(lab: Laboratory, found: Found, checkpoint: Checkpoint |
         return done if _goes_by_blocks(lab) else _in_blocks_if_possible(lab, found, checkpoint)
     try:
         return _told_and_trained(lab, student, _after(found, done), checkpoint)
-    except (ModelError, FinetuneError) as error:
+    except (DeviceMemoryError, ModelError, FinetuneError) as error:
         lab.journal.warn(f"finetuning is skipped: {error}")
         return done
 
@@ -116,7 +116,7 @@ def _after(found: Found, done: Finetuned | None) -> Found:
 def _student_if_possible(lab: Laboratory) -> Distillation | None:
     try:
         return lab.student()
-    except (DependencyError, ModelError, FinetuneError) as error:
+    except (DependencyError, DeviceMemoryError, ModelError, FinetuneError) as error:
         lab.journal.warn(f"no finetuning as a whole: {error}")
         return None
 
@@ -124,7 +124,7 @@ def _student_if_possible(lab: Laboratory) -> Distillation | None:
 def _in_blocks_if_possible(lab: Laboratory, found: Found, checkpoint: Checkpoint | None) -> Finetuned | None:
     try:
         return _in_blocks(lab, found, lab.source.file, checkpoint)
-    except (DependencyError, ModelError, FinetuneError) as error:
+    except (DependencyError, DeviceMemoryError, ModelError, FinetuneError) as error:
         lab.journal.warn(f"finetuning in blocks is skipped: {error}")
         return None
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from onnx import ModelProto
 
-from domino_onnx.errors import ModelError
+from domino_onnx.errors import DeviceMemoryError, ModelError
 from domino_onnx.graph import write_model
 from domino_onnx.precision import converted
 from domino_onnx.scheme import WeightArrays
@@ -53,7 +53,7 @@ def measured_apart(lab: Laboratory, values: WeightArrays) -> Comparison | None:
     with lab.journal.stage("measure"), written_for_a_while(lab, values) as path:
         try:
             return measured(lab, path, most=_MOST)
-        except ModelError as error:
+        except (DeviceMemoryError, ModelError) as error:
             lab.journal.warn(f"what the weights are worth was not measured: {error}")
     return None
 

@@ -13,6 +13,7 @@ from domino_onnx.graph import OnnxFile, Selection, read_manifest, read_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.precision import Conversion, check_conversion
 from domino_onnx.scheme import Plan
+from domino_onnx.stages.devices import require_devices
 from domino_onnx.stages.drawing import drawn_samples
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.source import Source, open_source
@@ -89,8 +90,7 @@ def read(
         if output is not None:
             output.check((*file.data_files, *_data_files(also if output.path.exists() else ())))
         check_conversion(file, conversion(options))
-        if options.run.device == "cuda":
-            _require_cuda()
+        require_devices(options)
         metric = load_chosen_metric(options)
         split = _split(file, options, journal, judged=judged)
     if split is None and draws and options.data.draws:
@@ -195,9 +195,3 @@ def load_chosen_metric(options: CompressOptions) -> Metric | None:
     from domino_onnx.evaluate import load_metric
 
     return load_metric(options.data.metric)
-
-
-def _require_cuda() -> None:
-    from domino_onnx.runtime import require_cuda
-
-    require_cuda()

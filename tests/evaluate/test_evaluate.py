@@ -224,9 +224,9 @@ def test_evaluation_without_data_says_that_inputs_were_random(linear: Callable[.
 
 
 def test_two_packages_of_onnxruntime_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from domino_onnx.runtime import session
+    from domino_onnx.runtime import providers
 
-    monkeypatch.setattr(session, "_is_installed", lambda name: name in ("onnxruntime", "onnxruntime-gpu"))
+    monkeypatch.setattr(providers, "_is_installed", lambda name: name in ("onnxruntime", "onnxruntime-gpu"))
     with pytest.raises(DependencyError, match="pip uninstall -y onnxruntime onnxruntime-gpu"):
         require_onnxruntime()
 
