@@ -84,7 +84,7 @@ def opened(model: Path, data: Path, threads: int, mix: bool) -> tuple[Distillati
     inventory = take_inventory(file, SchemePool.fixed_m(), {})
     schemes = {site.key: NMScheme(2, 16) for site in inventory.sites}
     weights = PrunedWeights(schemes, inventory.sites, lambda key: file.array(tensors[key]))
-    split = Split.of(load_data(data, file.proto), evaluation=None, apart=False, seed=0)
+    split = Split.of(load_data(data, file.proto), evaluation=None, seed=0)
     distillation = open_distillation(file, model, split, FinetuneOptions(mix=mix), device="cpu", threads=threads)
     return distillation, Trainer(distillation, dict(weights), {}, {})
 

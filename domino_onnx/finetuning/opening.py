@@ -56,8 +56,8 @@ def open_distillation(
     """
     if threads:
         torch.set_num_threads(threads)
-    place = torch_device(device)
     with full_memory_in_words("the model is built in torch"):
+        place = torch_device(device)
         module = build(file.proto, load=file.array).to(place)
         _require_parity(file, teacher, module, split, threads)
         taught = Teacher(teacher, split.fit, device=device, threads=threads)
