@@ -39,12 +39,17 @@ STAGES = ("outputs", "search", "refit", "measure", "bridge", "finetune", "evalua
 CASES = {
     "cpu": {"device": "cpu"},
     "cuda": {"device": "cuda"},
-    "cuda again": {"device": "cuda"},
     "plain": {"device": "auto", "plain": True},
     "plain cuda": {"device": "cuda", "plain": True},
-    "tf32": {"device": "cuda", "precision": "tf32"},
-    "bfloat16": {"device": "cuda", "precision": "bfloat16"},
+    "train cpu": {"device": "cpu"},
+    "train cuda": {"device": "cuda"},
+    "train again": {"device": "cuda"},
+    "train tf32": {"device": "cuda", "precision": "tf32"},
+    "train bfloat16": {"device": "cuda", "precision": "bfloat16"},
 }
+"""Those that begin with `train` neither search nor refit: all train from the same weights."""
+COMPARED = {name: "train cpu" if name.startswith("train") else "cpu" for name in CASES} | {"train again": "train cuda"}
+WITHOUT_SEARCH: dict[str, dict[str, Any]] = {"search": {"strategy": "uniform"}, "solver": {"method": "magnitude"}}
 MOST = {"efficientnet-lite0": ("cpu", "cuda")}
 """Runs of a network that takes long; of others all."""
 
@@ -84,7 +89,8 @@ def run(inputs: Inputs, name: str, folder: Path, steps: int, without: Path | Non
         "finetune": finetune,
         "run": {"device": case["device"], "batch_size": inputs.batch_size},
     }
-    groups = {group: {**groups.get(group, {}), **fields.get(group, {})} for group in (*groups, *fields)}
+    for more in (fields, WITHOUT_SEARCH if name.startswith("train") else {}):
+        groups = {group: {**groups.get(group, {}), **more.get(group, {})} for group in (*groups, *more)}
     path.write_text(toml(groups), encoding="utf-8")
     words = ["compress", str(inputs.model), "-o", str(output), "--recipe", str(path), "--force", "--json", "--quiet"]
     environment = dict(os.environ)
@@ -151,15 +157,14 @@ def relative(got: float | None, want: float | None) -> float | None:
 def compress_rows(
     found: list[Inputs], cases: list[str], without: Path | None, ask: Callable[[Inputs, str], Row]
 ) -> Iterator[Row]:
-    """Every run of every network, compared with the one on the CPU; repeated runs with the one that they repeat."""
+    """Every run of every network, compared with the one on the CPU; a repeated run with the one that it repeats."""
     for inputs in found:
         done: dict[str, Row] = {}
         for name in cases:
             if name not in MOST.get(inputs.name, cases) or (name.startswith("plain") and without is None):
                 continue
             row = done[name] = ask(inputs, name)
-            first = done.get("cuda") if name == "cuda again" else done[cases[0]]
-            yield {**row, "beside": beside(row, first or row)}
+            yield {**row, "beside": beside(row, done.get(COMPARED[name], row))}
 
 
 def table(section: str, rows: list[Row]) -> None:
@@ -200,7 +205,7 @@ def about() -> Row:
 @click.argument("names", nargs=-1, type=click.Choice(list(BUDGETS)))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the results.")
 @click.option("--cache", type=click.Path(path_type=Path), required=True, help="Where prepared data are kept.")
-@click.option("--runs", default=",".join(CASES), show_default=True, help="The first is compared with.")
+@click.option("--runs", default=",".join(CASES), show_default=True, help="Runs of `compress`.")
 @click.option(
     "--sections", default="layers,memory,pace,compress", show_default=True, help="What is measured, in order."
 )
@@ -226,9 +231,7 @@ def main(
     found = [Inputs(name, cache) for name in chosen]
     document: Row = {"about": about(), "quick": quick}
     table("machine", [document["about"]])
-    fields: Row = {}
-    if quick:
-        fields = {"search": {"strategy": "uniform"}, "solver": {"method": "magnitude"}, "finetune": {"lr": 1e-4}}
+    fields: Row = {**WITHOUT_SEARCH, "finetune": {"lr": 1e-4}} if quick else {}
 
     def ask(inputs: Inputs, name: str) -> Row:
         if time.monotonic() - start > seconds:

@@ -65,7 +65,8 @@ def _precisions(*, tf32: bool) -> list[_Setting]:
     Torch has older and newer names for them (from 2.9 on), and refuses to read the older ones in a program that has
     set the newer ones. Then those are used here too.
     """
-    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn
+    products = torch.backends.cuda.matmul
     try:
         _ = cudnn.allow_tf32, products.allow_tf32
     except RuntimeError:

@@ -237,7 +237,7 @@ class FinetuneOptions(_Group):
     mix: Annotated[bool, Meta(description="Learn from mixtures of two samples (float inputs only).")] = True
     precision: Annotated[
         Literal["float32", "tf32", "bfloat16"],
-        Meta(description="What training multiplies in; tf32: on NVIDIA GPUs alone. Weights and steps stay float32."),
+        Meta(description="What training multiplies in. tf32 needs an NVIDIA GPU. Weights and steps stay float32."),
     ] = "float32"
 
 
@@ -267,7 +267,9 @@ class RunOptions(_Group):
     """
 
     batch_size: Annotated[int, Meta(ge=1, description="Samples in one run of the model.")] = 32
-    device: Annotated[Device, Meta(description="Where torch and ONNX Runtime run.")] = "auto"
+    device: Annotated[Device, Meta(description="Where torch and ONNX Runtime run. auto: each on a GPU if it can.")] = (
+        "auto"
+    )
     threads: Annotated[int, Meta(ge=0, description="Threads to compute with; 0: one for each core.")] = 0
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1, description="Seed of all randomness.")] = 0
     memory: Annotated[ByteSize | None, Meta(description="Most memory to take: 4GB. Default: half of what is free.")] = (
