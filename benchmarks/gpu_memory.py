@@ -93,7 +93,7 @@ def _command_beside_a_hog(model: Path, data: Path, left: int) -> dict[str, Any]:
         words = [sys.executable, "-m", "domino_onnx", "compress", str(model), "--data", str(data), "--sparsity", "0.75"]
         words += ["-o", str(Path(folder) / "out.onnx"), "--device", "auto", "--batch-size", "4096", "--quiet"]
         words += ["--finetune-steps", "10"]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)
         written = (Path(folder) / "out.onnx").exists()
         del hog
     torch.cuda.empty_cache()
