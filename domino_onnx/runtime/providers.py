@@ -44,12 +44,18 @@ def require_onnxruntime() -> ModuleType:
             "an NVIDIA GPU, `pip install onnxruntime-gpu` with one"
         )
     try:
-        return importlib.import_module("onnxruntime")
+        return _quiet(importlib.import_module("onnxruntime"))
     except ImportError as error:
         raise DependencyError(
             f"ONNX Runtime is missing ({error}): `pip install onnxruntime`, or `pip install onnxruntime-gpu` on a "
             "machine with an NVIDIA GPU"
         ) from None
+
+
+def _quiet(ort: ModuleType) -> ModuleType:
+    """The module, without what it logs outside of sessions: 1.31 warns with each session on CUDA."""
+    ort.set_default_logger_severity(4)
+    return ort
 
 
 def providers(device: Device) -> list[str | tuple[str, dict[str, str]]]:
