@@ -54,7 +54,7 @@ def _finetuned(model: Path, data: Path, limit: int) -> dict[str, Any]:
         size = min(BATCH, len(student.train))
         done = finetune(student, weights, FinetuneOptions(steps=4, lr=1e-4), RunOptions(batch_size=size))
         losses = [round(step.loss, 6) for step in done.history]
-        return {"batch": size, "at_once": student._room._most or size, "losses": losses, "after": done.after}
+        return {"batch": size, "at_once": student._portions._most or size, "losses": losses, "after": done.after}
     except DominoError as error:
         return {"error": f"{type(error).__name__}: {error}"}
     finally:

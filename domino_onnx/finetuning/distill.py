@@ -17,8 +17,8 @@ from domino_onnx.data import Split
 from domino_onnx.errors import DataError, FinetuneError
 from domino_onnx.finetuning.losses import DistillationLoss
 from domino_onnx.finetuning.mixing import Mixture, can_mix, mixture
+from domino_onnx.finetuning.portions import Portions
 from domino_onnx.finetuning.processes import Processes
-from domino_onnx.finetuning.room import Room
 from domino_onnx.finetuning.teacher import Teacher
 from domino_onnx.options import FinetuneOptions
 from domino_onnx.outputs import Meanings, OutputDivergence, Survey
@@ -70,7 +70,7 @@ class Distillation:
         self._originals: dict[WeightKey, Tensor] = {}
         self._teacher = teacher
         self._data = data
-        self._room = Room(data.batch or 1)
+        self._portions = Portions(data.batch or 1)
         self.device = device
         self.train, self.held_out = split.train, split.held_out
         if meanings is None:
@@ -127,7 +127,7 @@ class Distillation:
                 total += float(loss.detach())
             return total
 
-        return processes.sums([self._room.fitted(added_up, batch_size, self.module.zero_grad)], self.device)[0]
+        return processes.sums([self._portions.fitted(added_up, batch_size, self.module.zero_grad)], self.device)[0]
 
     def held_out_loss(self, batch_size: int, samples: int | None = None, processes: Processes = _ALONE) -> float:
         """Mean divergence of the outputs (`OutputDivergence`) over the held-out samples, or the first `samples`.
@@ -149,7 +149,7 @@ class Distillation:
             return total, count
 
         with torch.no_grad():
-            total, counted = processes.sums(self._room.fitted(added_up, batch_size), self.device)
+            total, counted = processes.sums(self._portions.fitted(added_up, batch_size), self.device)
         return total / counted
 
     def _divergence(self, indices: NDArray[np.int64], draw: int | None) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.data import Dataset
-from domino_onnx.finetuning.room import Room
+from domino_onnx.finetuning.portions import Portions
 from domino_onnx.options import Device
 from domino_onnx.runtime import Session
 
@@ -54,7 +54,7 @@ class Teacher:
             not _counts(output, axes.get(name, 0), len(some)) for name, output in first.items()
         ):
             return None
-        outputs = Room(data.batch or 1).fitted(
+        outputs = Portions(data.batch or 1).fitted(
             lambda size: self._session.run_all(data.batches(size), axes), self._batch_size
         )
         return (

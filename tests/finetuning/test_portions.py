@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from domino_onnx.errors import DeviceMemoryError, ModelError  # noqa: E402
 from domino_onnx.finetuning import finetune  # noqa: E402
-from domino_onnx.finetuning.room import Room  # noqa: E402
+from domino_onnx.finetuning.portions import Portions  # noqa: E402
 from domino_onnx.options import FinetuneOptions, RunOptions  # noqa: E402
 
 
@@ -29,40 +29,40 @@ def at_most(limit: int, error: Exception | None = None) -> Callable[[int], int]:
 
 
 def test_a_size_that_fits_stays() -> None:
-    assert Room(1).fitted(at_most(32), 32) == 32
+    assert Portions(1).fitted(at_most(32), 32) == 32
 
 
 def test_sizes_are_halved_until_they_fit_and_stay_so() -> None:
-    room, undone, tried = Room(1), [], []
+    portions, undone, tried = Portions(1), [], []
 
     def work(size: int) -> int:
         tried.append(size)
         return at_most(5)(size)
 
-    assert room.fitted(work, 32, lambda: undone.append(len(tried))) == 4
+    assert portions.fitted(work, 32, lambda: undone.append(len(tried))) == 4
     assert tried == [32, 16, 8, 4]
     assert undone == [1, 2, 3]
-    assert room.fitted(work, 32) == 4
+    assert portions.fitted(work, 32) == 4
     assert tried[4:] == [4]
-    assert room.fitted(work, 3) == 3
+    assert portions.fitted(work, 3) == 3
 
 
 def test_a_full_gpu_of_onnx_runtime_halves_too() -> None:
-    assert Room(1).fitted(at_most(10, DeviceMemoryError("full")), 32) == 8
+    assert Portions(1).fitted(at_most(10, DeviceMemoryError("full")), 32) == 8
 
 
 def test_the_fewest_samples_that_do_not_fit_are_an_error() -> None:
     with pytest.raises(DeviceMemoryError, match="even with 1 sample"):
-        Room(1).fitted(at_most(0), 8)
+        Portions(1).fitted(at_most(0), 8)
     with pytest.raises(DeviceMemoryError, match="even with 4 sample"):
-        Room(4).fitted(at_most(3), 8)
+        Portions(4).fitted(at_most(3), 8)
 
 
 def test_other_errors_are_not_tried_again() -> None:
     with pytest.raises(ModelError):
-        Room(1).fitted(at_most(1, ModelError("no")), 8)
+        Portions(1).fitted(at_most(1, ModelError("no")), 8)
     with pytest.raises(RuntimeError, match="shapes"):
-        Room(1).fitted(at_most(1, RuntimeError("shapes")), 8)
+        Portions(1).fitted(at_most(1, RuntimeError("shapes")), 8)
 
 
 class Small:
@@ -115,7 +115,7 @@ def test_a_gradient_of_a_part_is_not_counted_twice(
         return answers(inputs)
 
     monkeypatch.setattr(given.distillation, "_answers", full_once)
-    given.distillation._room._most = 8
+    given.distillation._portions._most = 8
     _, got = gradients(given.distillation, given.weights)
     assert calls == [8, 8, 4, 4, 4, 4]
     for key, gradient in wanted.items():

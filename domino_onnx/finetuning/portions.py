@@ -11,13 +11,13 @@ import torch
 from domino_onnx.bridge.gpu import is_out_of_memory
 from domino_onnx.errors import LESS_MEMORY, DeviceMemoryError
 
-__all__ = ["Room"]
+__all__ = ["Portions"]
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-class Room:
+class Portions:
     """So many samples as fit at once: half as many from then on, each time that memory runs out.
 
     Gradients of the parts of a batch add up to those of the batch, so training goes on as it would have.
