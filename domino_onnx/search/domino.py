@@ -2,17 +2,16 @@
 
 Every site starts dense, N = M. The N largest weights of each group take part in the network and are pulled towards
 zero; when enough groups have fewer than N weights above their threshold, N falls by one, and wherever N : M is a scheme
-of the pool it becomes the site's scheme. Each such move changes how strongly every site is pulled (`_Factors`), so one
+of the pool it becomes the site's scheme. Each such move changes how strongly every site is pulled (`Factors`), so one
 fall makes the next ones likelier, until the budgets are met.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal, Protocol
 
 import numpy as np
@@ -20,14 +19,13 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from domino_onnx.errors import BudgetError
-from domino_onnx.scheme import Budget, Inventory, NMScheme, Site, WeightKey, require_reachable
-from domino_onnx.search.erk import erk_densities
-from domino_onnx.solve.mask import rank
+from domino_onnx.scheme import Budget, Inventory, NMScheme, WeightKey, require_reachable
+from domino_onnx.search.factors import Factors
+from domino_onnx.search.falling import FallingSite
 
 __all__ = ["Decision", "DominoOptions", "DominoResult", "GradientSource", "search_domino"]
 
 _log = logging.getLogger(__name__)
-_Groups = NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +149,8 @@ class _Search:
         self.budgets = budgets
         self.options = options
         self.gradients = gradients
-        self.sites = [_FallingSite(site, weights(site.key)) for site in inventory.sites]
-        self.factors = _Factors(self.sites, budgets, inventory, options)
+        self.sites = [FallingSite(site, functools.partial(weights, site.key), signed=gradients is not None) for site in inventory.sites]
+        self.factors = Factors(self.sites, budgets, inventory, options.erk_weight, options.flops_weight)
         self.schemes = {site.key: site.schemes[0] for site in inventory.sites}
         self.decisions: list[Decision] = []
         self.steps = 0
@@ -252,132 +250,3 @@ class _Search:
         )
         reached = ", ".join(f"{share:.4f}" for share in achieved)
         _log.info("step %d: %s %s %s, reduction %s", self.steps, kind, key or "", scheme or "", reached)
-
-
-class _FallingSite:
-    """One site while it falls: its weights as (groups, M), the threshold of each group, and the current N."""
-
-    def __init__(self, site: Site, weight: NDArray[np.generic]) -> None:
-        self.key = site.key
-        self.site = site
-        self.m = math.lcm(*(scheme.m for scheme in site.schemes))  # every M divides the axis, so this does too
-        self.n = self.m
-        self.scheme = site.schemes[0]
-        self._pool: dict[Fraction, NMScheme] = {scheme.density: scheme for scheme in site.choices}
-        self._two_of_four = any(scheme.two_of_four for scheme in site.schemes)
-        self._lowest = int(site.sparsest.density * self.m)
-        self._groups: _Groups = site.layout.to_groups(weight, self.m).astype(np.float32)
-        lower_half = np.sort(np.abs(self._groups), axis=1)[:, : self.m // 2]
-        self._threshold: NDArray[np.float32] = lower_half.mean(axis=1, dtype=np.float32)
-        self._rank()
-
-    @property
-    def is_sparsest(self) -> bool:
-        return self.n <= self._lowest
-
-    @property
-    def zeros(self) -> int:
-        """Zeros planned under the scheme that it has now."""
-        return self.site.zeros_under(self.scheme)
-
-    def masked_weight(self) -> NDArray[np.float32]:
-        """The weight that takes part in the network, in its stored shape."""
-        layout = self.site.layout
-        rows = (self._groups * self._mask).reshape(layout.rows, layout.reduction)
-        return layout.from_rows(rows)
-
-    def vote_passes(self, vote: float) -> bool:
-        """Whether at least the share `vote` of the groups has fewer than N weights above its threshold.
-
-        A group has if the smallest weight inside its mask isn't above the threshold.
-        """
-        below = self._smallest_kept <= self._threshold
-        return int(np.count_nonzero(below)) >= vote * len(below)
-
-    def fall(self) -> NMScheme | None:
-        """Lower N by one; the scheme that N : M now is, if the pool has it."""
-        self.n -= 1
-        self._rank()
-        scheme = self._pool.get(Fraction(self.n, self.m))
-        if scheme is not None:
-            self.scheme = scheme
-        return scheme
-
-    def update(self, lr: float, pull: float, gradient: NDArray[np.float32] | None) -> None:
-        """One SGD step of the survivors: ``w -= lr * (gradient + pull * w)``."""
-        if pull == 0.0 and gradient is None:
-            return
-        change = np.float32(pull) * self._groups
-        if gradient is not None:
-            change += self.site.layout.to_groups(gradient, self.m)
-        change *= np.float32(lr)
-        change *= self._mask
-        self._groups -= change
-        self._rank()
-
-    def _rank(self) -> None:
-        """Choose the N largest of each group again, of equals the ones further left.
-
-        Where the schemes want two of each four, so do the Ns between them, from M/2 on.
-        """
-        scheme = NMScheme(self.n, self.m, self._two_of_four and 2 * self.n <= self.m)
-        self._mask, self._smallest_kept = rank(np.abs(self._groups), scheme)
-
-
-class _Factors:
-    """How strongly each site is pulled: ERK deficit and remaining FLOPs, each scaled to a maximum of 1 (equation 7).
-
-    The ERK densities are those of the largest reduction among the budgets, so that the pull lasts until all are met.
-    """
-
-    def __init__(
-        self, sites: Iterable[_FallingSite], budgets: Sequence[Budget], inventory: Inventory, options: DominoOptions
-    ) -> None:
-        self._sites = list(sites)
-        self._options = options
-        self._erk_weight = options.erk_weight
-        params = sum(site.site.params for site in self._sites)
-        skipped = sum(skip.params - skip.zeros for skip in inventory.skips if skip.counted)
-        target = 1 - max((budget.reduction for budget in budgets), default=0.0)
-        wanted = max(target * inventory.params - skipped, 0) / max(params, 1)
-        densities = erk_densities([site.site.layout.shape for site in self._sites], wanted)
-        self._erk_sparsity = {site.key: 1 - density for site, density in zip(self._sites, densities, strict=True)}
-        macs = [site.site.macs for site in self._sites]
-        known = None not in macs
-        self._flops = {site.key: (site.site.macs or 0) if known else site.site.params for site in self._sites}
-        self._factors: dict[WeightKey, float] = {}
-        self.renew()
-
-    def __getitem__(self, key: WeightKey) -> float:
-        return self._factors[key]
-
-    def renew(self) -> None:
-        """After a site has got a new scheme."""
-        params = {site.key: site.site.params for site in self._sites}
-        deficit = {site.key: self._erk_sparsity[site.key] - site.zeros / params[site.key] for site in self._sites}
-        flops = {
-            site.key: self._flops[site.key] * ((params[site.key] - site.zeros) / params[site.key])
-            for site in self._sites
-        }
-        erk_part = _scaled(deficit) if max(deficit.values()) >= _NO_DEFICIT else dict.fromkeys(deficit, 0.0)
-        flops_part = _scaled(flops)
-        self._factors = {
-            key: self._erk_weight * erk_part[key] + self._options.flops_weight * flops_part[key] for key in deficit
-        }
-
-    def drop_erk(self) -> bool:
-        """Let FLOPs alone decide from here on; False if they do already."""
-        if self._erk_weight == 0 or self._options.flops_weight == 0:
-            return False
-        self._erk_weight = 0.0
-        self.renew()
-        return True
-
-
-_NO_DEFICIT = 0.01
-"""Below this largest deficit the authors' code drops the ERK part."""
-
-
-def _scaled(values: Mapping[WeightKey, float]) -> dict[WeightKey, float]:
-    largest = max(abs(value) for value in values.values())
-    return {key: value / largest if largest else 0.0 for key, value in values.items()}
