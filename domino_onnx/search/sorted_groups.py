@@ -22,7 +22,7 @@ __all__ = ["SortedGroups"]
 _Floats = NDArray[np.float32]
 _Step = tuple[int, np.float32, np.float32]
 """N, pull and learning rate."""
-_CHUNK = 1 << 12
+_CHUNK = 1 << 14
 """Groups that are worked on at a time, so that they stay in the processor's cache."""
 _STEEP = 0.125
 """A step that changes magnitudes by a larger share may reorder them: rounding can add up to five times its slope."""
@@ -90,58 +90,60 @@ class _Live:
 
     def __init__(self, whole: _Floats, threshold: _Floats, n: int) -> None:
         self._threshold = threshold
-        crowded = whole[n] > threshold if n < len(whole) else np.zeros(whole.shape[1], np.bool_)
-        self._at = np.flatnonzero(crowded)
-        self._crowd = self._trimmed(np.ascontiguousarray(whole[:, self._at]), n)
-        self._plain = whole[:n].copy()
-        self._plain[:, self._at] = 0
-        self._room = n
-
-    @property
-    def _n(self) -> int:
-        return len(self._plain)
+        self._plain, self._room = whole[:n].copy(), n
+        crowded = np.flatnonzero(whole[n] > threshold) if n < len(whole) else np.zeros(0, np.intp)
+        self._plain[:, crowded] = 0
+        self._hold(whole[:, crowded], crowded)
 
     def above(self) -> int:
         """How many groups have N magnitudes above the threshold, or more."""
-        plain = np.count_nonzero(self._plain[-1] > self._threshold)
-        if not self._at.size:
-            return int(plain)
-        return int(plain + np.count_nonzero(self._crowd[self._n - 1] > self._threshold[self._at]))
+        last = len(self._plain) - 1
+        return int(
+            np.count_nonzero(self._plain[last] > self._threshold)
+            + np.count_nonzero(self._crowd[last] > self._crowd_threshold)
+        )
 
     def fall(self) -> None:
         """Lower N by one, and with it the border between plain and crowded groups."""
-        n = self._n - 1
-        thresholds = self._threshold[self._at]
-        crowded = self._crowd[n] > thresholds if self._at.size else np.zeros(0, np.bool_)
+        n = len(self._plain) - 1
         new = np.flatnonzero(self._plain[n] > self._threshold)
         gained = self._plain[:, new]
         self._plain[:, new] = 0
-        back = ~crowded
-        self._plain[:n, self._at[back]] = self._crowd[:n, back]
-        kept = self._crowd[:, crowded]
-        rows = max(len(kept), len(gained))
-        crowd = np.zeros((rows, kept.shape[1] + len(new)), np.float32)
-        crowd[: len(kept), : kept.shape[1]] = kept
-        crowd[: len(gained), kept.shape[1] :] = gained
-        self._at = np.concatenate([self._at[crowded], new])
-        self._crowd = self._trimmed(crowd, n)
         self._plain = self._plain[:n]
         if 2 * n <= self._room:  # a view would hold what is no longer needed
             self._plain, self._room = self._plain.copy(), n
-
-    def _trimmed(self, crowd: _Floats, n: int) -> _Floats:
-        """Zeros for what isn't above the threshold, and no rows without anything that is."""
-        crowd[crowd <= self._threshold[self._at]] = 0
-        used = crowd.any(axis=1)
-        return crowd[: max(n, int(np.count_nonzero(used)))]
+        kept, at = self._let_go()
+        crowd = np.zeros((max(len(kept), len(gained)), len(at) + len(new)), np.float32)
+        crowd[: len(kept), : len(at)] = kept
+        crowd[: len(gained), len(at) :] = gained
+        self._hold(crowd, np.concatenate([at, new]))
 
     def pull(self, step: _Step) -> None:
         """Pull the N largest of each group."""
+        n = len(self._plain)
         for chunk in _chunks(self._plain):
             _shrink(chunk, step)
         for chunk in _chunks(self._crowd):
-            _shrink(chunk[: self._n], step)
-            _merge(chunk, self._n)
+            _shrink(chunk[:n], step)
+            _merge(chunk, n)
+        if len(self._crowd) > n and 2 * np.count_nonzero(self._crowd[n] > self._crowd_threshold) < len(self._at):
+            self._hold(*self._let_go())
+
+    def _let_go(self) -> tuple[_Floats, NDArray[np.intp]]:
+        """The groups that are still crowded, and their places; the others become plain."""
+        n = len(self._plain)
+        if len(self._crowd) > n:
+            crowded = self._crowd[n] > self._crowd_threshold
+        else:
+            crowded = np.zeros(len(self._at), np.bool_)
+        self._plain[:, self._at[~crowded]] = self._crowd[:n, ~crowded]
+        return self._crowd[:, crowded], self._at[crowded]
+
+    def _hold(self, crowd: _Floats, at: NDArray[np.intp]) -> None:
+        """Keep these crowded groups, with zeros for what isn't above the threshold, in no more rows than are needed."""
+        self._at, self._crowd_threshold = at, self._threshold[at]
+        crowd = np.where(crowd > self._crowd_threshold, crowd, np.float32(0))
+        self._crowd = crowd[: max(len(self._plain), int(np.count_nonzero(crowd.any(axis=1))))]
 
 
 def _read(groups: _Floats) -> tuple[_Floats, _Floats]:
@@ -167,6 +169,16 @@ def _repeat(whole: _Floats, steps: list[_Step]) -> None:
         chunk[...] = rows
 
 
+_buffers: list[_Floats] = [np.empty(0, np.float32)] * 2
+
+
+def _scratch(place: int, shape: tuple[int, ...]) -> _Floats:
+    size = shape[0] * shape[1]
+    if _buffers[place].size < size:
+        _buffers[place] = np.empty(size, np.float32)
+    return _buffers[place][:size].reshape(shape)
+
+
 def _is_steep(step: _Step) -> bool:
     return not abs(float(step[1]) * float(step[2])) <= _STEEP
 
@@ -178,9 +190,10 @@ def _chunks(rows: _Floats) -> Iterator[_Floats]:
 
 def _shrink(rows: _Floats, step: _Step) -> None:
     """The same operations in the same order as on weights with signs, which round alike."""
-    change = rows * step[1]
-    change *= step[2]
-    rows -= change
+    change = _scratch(0, rows.shape)
+    np.multiply(rows, step[1], out=change)
+    np.multiply(change, step[2], out=change)
+    np.subtract(rows, change, out=rows)
 
 
 def _merge(rows: _Floats, n: int) -> None:
@@ -188,9 +201,9 @@ def _merge(rows: _Floats, n: int) -> None:
     if n >= len(rows) or not (rows[n - 1] < rows[n]).any():
         return
     size = 1 << (len(rows) - 1).bit_length()
-    work = np.zeros((size, rows.shape[1]), np.float32)  # zeros, the smallest magnitudes, fill up to a power of two
+    work, other = (_scratch(place, (size, rows.shape[1])) for place in range(2))
     work[:n], work[size - len(rows) + n :] = rows[:n], rows[: n - 1 : -1]
-    other = np.empty_like(work)
+    work[n : size - len(rows) + n] = 0  # the smallest magnitude fills up to a power of two
     width = size // 2
     while width:
         pairs, merged = (each.reshape(-1, 2, width, rows.shape[1]) for each in (work, other))
