@@ -88,3 +88,20 @@ class WeightLayout:
     def to_groups(self, tensor: NDArray[_Scalar], m: int) -> NDArray[_Scalar]:
         """(rows * reduction / m, m): the groups of `m` consecutive weights; `m` must divide `reduction`."""
         return self.to_rows(tensor).reshape(-1, m)
+
+    def stacked(self, tensor: NDArray[_Scalar], m: int) -> NDArray[_Scalar]:
+        """(blocks, m, width) from a tensor of `shape`: the groups of `to_groups` lie along the middle axis.
+
+        A view where the tensor is C-contiguous, in the order in which it is stored; `m` must divide `reduction`.
+        """
+        return tensor.reshape(-1, m, math.prod(self.shape[self.axis + 1 :]))
+
+    def some_groups(self, tensor: NDArray[_Scalar], m: int, most: int) -> NDArray[_Scalar]:
+        """(groups, m): about `most` of the groups that `to_groups` gives, in whole rows from all over the tensor."""
+        moved = np.moveaxis(tensor, self.axis, -1)
+        rows = math.prod(moved.shape[:-1])
+        wanted = -(-most * m // moved.shape[-1])
+        if wanted >= rows:
+            return self.to_groups(tensor, m)
+        places = np.unravel_index(np.arange(wanted) * rows // wanted, moved.shape[:-1])
+        return moved[places].reshape(-1, m)

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx.solve.network import merged
+
 __all__ = ["SortedGroups"]
 
 _Floats = NDArray[np.float32]
@@ -169,16 +171,6 @@ def _repeat(whole: _Floats, steps: list[_Step]) -> None:
         chunk[...] = rows
 
 
-_buffers: list[_Floats] = [np.empty(0, np.float32)] * 2
-
-
-def _scratch(place: int, shape: tuple[int, ...]) -> _Floats:
-    size = shape[0] * shape[1]
-    if _buffers[place].size < size:
-        _buffers[place] = np.empty(size, np.float32)
-    return _buffers[place][:size].reshape(shape)
-
-
 def _is_steep(step: _Step) -> bool:
     return not abs(float(step[1]) * float(step[2])) <= _STEEP
 
@@ -190,10 +182,9 @@ def _chunks(rows: _Floats) -> Iterator[_Floats]:
 
 def _shrink(rows: _Floats, step: _Step) -> None:
     """The same operations in the same order as on weights with signs, which round alike."""
-    change = _scratch(0, rows.shape)
-    np.multiply(rows, step[1], out=change)
-    np.multiply(change, step[2], out=change)
-    np.subtract(rows, change, out=rows)
+    change = rows * step[1]
+    change *= step[2]
+    rows -= change
 
 
 def _merge(rows: _Floats, n: int) -> None:
@@ -201,13 +192,8 @@ def _merge(rows: _Floats, n: int) -> None:
     if n >= len(rows) or not (rows[n - 1] < rows[n]).any():
         return
     size = 1 << (len(rows) - 1).bit_length()
-    work, other = (_scratch(place, (size, rows.shape[1])) for place in range(2))
-    work[:n], work[size - len(rows) + n :] = rows[:n], rows[: n - 1 : -1]
-    work[n : size - len(rows) + n] = 0  # the smallest magnitude fills up to a power of two
-    width = size // 2
-    while width:
-        pairs, merged = (each.reshape(-1, 2, width, rows.shape[1]) for each in (work, other))
-        np.maximum(pairs[:, 0], pairs[:, 1], out=merged[:, 0])
-        np.minimum(pairs[:, 0], pairs[:, 1], out=merged[:, 1])
-        work, other, width = other, work, width // 2
-    rows[...] = work[: len(rows)]
+    work = np.empty((size, rows.shape[1]), np.float32)
+    work[:n], work[size - len(rows) + n :] = rows[n - 1 :: -1], rows[n:]  # ascending, then descending
+    work[n : size - len(rows) + n] = np.inf  # fills up to a power of two
+    work, _ = merged(work, np.empty_like(work), size // 2)
+    rows[...] = work[len(rows) - 1 :: -1]

@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.scheme import NMScheme, WeightLayout
+from domino_onnx.solve.network import fits_network, sorted_columns
 
 __all__ = ["keep_largest", "magnitude_mask", "obeys", "rank"]
 
 _Float = TypeVar("_Float", bound=np.floating)
 _FOUR, _OF_FOUR = 4, 2
+_FEW, _CHUNK = 512, 1 << 13
+"""Rows that numpy sorts faster one by one; and columns that are sorted at once, so that they stay in the cache."""
 
 
 def keep_largest(groups: NDArray[np.floating], scheme: NMScheme) -> NDArray[np.bool_]:
@@ -30,35 +33,45 @@ def rank(groups: NDArray[_Float], scheme: NMScheme) -> tuple[NDArray[np.bool_], 
     Under `NMScheme.two_of_four` the masks that are allowed are the independent sets of a matroid (a partition, cut off
     at N), so the two largest of each four, and of those the N largest, have the largest sum that there is.
     """
-    return _rank(_two_of_each_four(groups) if scheme.two_of_four else groups, scheme.n)
+    mask, smallest_kept = np.empty(groups.shape, np.bool_), np.empty(len(groups), groups.dtype)
+    for start in range(0, len(groups), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        kept, smallest_kept[part] = _rank_columns(np.ascontiguousarray(groups[part].T), scheme)
+        mask[part] = kept.T
+    return mask, smallest_kept
 
 
-def _two_of_each_four(groups: NDArray[_Float]) -> NDArray[_Float]:
+def _rank_columns(columns: NDArray[_Float], scheme: NMScheme) -> tuple[NDArray[np.bool_], NDArray[_Float]]:
+    """As `rank`, for (M, groups)."""
+    n, m = scheme.n, len(columns)
+    if n == m:
+        return np.ones(columns.shape, np.bool_), columns.min(axis=0)
+    entries = _two_of_each_four(columns) if scheme.two_of_four else columns
+    if fits_network(m) and columns.shape[1] >= _FEW:
+        ascending = sorted_columns(entries.copy())
+    else:
+        ascending = np.sort(entries, axis=0)
+    smallest_kept = ascending[m - n].copy()
+    kept = entries >= smallest_kept
+    # Values sort several times faster than indices, which only groups need whose border runs between equals.
+    tied = np.flatnonzero(ascending[m - n - 1] == smallest_kept)
+    order = np.argsort(-entries[:, tied], axis=0, kind="stable")
+    kept[order[n:], tied] = False
+    return kept, smallest_kept
+
+
+def _two_of_each_four(columns: NDArray[_Float]) -> NDArray[_Float]:
     """The entries that may be kept, minus infinity elsewhere: those that at most one of their four comes before.
 
     Six comparisons are several times faster than sorting fours.
     """
-    fours = groups.reshape(-1, _FOUR)
+    fours = columns.reshape(-1, _FOUR, columns.shape[1])
     before = np.zeros(fours.shape, np.uint8)
     for left, right in itertools.combinations(range(_FOUR), 2):
         left_first = fours[:, left] >= fours[:, right]  # of equals the one further left
         before[:, right] += left_first
         before[:, left] += ~left_first
-    return np.where(before < _OF_FOUR, fours, fours.dtype.type(-np.inf)).reshape(groups.shape)
-
-
-def _rank(groups: NDArray[_Float], n: int) -> tuple[NDArray[np.bool_], NDArray[_Float]]:
-    m = groups.shape[1]
-    if n == m:
-        return np.ones(groups.shape, np.bool_), groups.min(axis=1)
-    ascending = np.sort(groups, axis=1)
-    smallest_kept = ascending[:, m - n].copy()
-    kept = groups >= smallest_kept[:, None]
-    # Values sort several times faster than indices, which only rows need whose border runs between equals.
-    tied = np.flatnonzero(ascending[:, m - n - 1] == smallest_kept)
-    order = np.argsort(-groups[tied], axis=1, kind="stable")
-    kept[tied[:, None], order[:, n:]] = False
-    return kept, smallest_kept
+    return np.where(before < _OF_FOUR, fours, fours.dtype.type(-np.inf)).reshape(columns.shape)
 
 
 def magnitude_mask(weight: NDArray[np.generic], layout: WeightLayout, scheme: NMScheme) -> NDArray[np.bool_]:
@@ -73,8 +86,15 @@ def magnitude_mask(weight: NDArray[np.generic], layout: WeightLayout, scheme: NM
     -------
     Boolean mask in the stored shape, exactly N True in each group; ties keep the weight further left.
     """
-    groups: NDArray[np.floating] = layout.to_groups(np.abs(comparable(weight)), scheme.m)
-    return layout.from_rows(keep_largest(groups, scheme).reshape(layout.rows, layout.reduction))
+    mask = np.empty(layout.shape, np.bool_)
+    stack, kept = layout.stacked(weight, scheme.m), layout.stacked(mask, scheme.m)
+    _, m, width = stack.shape
+    step = max(_CHUNK // width, 1)
+    for start in range(0, len(stack), step):
+        part: NDArray[np.floating] = np.abs(comparable(stack[start : start + step])).swapaxes(0, 1)
+        columns, _ = _rank_columns(part.reshape(m, -1), scheme)
+        kept[start : start + step] = columns.reshape(part.shape).swapaxes(0, 1)
+    return mask
 
 
 def obeys(weight: NDArray[np.generic], layout: WeightLayout, scheme: NMScheme) -> bool:
