@@ -25,12 +25,14 @@ class FallingSite:
     ----------
     load
         Gives the weight as floats, in its stored shape.
+    most
+        How many of its groups vote at most, from all over the weight; None for all.
     signed
         Whether gradients are going to move the weights. Without, magnitudes are enough, unless the schemes want two of
         each four as well.
     """
 
-    def __init__(self, site: Site, load: Callable[[], NDArray[np.generic]], *, signed: bool) -> None:
+    def __init__(self, site: Site, load: Callable[[], NDArray[np.generic]], *, signed: bool, most: int | None = None) -> None:
         self.key = site.key
         self.site = site
         self.m = m = math.lcm(*(scheme.m for scheme in site.schemes))  # every M divides the axis, so this does too
@@ -40,14 +42,18 @@ class FallingSite:
         self._lowest = int(site.sparsest.density * m)
 
         def groups() -> _Floats:
-            return site.layout.to_groups(load(), m).astype(np.float32)
+            weight, layout = load(), site.layout
+            chosen = layout.to_groups(weight, m) if most is None or signed else layout.some_groups(weight, m, most)
+            return chosen.astype(np.float32)
 
         two_of_four = any(scheme.two_of_four for scheme in site.schemes)
-        self._signed = _SignedGroups(groups(), two_of_four=two_of_four) if signed or two_of_four else None
-        self._groups = self._signed or SortedGroups(groups)
+        self._groups: _SignedGroups | SortedGroups = (
+            _SignedGroups(groups(), two_of_four=two_of_four) if signed or two_of_four else SortedGroups(groups)
+        )
 
     @property
     def is_sparsest(self) -> bool:
+        """Whether it has no scheme left to fall to."""
         return self.n <= self._lowest
 
     @property
@@ -57,17 +63,17 @@ class FallingSite:
 
     def masked_weight(self) -> _Floats:
         """The weight that takes part in the network, in its stored shape."""
-        if self._signed is None:
-            raise ValueError("without signs there are no weights to mask")
-        layout = self.site.layout
-        return layout.from_rows(self._signed.masked().reshape(layout.rows, layout.reduction))
+        layout, groups = self.site.layout, self._groups
+        if isinstance(groups, SortedGroups):
+            raise TypeError("without signs there are no weights to mask")
+        return layout.from_rows(groups.masked().reshape(layout.rows, layout.reduction))
 
     def vote_passes(self, vote: float) -> bool:
         """Whether at least the share `vote` of the groups has fewer than N weights above its threshold.
 
         A group has if the smallest weight inside its mask isn't above the threshold.
         """
-        return self._groups.below() >= vote * self._groups.count
+        return bool(self._groups.below() >= vote * self._groups.count)
 
     def fall(self) -> NMScheme | None:
         """Lower N by one; the scheme that N : M now is, if the pool has it."""
@@ -80,12 +86,14 @@ class FallingSite:
 
     def update(self, lr: float, pull: float, gradient: _Floats | None) -> None:
         """One SGD step of the survivors: ``w -= lr * (gradient + pull * w)``."""
-        if self._signed is not None:
-            if pull != 0.0 or gradient is not None:
-                moved = None if gradient is None else self.site.layout.to_groups(gradient, self.m)
-                self._signed.update(lr, pull, moved)
-        elif pull != 0.0 and not self.is_sparsest:  # what it votes is asked no more
-            self._groups.pull(lr, pull)
+        if pull == 0.0 and gradient is None:
+            return
+        if isinstance(self._groups, SortedGroups):
+            if not self.is_sparsest:  # what it votes is asked no more
+                self._groups.pull(lr, pull)
+            return
+        moved = None if gradient is None else self.site.layout.to_groups(gradient, self.m)
+        self._groups.update(lr, pull, moved)
 
 
 class _SignedGroups:

@@ -46,8 +46,7 @@ class SortedGroups:
         self._whole: _Floats | None = None
         """All magnitudes, (M, groups), largest first; None while they are those of the weight and its past."""
         whole, self._threshold = _read(load())
-        self.m, self.count = whole.shape
-        self.n = self.m
+        self.n, self.count = int(whole.shape[0]), int(whole.shape[1])
         self._live: _Live | None = _Live(whole, self._threshold, self.n)
 
     def below(self) -> int:
@@ -134,10 +133,8 @@ class _Live:
     def _let_go(self) -> tuple[_Floats, NDArray[np.intp]]:
         """The groups that are still crowded, and their places; the others become plain."""
         n = len(self._plain)
-        if len(self._crowd) > n:
-            crowded = self._crowd[n] > self._crowd_threshold
-        else:
-            crowded = np.zeros(len(self._at), np.bool_)
+        some = len(self._crowd) > n
+        crowded = self._crowd[n] > self._crowd_threshold if some else np.zeros(len(self._at), np.bool_)
         self._plain[:, self._at[~crowded]] = self._crowd[:n, ~crowded]
         return self._crowd[:, crowded], self._at[crowded]
 

@@ -35,7 +35,7 @@ def sorted_columns(columns: NDArray[_Float]) -> NDArray[_Float]:
 
 
 def merged(work: NDArray[_Float], other: NDArray[_Float], width: int) -> tuple[NDArray[_Float], NDArray[_Float]]:
-    """Sort bitonic stretches of ``2 * width`` rows, ascending; both arrays are used, and given back, sorted one first."""
+    """Sort bitonic stretches of ``2 * width`` rows, ascending. Both arrays are given back, the sorted one first."""
     while width:
         pairs, joined = (each.reshape(-1, 2, width, work.shape[1]) for each in (work, other))
         np.minimum(pairs[:, 0], pairs[:, 1], out=joined[:, 0])

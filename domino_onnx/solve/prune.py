@@ -41,6 +41,9 @@ class PrunedWeights(Mapping[WeightKey, NDArray[np.generic]]):
         mask = magnitude_mask(site.numbers.floats(weight), site.layout, self._schemes[key])
         return np.where(mask, weight, weight.dtype.type(0))
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._schemes
+
     def __iter__(self) -> Iterator[WeightKey]:
         return iter(self._schemes)
 

@@ -9,9 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from domino_onnx._version import __version__
 from domino_onnx.graph import WeightForm, Written, write_model
 from domino_onnx.options import CompressOptions
@@ -21,13 +18,12 @@ from domino_onnx.scheme import (
     Inventory,
     Manifest,
     ManifestEntry,
-    NMScheme,
     Plan,
     Site,
     WeightArrays,
     WeightKey,
-    mask_sha256,
 )
+from domino_onnx.stages.audit import Audit
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.comparing import Judge, compare_if_possible, judge_of
 from domino_onnx.stages.journal import Journal, peak_rss_bytes
@@ -87,15 +83,24 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
     """
     weights, biases = _values(found, finetuned)
     inventory, plan, form = lab.aim.inventory, found.planned.plan, lab.options.output.format
-    two_four = _two_four(lab, weights)  # before the file is written, which uses up the model in memory
+    audit = Audit(overlaid(weights, biases), inventory.sites, plan.schemes, fours=lab.aim.target == "generic")
+
+    def manifest() -> Manifest:
+        return _manifest(lab, plan, audit.entries, set(biases) - set(weights))
+
+    wanted = conversion(lab.options)
     with lab.journal.stage("write"):
-        entries = _entries(inventory, plan, weights)
-        manifest = _manifest(lab, plan, entries, set(biases) - set(weights))
-        made = converted(lab.source.file, overlaid(weights, biases), manifest, conversion(lab.options))
-        written = write_model(made.file, made.values, made.manifest, output.path, form=form, force=output.force)
+        if wanted.is_needed:
+            made = converted(lab.source.file, audit, manifest(), wanted)
+            written = write_model(made.file, made.values, made.manifest, output.path, form=form, force=output.force)
+            zeros_made = made.zeros
+        else:
+            written = write_model(lab.source.file, audit, manifest, output.path, form=form, force=output.force)
+            zeros_made = {}
+    entries = audit.entries
     _warn_of_form(lab.journal, form, written)
     read = {weight.key: weight.zeros for weight in inventory.counted}
-    zeros = {**read, **{entry.key: entry.zeros for entry in entries}, **made.zeros}
+    zeros = {**read, **{entry.key: entry.zeros for entry in entries}, **zeros_made}
     return Made(
         model=lab.source.path,
         dense=lab.dense,
@@ -106,7 +111,7 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
         zeros=zeros,
         nbytes=written.nbytes,
         finetuned=finetuned,
-        two_four=two_four,
+        two_four=audit.two_four,
         judge=judge_of(lab, refitted=found.solved.learned, finetuned=finetuned is not None),
         drawn=lab.source.drawn,
         options=lab.options,
@@ -191,17 +196,6 @@ def _without_arrays(found: Found) -> Found:
     return dataclasses.replace(found, solved=dataclasses.replace(found.solved, weights={}, biases={}))
 
 
-def _entries(inventory: Inventory, plan: Plan, weights: WeightArrays) -> tuple[ManifestEntry, ...]:
-    pruned = (site for site in inventory.sites if site.key in weights)
-    return tuple(_entry(site, plan.schemes[site.key], weights[site.key]) for site in pruned)
-
-
-def _entry(site: Site, scheme: NMScheme, values: NDArray[np.generic]) -> ManifestEntry:
-    kept = values != 0
-    zeros = kept.size - int(np.count_nonzero(kept))
-    return ManifestEntry(key=site.key, layout=site.layout, scheme=scheme, zeros=zeros, mask_sha256=mask_sha256(kept))
-
-
 def _manifest(lab: Laboratory, plan: Plan, entries: tuple[ManifestEntry, ...], changed: set[WeightKey]) -> Manifest:
     return Manifest(
         tool=f"domino-onnx {__version__}",
@@ -218,12 +212,6 @@ def _manifest(lab: Laboratory, plan: Plan, entries: tuple[ManifestEntry, ...], c
 def _warn_of_form(journal: Journal, form: Form, written: Written) -> None:
     if form != "dense" and all(weight.kind == "dense" for weight in written.weight_forms):
         journal.warn(why_dense(form, written.weight_forms))
-
-
-def _two_four(lab: Laboratory, weights: WeightArrays) -> TwoFourCost | None:
-    if lab.aim.target != "generic":
-        return None
-    return TwoFourCost.of((site, weights[site.key]) for site in lab.aim.inventory.sites if site.key in weights)
 
 
 def _record(site: Site, found: Found, zeros: int) -> WeightRecord:

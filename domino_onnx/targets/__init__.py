@@ -5,7 +5,7 @@ from domino_onnx.targets.diagnosis import Diagnosis, State, diagnose
 from domino_onnx.targets.for_target import TARGETS, Target, inventory_for, known, schemes_for
 from domino_onnx.targets.four_counts import FourCounts, count_fours, legal_energy, obeys_flattened, obeys_on_axis
 from domino_onnx.targets.tensorrt import GROUPS_OF_FOUR, WIDE, legal_scheme, refusal
-from domino_onnx.targets.two_four_cost import TwoFourCost
+from domino_onnx.targets.two_four_cost import TwoFourCost, TwoFourPart
 
 __all__ = [
     "GROUPS_OF_FOUR",
@@ -17,6 +17,7 @@ __all__ = [
     "State",
     "Target",
     "TwoFourCost",
+    "TwoFourPart",
     "count_fours",
     "diagnose",
     "inventory_for",

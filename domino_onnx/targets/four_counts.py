@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from domino_onnx.scheme import WeightLayout
 from domino_onnx.targets.tensorrt import FOUR, KEPT_OF_FOUR
 
-__all__ = ["FourCounts", "count_fours", "legal_energy", "obeys_flattened", "obeys_on_axis"]
+__all__ = ["FourCounts", "count_fours", "is_legal", "legal_energy", "obeys_flattened", "obeys_on_axis"]
+
+_WEIGHTS = 1 << 17
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +67,42 @@ def count_fours(weight: NDArray[np.generic], layout: WeightLayout) -> FourCounts
     )
 
 
+def is_legal(weight: NDArray[np.generic], layout: WeightLayout) -> bool:
+    """Whether every four along the reduction axis holds at most two non-zeros, a shorter one at its end as well."""
+    stack = _stacked(weight, layout)
+    for start, step in _strides(stack):
+        kept = stack[start : start + step] != 0
+        if bool((kept.sum(axis=1, dtype=np.uint8) > KEPT_OF_FOUR).any()):
+            return False
+    return True
+
+
 def legal_energy(weight: NDArray[np.generic], layout: WeightLayout) -> tuple[float, float]:
     """The sum of squares that the two largest of each four hold, and that of the whole weight."""
-    squares = np.square(layout.to_rows(weight).astype(np.float32))
-    fours = np.sort(_fours(squares), axis=2)[:, :, -KEPT_OF_FOUR:]
-    return float(fours.sum(dtype=np.float64)), float(squares.sum(dtype=np.float64))
+    held, whole = 0.0, 0.0
+    stack = _stacked(weight, layout)
+    for start, step in _strides(stack):
+        first, second, third, fourth = np.square(stack[start : start + step].astype(np.float32)).swapaxes(0, 1)
+        high, low = np.maximum(first, second), np.minimum(first, second)
+        high_too, low_too = np.maximum(third, fourth), np.minimum(third, fourth)
+        largest, next_largest = np.maximum(high, high_too), np.minimum(high, high_too)
+        next_largest = np.maximum(next_largest, np.maximum(low, low_too))
+        held += float(largest.sum(dtype=np.float64)) + float(next_largest.sum(dtype=np.float64))
+        whole += sum(float(each.sum(dtype=np.float64)) for each in (first, second, third, fourth))
+    return held, whole
+
+
+def _stacked(weight: NDArray[np.generic], layout: WeightLayout) -> NDArray[np.generic]:
+    """(blocks, 4, width), each four along the middle axis; without a copy where the axis holds whole fours."""
+    if layout.reduction % FOUR == 0:
+        return layout.stacked(weight, FOUR)
+    return _fours(layout.to_rows(weight)).reshape(-1, FOUR, 1)
+
+
+def _strides(stack: NDArray[np.generic]) -> Iterator[tuple[int, int]]:
+    """Where stretches of blocks begin that fit into a processor's cache, and how many blocks they have."""
+    step = max(_WEIGHTS // (stack.shape[1] * stack.shape[2]), 1)
+    return ((start, step) for start in range(0, len(stack), step))
 
 
 def obeys_flattened(weight: NDArray[np.generic], layout: WeightLayout) -> bool:

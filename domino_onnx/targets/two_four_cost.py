@@ -9,10 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.scheme import Site
-from domino_onnx.targets.four_counts import count_fours, legal_energy
+from domino_onnx.targets.four_counts import is_legal, legal_energy
 from domino_onnx.targets.tensorrt import refusal
 
-__all__ = ["TwoFourCost"]
+__all__ = ["TwoFourCost", "TwoFourPart"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TwoFourPart:
+    """Whether one weight breaks the rule, and of its sum of squares what the two largest of each four hold."""
+
+    broken: bool
+    held: float = 0.0
+    whole: float = 0.0
+
+    @classmethod
+    def of(cls, site: Site, weight: NDArray[np.generic]) -> TwoFourPart | None:
+        """Of a weight in its stored shape; None for one that sparse kernels can't run."""
+        if refusal(site) is not None:
+            return None
+        if is_legal(weight, site.layout):
+            return cls(broken=False)
+        held, whole = legal_energy(site.numbers.floats(weight), site.layout)
+        return cls(broken=True, held=held, whole=whole)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,16 +52,13 @@ class TwoFourCost:
     lost: float
 
     @classmethod
-    def of(cls, pruned: Iterable[tuple[Site, NDArray[np.generic]]]) -> TwoFourCost:
-        """Count weights, each given in its stored shape."""
+    def of(cls, parts: Iterable[TwoFourPart | None]) -> TwoFourCost:
+        """The cost of weights from the parts that they have in it."""
         eligible, broken, held, whole = 0, 0, 0.0, 0.0
-        for site, weight in pruned:  # one at a time: not all of them fit into memory
-            if refusal(site) is not None:
-                continue
+        for part in filter(None, parts):
             eligible += 1
-            if not count_fours(weight, site.layout).is_legal:
-                energy, all_energy = legal_energy(site.numbers.floats(weight), site.layout)
-                broken, held, whole = broken + 1, held + energy, whole + all_energy
+            if part.broken:
+                broken, held, whole = broken + 1, held + part.held, whole + part.whole
         return cls(eligible=eligible, broken=broken, lost=1 - held / whole if whole else 0.0)
 
     def in_words(self) -> str:

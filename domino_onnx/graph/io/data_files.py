@@ -8,7 +8,7 @@ import mmap
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +26,8 @@ __all__ = ["copy_patched", "drop_data", "lay_out", "new_data"]
 
 _PAGE, _LINE = 4096, 64
 """What large and small tensors are aligned to in a data file: whole pages can be mapped into memory."""
+_PIECE = 1 << 20
+"""Bytes that are read and hashed at a time."""
 
 
 @contextlib.contextmanager
@@ -52,14 +54,14 @@ def copy_patched(
 ) -> None:
     """Copy each external data file beside the output, with the new values patched in; point all tensors there."""
     external = [(tensor, resolve(tensor, file.folder)) for tensor in filter(is_external, tensors(file.proto))]
-    patches: dict[Path, list[tuple[ExternalRange, NDArray[np.generic]]]] = {}
+    patches: dict[Path, list[tuple[ExternalRange, WeightKey]]] = {}
     for key, tensor in stored.items():
         if is_external(tensor):
             where = resolve(tensor, file.folder)
-            patches.setdefault(where.path, []).append((where, weights[key]))
+            patches.setdefault(where.path, []).append((where, key))
     names: dict[Path, str] = {}
     for path in sorted({where.path for _, where in external}):
-        names[path] = _write_data_file(path, patches.get(path, []), output)
+        names[path] = _write_data_file(path, patches.get(path, []), weights, output)
         written.add(names[path])
     changed = {id(tensor) for tensor in stored.values()}
     for tensor, where in external:
@@ -86,7 +88,7 @@ def lay_out(
             stream.flush()
             os.fsync(stream.fileno())
         path.chmod(0o666 & ~current_umask())
-        name = _name_data_file(path, output)
+        name = _name_data_file(path, output, _file_sha256(path))
     for tensor in outside:
         set_entry(tensor, "location", name)
     written.add(name)
@@ -104,17 +106,48 @@ def drop_data(output: Path, keep: set[str]) -> None:
                 (output.parent / name).unlink(missing_ok=True)
 
 
-def _write_data_file(source: Path, patches: list[tuple[ExternalRange, NDArray[np.generic]]], output: Path) -> str:
+def _write_data_file(
+    source: Path,
+    patches: list[tuple[ExternalRange, WeightKey]],
+    weights: Mapping[WeightKey, NDArray[np.generic]],
+    output: Path,
+) -> str:
+    """One pass from front to back, which hashes on the way; one weight at a time is in memory.
+
+    Bytes that two patches share are the later one's.
+    """
+    digest = hashlib.sha256()
     with unfinished(output) as path:
-        shutil.copyfile(source, path)
-        with path.open("r+b") as stream:
-            for where, values in patches:
-                stream.seek(where.offset)
-                stream.write(np.ascontiguousarray(values).view(np.uint8).reshape(-1).data)
+        with source.open("rb") as dense, path.open("wb") as stream:
+            for where, key in sorted(patches, key=lambda patch: (patch[0].offset, patch[0].end)):
+                _put(_stretch(dense, max(where.offset - stream.tell(), 0)), stream, digest)
+                data = np.ascontiguousarray(weights[key]).reshape(-1).view(np.uint8)[stream.tell() - where.offset :]
+                _put(_pieces(data), stream, digest)
+                dense.seek(stream.tell())
+            _put(_stretch(dense, None), stream, digest)
             stream.flush()
             os.fsync(stream.fileno())
         shutil.copymode(source, path)
-        return _name_data_file(path, output)
+        return _name_data_file(path, output, digest.hexdigest())
+
+
+def _put(pieces: Iterable[memoryview | bytes], stream: IO[bytes], digest: hashlib._Hash) -> None:
+    for piece in pieces:
+        digest.update(piece)
+        stream.write(piece)
+
+
+def _stretch(stream: IO[bytes], length: int | None) -> Iterator[bytes]:
+    """The next bytes of a file, to its end if no length is given."""
+    left = -1 if length is None else length
+    while left and (piece := stream.read(_PIECE if left < 0 else min(left, _PIECE))):
+        left -= len(piece) if left > 0 else 0
+        yield piece
+
+
+def _pieces(data: NDArray[np.uint8]) -> Iterator[memoryview]:
+    for start in range(0, data.size, _PIECE):
+        yield data[start : start + _PIECE].data
 
 
 def _point_to(tensor: TensorProto, name: str, where: ExternalRange, changed_in: Path | None) -> None:
@@ -147,9 +180,9 @@ def _append(stream: IO[bytes], tensor: TensorProto, values: NDArray[np.generic])
     tensor.data_location = TensorProto.EXTERNAL
 
 
-def _name_data_file(path: Path, output: Path) -> str:
+def _name_data_file(path: Path, output: Path, sha256: str) -> str:
     """Give a data file that is whole its name, which holds its hash."""
-    name = f"{output.name}.{_file_sha256(path)[:16]}.data"
+    name = f"{output.name}.{sha256[:16]}.data"
     put_in_place(path, output.parent / name)
     return name
 

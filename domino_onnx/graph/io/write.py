@@ -47,7 +47,7 @@ class Written:
 def write_model(
     file: OnnxFile,
     weights: Mapping[WeightKey, NDArray[np.generic]],
-    manifest: Manifest | None,
+    manifest: Manifest | Callable[[], Manifest] | None,
     output: Path,
     *,
     form: Form = "dense",
@@ -58,9 +58,10 @@ def write_model(
     Parameters
     ----------
     weights
-        New values in the stored dtype and shape.
+        New values in the stored dtype and shape. Each is asked for when its turn comes, and not kept.
     manifest
-        None leaves our metadata as they are.
+        None leaves our metadata as they are. One that is made on demand is asked for once, behind the values of
+        weights that lie outside the model.
     form
         How weights are stored in the output.
 
@@ -82,7 +83,7 @@ def write_model(
                     copy_patched(file, stored, weights, output, data_files)
                 streamed = _store_small(file.proto, stored, weights)
                 if manifest is not None:
-                    _set_metadata(file.proto, index, manifest)
+                    _set_metadata(file.proto, index, manifest() if callable(manifest) else manifest)
                 weight_forms = _store_as(file, index, form, weights)
                 if not keeps_layout:
                     lay_out(file, stored, weights, output, data_files)
