@@ -87,6 +87,7 @@ def compress_document(result: CompressResult) -> Document:
         "parity": None
         if result.parity is None
         else {**evaluation_document(result.parity), "fitted": result.judge_seen},
+        "sampled": None if result.sampled is None else dataclasses.asdict(result.sampled),
         "tensorrt": None if result.two_four is None else _two_four(result.two_four),
         "finetuning": _finetuning(result),
         "decisions": [_decision(decision) for decision in result.decisions],

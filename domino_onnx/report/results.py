@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domino_onnx.evaluate import Evaluation
+from domino_onnx.evaluate import Evaluation, SampledCheck
 from domino_onnx.graph import OnnxFile, WeightForm
 from domino_onnx.options import CompressOptions
 from domino_onnx.outputs import Comparison
@@ -248,6 +248,8 @@ class CompressResult:
         Of each stage: how long it took, and the most memory the process had had by its end, in bytes.
     parity
         The written file against the dense one in ONNX Runtime; None if it could not be run (see `warnings`).
+    sampled
+        What was looked at instead, of a model that is too large to be run on random inputs.
     judge_seen
         Whether that was on samples that the weights were fitted to, and looks better than it is.
     nbytes
@@ -276,6 +278,7 @@ class CompressResult:
     decisions: tuple[Decision, ...]
     finetuned: Finetuned | None
     parity: Evaluation | None
+    sampled: SampledCheck | None
     judge_seen: bool
     two_four: TwoFourCost | None
     seconds: Mapping[str, float]

@@ -230,6 +230,8 @@ def _learned(result: CompressResult) -> Iterator[tuple[str, str]]:
 
 
 def _worth(result: CompressResult) -> Iterator[tuple[str, str]]:
+    if result.sampled is not None:
+        yield "check", result.sampled.in_words()
     if result.parity is None:
         return
     allowed, comparison = result.options.goal.max_drop, result.parity.comparison

@@ -96,12 +96,11 @@ class WeightLayout:
         """
         return tensor.reshape(-1, m, math.prod(self.shape[self.axis + 1 :]))
 
-    def some_groups(self, tensor: NDArray[_Scalar], m: int, most: int) -> NDArray[_Scalar]:
-        """(groups, m): about `most` of the groups that `to_groups` gives, in whole rows from all over the tensor."""
+    def groups_at(self, tensor: NDArray[_Scalar], m: int, places: NDArray[np.integer]) -> NDArray[_Scalar]:
+        """(places, m): some of the groups that `to_groups` gives, by their numbers; nothing else is read."""
         moved = np.moveaxis(tensor, self.axis, -1)
-        rows = math.prod(moved.shape[:-1])
-        wanted = -(-most * m // moved.shape[-1])
-        if wanted >= rows:
-            return self.to_groups(tensor, m)
-        places = np.unravel_index(np.arange(wanted) * rows // wanted, moved.shape[:-1])
-        return moved[places].reshape(-1, m)
+        row, group = np.divmod(places, moved.shape[-1] // m)
+        others = np.unravel_index(row, moved.shape[:-1]) if moved.ndim > 1 else ()
+        index = (*(other[:, None] for other in others), group[:, None] * m + np.arange(m))
+        some: NDArray[_Scalar] = np.asarray(moved[index])
+        return some

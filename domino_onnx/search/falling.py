@@ -32,7 +32,9 @@ class FallingSite:
         each four as well.
     """
 
-    def __init__(self, site: Site, load: Callable[[], NDArray[np.generic]], *, signed: bool, most: int | None = None) -> None:
+    def __init__(
+        self, site: Site, load: Callable[[], NDArray[np.generic]], *, signed: bool, most: int | None = None
+    ) -> None:
         self.key = site.key
         self.site = site
         self.m = m = math.lcm(*(scheme.m for scheme in site.schemes))  # every M divides the axis, so this does too
@@ -43,8 +45,10 @@ class FallingSite:
 
         def groups() -> _Floats:
             weight, layout = load(), site.layout
-            chosen = layout.to_groups(weight, m) if most is None or signed else layout.some_groups(weight, m, most)
-            return chosen.astype(np.float32)
+            count = layout.size // m
+            if most is None or signed or count <= most:
+                return layout.to_groups(weight, m).astype(np.float32)
+            return layout.groups_at(weight, m, np.arange(most) * count // most).astype(np.float32)
 
         two_of_four = any(scheme.two_of_four for scheme in site.schemes)
         self._groups: _SignedGroups | SortedGroups = (

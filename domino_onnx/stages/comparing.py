@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.errors import DependencyError, DominoError, ModelError
+from domino_onnx.graph import read_model
 from domino_onnx.options import RunOptions
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.laboratory import Laboratory
 
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset, InputSpec
-    from domino_onnx.evaluate import Evaluation, Metric
+    from domino_onnx.evaluate import Evaluation, Metric, SampledCheck
     from domino_onnx.outputs import Meanings, OutputKind
 
-__all__ = ["Judge", "compare", "compare_if_possible", "judge_of"]
+__all__ = ["Judge", "compare", "compare_if_possible", "judge_of", "sampled_if_possible"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,18 @@ def compare(reference: Path, candidate: Path, judge: Judge, run: RunOptions) -> 
         metric=judge.metric,
     )
     return dataclasses.replace(evaluation, inputs="drawn") if judge.drawn else evaluation
+
+
+def sampled_if_possible(dense: Path, output: Path, seed: int, journal: Journal) -> SampledCheck | None:
+    """Look at random groups of a written file instead of running it; a warning where they aren't as they should be."""
+    from domino_onnx.evaluate import check_sample
+
+    with journal.stage("evaluate"):
+        try:
+            return check_sample(read_model(dense), read_model(output), seed)
+        except DominoError as error:
+            journal.warn(f"the written file isn't what it should be, don't use it: {error}")
+    return None
 
 
 def compare_if_possible(

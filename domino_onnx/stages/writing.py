@@ -25,7 +25,7 @@ from domino_onnx.scheme import (
 )
 from domino_onnx.stages.audit import Audit
 from domino_onnx.stages.choosing import Found
-from domino_onnx.stages.comparing import Judge, compare_if_possible, judge_of
+from domino_onnx.stages.comparing import Judge, compare_if_possible, judge_of, sampled_if_possible
 from domino_onnx.stages.journal import Journal, peak_rss_bytes
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.reading import Output, conversion
@@ -34,10 +34,13 @@ from domino_onnx.storage import Form
 from domino_onnx.targets import TwoFourCost
 
 if TYPE_CHECKING:
-    from domino_onnx.evaluate import Evaluation
+    from domino_onnx.evaluate import Evaluation, SampledCheck
     from domino_onnx.finetuning import Finetuned
 
 __all__ = ["Made", "compared", "search_result", "why_dense", "write"]
+
+_MOST_TO_RUN = 1 << 31
+"""Bytes of a model that is run on random inputs; larger ones may not fit into memory."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,9 @@ class Made:
         What TensorRT's rule would cost, where the target is another.
     drawn
         What each input was taken to be where samples were drawn.
+    is_sampled
+        Whether random groups are looked at instead of running the model: nothing but random inputs would judge it, and
+        it is too large to be run without need.
     """
 
     model: Path
@@ -69,6 +75,7 @@ class Made:
     judge: Judge
     drawn: tuple[str, ...]
     options: CompressOptions
+    is_sampled: bool
 
 
 def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | None = None) -> Made:
@@ -89,6 +96,7 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
         return _manifest(lab, plan, audit.entries, set(biases) - set(weights))
 
     wanted = conversion(lab.options)
+    size = sum(path.stat().st_size for path in (lab.source.path, *lab.source.file.data_files))
     with lab.journal.stage("write"):
         if wanted.is_needed:
             made = converted(lab.source.file, audit, manifest(), wanted)
@@ -98,6 +106,7 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
             written = write_model(lab.source.file, audit, manifest, output.path, form=form, force=output.force)
             zeros_made = {}
     entries = audit.entries
+    judge = judge_of(lab, refitted=found.solved.learned, finetuned=finetuned is not None)
     _warn_of_form(lab.journal, form, written)
     read = {weight.key: weight.zeros for weight in inventory.counted}
     zeros = {**read, **{entry.key: entry.zeros for entry in entries}, **zeros_made}
@@ -112,9 +121,10 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
         nbytes=written.nbytes,
         finetuned=finetuned,
         two_four=audit.two_four,
-        judge=judge_of(lab, refitted=found.solved.learned, finetuned=finetuned is not None),
+        judge=judge,
         drawn=lab.source.drawn,
         options=lab.options,
+        is_sampled=judge.data is None and not found.solved.learned and not wanted.is_needed and size > _MOST_TO_RUN,
     )
 
 
@@ -124,8 +134,10 @@ def compared(made: Made, journal: Journal) -> CompressResult:
     What the first import of torch leaves to the garbage collector holds the model, and ONNX Runtime needs the room.
     """
     gc.collect()
-    comparison = compare_if_possible(made.dense, made.output, made.judge, made.options.run, journal)
-    return _result(made, comparison, journal)
+    run = made.options.run
+    if made.is_sampled:
+        return _result(made, None, sampled_if_possible(made.dense, made.output, run.seed, journal), journal)
+    return _result(made, compare_if_possible(made.dense, made.output, made.judge, run, journal), None, journal)
 
 
 def search_result(lab: Laboratory, found: Found) -> SearchResult:
@@ -143,7 +155,9 @@ def search_result(lab: Laboratory, found: Found) -> SearchResult:
     )
 
 
-def _result(made: Made, comparison: Evaluation | None, journal: Journal) -> CompressResult:
+def _result(
+    made: Made, comparison: Evaluation | None, sampled: SampledCheck | None, journal: Journal
+) -> CompressResult:
     site_zeros, site_params = sum(r.zeros for r in made.records), sum(r.params for r in made.records)
     planned, solved, inventory = made.found.planned, made.found.solved, made.inventory
     return CompressResult(
@@ -164,6 +178,7 @@ def _result(made: Made, comparison: Evaluation | None, journal: Journal) -> Comp
         decisions=planned.decisions,
         finetuned=made.finetuned,
         parity=comparison,
+        sampled=sampled,
         judge_seen=made.judge.seen,
         two_four=made.two_four,
         seconds=journal.seconds,
