@@ -183,3 +183,18 @@ def test_a_layout_seen_through_a_transpose_names_the_stored_axis(axes: list[int]
     through = layout.stored_as(axes, stored.shape)
     assert through.shape == stored.shape
     assert sorted(map(sorted, through.to_rows(stored).tolist())) == sorted(map(sorted, layout.to_rows(view).tolist()))
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "parts"), [((8,), 0, 1), ((4, 8), 1, 1), ((8, 3), 0, 1), ((2, 8, 3, 3), 1, 1), ((24, 2, 3), 0, 3)]
+)
+def test_stacked_groups_and_groups_by_number_are_those_of_to_groups(
+    shape: tuple[int, ...], axis: int, parts: int
+) -> None:
+    layout, tensor = WeightLayout(shape, axis, parts), np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    groups = layout.to_groups(tensor, 4)
+    stack = layout.stacked(tensor, 4)
+    assert np.shares_memory(stack, tensor)
+    assert sorted(stack.swapaxes(1, 2).reshape(-1, 4).tolist()) == sorted(groups.tolist())
+    places = np.array([len(groups) - 1, 0, len(groups) // 2])
+    np.testing.assert_array_equal(layout.groups_at(tensor, 4, places), groups[places])
