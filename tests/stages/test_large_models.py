@@ -7,7 +7,7 @@ import importlib
 import weakref
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -57,7 +57,7 @@ def options(**more: Any) -> CompressOptions:
 class Counting(PrunedWeights):
     """How often each weight is asked for, and how many are alive at the same time."""
 
-    asked: Counter[WeightKey] = Counter()
+    asked: ClassVar[Counter[WeightKey]] = Counter()
     alive, most = 0, 0
 
     def __getitem__(self, key: WeightKey) -> Array:
