@@ -121,8 +121,7 @@ def _write_data_file(
         with source.open("rb") as dense, path.open("wb") as stream:
             for where, key in sorted(patches, key=lambda patch: (patch[0].offset, patch[0].end)):
                 _put(_stretch(dense, max(where.offset - stream.tell(), 0)), stream, digest)
-                data = np.ascontiguousarray(weights[key]).reshape(-1).view(np.uint8)[stream.tell() - where.offset :]
-                _put(_pieces(data), stream, digest)
+                _put(_pieces(weights[key], stream.tell() - where.offset), stream, digest)
                 dense.seek(stream.tell())
             _put(_stretch(dense, None), stream, digest)
             stream.flush()
@@ -145,8 +144,10 @@ def _stretch(stream: IO[bytes], length: int | None) -> Iterator[bytes]:
         yield piece
 
 
-def _pieces(data: NDArray[np.uint8]) -> Iterator[memoryview]:
-    for start in range(0, data.size, _PIECE):
+def _pieces(values: NDArray[np.generic], first: int) -> Iterator[memoryview]:
+    """The bytes of an array, from that one on."""
+    data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    for start in range(first, data.size, _PIECE):
         yield data[start : start + _PIECE].data
 
 
