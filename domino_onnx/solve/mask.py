@@ -15,7 +15,7 @@ __all__ = ["keep_largest", "magnitude_mask", "obeys", "rank"]
 
 _Float = TypeVar("_Float", bound=np.floating)
 _FOUR, _OF_FOUR = 4, 2
-_FEW, _CHUNK = 512, 1 << 13
+_FEW, _CHUNK = 128, 1 << 13
 """Rows that numpy sorts faster one by one; and columns that are sorted at once, so that they stay in the cache."""
 
 
