@@ -18,7 +18,8 @@ from domino_onnx.errors import DataError
 __all__ = ["BatchSplit", "Split", "has_judges", "refit_judges", "search_judges"]
 
 _HELD_OUT = 0.15
-"""Share of the samples that finetuning doesn't learn from."""
+_MOST_HELD_OUT = 512
+"""Share of the samples that finetuning doesn't learn from, and the most of them: it looks at them again and again."""
 _APART_TO_COMPARE = 0.25
 """Share of the samples that nothing learns from, where plans are compared and there are no evaluation data."""
 _APART = 0.125
@@ -172,7 +173,7 @@ def _kept_apart(data: Dataset, seed: int, *, judged: bool) -> tuple[Dataset, Dat
 def _train_and_held_out(data: Dataset, seed: int) -> tuple[_Indices, _Indices]:
     """Indices of the samples to train on and of those held out; all in both where there are too few for two parts."""
     order = np.random.default_rng(seed).permutation(data.count)
-    count = round(data.count * _HELD_OUT)
+    count = min(round(data.count * _HELD_OUT), _MOST_HELD_OUT)
     if data.batch:
         count = -(-count // data.batch) * data.batch
     if not 0 < count <= data.count - max(data.batch or 1, count):

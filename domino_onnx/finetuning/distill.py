@@ -154,20 +154,28 @@ class Distillation:
 
     def _divergence(self, indices: NDArray[np.int64], draw: int | None) -> float:
         inputs, _ = self._inputs(indices, draw, self.held_out)
-        teacher = self._teacher.outputs(indices, inputs, varied=draw is not None)
+        teacher = self._teacher.judged(indices, inputs, draw)
         student = {name: output.float().cpu().numpy() for name, output in self._answers(inputs).items()}
         return self._judge([teacher], [student])
 
     def shuffled(self, batch_size: int, seed: int) -> Iterator[NDArray[np.int64]]:
         """Batches of training samples without end; each epoch in a new order that the seed decides."""
         generator = np.random.default_rng(seed)
-        size = min(batch_size, len(self.train))
-        if self._data.batch:
-            size = max(size // self._data.batch, 1) * self._data.batch
+        size = self._batch_of(batch_size)
         while True:
             order = generator.permutation(self.train)
             for start in range(0, len(order) - size + 1, size):
                 yield order[start : start + size]
+
+    def epoch(self, batch_size: int) -> int:
+        """How many of those batches see each training sample once."""
+        return len(self.train) // self._batch_of(batch_size)
+
+    def _batch_of(self, batch_size: int) -> int:
+        """How many samples a batch has: no more than there are, and whole runs of the model."""
+        size = min(batch_size, len(self.train))
+        unit = self._data.batch or 1
+        return max(size // unit, 1) * unit
 
     def _inputs(
         self, indices: NDArray[np.int64], draw: int | None, others: NDArray[np.int64]

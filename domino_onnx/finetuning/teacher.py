@@ -16,11 +16,15 @@ from domino_onnx.runtime import Session
 
 __all__ = ["Teacher"]
 
-_MAX_CACHED_BYTES = 2 << 30
+_MOST_BYTES = 512 << 20
+"""Of answers that are kept: so much for all samples as they are, and so much for those that judge."""
+_BATCH = 32
+
+Answers = dict[str, NDArray[Any]]
 
 
 class Teacher:
-    """The dense model's outputs, computed once for all samples where they have a sample axis and fit in memory.
+    """The dense model's outputs. Those that are asked for again are kept, as far as they fit into 512 MiB.
 
     Parameters
     ----------
@@ -28,35 +32,54 @@ class Teacher:
         Its file.
     """
 
-    def __init__(self, model: Path, data: Dataset, *, device: Device, threads: int = 0, batch_size: int = 32) -> None:
+    def __init__(self, model: Path, data: Dataset, *, device: Device, threads: int = 0) -> None:
         self._session = Session(model, device=device, threads=threads)
         self._data = data
-        self._batch_size = batch_size
-        self._cache = self._all_outputs()
+        self._plain: Answers | None = None
+        self._plain_fits: bool | None = None
+        self._judged: dict[tuple[int | None, bytes], Answers] = {}
+        self._judged_bytes = 0
 
     def outputs(
         self, indices: NDArray[np.int64], inputs: Mapping[str, NDArray[Any]], *, varied: bool = False
-    ) -> dict[str, NDArray[Any]]:
-        """What the dense model gives for `inputs`, which are those of the samples `indices`, varied or as they are."""
-        if self._cache is None or varied:
+    ) -> Answers:
+        """What the dense model gives for `inputs`, which are those of the samples `indices`, varied or as they are.
+
+        The first question about samples as they are runs all of them, where they have a sample axis and their answers
+        fit.
+        """
+        if not varied and self._plain_fits is None:
+            self._plain = self._all_outputs()
+            self._plain_fits = self._plain is not None
+        if varied or self._plain is None:
             return self._session.run(inputs)
         axes = self._data.batching.outputs
-        return {name: output.take(indices, axes.get(name, 0)) for name, output in self._cache.items()}
+        return {name: output.take(indices, axes.get(name, 0)) for name, output in self._plain.items()}
 
-    def _all_outputs(self) -> dict[str, NDArray[Any]] | None:
+    def judged(self, indices: NDArray[np.int64], inputs: Mapping[str, NDArray[Any]], draw: int | None) -> Answers:
+        """The same for samples that judge, in their variation `draw`: the same batches each time."""
+        key = draw, indices.tobytes()
+        if key not in self._judged:
+            answers = self._session.run(inputs)
+            size = sum(output.nbytes for output in answers.values())
+            if self._judged_bytes + size > _MOST_BYTES:
+                return answers
+            self._judged[key] = answers
+            self._judged_bytes += size
+        return self._judged[key]
+
+    def _all_outputs(self) -> Answers | None:
         data, axes = self._data, self._data.batching.outputs
         if data.stacked or data.batch not in (None, 1):
             return None
         some = np.arange(data.batch_size(3))
         first = self._session.run(data.take(some))
         size = sum(output.nbytes for output in first.values()) / len(some) * data.count
-        if size > _MAX_CACHED_BYTES or any(
+        if size > _MOST_BYTES or any(
             not _counts(output, axes.get(name, 0), len(some)) for name, output in first.items()
         ):
             return None
-        outputs = Portions(data.batch or 1).fitted(
-            lambda size: self._session.run_all(data.batches(size), axes), self._batch_size
-        )
+        outputs = Portions(data.batch or 1).fitted(lambda size: self._session.run_all(data.batches(size), axes), _BATCH)
         return (
             outputs if all(_counts(output, axes.get(name, 0), data.count) for name, output in outputs.items()) else None
         )

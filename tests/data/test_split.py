@@ -79,7 +79,8 @@ def test_15_percent_of_what_teaches() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "batch", "held_out"), [(3, None, 3), (4, None, 1), (100, 8, 16), (8, 8, 8), (16, 8, 8)]
+    ("count", "batch", "held_out"),
+    [(3, None, 3), (4, None, 1), (100, 8, 16), (8, 8, 8), (16, 8, 8), (10_000, None, 512), (10_000, 100, 600)],
 )
 def test_how_many_are_held_out(count: int, batch: int | None, held_out: int) -> None:
     assert len(split(count, batch, 0).held_out) == held_out
