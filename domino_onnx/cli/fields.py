@@ -14,7 +14,7 @@ import cloup
 import msgspec
 
 from domino_onnx.cli.types import BatchAxis, InputShape, NamedChoice, Parsed
-from domino_onnx.options import ByteSize, CompressOptions
+from domino_onnx.options import ByteSize, CompressOptions, Duration
 from domino_onnx.scheme import NMScheme, SchemePool
 
 __all__ = ["field_option", "given_fields"]
@@ -25,6 +25,7 @@ _PARSED = {
     NMScheme: Parsed("N:M", NMScheme.parse),
     SchemePool: Parsed("N:M,N:M", SchemePool.parse),
     ByteSize: Parsed("SIZE", ByteSize.parse),
+    Duration: Parsed("TIME", Duration.parse),
 }
 
 Decorator = Callable[[Any], Any]

@@ -25,7 +25,7 @@ __all__ = ["command"]
     o.BATCH_AXIS,
 )
 @o.output_options(o.OUTPUT, o.FORMAT, o.PRECISION, o.WEIGHTS, o.REPORT, o.FORCE)
-@o.finetuning_options(o.FINETUNE_STEPS)
+@o.finetuning_options(o.FINETUNE_STEPS, o.FINETUNE_TIME)
 @o.run_options(o.RECIPE, o.CHECKPOINT, o.RESUME, o.BATCH_SIZE, *o.RESOURCES, o.SEED)
 def command(
     model: Path,

@@ -59,6 +59,7 @@ REPORT = cloup.option("--report", type=PATH, metavar="FILE", help="Also write a 
 
 FINETUNE = field_option("finetune.enabled", "--finetune/--no-finetune")
 FINETUNE_STEPS = field_option("finetune.steps", "--finetune-steps", metavar="K")
+FINETUNE_TIME = field_option("finetune.time", "--finetune-time")
 
 RECIPE = cloup.option(
     "--recipe",

@@ -93,6 +93,10 @@ class BlockStudent:
             for place in generator.permutation(self._train):
                 yield np.array([place])
 
+    def epoch(self, _batch_size: int, /) -> int:
+        """How many of those batches see each training sample once."""
+        return len(self._train)
+
     def _loss(self, place: int) -> Tensor:
         outputs = self.module({name: self._tensor(array) for name, array in self._inputs[place].items()})
         errors = [

@@ -20,7 +20,7 @@ from domino_onnx.finetuning.networks import Networks
 from domino_onnx.finetuning.results import Finetuned, FinetuneStep, joined
 from domino_onnx.finetuning.saved import CheckpointFile
 from domino_onnx.graph import OnnxFile
-from domino_onnx.options import FinetuneOptions, RunOptions
+from domino_onnx.options import DEFAULT_TIME, FinetuneOptions, RunOptions
 from domino_onnx.runtime import Activations, Room
 from domino_onnx.scheme import WeightArrays, WeightKey
 
@@ -39,13 +39,15 @@ def finetune_blocks(
     *,
     biases: WeightArrays | None = None,
     groups: Mapping[WeightKey, WeightGroups] | None = None,
-    progress: Callable[[FinetuneStep], None] | None = None,
+    progress: Callable[[FinetuneStep, int], None] | None = None,
     checkpoints: Callable[[int], CheckpointFile] | None = None,
     stopped: Callable[[], bool] | None = None,
     most_weights: int = _MOST_WEIGHTS,
     room: Room | None = None,
 ) -> Finetuned:
-    """Train each block's weights and biases for `steps` steps towards the dense activations behind it.
+    """Train each block's weights and biases towards the dense activations behind it.
+
+    All blocks take as many steps. Where time decides, it is shared evenly, and the pace of the first block counts.
 
     Parameters
     ----------
@@ -96,7 +98,7 @@ def finetune_blocks(
         options or FinetuneOptions(),
         shared,
         groups=groups or {},
-        progress=progress or _ignore,
+        progress=progress or (lambda _, __: None),
         checkpoints=checkpoints or (lambda _: None),
         stopped=stopped,
     )
@@ -118,7 +120,7 @@ class _BlockTraining:
         run: RunOptions,
         *,
         groups: Mapping[WeightKey, WeightGroups],
-        progress: Callable[[FinetuneStep], None],
+        progress: Callable[[FinetuneStep, int], None],
         checkpoints: Callable[[int], CheckpointFile | None],
         stopped: Callable[[], bool] | None,
     ) -> None:
@@ -130,13 +132,19 @@ class _BlockTraining:
         self._progress = progress
         self._checkpoints = checkpoints
         self._stopped = stopped
+        self._left = sum(bool(networks.own(block)) for block in range(1, networks.count))
         self._results: list[Finetuned] = []
         self._trained: set[WeightKey] = set()
 
     def train(self, block: int, wanted: Sequence[Activations]) -> None:
         """Train the block towards `wanted`, if it holds a weight alone that torch can train."""
         own = self._networks.own(block)
-        student = self._networks.student(block, wanted) if own else None
+        if own:
+            self._train_own(block, own, wanted)
+            self._left -= 1
+
+    def _train_own(self, block: int, own: Sequence[WeightKey], wanted: Sequence[Activations]) -> None:
+        student = self._networks.student(block, wanted)
         if student is None:
             return
         reached = student.reached(own) & self._weights
@@ -159,14 +167,14 @@ class _BlockTraining:
         held = {key: self._networks.values[key] for key in own if key in student.module.weights}
         done = sum(result.steps for result in self._results)
 
-        def tell(step: FinetuneStep) -> None:
+        def tell(step: FinetuneStep, planned: int) -> None:
             """Count the steps on from those of the blocks before."""
-            self._progress(dataclasses.replace(step, step=done + step.step))
+            self._progress(dataclasses.replace(step, step=done + step.step), done + planned * self._left)
 
         return finetune(
             student,
             {key: value for key, value in held.items() if key in self._weights},
-            self._options,
+            self._steps_of_a_block(),
             self._run,
             biases={key: value for key, value in held.items() if key not in self._weights},
             groups=self._groups,
@@ -175,6 +183,11 @@ class _BlockTraining:
             stopped=self._stopped,
         )
 
-
-def _ignore(_: FinetuneStep) -> None:
-    """The progress where no one listens."""
+    def _steps_of_a_block(self) -> FinetuneOptions:
+        """As many as the first block took; for that one a share of the time."""
+        options = self._options
+        if options.steps is not None:
+            return options
+        if self._results:
+            return self._results[0].repeated(options)
+        return dataclasses.replace(options, time=(options.time or DEFAULT_TIME).shared(self._left))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -14,20 +15,27 @@ from torch import Tensor
 from domino_onnx.bridge.gpu import full_memory_in_words, same_arithmetic
 from domino_onnx.errors import FinetuneError
 from domino_onnx.finetuning.masks import WeightGroups
+from domino_onnx.finetuning.pace import measured_pace
 from domino_onnx.finetuning.processes import Processes
-from domino_onnx.finetuning.rate import TRIED_RATES, best_rate, schedule, short_run
+from domino_onnx.finetuning.rate import best_rate, schedule, short_run
 from domino_onnx.finetuning.results import Finetuned, FinetuneStep
 from domino_onnx.finetuning.saved import CheckpointFile, Saved
 from domino_onnx.finetuning.state import MOST_HALVINGS, TrainingState
 from domino_onnx.finetuning.trainer import Student, Trainer
-from domino_onnx.options import FinetuneOptions, RunOptions
+from domino_onnx.options import (
+    DEFAULT_TIME,
+    LOOKS,
+    TRIED_RATES,
+    FinetuneOptions,
+    PlannedSteps,
+    RunOptions,
+    planned_steps,
+)
 from domino_onnx.scheme import WeightArrays, WeightKey
 
 __all__ = ["finetune"]
 
 _log = logging.getLogger(__name__)
-_CHECKS = 10
-"""How often the held-out samples are looked at on the way."""
 _BLOWN_UP = 10.0
 """A held-out loss that many times the given weights' counts as divergence."""
 
@@ -40,7 +48,7 @@ def finetune(
     *,
     biases: WeightArrays | None = None,
     groups: Mapping[WeightKey, WeightGroups] | None = None,
-    progress: Callable[[FinetuneStep], None] | None = None,
+    progress: Callable[[FinetuneStep, int], None] | None = None,
     checkpoint: CheckpointFile | None = None,
     stopped: Callable[[], bool] | None = None,
     processes: Processes | None = None,
@@ -56,7 +64,7 @@ def finetune(
     groups
         Of the weights, for `sr-ste`; other methods don't look at them.
     progress
-        Called after each step.
+        Called after each step, with the number of steps that are planned; 0 before they are.
     checkpoint
         Where to go on from, and to save to every `checkpoint_every` steps.
     stopped
@@ -68,7 +76,8 @@ def finetune(
     -------
     The best weights by the held-out loss, never worse than those given. If the loss stops being a number, or blows up,
     it goes back to the best state and on from there at half the rate, twice at most. Stopped and gone on with, it gives
-    the same bits on a CPU as if nothing had happened.
+    the same bits on a CPU as if nothing had happened. So does another finetuning with as many steps as were planned,
+    and `early_stop` as here.
 
     Raises
     ------
@@ -100,7 +109,7 @@ def finetune(
             Saved(checkpoint, trainer, dtypes, settings, shared),
             settings,
             shared,
-            progress or _ignore,
+            progress or (lambda _, __: None),
             stopped or (lambda: False),
         )
         return _result(training.run(), dtypes)
@@ -116,7 +125,7 @@ class _Training:
         saved: Saved,
         options: FinetuneOptions,
         run: RunOptions,
-        progress: Callable[[FinetuneStep], None],
+        progress: Callable[[FinetuneStep, int], None],
         stopped: Callable[[], bool],
     ) -> None:
         self._student = student
@@ -126,16 +135,20 @@ class _Training:
         self._run = run
         self._progress = progress
         self._stopped = stopped
+        self._began = time.perf_counter()
         self._state = saved.load() or self._first_state()
 
     def run(self) -> TrainingState:
         """The state after the last step."""
         state = self._state
+        if state.plan is None:
+            state.plan = self._trainer.processes.from_first(self._planned())
+            self._saved.save(state)
         if state.peak is None:
             state.peak = self._choose_rate()
             self._saved.save(state)
         batches = self._batches(state.batches)
-        while state.step < self._options.steps and not state.diverged:
+        while state.step < state.planned and not state.diverged and not self._ends_early():
             self._step(next(batches))
             if self._is_to_stop():
                 self._saved.save(state)
@@ -151,16 +164,27 @@ class _Training:
             raise FinetuneError("the pruned model gives outputs that aren't finite, so there is nothing to start from")
         return TrainingState(before=before, best=before, best_values=self._trainer.given, peak=self._options.lr)
 
+    def _planned(self) -> PlannedSteps:
+        """How many steps there will be. The pace is measured only where it can decide."""
+        options, pace = self._options, None
+        if options.steps is None:
+            limit, batches = options.time or DEFAULT_TIME, self._batches(0)
+            pace = measured_pace(self._trainer, batches, limit, self._began, self._after_short_step)
+        return planned_steps(options, self._trainer.epoch, pace)
+
+    def _ends_early(self) -> bool:
+        return self._options.stops_early and self._state.has_stopped_falling
+
     def _step(self, batch: NDArray[np.int64]) -> None:
-        state, steps = self._state, self._options.steps
+        state, steps = self._state, self._state.planned
         state.step += 1
         state.batches += 1
         lr = state.lr * schedule(state.step, steps)
         loss = self._trainer.step(lr, batch, state.batches)
-        due = state.step % max(steps // _CHECKS, 1) == 0 or state.step == steps
+        due = state.step % -(-steps // LOOKS) == 0 or state.step == steps
         held_out = self._trainer.held_out_loss() if due and math.isfinite(loss) else None
         state.history.append(FinetuneStep(step=state.step, loss=loss, lr=lr, held_out=held_out))
-        self._progress(state.history[-1])
+        self._progress(state.history[-1], steps)
         if not math.isfinite(loss) or (held_out is not None and not held_out <= _BLOWN_UP * state.before):
             self._go_back()
         elif held_out is not None and held_out < state.best:
@@ -190,13 +214,13 @@ class _Training:
         """Try each rate that wasn't tried before an interruption, and take the best."""
         for lr in TRIED_RATES[self._options.method]:
             if str(lr) not in self._state.rate_losses:
-                loss = short_run(self._trainer, self._batches(0), lr, self._options.steps, self._after_short_step)
+                loss = short_run(self._trainer, self._batches(0), lr, self._state.planned, self._after_short_step)
                 self._state.rate_losses[str(lr)] = loss
                 self._saved.save(self._state)
         return best_rate(self._state.rate_losses)
 
     def _after_short_step(self, step: FinetuneStep) -> None:
-        self._progress(step)
+        self._progress(step, self._state.planned)
         if self._is_to_stop():
             raise KeyboardInterrupt
 
@@ -216,16 +240,15 @@ def _result(state: TrainingState, dtypes: Mapping[WeightKey, np.dtype[np.generic
         after=state.best,
         lr=state.peak or 0.0,
         steps=len(state.history),
+        planned=state.planned,
+        decided_by="options" if state.plan is None else state.plan.decided_by,
+        stopped_early=not state.diverged and state.step < state.planned,
         best_step=state.best_step,
         history=tuple(state.history),
         halvings=state.halvings,
         diverged=state.diverged,
         frozen=tuple(key for key, value in state.best_values.items() if not value.is_floating_point()),
     )
-
-
-def _ignore(_: FinetuneStep) -> None:
-    """The progress where no one listens."""
 
 
 def _to_numpy(value: Tensor, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:

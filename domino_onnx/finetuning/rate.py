@@ -11,17 +11,10 @@ from numpy.typing import NDArray
 
 from domino_onnx.finetuning.results import FinetuneStep
 from domino_onnx.finetuning.trainer import Trainer
-from domino_onnx.options import Method
+from domino_onnx.options import trial_steps
 
-__all__ = ["TRIED_RATES", "best_rate", "schedule", "short_run"]
+__all__ = ["best_rate", "schedule", "short_run"]
 
-TRIED_RATES: dict[Method, tuple[float, ...]] = {
-    "fixed": (3e-5, 1e-4, 3e-4, 1e-3, 3e-3),
-    "sr-ste": (1e-3, 3e-3, 1e-2, 3e-2),
-}
-"""Networks differ by a factor of ten, and finetuning at a wrong rate loses accuracy."""
-_SHARE, _FEWEST = 25, 20
-"""A short run takes a 25th of the steps, but no fewer than 20."""
 _HELD_OUT = 256
 """Held-out samples that judge a short run."""
 _TOLERANCE = 0.25
@@ -55,7 +48,7 @@ def short_run(
     -------
     Infinity where the loss isn't finite.
     """
-    steps = min(max(steps // _SHARE, _FEWEST), steps)
+    steps = trial_steps(steps)
     for step in range(1, steps + 1):
         loss = trainer.step(lr * schedule(step, steps), next(batches), step)
         after_step(FinetuneStep(step=0, loss=loss, lr=lr))

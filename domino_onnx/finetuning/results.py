@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx.options import Decider, FinetuneOptions
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["FinetuneStep", "Finetuned", "joined"]
@@ -40,6 +41,10 @@ class Finetuned:
         The peak learning rate that was used first.
     steps
         How many led to where it ended; those that it went back from don't count.
+    planned, decided_by
+        How many were planned before the first one, and what decided it. Of blocks, how many of each.
+    stopped_early
+        Whether it ended before that, because the held-out loss had stopped falling.
     best_step
         The step these weights are from; 0 if finetuning never improved on what it was given.
     halvings
@@ -57,12 +62,25 @@ class Finetuned:
     after: float
     lr: float
     steps: int
+    planned: int
+    decided_by: Decider
     best_step: int
     history: tuple[FinetuneStep, ...]
+    stopped_early: bool = False
     halvings: int = 0
     diverged: bool = False
     blocks: int = 0
     frozen: tuple[WeightKey, ...] = ()
+
+    def undone(self, values: Mapping[WeightKey, NDArray[np.generic]]) -> Finetuned:
+        """The same with the values that finetuning was given: it was of no use."""
+        return dataclasses.replace(self, values=values, after=self.before, best_step=0)
+
+    def repeated(self, options: FinetuneOptions) -> FinetuneOptions:
+        """The options that lead to the same again, whatever the pace: with the steps that were planned."""
+        if options.steps is not None:
+            return options
+        return dataclasses.replace(options, steps=self.planned, time=None, early_stop=options.stops_early)
 
 
 def joined(
@@ -87,6 +105,9 @@ def joined(
         after=sum(block.after for block in blocks),
         lr=max(block.lr for block in blocks),
         steps=len(history),
+        planned=blocks[0].planned,
+        decided_by=blocks[0].decided_by,
+        stopped_early=any(block.stopped_early for block in blocks),
         best_step=sum(block.best_step for block in blocks),
         history=tuple(history),
         halvings=sum(block.halvings for block in blocks),

@@ -5,7 +5,6 @@ What is read back may have been damaged or edited, so it is believed only where 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
@@ -59,7 +58,7 @@ class Saved:
         self._options = options
         self._same: dict[str, Any] = {
             "weights": [[str(key), str(dtypes[key]), list(value.shape)] for key, value in trainer.given.items()],
-            "options": {**dataclasses.asdict(options), "batch_size": run.batch_size, "seed": run.seed},
+            "options": {**plain(options), "batch_size": run.batch_size, "seed": run.seed},
         }
 
     def save(self, state: TrainingState) -> None:
@@ -92,7 +91,7 @@ class Saved:
         if any(document.get(name) != same for name, same in self._same.items()):
             raise CheckpointError("it is of another finetuning: other weights, or other options")
         progress = convert(document.get(_STATE), Progress, what="its state", error=CheckpointError)
-        doubt = progress.doubt(self._options)
+        doubt = progress.doubt(self._options, self._trainer.epoch)
         if doubt is not None:
             raise CheckpointError(f"its state is none of this finetuning: {doubt}")
         trained = {name: array for name, array in arrays.items() if not name.startswith(_BEST)}

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import msgspec
 
-from domino_onnx.finetuning.rate import TRIED_RATES
+from domino_onnx.finetuning.early import has_stopped_falling
 from domino_onnx.finetuning.results import FinetuneStep
 from domino_onnx.finetuning.trainer import WeightTensors
-from domino_onnx.options import FinetuneOptions
+from domino_onnx.options import TRIED_RATES, FinetuneOptions, PlannedSteps, planned_steps
 
 __all__ = ["MOST_HALVINGS", "Progress", "TrainingState"]
 
@@ -30,6 +30,8 @@ class Progress:
         Held-out loss of the given weights, and of the best ones so far.
     best_step
         Where those were found.
+    plan
+        How many steps are planned, and what decided it; None until that is.
     rate_losses
         Held-out loss after a short run at each learning rate, by the rate as text.
     peak
@@ -40,11 +42,14 @@ class Progress:
         Batches that were taken in all.
     halvings
         How often the rate was halved.
+    diverged
+        Whether it ended because it diverged once too often.
     """
 
     before: float
     best: float
     best_step: _Count = 0
+    plan: PlannedSteps | None = None
     rate_losses: dict[str, float] = dataclasses.field(default_factory=dict)
     peak: float | None = None
     step: _Count = 0
@@ -58,15 +63,45 @@ class Progress:
         """The peak rate as it is now."""
         return (self.peak or 0.0) * 0.5**self.halvings
 
-    def doubt(self, options: FinetuneOptions) -> str | None:
-        """Why no finetuning with these options comes to this; None if one may."""
+    @property
+    def planned(self) -> int:
+        """How many steps are planned; 0 before they are."""
+        return 0 if self.plan is None else self.plan.steps
+
+    @property
+    def has_stopped_falling(self) -> bool:
+        """Whether the held-out loss has, as a look after the present step shows."""
+        if not self.history or self.history[-1].held_out is None:
+            return False
+        looks = [(each.step, each.held_out) for each in self.history if each.held_out is not None]
+        return has_stopped_falling(looks, self.planned, self.before)
+
+    def doubt(self, options: FinetuneOptions, epoch: int) -> str | None:
+        """Why no finetuning with these options comes to this; None if one may.
+
+        Parameters
+        ----------
+        epoch
+            Steps in which each training sample is seen once.
+        """
+        if not self._has_plan(options, epoch):
+            return "no steps are planned so"
         if not self._has_rate(options):
             return "no rate is chosen so"
-        if not self._adds_up(options.steps):
+        if not self._adds_up(self.planned):
             return "the steps and batches don't add up"
         if not self._has_history():
             return "the history isn't one of these steps"
         return None if self._has_best() else "the best loss isn't one of the history"
+
+    def _has_plan(self, options: FinetuneOptions, epoch: int) -> bool:
+        """The one of options and samples, or less where time decided. Before there is one, nothing was tried."""
+        if self.plan is None:
+            return not self.rate_losses and not self.batches
+        without_limit = planned_steps(options, epoch)
+        if self.plan.decided_by == "time" and without_limit.decided_by == "samples":
+            return 1 <= self.plan.steps < without_limit.steps
+        return self.plan == without_limit
 
     def _has_rate(self, options: FinetuneOptions) -> bool:
         tried = TRIED_RATES[options.method]

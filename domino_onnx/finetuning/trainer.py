@@ -54,6 +54,9 @@ class Student(Protocol):
     def shuffled(self, batch_size: int, seed: int, /) -> Iterator[NDArray[np.int64]]:
         """Batches of training samples without end; each epoch in a new order that the seed decides."""
 
+    def epoch(self, batch_size: int, /) -> int:
+        """How many of those batches see each training sample once."""
+
 
 class Trainer:
     """One optimizer step after the other.
@@ -127,6 +130,11 @@ class Trainer:
         self._optimizer.step()
         self._hand_over()
         return loss
+
+    @property
+    def epoch(self) -> int:
+        """Steps in which each training sample is seen once."""
+        return self._student.epoch(self._batch_size)
 
     def held_out_loss(self, samples: int | None = None) -> float:
         """Mean loss over the held-out samples, or over the first `samples` of them."""

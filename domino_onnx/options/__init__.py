@@ -1,6 +1,7 @@
 """What a user can ask for: the options in groups, and recipe files that hold them."""
 
 from domino_onnx.options.compress import CompressOptions
+from domino_onnx.options.duration import Duration
 from domino_onnx.options.groups import (
     NO_DATA,
     DataOptions,
@@ -21,18 +22,35 @@ from domino_onnx.options.groups import (
 )
 from domino_onnx.options.recipe import overridden, read_recipe, recipe_document
 from domino_onnx.options.size import ByteSize
+from domino_onnx.options.steps import (
+    DEFAULT_TIME,
+    LOOKS,
+    TRIED_RATES,
+    Decider,
+    Pace,
+    PlannedSteps,
+    planned_steps,
+    trial_steps,
+)
 
 __all__ = [
+    "DEFAULT_TIME",
+    "LOOKS",
     "NO_DATA",
+    "TRIED_RATES",
     "ByteSize",
     "CompressOptions",
     "DataOptions",
+    "Decider",
     "Device",
+    "Duration",
     "FinetuneOptions",
     "Goal",
     "LossKind",
     "Method",
     "OutputOptions",
+    "Pace",
+    "PlannedSteps",
     "Precision",
     "RunOptions",
     "SearchOptions",
@@ -42,6 +60,8 @@ __all__ = [
     "TargetOptions",
     "WeightType",
     "overridden",
+    "planned_steps",
     "read_recipe",
     "recipe_document",
+    "trial_steps",
 ]

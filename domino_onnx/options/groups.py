@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from domino_onnx.codec import check_fields
 from domino_onnx.errors import OptionError
+from domino_onnx.options.duration import Duration
 from domino_onnx.options.size import ByteSize
 from domino_onnx.outputs import OutputKind
 from domino_onnx.scheme import Budget, NMScheme, SchemePool
@@ -184,7 +185,7 @@ class SearchOptions(_Group):
 
     pool: Annotated[
         SchemePool | None,
-        Meta(description="Schemes to choose from, for instance 2:4,1:4. Default: 1:16,2:16,4:16,8:16."),
+        Meta(description="Schemes to choose from, as 2:4,1:4. Default: 1:16,2:16,4:16,8:16."),
     ] = None
     strategy: Annotated[
         Strategy,
@@ -215,10 +216,27 @@ class SolverOptions(_Group):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class FinetuneOptions(_Group):
-    """How the pruned weights are trained, taught by the dense model."""
+    """How the pruned weights are trained, taught by the dense model.
+
+    Raises
+    ------
+    OptionError
+        If both `steps` and `time` are given.
+    """
 
     enabled: Annotated[bool, Meta(description="Finetune after pruning; needs data and torch.")] = True
-    steps: Annotated[int, Meta(ge=1, description="Optimizer steps.")] = 500
+    steps: Annotated[
+        _Count | None,
+        Meta(description="Exactly so many steps. Default: as samples and time allow."),
+    ] = None
+    time: Annotated[
+        Duration | None,
+        Meta(description="About so long at most, for instance 90s, 10m or 1h. Default: 10m."),
+    ] = None
+    early_stop: Annotated[
+        bool | None,
+        Meta(description="End where the held-out loss has stopped falling. Default: unless steps are given."),
+    ] = None
     lr: Annotated[_Positive | None, Meta(description="Peak learning rate. Default: a few are tried.")] = None
     scope: Annotated[
         Literal["model", "blocks", "both"],
@@ -240,6 +258,16 @@ class FinetuneOptions(_Group):
         Meta(description="What training multiplies in. tf32 needs an NVIDIA GPU. Weights and steps stay float32."),
     ] = "float32"
 
+    def __post_init__(self) -> None:
+        check_fields(self, OptionError)
+        if self.steps is not None and self.time is not None:
+            raise OptionError("finetune.steps and finetune.time contradict each other: give one of them")
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether training may end before its planned steps."""
+        return self.steps is None if self.early_stop is None else self.early_stop
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOptions(_Group):
@@ -251,9 +279,7 @@ class OutputOptions(_Group):
     precision: Annotated[
         Precision, Meta(description="fp16: compute in half precision; inputs and outputs stay float32.")
     ] = "keep"
-    weights: Annotated[
-        WeightType, Meta(description="int8: store weights as integers with a scale for each output channel.")
-    ] = "keep"
+    weights: Annotated[WeightType, Meta(description="int8: integers and a scale for each output channel.")] = "keep"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,8 @@ __all__ = ["overridden", "read_recipe", "recipe_document"]
 
 _KEY = "recipe"
 """Where a report has the recipe of its run."""
+_REPLACES = {"finetune.steps": "finetune.time", "finetune.time": "finetune.steps"}
+"""Fields that answer the same question: one that is given replaces the other."""
 
 
 def read_recipe(path: Path) -> CompressOptions:
@@ -51,10 +53,12 @@ def overridden(options: CompressOptions, given: Mapping[str, Any]) -> CompressOp
     Parameters
     ----------
     given
-        Values by ``group.field``. If one of them is of the goal, the goal that `options` have is dropped first.
+        Values by ``group.field``. If one of them is of the goal, the goal that `options` have is dropped first; steps
+        of finetuning drop its time, and the other way round.
     """
     fields: dict[str, dict[str, Any]] = defaultdict(dict)
-    for name, value in given.items():
+    replaced = {_REPLACES[name]: None for name in given if name in _REPLACES}
+    for name, value in {**replaced, **given}.items():
         group, field = name.split(".")
         fields[group][field] = value
     before = {group: Goal() if group == "goal" else getattr(options, group) for group in fields}

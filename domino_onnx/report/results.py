@@ -255,7 +255,7 @@ class CompressResult:
     nbytes
         Of all files that were written.
     options
-        All that was asked for: the recipe of the run.
+        All that was asked for, with the steps that finetuning planned: the recipe that leads to the same file again.
     trials
         What was tried to find the plan, where a largest loss was given.
     drawn

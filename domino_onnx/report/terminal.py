@@ -22,6 +22,7 @@ from domino_onnx.scheme import NMScheme, Skip
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
+    from domino_onnx.finetuning import Finetuned
 
 __all__ = ["compress_view", "convert_view", "evaluation_view", "inspect_view", "search_view", "verify_view"]
 
@@ -224,9 +225,18 @@ def _learned(result: CompressResult) -> Iterator[tuple[str, str]]:
         count = f"{sum(record.error is not None for record in pruned)} of {len(pruned)} pruned weights"
         yield "refitted", f"{count}; divergence from the dense model on the calibration data {result.divergence:.4g}"
     if result.finetuned is not None:
-        done = result.finetuned
-        losses = f"{done.before:.4g} → {done.after:.4g}"
-        yield "finetuning", f"held-out loss {losses} in {done.steps} steps, lr {done.lr:g}"
+        yield "finetuning", _finetuned(result.finetuned)
+
+
+def _finetuned(done: Finetuned) -> str:
+    """What finetuning came to, in how many steps, and why not in more."""
+    if done.best_step:
+        said = f"held-out loss {done.before:.4g} → {done.after:.4g} in {done.steps:,} steps, lr {done.lr:g}"
+    else:
+        said = f"no gain in {done.steps:,} steps, lr {done.lr:g}: the weights from before are kept"
+    if done.stopped_early:
+        return f"{said}; ended early, {done.planned:,} were planned"
+    return f"{said}; time decided how many" if done.decided_by == "time" else said
 
 
 def _worth(result: CompressResult) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from domino_onnx.errors import DependencyError, DeviceMemoryError, FinetuneError, ModelError
 from domino_onnx.graph import OnnxFile, read_model
+from domino_onnx.options import DEFAULT_TIME, FinetuneOptions
 from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.stages.checkpoint import Checkpoint
 from domino_onnx.stages.choosing import Found
@@ -40,7 +41,7 @@ def finetune_if_possible(lab: Laboratory, found: Found, checkpoint: Checkpoint |
         tell_others(None, lab.options.run.device)
         return done if _goes_by_blocks(lab) else _in_blocks_if_possible(lab, found, checkpoint)
     try:
-        return _told_and_trained(lab, student, _after(found, done), checkpoint)
+        return _told_and_trained(lab, student, _after(found, done), _settings(lab, done), checkpoint)
     except (DeviceMemoryError, ModelError, FinetuneError) as error:
         lab.journal.warn(f"finetuning is skipped: {error}")
         return done
@@ -65,16 +66,16 @@ def finetune(lab: Laboratory, found: Found, checkpoint: Checkpoint | None) -> Fi
     if done is not None and not _goes_as_a_whole(lab):
         tell_others(None, lab.options.run.device)
         return done
-    return _told_and_trained(lab, lab.student(), _after(found, done), checkpoint)
+    return _told_and_trained(lab, lab.student(), _after(found, done), _settings(lab, done), checkpoint)
 
 
 def assist(lab: Laboratory) -> None:
     """Take a share of the finetuning that the first process is going to do. Nothing is written here."""
     job = tell_others(None, lab.options.run.device)
     if job is not None:
-        text, weights, biases = job
+        text, weights, biases, settings = job
         plan, solved = lab.aim.suited(Plan.from_json(text)), Solved(weights=weights, biases=biases)
-        _train(lab, lab.student(), plan, solved, None)
+        _train(lab, lab.student(), plan, solved, settings, None)
 
 
 def _refusal(lab: Laboratory, found: Found) -> str | None:
@@ -111,6 +112,20 @@ def _after(found: Found, done: Finetuned | None) -> Found:
     weights = {key: done.values[key] for key in solved.weights}
     biases = {key: done.values[key] for key in solved.biases}
     return dataclasses.replace(found, solved=dataclasses.replace(solved, weights=weights, biases=biases))
+
+
+def _settings(lab: Laboratory, done: Finetuned | None) -> FinetuneOptions:
+    """How the whole model is trained: where blocks were before it, for as many steps as each of them."""
+    settings = lab.options.finetune
+    return settings if done is None or settings.steps is not None else done.repeated(settings)
+
+
+def _settings_of_blocks(lab: Laboratory) -> FinetuneOptions:
+    """How blocks are trained: where the whole model is behind them, for half of the time."""
+    settings = lab.options.finetune
+    if settings.scope != "both" or settings.steps is not None:
+        return settings
+    return dataclasses.replace(settings, time=(settings.time or DEFAULT_TIME).shared(2))
 
 
 def _student_if_possible(lab: Laboratory) -> Distillation | None:
@@ -150,11 +165,11 @@ def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile, checkpoint: Check
             dense,
             _split(lab),
             solved.weights,
-            lab.options.finetune,
+            _settings_of_blocks(lab),
             run,
             biases=solved.biases,
             groups=_groups(lab, found.planned.plan, solved),
-            progress=lambda step: journal.progress(step.step, step.step, f"loss {step.loss:.4f}"),
+            progress=lambda step, planned: _tell(lab, step, planned),
             checkpoints=None if checkpoint is None else lambda block: checkpoint.file(f"block-{block}"),
             stopped=stopped,
             room=lab.room,
@@ -164,15 +179,22 @@ def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile, checkpoint: Check
     return finetuned
 
 
-def _told_and_trained(lab: Laboratory, student: Distillation, found: Found, checkpoint: Checkpoint | None) -> Finetuned:
+def _told_and_trained(
+    lab: Laboratory, student: Distillation, found: Found, settings: FinetuneOptions, checkpoint: Checkpoint | None
+) -> Finetuned:
     """Train the whole model. Other processes that torch's launcher started take their share."""
     plan, solved = found.planned.plan, found.solved
-    tell_others((plan.to_json(), dict(solved.weights), dict(solved.biases)), lab.options.run.device)
-    return _train(lab, student, plan, solved, checkpoint)
+    tell_others((plan.to_json(), dict(solved.weights), dict(solved.biases), settings), lab.options.run.device)
+    return _train(lab, student, plan, solved, settings, checkpoint)
 
 
 def _train(
-    lab: Laboratory, student: Distillation, plan: Plan, solved: Solved, checkpoint: Checkpoint | None
+    lab: Laboratory,
+    student: Distillation,
+    plan: Plan,
+    solved: Solved,
+    settings: FinetuneOptions,
+    checkpoint: Checkpoint | None,
 ) -> Finetuned:
     from domino_onnx.finetuning import Processes, finetune, torch_device
 
@@ -181,11 +203,11 @@ def _train(
         finetuned = finetune(
             student,
             solved.weights,
-            lab.options.finetune,
+            settings,
             lab.options.run,
             biases=solved.biases,
             groups=_groups(lab, plan, solved),
-            progress=lambda step: _tell(lab, step),
+            progress=lambda step, planned: _tell(lab, step, planned),
             checkpoint=checkpoint.file("finetuning") if checkpoint is not None else None,
             stopped=stopped,
             processes=Processes.current(torch_device(lab.options.run.device)),
@@ -197,9 +219,9 @@ def _train(
     return finetuned
 
 
-def _tell(lab: Laboratory, step: FinetuneStep) -> None:
+def _tell(lab: Laboratory, step: FinetuneStep, planned: int) -> None:
     held_out = "" if step.held_out is None else f", held-out {step.held_out:.4f}"
-    lab.journal.progress(step.step, lab.options.finetune.steps, f"loss {step.loss:.4f}{held_out}")
+    lab.journal.progress(step.step, planned or 1, f"loss {step.loss:.4f}{held_out}")
 
 
 def _split(lab: Laboratory) -> Split:

@@ -17,24 +17,25 @@ __all__ = ["passed"]
 
 
 def passed(lab: Laboratory, found: Found, finetuned: Finetuned | None) -> Finetuned | None:
-    """What finetuning gave; None, with a warning, if it lost on samples that nothing learned from.
+    """What finetuning gave; undone, with a warning, if it lost on samples that nothing learned from.
 
     Without samples that were set apart, the samples that finetuning held out have decided already.
     """
     if finetuned is None or not finetuned.best_step:
         return finetuned
     solved, max_drop = found.solved, lab.options.goal.max_drop
-    before = found.comparison or measured_apart(lab, overlaid(solved.weights, solved.biases))
-    after = measured_apart(lab, {key: finetuned.values[key] for key in (*solved.weights, *solved.biases)})
+    given = overlaid(solved.weights, solved.biases)
+    before = found.comparison or measured_apart(lab, given)
+    after = measured_apart(lab, {key: finetuned.values[key] for key in given})
     if before is None or after is None:
         return finetuned
     if not is_better(after, before):
         judged = f"on {after.samples} {lab.judges_in_words}"
         lab.journal.warn(f"finetuning is dropped, the weights from before are kept: {_change(before, after)}, {judged}")
-        return None
+        return finetuned.undone({key: given[key] for key in finetuned.values})
     if max_drop is not None and not after.is_within(max_drop):
         lab.journal.warn(f"after finetuning {after.drop:.3g} of {after.metric} is lost: the weights of before are kept")
-        return None
+        return finetuned.undone({key: given[key] for key in finetuned.values})
     return finetuned
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from domino_onnx.options import Device
+from domino_onnx.options import Device, FinetuneOptions
 from domino_onnx.scheme import WeightArrays
 
 __all__ = ["Job", "is_assistant", "tell_others"]
 
-Job = tuple[str, WeightArrays, WeightArrays]
-"""A plan as JSON, and the weights and biases that it came to."""
+Job = tuple[str, WeightArrays, WeightArrays, FinetuneOptions]
+"""A plan as JSON, the weights and biases that it came to, and how they are trained."""
 
 
 def is_assistant() -> bool:

@@ -37,7 +37,7 @@ def open_pruned(source: Source, options: CompressOptions, journal: Journal, teac
 
 
 def finetune_file(lab: Laboratory) -> tuple[Found, Finetuned | None]:
-    """The pruned weights as the file has them, and what finetuning makes of them; None if that isn't better.
+    """The pruned weights as the file has them, and what finetuning makes of them; undone if that isn't better.
 
     Raises
     ------

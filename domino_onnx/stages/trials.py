@@ -68,7 +68,7 @@ def found_for_budgets(lab: Laboratory) -> Found:
 
 
 def finetune_within(lab: Laboratory, found: Found, checkpoint: Checkpoint | None) -> Finetuned | None:
-    """Finetune if the options ask for it; None, with a warning, if that isn't better or breaks the largest loss."""
+    """Finetune if the options ask for it; undone, with a warning, if that isn't better or breaks the largest loss."""
     if not lab.options.finetune.enabled:
         return None
     return passed(lab, found, finetune_if_possible(lab, found, checkpoint))

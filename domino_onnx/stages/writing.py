@@ -123,7 +123,7 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
         two_four=audit.two_four,
         judge=judge,
         drawn=lab.source.drawn,
-        options=lab.options,
+        options=_that_repeat(lab.options, finetuned),
         is_sampled=judge.data is None and not found.solved.learned and not wanted.is_needed and size > _MOST_TO_RUN,
     )
 
@@ -204,6 +204,13 @@ def _values(found: Found, finetuned: Finetuned | None) -> tuple[WeightArrays, We
         return solved.weights, solved.biases
     values = finetuned.values
     return {key: values[key] for key in solved.weights}, {key: values[key] for key in solved.biases}
+
+
+def _that_repeat(options: CompressOptions, finetuned: Finetuned | None) -> CompressOptions:
+    """The options that lead to the same file again, also where time decided how many steps there were."""
+    if finetuned is None:
+        return options
+    return dataclasses.replace(options, finetune=finetuned.repeated(options.finetune))
 
 
 def _without_arrays(found: Found) -> Found:

@@ -31,6 +31,6 @@ def test_a_row_has_option_default_choices_and_range(script: Any) -> None:
     rows = {row.split("`")[1]: row for row in script.page().splitlines() if row.startswith("| `")}
     assert "`--max-drop`" in rows["max_drop"]
     assert rows["max_drop"].endswith("At least 0 and at most 1. |")
-    assert "| `500` |" in rows["steps"]
+    assert "| `32` |" in rows["batch_size"]
     assert rows["runtime"].endswith("One of `generic`, `tensorrt`. |")
     assert "`--finetune`, `--no-finetune`" in rows["enabled"]

@@ -20,7 +20,7 @@ from domino_onnx.data import Dataset, Split, load_data  # noqa: E402
 from domino_onnx.errors import FinetuneError  # noqa: E402
 from domino_onnx.finetuning import finetune_blocks  # noqa: E402
 from domino_onnx.graph import OnnxFile, read_model, stored_tensors, take_inventory  # noqa: E402
-from domino_onnx.options import FinetuneOptions, RunOptions  # noqa: E402
+from domino_onnx.options import Duration, FinetuneOptions, RunOptions  # noqa: E402
 from domino_onnx.scheme import NMScheme, SchemePool, WeightKey  # noqa: E402
 from domino_onnx.solve import PrunedWeights  # noqa: E402
 
@@ -211,6 +211,17 @@ def test_a_block_learns_from_training_samples_and_is_judged_by_held_out_ones(
     for indices in inputs:
         assert set(indices.tolist()) <= held_out or held_out.isdisjoint(indices.tolist())
     assert set(np.concatenate(inputs).tolist()) == set(range(448))
+
+
+def test_all_blocks_take_as_many_steps_as_time_allows_the_first(obstructed: Path, tmp_path: Path) -> None:
+    file, data = read_model(obstructed), tmp_path / "data.npz"
+    weights, options = pruned(obstructed, NMScheme(2, 4)), FinetuneOptions(time=Duration(1), lr=1e-2, early_stop=False)
+    timed = finetune_blocks(file, split(file, data), weights, options)
+    assert (timed.blocks, timed.steps) == (2, 2 * timed.planned)
+    exact = finetune_blocks(file, split(file, data), weights, timed.repeated(options))
+    assert exact.history == timed.history
+    for key, value in timed.values.items():
+        np.testing.assert_array_equal(exact.values[key], value)
 
 
 def test_nothing_to_train_is_said(obstructed: Path, tmp_path: Path) -> None:

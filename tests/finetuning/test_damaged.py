@@ -61,6 +61,9 @@ class Quadratic:
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Any]:
         return itertools.repeat(np.arange(batch_size) + seed)
 
+    def epoch(self, *_: Any) -> int:
+        return 1
+
     def _loss(self) -> Any:
         if self.blind:
             return self.parameters[W][:, 1:].square().sum()
@@ -183,6 +186,9 @@ def test_best_weights_outside_the_mask_are_refused(saved: tuple[str, Any, Path])
         {"rate_losses": {"0.001": -1.0}},
         {"unknown": 1},
         {"diverged": True},
+        {"plan": None},
+        {"plan": {"steps": 9, "decided_by": "options"}},
+        {"plan": {"steps": 8, "decided_by": "time"}},
     ],
     ids=str,
 )

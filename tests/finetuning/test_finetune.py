@@ -117,11 +117,15 @@ def test_progress_is_told_step_by_step(bench: Any, samples: Path, few: Path) -> 
     given = bench(samples / "digits_resnet.onnx", few)
     told: list[Any] = []
     finetuned = finetune(
-        given.distillation, given.weights, FinetuneOptions(steps=5, lr=3e-3), SIXTEEN, progress=told.append
+        given.distillation,
+        given.weights,
+        FinetuneOptions(steps=5, lr=3e-3),
+        SIXTEEN,
+        progress=lambda step, planned: told.append((step, planned)),
     )
-    assert [step.step for step in told] == [1, 2, 3, 4, 5]
-    assert tuple(told) == finetuned.history
-    assert told[-1].held_out is not None
+    assert [(step.step, planned) for step, planned in told] == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+    assert tuple(step for step, _ in told) == finetuned.history
+    assert told[-1][0].held_out is not None
 
 
 def small_model(make_model: Callable[..., onnx.ModelProto], dtype: Any, batch: int | str) -> onnx.ModelProto:

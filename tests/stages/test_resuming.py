@@ -78,10 +78,13 @@ def test_other_judges_are_welcome_where_they_only_judge(
     assert json.loads(ran.out)["trials"] == []
 
 
-def test_a_report_repeats_its_run(domino: Run, model: Path, data: list[Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", [("--finetune-steps", "4"), ("--finetune-time", "1s")], ids=lambda words: words[0])
+def test_a_report_repeats_its_run(
+    steps: tuple[str, str], domino: Run, model: Path, data: list[Path], tmp_path: Path
+) -> None:
     pytest.importorskip("torch")
     report, outputs = tmp_path / "report.json", [tmp_path / "first.onnx", tmp_path / "again.onnx"]
-    words = ["--sparsity", "0.7", "--data", data[0], "--finetune-steps", "4", "--threads", "1", "--seed", "3"]
+    words = ["--sparsity", "0.7", "--data", data[0], *steps, "--threads", "1", "--seed", "3"]
     words += ["--pool", "1:4,2:4", "--weights", "int8"]
     ran = domino("compress", model, *words, "-o", outputs[0], "--report", report, recipe={"finetune.lr": 1e-3})
     assert ran.code == 0, ran.err

@@ -1,0 +1,70 @@
+"""How many steps finetuning takes follows from options, samples and time, in this order."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domino_onnx import CompressOptions, FinetuneOptions
+from domino_onnx.errors import OptionError
+from domino_onnx.options import Duration, Pace, overridden, planned_steps
+
+PACES = st.builds(Pace, step=st.floats(1e-4, 100), look=st.floats(0, 100), spent=st.floats(0, 1000))
+TIMES = st.integers(1, 100_000).map(Duration)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("1h", 3600), ("1.5h", 5400), (" 2 m ", 120), ("0.5m", 30)]
+)
+def test_a_time_is_read(text: str, seconds: int) -> None:
+    assert Duration.parse(text) == Duration(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "10", "10 minutes", "m", "-1m", "1e3s", "0s", "0.2s", "1h30m", "9" * 8 + "h"])
+def test_what_is_no_time_is_refused_with_examples(text: str) -> None:
+    with pytest.raises(OptionError, match=r"90s, 10m or 1h|give 1s to 10000h"):
+        Duration.parse(text)
+
+
+@given(st.integers(1, 36_000_000))
+def test_a_time_is_read_back_as_it_is_written(seconds: int) -> None:
+    assert Duration.parse(str(Duration(seconds))) == Duration(seconds)
+
+
+def test_steps_and_time_contradict_each_other_and_replace_each_other() -> None:
+    with pytest.raises(OptionError, match=r"steps and finetune\.time contradict"):
+        FinetuneOptions(steps=3, time=Duration(60))
+    exact = overridden(CompressOptions(), {"finetune.steps": 3})
+    timed = overridden(exact, {"finetune.time": Duration(60)})
+    assert (timed.finetune.steps, timed.finetune.time) == (None, Duration(60))
+    assert overridden(timed, {"finetune.steps": 3}) == exact
+
+
+@pytest.mark.parametrize(("epoch", "steps"), [(1, 2000), (83, 2000), (84, 2016), (280, 6720), (10**6, 20_000)])
+def test_the_samples_decide_within_limits(epoch: int, steps: int) -> None:
+    planned = planned_steps(FinetuneOptions(), epoch)
+    assert (planned.steps, planned.decided_by) == (steps, "samples")
+
+
+@given(st.integers(1, 10**6), PACES, st.integers(1, 10**6))
+def test_steps_that_are_asked_for_are_exact(epoch: int, pace: Pace, steps: int) -> None:
+    planned = planned_steps(FinetuneOptions(steps=steps), epoch, pace)
+    assert (planned.steps, planned.decided_by) == (steps, "options")
+
+
+@given(st.integers(1, 10**4), PACES, TIMES)
+def test_with_a_rate_the_steps_and_the_looks_fill_the_time_and_no_more(epoch: int, pace: Pace, time: Duration) -> None:
+    planned = planned_steps(FinetuneOptions(lr=1e-3, time=time), epoch, pace)
+    left = time.seconds - pace.spent - 20 * pace.look
+    if planned.decided_by == "samples":
+        assert planned == planned_steps(FinetuneOptions(lr=1e-3), epoch)
+        assert planned.steps * pace.step <= left
+    elif planned.steps > 1:
+        assert planned.steps * pace.step <= left < (planned.steps + 1) * pace.step
+
+
+@given(st.integers(1, 10**4), PACES, TIMES)
+def test_trying_rates_takes_from_the_time(epoch: int, pace: Pace, time: Duration) -> None:
+    tried = planned_steps(FinetuneOptions(time=time), epoch, pace).steps
+    assert tried <= planned_steps(FinetuneOptions(lr=1e-3, time=time), epoch, pace).steps
