@@ -23,7 +23,7 @@ _FEWEST, _MOST = 2000, 20_000
 LOOKS: Final = 20
 """How often the held-out samples are looked at on the way, at most."""
 TRIED_RATES: dict[Method, tuple[float, ...]] = {
-    "fixed": (3e-5, 1e-4, 3e-4, 1e-3, 3e-3),
+    "fixed": (3e-5, 1e-4, 3e-4, 1e-3),
     "sr-ste": (1e-3, 3e-3, 1e-2, 3e-2),
 }
 """Networks differ by a factor of ten, and finetuning at a wrong rate loses accuracy."""

@@ -100,7 +100,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         train(name, file)
     else:
         with pytest.raises(KeyboardInterrupt):
-            train(name, file, 44 if name == "a rate that is chosen" else stop)
+            train(name, file, 36 if name == "a rate that is chosen" else stop)
     return name, (folder / "finetuning.npz").read_bytes()
 
 
