@@ -2,7 +2,7 @@
 
 from domino_onnx.runtime.carried import Carried
 from domino_onnx.runtime.heap import give_back_memory
-from domino_onnx.runtime.memory import available_memory, memory_budget
+from domino_onnx.runtime.memory import available_memory, memory_budget, resident_memory
 from domino_onnx.runtime.providers import cuda_objection, require_onnxruntime
 from domino_onnx.runtime.room import Room
 from domino_onnx.runtime.scratch import Scratch, scratch_folder
@@ -23,5 +23,6 @@ __all__ = [
     "memory_budget",
     "observe_shapes",
     "require_onnxruntime",
+    "resident_memory",
     "scratch_folder",
 ]
