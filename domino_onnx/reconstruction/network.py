@@ -15,21 +15,17 @@ from domino_onnx.data import Dataset
 from domino_onnx.graph import LinearUse, OnnxFile, linear_uses, stored_tensors
 from domino_onnx.options import Device
 from domino_onnx.outputs import Meanings, Survey
+from domino_onnx.reconstruction.needs import positions_wanted, working_memory
 from domino_onnx.reconstruction.unfold import LinearView
 from domino_onnx.runtime import Activations, Carried, Room, Scratch, SegmentRunner, give_back_memory
 from domino_onnx.scheme import Inventory, NamedArrays, Site, StoredNumbers, WeightKey
 
-__all__ = ["MAX_SAMPLE", "Network", "ReachedSite", "SegmentStart"]
+__all__ = ["Network", "ReachedSite", "SegmentStart"]
 
-MAX_SAMPLE = 16_384
-"""Positions of a clipped layer that are kept themselves."""
 _LARGE = 1 << 26
 """Weights from which on sessions that have done their part are dropped: they hold copies, two where weights change."""
 _COPIES = 3
 """How often a batch's activations are there at once: in ONNX Runtime, padded or moved to be unfolded, and read back."""
-_POSITIONS_PER_FEATURE = 32
-_MIN_POSITIONS = 16_384
-_MAX_POSITIONS = 65_536
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,8 +260,7 @@ class Network:
     def positions(self, start: SegmentStart, output: NDArray[Any], batch: int, batches: int) -> NDArray[np.intp]:
         """Which positions of a batch to gather: all, or as many at random as the layer's features ask for."""
         count = start.view.positions(output)
-        wanted = max(_MIN_POSITIONS, min(_POSITIONS_PER_FEATURE * start.view.features, _MAX_POSITIONS))
-        return self.some_of(count, -(-wanted // batches), start, batch)
+        return self.some_of(count, -(-positions_wanted(start.view.features) // batches), start, batch)
 
     def some_of(self, count: int, take: int, start: SegmentStart, batch: int) -> NDArray[np.intp]:
         """`take` of `count` places at random, ascending, or all; the same ones whenever a batch comes to this start."""
@@ -291,12 +286,7 @@ def _views(site: Site, uses: Sequence[LinearUse]) -> tuple[LinearView, ...] | st
 
 
 def _working(reached: ReachedSite) -> int:
-    """About the bytes that it takes to gather a site's statistics and to solve it."""
-    blocks, outputs, features = reached.shape
-    moments = blocks * features * (features + outputs)
-    systems = features * (3 * features + 10 * outputs)
-    sample = MAX_SAMPLE * (features + 2 * outputs) * blocks if reached.uses[0].clipped is not None else 0
-    return 8 * (4 * moments + systems + sample)
+    return working_memory(*reached.shape, clipped=reached.uses[0].clipped is not None)
 
 
 def _as_vector(bias: NDArray[Any], view: LinearView) -> NDArray[np.float64]:
