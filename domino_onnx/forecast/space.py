@@ -1,0 +1,65 @@
+"""Bytes of memory that a run is going to have resident at most, and of the disk that it takes beside its output."""
+
+from __future__ import annotations
+
+from domino_onnx.forecast.layers import Layer
+from domino_onnx.forecast.work import Work
+from domino_onnx.reconstruction.needs import working_memory
+
+__all__ = ["disk_needed", "memory_needed"]
+
+_FLOAT = 4
+_TORCH = 280 << 20
+"""What torch takes, and its first steps."""
+_KEPT = 1.2
+"""Activations that training keeps for the way back, with the gradients that are there at once."""
+_LIBRARIES = 60 << 20
+"""What the solvers, their libraries and their temporary arrays take."""
+
+
+def memory_needed(work: Work, resident: int, budget: int | None) -> int:
+    """Of the stage that needs most.
+
+    Parameters
+    ----------
+    resident
+        Bytes that the process has now.
+    budget
+        Bytes that it may have. Activations beyond it go to the disk.
+    """
+    solving = _beside(work)
+    if work.refits or work.searches:
+        room = _carried(work) if budget is None else max(min(_carried(work), budget - resident - solving), 0)
+        solving += room
+    return resident + max(solving, _training(work))
+
+
+def disk_needed(work: Work, resident: int, budget: int | None) -> int:
+    """Bytes of activations that don't fit in the budget."""
+    if budget is None or not (work.refits or work.searches):
+        return 0
+    return max(_carried(work) - max(budget - resident - _beside(work), 0), 0)
+
+
+def _carried(work: Work) -> int:
+    """Activations of all samples in the dense and the pruned network, at the place where they are most."""
+    return 2 * work.samples * work.walk.live * _FLOAT
+
+
+def _beside(work: Work) -> int:
+    """A batch on its way, the weights as sessions have them, and the largest layer."""
+    batch = int(work.samples / work.batches * work.walk.piece * _FLOAT)
+    weights = 2 * work.stored * _FLOAT
+    return _LIBRARIES + batch + weights + max((_working(layer) for layer in work.walk.layers), default=0)
+
+
+def _working(layer: Layer) -> int:
+    return working_memory(layer.blocks, layer.outputs, layer.features, clipped=layer.clipped)
+
+
+def _training(work: Work) -> int:
+    """Torch, activations and gradients of a batch, weights with what the optimizer keeps of them."""
+    if work.training is None:
+        return 0
+    activations = int(_KEPT * work.training.batch * work.walk.made * _FLOAT)
+    return _TORCH + activations + 6 * work.stored * _FLOAT

@@ -1,0 +1,81 @@
+"""What a run is going to cost, in a few lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from domino_onnx.forecast import Forecast
+from domino_onnx.report.text import percent, printable
+
+__all__ = ["TITLES", "clock", "forecast_lines"]
+
+TITLES = {
+    "bridge": "building the torch model",
+    "draw": "drawing samples",
+    "estimate": "estimating",
+    "evaluate": "comparing with the dense model",
+    "finetune": "finetuning",
+    "measure": "measuring what is lost",
+    "outputs": "looking at the outputs",
+    "read": "reading",
+    "refit": "refitting",
+    "search": "choosing schemes",
+    "try": "trying a plan",
+    "write": "writing",
+}
+"""What stages are called for people."""
+_WORTH_SAYING = 0.02
+"""Share of the time, and of the file, from which on something is named."""
+_SHORT_OF = 0.9
+"""Share of what is available from which on a user is told to look out."""
+
+
+def clock(seconds: float) -> str:
+    """3:05 for 185 seconds; 1:02:05 from an hour on."""
+    minutes, second = divmod(max(round(seconds), 0), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minutes}:{second:02}"
+
+
+def forecast_lines(forecast: Forecast) -> list[str]:
+    """What it takes, where that goes, what it needs, and what of the model it is about."""
+    return [_time(forecast), _space(forecast), *_model(forecast)]
+
+
+def _time(forecast: Forecast) -> str:
+    most = sorted(forecast.stages, key=lambda stage: -stage.seconds)
+    named = [stage for stage in most if stage.seconds >= _WORTH_SAYING * forecast.seconds]
+    parts = ", ".join(f"{TITLES.get(stage.name, stage.name)} {clock(stage.seconds)}" for stage in named)
+    threads = {0: "", 1: " on 1 thread"}.get(forecast.threads, f" on {forecast.threads} threads")
+    without = "; --no-finetune leaves out finetuning" if forecast.may_skip_finetuning else ""
+    return f"about {clock(forecast.seconds)}{threads}: {parts}{without}"
+
+
+def _space(forecast: Forecast) -> str:
+    memory = _of(forecast.memory, forecast.memory_available, "memory", "--memory or fewer --data take less")
+    disk = _of(forecast.disk, forecast.disk_available, "disk", "make room")
+    return "needs about " + " and ".join(part for part in (memory, disk) if part)
+
+
+def _of(needed: int, available: int | None, what: str, advice: str) -> str:
+    if not needed:
+        return ""
+    if available is None:
+        return f"{_size(needed)} of {what}"
+    warning = f", which is short: {advice}" if needed > _SHORT_OF * available else ""
+    return f"{_size(needed)} of {what} ({_size(available)} free{warning})"
+
+
+def _model(forecast: Forecast) -> Iterator[str]:
+    said = f"{percent(forecast.prunable, 0)} of this model can be pruned"
+    largest = next(iter(forecast.unprunable), None)
+    if largest is None or largest.share < _WORTH_SAYING:
+        yield said
+    elif largest.counted:
+        yield f"{said}; {percent(largest.share, 0)} can't ({largest.op}): {printable(largest.reason, 240)}"
+    else:
+        yield f"{said}; {percent(largest.share, 0)} is {largest.op}, which this program doesn't prune"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count / 1e6, 0.1):.3g} MB"

@@ -1,0 +1,37 @@
+"""The way through a model, counted from its graph, against the activations that ONNX Runtime really makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from domino_onnx import CompressOptions, DataOptions
+from domino_onnx.forecast.layers import walk_through
+from domino_onnx.reconstruction import Network
+from domino_onnx.stages import Journal, open_laboratory, read
+
+
+@pytest.mark.parametrize("name", ["digits_resnet", "digits_transformer"])
+def test_sizes_are_those_of_a_real_run(name: str, samples: Path) -> None:
+    options = CompressOptions(data=DataOptions(calibration=samples / "digits_calibration.npz"))
+    source = read(samples / f"{name}.onnx", options, Journal())
+    lab = open_laboratory(source, options, Journal())
+    assert source.split is not None
+    fit = source.split.fit.subset(np.arange(4))
+    network = Network(source.file, lab.aim.inventory, fit, batch_size=4)
+    walk = walk_through(source.file, lab.aim.inventory, source.table)
+
+    assert [layer.site.key for layer in walk.layers] == [start.reached.site.key for start in network.starts]
+    (live,) = network.begin(network.scratch())
+    most = 0
+    for layer, start in zip(walk.layers, network.starts, strict=True):
+        assert (layer.blocks, layer.outputs, layer.features) == start.reached.shape
+        most = max(most, sum(value.size for value in live.values()))
+        assert layer.read == live[start.use.data].size // 4
+        live, made = network.pass_start(start, live)
+        assert layer.positions == start.view.positions(made[start.use.output]) // 4
+    assert walk.live == pytest.approx(most / 4, rel=0.02)  # constants of shapes are live too
+    assert walk.live <= walk.made
+    assert walk.piece <= walk.made
