@@ -40,6 +40,7 @@ from domino_onnx.stages import (
     open_checkpoint,
     open_laboratory,
     open_pruned,
+    preflight,
     read,
     require_devices,
     rewritten,
@@ -82,6 +83,7 @@ def search(model: Path, options: CompressOptions, observer: Observer | None = No
     journal = Journal(observer)
     plan = given_plan(options)
     lab = open_laboratory(read(model, options, journal, plan=plan), options, journal, plan)
+    preflight(lab, "search")
     return search_result(lab, found_for_budgets(lab))
 
 
@@ -91,6 +93,7 @@ def sweep(
     """Measure a refitted plan for each share of zeros on unseen data. The shares replace the options' goal."""
     journal, options = Journal(observer), options.without_goal()
     lab = open_laboratory(read(model, options, journal, judged=True), options, journal)
+    preflight(lab, "sweep", plans=len(set(shares)))
     return sweep_result(lab, shares)
 
 
@@ -187,17 +190,20 @@ def _compressed(model: Path, output: Output, options: CompressOptions, journal: 
     source = read(model, options, journal, output=output, judged=options.goal.max_drop is not None, plan=plan)
     lab = open_laboratory(source, options, journal, plan)
     checkpoint = open_checkpoint(lab)
+    preflight(lab, "compress", output=output.path)
     found = found_once(lab, checkpoint)
     return write(lab, found, output, finetune_within(lab, found, checkpoint))
 
 
 def _applied(model: Path, plan: Plan, output: Output, options: CompressOptions, journal: Journal) -> Made:
     lab = open_laboratory(read(model, options, journal, output=output, plan=plan), options, journal, plan)
+    preflight(lab, "apply", output=output.path)
     return write(lab, find(lab, ()), output)
 
 
 def _finetuned(model: Path, teacher: Path, output: Output, options: CompressOptions, journal: Journal) -> Made:
     require_devices(options, trains=True)
     lab = open_pruned(read(model, options, journal, output=output, also=(teacher,)), options, journal, teacher)
+    preflight(lab, "finetune", output=output.path)
     found, finetuned = finetune_file(lab)
     return write(lab, found, output, finetuned)

@@ -5,83 +5,33 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.text import Text
 
-from domino_onnx.report.text import printable
+from domino_onnx.cli.progress import LineObserver, LiveObserver, QuietObserver
 
-__all__ = ["ProgressObserver", "observing", "present", "present_or_json"]
+if TYPE_CHECKING:
+    from domino_onnx.stages import Observer
+
+__all__ = ["default_output", "observing", "present", "present_or_json"]
 
 _WIDEST = 120
-_TITLES = {
-    "read": "reading",
-    "bridge": "building the torch model",
-    "search": "choosing schemes",
-    "refit": "refitting",
-    "try": "trying a plan",
-    "finetune": "finetuning",
-    "write": "writing",
-    "evaluate": "comparing with the dense model",
-}
-
-
-class ProgressObserver:
-    """Shows stages and their progress as bars, with the time left, on stderr."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
-        self._task: Any = None
-
-    def stage(self, name: str) -> None:
-        """A new bar; the one before is done."""
-        if self._progress is None:
-            return
-        self.finish()
-        self._task = self._progress.add_task(_TITLES.get(name, name), total=None, text="")
-
-    def progress(self, done: float, total: float, text: str) -> None:
-        """Move the bar."""
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=min(done, total), total=total, text=text)
-
-    def warn(self, message: str) -> None:
-        """One line above the bars."""
-        line = f"warning: {printable(message, 1000)}"
-        if self._progress is not None:
-            self._progress.console.print(Text(line, style="yellow"))
-        else:
-            click.echo(line, err=True)
-
-    def finish(self) -> None:
-        """Mark the stage that runs as done."""
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, total=1, completed=1)
 
 
 @contextlib.contextmanager
-def observing(quiet: bool) -> Iterator[ProgressObserver]:
-    """An observer for the time of a command; silent but for warnings if `quiet`, or where stderr is no terminal."""
+def observing(quiet: bool) -> Iterator[Observer]:
+    """An observer for the time of a command; it tells warnings alone if `quiet`."""
     console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield ProgressObserver(None)
-        return
-    columns = (
-        SpinnerColumn(finished_text="✓"),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[text]}"),
-    )
-    with Progress(*columns, console=console) as progress:
-        observer = ProgressObserver(progress)
-        yield observer
-        observer.finish()
+    if quiet:
+        yield QuietObserver()
+    elif console.is_terminal:
+        with LiveObserver(console) as live:
+            yield live
+    else:
+        with LineObserver() as lines:
+            yield lines
 
 
 def present(view: RenderableType) -> None:

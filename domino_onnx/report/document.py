@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from domino_onnx.codec import encode
 from domino_onnx.evaluate import Evaluation, Verdict
+from domino_onnx.forecast import Forecast
 from domino_onnx.options import recipe_document
 from domino_onnx.outputs import Comparison
 from domino_onnx.report.results import (
@@ -94,6 +95,7 @@ def compress_document(result: CompressResult) -> Document:
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
         "peak_rss_bytes_by_stage": dict(result.peaks),
         "peak_rss_bytes": result.peak_rss_bytes,
+        "forecast": _forecast(result.forecast),
         "recipe": recipe_document(result.options),
         "drawn": list(result.drawn),
         "warnings": list(result.warnings),
@@ -115,6 +117,7 @@ def search_document(result: SearchResult) -> Document:
         "decisions": [_decision(decision) for decision in result.decisions],
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
         "peak_rss_bytes_by_stage": dict(result.peaks),
+        "forecast": _forecast(result.forecast),
         "recipe": recipe_document(result.options),
         "drawn": list(result.drawn),
         "warnings": list(result.warnings),
@@ -129,6 +132,7 @@ def sweep_document(result: SweepResult) -> Document:
         "dense_bytes_gzipped": result.dense_bytes_gzipped,
         "trials": [_trial(trial) for trial in result.trials],
         "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
+        "forecast": _forecast(result.forecast),
         "recipe": recipe_document(result.options),
         "drawn": list(result.drawn),
         "warnings": list(result.warnings),
@@ -278,6 +282,24 @@ def _trial(trial: Trial) -> Document:
         "bytes": trial.bytes,
         "bytes_gzipped": trial.bytes_gzipped,
         "sites": [{"weight": str(key), "scheme": str(scheme)} for key, scheme in trial.plan.schemes.items()],
+    }
+
+
+def _forecast(forecast: Forecast | None) -> Document | None:
+    """What was expected before the work began."""
+    if forecast is None:
+        return None
+    return {
+        "seconds": round(forecast.seconds, 3),
+        "seconds_by_stage": {stage.name: round(stage.seconds, 3) for stage in forecast.stages},
+        "threads": forecast.threads,
+        "memory_bytes": forecast.memory,
+        "memory_bytes_available": forecast.memory_available,
+        "disk_bytes": forecast.disk,
+        "disk_bytes_available": forecast.disk_available,
+        "prunable": forecast.prunable,
+        "unprunable": [dataclasses.asdict(each) for each in forecast.unprunable],
+        "finetunes": forecast.finetunes,
     }
 
 

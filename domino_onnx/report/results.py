@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.evaluate import Evaluation, SampledCheck
+from domino_onnx.forecast import Forecast
 from domino_onnx.graph import OnnxFile, WeightForm
 from domino_onnx.options import CompressOptions
 from domino_onnx.outputs import Comparison
 from domino_onnx.precision import Conversion
-from domino_onnx.report.text import score_in_words
+from domino_onnx.report.text import lost_in_words, percent, score_in_words
 from domino_onnx.scheme import Budget, Inventory, Manifest, NMScheme, Plan, Skip, WeightKey
 from domino_onnx.search import Decision
 from domino_onnx.storage import FileForm, Form
@@ -157,7 +158,7 @@ class Prediction:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """A plan, how it was found, and what it is expected to cost where that was measured."""
+    """A plan, how it was found, and what it is expected to lose where that was measured."""
 
     plan: Plan
     inventory: Inventory
@@ -168,6 +169,7 @@ class SearchResult:
     peaks: Mapping[str, int]
     warnings: tuple[str, ...]
     drawn: tuple[str, ...] = ()
+    forecast: Forecast | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +198,15 @@ class Trial:
     bytes: int
     bytes_gzipped: int
 
+    def in_words(self, max_drop: float | None = None) -> str:
+        """On one line, for people; where a largest loss was given, whether the plan stays within it."""
+        lost = lost_in_words(self.comparison.metric, self.comparison.drop)
+        said = f"tried {percent(self.planned_sparsity)} zeros: {lost} is lost"
+        if max_drop is None:
+            return said
+        verdict = "accepted" if self.comparison.is_within(max_drop) else "too much"
+        return f"{said}, {verdict} ({percent(max_drop, 2)} allowed)"
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SweepResult:
@@ -209,6 +220,8 @@ class SweepResult:
         In the order of their budgets.
     drawn
         What each input was taken to be where drawn samples judge.
+    forecast
+        As of `CompressResult`.
     """
 
     model: Path
@@ -219,6 +232,7 @@ class SweepResult:
     seconds: Mapping[str, float]
     warnings: tuple[str, ...]
     drawn: tuple[str, ...] = ()
+    forecast: Forecast | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +259,8 @@ class CompressResult:
     two_four
         What TensorRT's rule would take, where the target is another.
     seconds, peaks
-        Of each stage: how long it took, and the most memory the process had had by its end, in bytes.
+        Of each stage: how long it took without the stages inside it, and the most memory the process had had by its
+        end, in bytes.
     parity
         The written file against the dense one in ONNX Runtime; None if it could not be run (see `warnings`).
     sampled
@@ -260,6 +275,8 @@ class CompressResult:
         What was tried to find the plan, where a largest loss was given.
     drawn
         What each input was taken to be where samples were drawn; empty with real data.
+    forecast
+        What it was expected to cost, before the work began; None where that wasn't known.
     """
 
     model: Path
@@ -289,3 +306,4 @@ class CompressResult:
     options: CompressOptions
     trials: tuple[Trial, ...] = ()
     drawn: tuple[str, ...] = ()
+    forecast: Forecast | None = None

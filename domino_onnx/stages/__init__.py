@@ -11,6 +11,7 @@ from domino_onnx.stages.finetuning import assist as help_finetuning
 from domino_onnx.stages.inspecting import diagnosed, evaluated, inspected, verified
 from domino_onnx.stages.journal import Journal, Observer
 from domino_onnx.stages.laboratory import given_plan, open_laboratory
+from domino_onnx.stages.preflight import preflight
 from domino_onnx.stages.processes import is_assistant
 from domino_onnx.stages.pruned_file import finetune_file, open_pruned
 from domino_onnx.stages.reading import Output, read
@@ -38,6 +39,7 @@ __all__ = [
     "open_checkpoint",
     "open_laboratory",
     "open_pruned",
+    "preflight",
     "read",
     "require_devices",
     "rewritten",

@@ -169,7 +169,7 @@ def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile, checkpoint: Check
             run,
             biases=solved.biases,
             groups=_groups(lab, found.planned.plan, solved),
-            progress=lambda step, planned: _tell(lab, step, planned),
+            progress=lambda step, _: journal.progress(0, 0, f"loss {step.loss:.4f}"),
             checkpoints=None if checkpoint is None else lambda block: checkpoint.file(f"block-{block}"),
             stopped=stopped,
             room=lab.room,

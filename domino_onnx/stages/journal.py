@@ -1,4 +1,4 @@
-"""The journal of a run: how long each stage took, how far it is, and what the user should know."""
+"""The journal of a run: how long each stage took, how far the run is, and what the user should know."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+from domino_onnx.forecast import Forecast, Remaining
+
 __all__ = ["Journal", "Observer", "peak_rss_bytes"]
 
 _log = logging.getLogger(__name__)
@@ -20,11 +22,20 @@ _log = logging.getLogger(__name__)
 class Observer(Protocol):
     """Hears of progress. `compress` and the other functions are silent without one."""
 
+    def expect(self, forecast: Forecast) -> None:
+        """What the run is going to cost, before the work begins; not called where that isn't known."""
+
     def stage(self, name: str) -> None:
         """A stage begins."""
 
     def progress(self, done: float, total: float, text: str) -> None:
         """How far the stage is."""
+
+    def left(self, seconds: float) -> None:
+        """How long the rest of the run is going to take from now on."""
+
+    def note(self, text: str) -> None:
+        """What the run has found out on the way."""
 
     def warn(self, message: str) -> None:
         """Something the user should know, that doesn't stop the work."""
@@ -38,10 +49,14 @@ class Journal:
         self._seconds: dict[str, float] = {}
         self._peaks: dict[str, int] = {}
         self._warnings: list[str] = []
+        self._inside: list[float] = []
+        """Of each stage that is going on, the outer first: seconds of the stages inside it."""
+        self._remaining: Remaining | None = None
+        self._forecast: Forecast | None = None
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        """Of each stage so far, the sum where it ran several times."""
+        """Of each stage so far, the sum where it ran several times, without the stages inside it."""
         return MappingProxyType(dict(self._seconds))
 
     @property
@@ -54,24 +69,56 @@ class Journal:
         """Every warning once, in order."""
         return tuple(self._warnings)
 
+    @property
+    def forecast(self) -> Forecast | None:
+        """What the run was expected to cost; None where that wasn't known."""
+        return self._forecast
+
+    def expect(self, forecast: Forecast) -> None:
+        """Tell the observer what the run is going to cost, and from now on how much of it is left."""
+        self._forecast, self._remaining = forecast, Remaining(forecast)
+        if self._observer is not None:
+            self._observer.expect(forecast)
+
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Tell the observer, and keep the time and the memory."""
+        start = time.perf_counter()
+        if self._remaining is not None:
+            self._remaining.begin(name, start)
+        self._tell_left(start)
         if self._observer is not None:
             self._observer.stage(name)
-        start = time.perf_counter()
+        self._inside.append(0.0)
         try:
             yield
         finally:
-            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
+            now = time.perf_counter()
+            whole = now - start
+            own = whole - self._inside.pop()
+            self._seconds[name] = self._seconds.get(name, 0.0) + own
+            if self._inside:
+                self._inside[-1] += whole
+            if self._remaining is not None:
+                self._remaining.end(now)
             peak = peak_rss_bytes()
             if peak is not None:
                 self._peaks[name] = peak
 
     def progress(self, done: float, total: float, text: str) -> None:
         """Tell the observer how far the stage is."""
+        now = time.perf_counter()
+        if self._remaining is not None:
+            self._remaining.advance(done, total, now)
         if self._observer is not None:
             self._observer.progress(done, total, text)
+        self._tell_left(now)
+
+    def note(self, text: str) -> None:
+        """Tell the observer what was found out."""
+        _log.info("%s", text)
+        if self._observer is not None:
+            self._observer.note(text)
 
     def warn(self, message: str) -> None:
         """Tell the user something; each message once."""
@@ -87,6 +134,10 @@ class Journal:
         self._peaks |= peaks
         for warning in warnings:
             self.warn(warning)
+
+    def _tell_left(self, now: float) -> None:
+        if self._observer is not None and self._remaining is not None:
+            self._observer.left(self._remaining.seconds(now))
 
 
 def peak_rss_bytes() -> int | None:

@@ -21,9 +21,10 @@ from domino_onnx.search import (
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.laboratory import ONLY_INTEGERS, Laboratory
 
-__all__ = ["Planned", "choose_plan", "fitted"]
+__all__ = ["MEASURED", "Planned", "choose_plan", "chosen_strategy", "fitted"]
 
-_MEASURED = ("sensitivity", "measured-domino")
+MEASURED = ("sensitivity", "measured-domino")
+"""Strategies that go by measured losses."""
 _LEFT_OF_THE_FIRST = 0.1
 """What remains of the first layer's loss in the plan that counts on later layers to mend it."""
 
@@ -98,8 +99,8 @@ def _plan(lab: Laboratory, strategy: str, schemes: Mapping[WeightKey, NMScheme],
 
 
 def _search(lab: Laboratory, budgets: tuple[Budget, ...]) -> Planned:
-    strategy = _strategy(lab)
-    if strategy in _MEASURED:
+    strategy = chosen_strategy(lab)
+    if strategy in MEASURED:
         try:
             return _by_losses(lab, strategy, budgets, lab.losses())
         except (DependencyError, ModelError) as error:
@@ -112,10 +113,16 @@ def _search(lab: Laboratory, budgets: tuple[Budget, ...]) -> Planned:
     return Planned(plan=_plan(lab, strategy, found, budgets))
 
 
-def _strategy(lab: Laboratory) -> Strategy:
-    """What `auto` means. Measuring without data is an error."""
+def chosen_strategy(lab: Laboratory) -> Strategy:
+    """What `auto` means.
+
+    Raises
+    ------
+    DataError
+        If losses are to be measured without data.
+    """
     strategy, split = lab.options.search.strategy, lab.source.split
-    if strategy in _MEASURED and split is None:
+    if strategy in MEASURED and split is None:
         raise DataError(f"strategy {strategy} measures losses on data: give --data, or search.strategy = 'domino'")
     if strategy == "auto":
         return "domino" if split is None or not lab.aim.inventory.sites else "sensitivity"

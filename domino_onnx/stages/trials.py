@@ -92,12 +92,19 @@ def sweep_result(lab: Laboratory, shares: Sequence[float]) -> SweepResult:
         model=lab.source.path,
         dense_bytes=size,
         dense_bytes_gzipped=zipped,
-        trials=tuple(_try(lab, budget).trials[-1] for budget in budgets),
+        trials=tuple(_point(lab, budget) for budget in budgets),
         options=lab.options,
         seconds=lab.journal.seconds,
         warnings=lab.journal.warnings,
         drawn=lab.source.drawn if lab.judged_by_drawn else (),
+        forecast=lab.journal.forecast,
     )
+
+
+def _point(lab: Laboratory, budget: Budget) -> Trial:
+    trial = _try(lab, budget).trials[-1]
+    lab.journal.note(trial.in_words())
+    return trial
 
 
 def _require_judges(lab: Laboratory) -> None:
@@ -146,6 +153,7 @@ def _sparsest_within(lab: Laboratory, max_drop: float) -> Found:
         if plan not in known:  # a smaller budget may come to the same plan: schemes are coarse
             known[plan] = _try(lab, budget)
             tried.append(known[plan].trials[-1])
+            lab.journal.note(tried[-1].in_words(max_drop))
         found = known[plan]
         trial = found.trials[-1]
         if trial.comparison.is_within(max_drop):

@@ -152,6 +152,7 @@ def search_result(lab: Laboratory, found: Found) -> SearchResult:
         seconds=lab.journal.seconds,
         peaks=lab.journal.peaks,
         warnings=lab.journal.warnings,
+        forecast=lab.journal.forecast,
     )
 
 
@@ -188,6 +189,7 @@ def _result(
         nbytes=made.nbytes,
         trials=made.found.trials,
         options=made.options,
+        forecast=journal.forecast,
     )
 
 
