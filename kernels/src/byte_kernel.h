@@ -1,0 +1,60 @@
+// int8: what an instruction set offers. Unsigned bytes times signed ones, summed up in 32-bit integers, exactly.
+//
+// Inputs are cut into windows of as many bytes as one instruction can pick from. A step picks `slots` bytes of the
+// window for each of `lanes` outputs, and multiplies and adds them. What a step needs is shared by all pixels of a tile.
+#pragma once
+
+#include <cstdint>
+
+namespace domino {
+
+// The steps of one window for `lanes` outputs lie behind each other: 4 bytes an output in `picks` and in `weights`.
+struct ByteBlock {
+  const uint32_t* steps;  // of each window, `windows` of them
+  const uint8_t* picks;
+  const uint8_t* weights;
+};
+
+// A row of floats as bytes: x is about (byte - zero_point) * scale.
+struct Quantized {
+  float scale;
+  int32_t zero_point;
+};
+
+// From the sums of a row, of which weight_sums are the sums of the weights, to floats.
+struct ToFloats {
+  Quantized row;
+  const int32_t* weight_sums;
+  const float* scales;
+  const float* biases;
+  const float* residual;  // or null
+  float low, high;
+};
+
+// From sums to bytes: sum * scale + offset + residual * residual_scale, each step rounded to float32, then to the
+// nearest even integer between `low` and `high`.
+struct ToBytes {
+  const float* scales;
+  const float* offsets;
+  const uint8_t* residual;  // or null
+  float residual_scale, low, high;
+};
+
+struct ByteKernel {
+  int lanes;   // outputs of a block
+  int window;  // bytes
+  int slots;   // bytes of the window that a step picks: 4, or 2 where a step multiplies 16-bit numbers
+  int pixels;  // of the widest tile
+
+  // Puts the windows of a row, which is filled up with zeros, into a tile: window w of pixel p is at
+  // (w * pixels + p) * window.
+  void (*pack)(const uint8_t* row, int64_t windows, int64_t pixel, int64_t pixels, uint8_t* tile);
+  // sums[pixel * stride + lane] of one block of outputs.
+  void (*multiply)(const ByteBlock&, int64_t windows, const uint8_t* tile, int pixels, int32_t* sums, int64_t stride);
+  // `count` floats as bytes of the smallest scale that holds them and zero.
+  Quantized (*quantize)(const float* x, int64_t count, uint8_t* bytes);
+  void (*to_floats)(const int32_t* sums, int64_t count, const ToFloats&, float* y);
+  void (*to_bytes)(const int32_t* sums, int64_t count, const ToBytes&, uint8_t* y);
+};
+
+}  // namespace domino

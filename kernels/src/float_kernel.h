@@ -1,0 +1,53 @@
+// float32: what an instruction set offers. Many pixels (or rows of a matrix) are computed at once, one to a lane.
+//
+// A panel holds `block` inputs of as many pixels as fit in `vectors` registers: input k of pixel p is at
+// panel[k * width() + p]. Each weight that isn't zero is one multiplication of a whole line of the panel, so zeros cost
+// nothing whatever their pattern is.
+#pragma once
+
+#include "geometry.h"
+
+namespace domino {
+
+// The weights of `block` inputs: for each output the quads from quads[output] to quads[output + 1] - 1. Each quad has
+// the offsets of four lines of the panel and the four weights; weights of zero fill the last one up.
+struct FloatBlock {
+  const uint32_t* quads;
+  const uint16_t* offsets;
+  const float* values;
+};
+
+struct Clamp {
+  float low, high;
+};
+
+// Where sums go, clamped, after `residual` is added where it isn't null. Of an image, places lie beside each other and
+// outputs `stride` apart; of a matrix, outputs lie beside each other and rows `stride` apart.
+struct FloatOutput {
+  float* y;
+  const float* residual;
+  int64_t stride;
+  Clamp clamp;
+};
+
+struct FloatKernel {
+  int lanes;    // floats in a register
+  int vectors;  // registers of pixels in the widest tile
+  int block;    // inputs in a panel, so that it stays in the first-level cache
+
+  int width() const { return lanes * vectors; }
+
+  // Inputs `first` to `end - 1` (kernel positions, of each all channels) of `pixels` outputs of one image.
+  void (*pack_image)(const Geometry&, const float* image, int64_t first_pixel, int pixels, int64_t first, int64_t end,
+                     float* panel);
+  // Inputs `first` to `end - 1` of `pixels` rows of `stride` floats.
+  void (*pack_rows)(const float* rows, int64_t stride, int pixels, int64_t first, int64_t end, float* panel);
+  // sums[output * width() + pixel] += weights x panel. They begin with `bias` where it isn't null, and go to `image`
+  // where that isn't.
+  void (*multiply)(const FloatBlock&, int64_t outputs, const float* bias, const float* panel, int pixels, float* sums,
+                   const FloatOutput* image);
+  // What was summed up, to rows of outputs.
+  void (*store_rows)(const float* sums, int64_t outputs, int pixels, const FloatOutput& rows);
+};
+
+}  // namespace domino

@@ -1,0 +1,73 @@
+// The operators of the domain `domino_onnx`: what each makes of its node, and does in a call.
+#pragma once
+
+#include <memory>
+
+#include "byte_product.h"
+#include "float_product.h"
+#include "implementations.h"
+#include "session.h"
+
+namespace domino {
+
+constexpr int kDomainVersion = 1;
+
+// Inputs: X, values, codes, bias (optional), residual (optional).
+enum FloatInput : size_t { kX, kValues, kCodes, kBias, kResidual, kFloatInputs };
+// Inputs: X, values, codes, scales, bias or offsets, residual (optional).
+enum ByteInput : size_t { kScales = 3, kOffsets, kByteResidual, kByteInputs };
+
+// Conv in float32: X and Y (image, channel, *space), as ONNX has them.
+class NmConv {
+ public:
+  NmConv(const Node&, const Implementation&);
+  void operator()(const Call&) const;
+
+ private:
+  Convolution convolution_;
+  Clamp clamp_;
+  std::unique_ptr<FloatProduct> product_;
+};
+
+// MatMul or Gemm in float32: X (..., inputs), Y (..., outputs).
+class NmMatMul {
+ public:
+  NmMatMul(const Node&, const Implementation&);
+  void operator()(const Call&) const;
+
+ private:
+  Clamp clamp_;
+  std::unique_ptr<FloatProduct> product_;
+};
+
+// The same with int8 weights; each row of X becomes bytes with a scale of its own.
+class NmMatMulInt8 {
+ public:
+  NmMatMulInt8(const Node&, const Implementation&);
+  void operator()(const Call&) const;
+
+ private:
+  Clamp clamp_;
+  std::vector<float> scales_, bias_;
+  std::unique_ptr<ByteProduct> product_;
+};
+
+// Conv from bytes to bytes: X, residual and Y (image, *space, channel). The sum over the inputs is of X as it is, padding
+// being `x_zero_point`; `offsets` take the zero points out.
+class NmConvInt8 {
+ public:
+  NmConvInt8(const Node&, const Implementation&);
+  void operator()(const Call&) const;
+
+ private:
+  void gather(const Geometry&, const std::vector<Tap>&, const uint8_t* image, int64_t pixel_in, int64_t place,
+              uint8_t* to) const;
+
+  Convolution convolution_;
+  float residual_scale_, low_, high_;
+  uint8_t x_zero_point_;
+  std::vector<float> scales_, offsets_;
+  std::unique_ptr<ByteProduct> product_;
+};
+
+}  // namespace domino
