@@ -35,8 +35,7 @@ _SETS = {
     "avxvnni": [*_AVX2, "-mavxvnni"],
     "avx512": [*_AVX512, "-mprefer-vector-width=512", "-Wno-maybe-uninitialized"],  # a false alarm of GCC's own header
 }
-_COMMON = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-Wall"]
-_WARNINGS_OF_ONE_COMPILER = ["-Wno-unknown-warning-option", "-Wno-unknown-pragmas", "-Wno-psabi"]
+_COMMON = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-psabi"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g1"]
 
 
@@ -61,7 +60,7 @@ def flags_of(source: Path) -> list[str]:
     """How one file is compiled: for its instruction set, and with products and sums fused in float32 kernels alone."""
     fused = "fast" if source.stem.startswith("float_") else "off"
     defined = ["-DDOMINO_X86"] if _X86 else []
-    return [*_COMMON, *_WARNINGS_OF_ONE_COMPILER, *defined, f"-ffp-contract={fused}", *_SETS.get(source.stem.split("_")[-1], [])]
+    return [*_COMMON, *defined, f"-ffp-contract={fused}", *_SETS.get(source.stem.split("_")[-1], [])]
 
 
 def compiled(files: Sequence[Path], folder: Path, command: Sequence[str], extra: Sequence[str] = ()) -> list[Path]:

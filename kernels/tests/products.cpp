@@ -50,7 +50,10 @@ struct Weight {
         values.push_back(dense[group * m + place]);
       }
     }
-    if (as_bitmask) return store_bits();
+    if (as_bitmask) {
+      store_bits();
+      return;
+    }
     for (int64_t fit = m * m; fit <= 256 && positions.size() % static_cast<size_t>(digits + 1) == 0; fit *= m) ++digits;
     codes.resize(positions.size() / digits);
     for (size_t i = positions.size(); i-- > 0;) codes[i / digits] = static_cast<uint8_t>(codes[i / digits] * m + positions[i]);

@@ -1,0 +1,106 @@
+"""int8 operators give what plain integer sums give, bit for bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .nodes import Array, node_model, run_node, sparse_integers, stored_weight
+from .test_float import schemes, some
+
+
+def _unfolded(x: Array, kernel: list[int], strides: list[int], dilations: list[int], pads: list[int], fill: int) -> Array:
+    """(images, *space out, *kernel, channels) of (images, *space, channels), looked up one by one."""
+    axes = len(kernel)
+    edges = [(0, 0), *((pads[axis], pads[axis + axes]) for axis in range(axes)), (0, 0)]
+    padded = np.pad(x, edges, constant_values=fill)
+    reach = [(size - 1) * step + 1 for size, step in zip(kernel, dilations, strict=True)]
+    out = [(padded.shape[1 + axis] - reach[axis]) // strides[axis] + 1 for axis in range(axes)]
+    unfolded = np.empty((len(x), *out, *kernel, x.shape[-1]), x.dtype)
+    for place in np.ndindex(*out):
+        for tap in np.ndindex(*kernel):
+            at = tuple(p * s + t * d for p, s, t, d in zip(place, strides, tap, dilations, strict=True))
+            unfolded[(slice(None), *place, *tap)] = padded[(slice(None), *at)]
+    return unfolded
+
+
+@some
+@given(data=st.data(), scheme=schemes, seed=st.integers(0, 99))
+def test_convolutions(library: str, instruction_set: str, data: st.DataObject, scheme: tuple[int, int], seed: int) -> None:
+    n, m = scheme
+    axes = data.draw(st.integers(1, 3))
+    sizes = st.lists(st.integers(1, 2), min_size=axes, max_size=axes)
+    kernel, strides, dilations = data.draw(sizes), data.draw(sizes), data.draw(sizes)
+    pads = data.draw(st.lists(st.integers(0, 2), min_size=2 * axes, max_size=2 * axes))
+    space = [data.draw(st.integers(3, (40, 9, 4)[axes - 1])) for _ in range(axes)]
+    groups, inputs, outputs = data.draw(st.integers(1, 3)), m * data.draw(st.integers(1, 2)), data.draw(st.integers(1, 20))
+    generator = np.random.default_rng(seed)
+    weight = sparse_integers(generator, (outputs * groups, *kernel, inputs), n, m)
+    x = generator.integers(0, 256, (2, *space, groups * inputs)).astype(np.uint8)
+    scales = generator.uniform(0.001, 0.02, outputs * groups).astype(np.float32)
+    offsets = generator.uniform(-50, 200, outputs * groups).astype(np.float32)
+    zero_point = data.draw(st.integers(0, 255))
+    unfolded = _unfolded(x, kernel, strides, dilations, pads, zero_point).astype(np.int64)
+    in_groups = unfolded.reshape(*unfolded.shape[:-1], groups, inputs)
+    rows = np.moveaxis(in_groups, -2, 1 + axes).reshape(*unfolded.shape[: 1 + axes], groups, -1)
+    sums = np.einsum("...gk,gok->...go", rows, weight.reshape(groups, outputs, -1).astype(np.int64))
+    floats = sums.reshape(*sums.shape[:-2], -1).astype(np.float32) * scales + offsets
+    residual = generator.integers(0, 256, floats.shape).astype(np.uint8)
+    floats = floats + residual.astype(np.float32) * np.float32(0.5)
+    stored, grouping = stored_weight(weight)
+    attributes: dict[str, Any] = {
+        "weight_shape": (outputs * groups, inputs, *kernel),
+        "group": groups,
+        "strides": strides,
+        "dilations": dilations,
+        "pads": pads,
+        "x_zero_point": zero_point,
+        "residual_scale": 0.5,
+        "min": 3.0,
+        **grouping,
+    }
+    model = node_model(
+        "NmConvInt8",
+        ["x", "values", "codes", "scales", "offsets", "r"],
+        {**stored, "scales": scales, "offsets": offsets},
+        **attributes,
+    )
+    found = run_node(library, model, {"x": x, "r": residual})
+    np.testing.assert_array_equal(found, np.rint(np.clip(floats, 3, 255)).astype(np.uint8))
+
+
+def _quantized(x: Array) -> tuple[Array, Array, Array]:
+    """Rows of floats as bytes between their extremes and zero, with scale and zero point, as docs/cpu.md says."""
+    low, high = np.minimum(x.min(axis=1, keepdims=True), 0), np.maximum(x.max(axis=1, keepdims=True), 0)
+    scale = np.maximum(high / np.float32(255) - low / np.float32(255), np.float32(1e-30))
+    inverse = np.float32(1) / scale
+    zero_point = np.rint(np.clip(-low * inverse, 0, 255))
+    return np.clip(np.rint(x * inverse) + zero_point, 0, 255), scale, zero_point
+
+
+@some
+@given(scheme=schemes, groups=st.integers(1, 5), outputs=st.integers(1, 40), rows=st.integers(1, 40), seed=st.integers(0, 99))
+def test_matrices(
+    library: str, instruction_set: str, scheme: tuple[int, int], groups: int, outputs: int, rows: int, seed: int
+) -> None:
+    n, m = scheme
+    generator = np.random.default_rng(seed)
+    weight = sparse_integers(generator, (outputs, m * groups), n, m)
+    x = (generator.normal(size=(rows, m * groups)) * generator.uniform(0, 9)).astype(np.float32)
+    scales = generator.uniform(0.001, 0.02, outputs).astype(np.float32)
+    bias = generator.normal(size=outputs).astype(np.float32)
+    stored, grouping = stored_weight(weight)
+    model = node_model(
+        "NmMatMulInt8",
+        ["x", "values", "codes", "scales", "b"],
+        {**stored, "scales": scales, "b": bias},
+        weight_shape=weight.shape,
+        **grouping,
+    )
+    bytes_of, scale, zero_point = _quantized(x)
+    sums = (bytes_of.astype(np.int64) - zero_point.astype(np.int64)) @ weight.astype(np.int64).T
+    wanted = sums.astype(np.float32) * (scale * scales) + bias
+    np.testing.assert_array_equal(run_node(library, model, {"x": x}), wanted)
