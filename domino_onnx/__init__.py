@@ -25,7 +25,21 @@ from domino_onnx.options import (
     TargetOptions,
     read_recipe,
 )
-from domino_onnx.pipeline import apply, compress, convert, doctor, evaluate, finetune, inspect, search, sweep, verify
+from domino_onnx.pipeline import (
+    apply,
+    benchmark,
+    compress,
+    convert,
+    deploy,
+    doctor,
+    evaluate,
+    finetune,
+    inspect,
+    search,
+    session,
+    sweep,
+    verify,
+)
 from domino_onnx.scheme import Budget, NMScheme, Plan, SchemePool
 from domino_onnx.search import DominoOptions
 
@@ -48,8 +62,10 @@ __all__ = [
     "TargetOptions",
     "__version__",
     "apply",
+    "benchmark",
     "compress",
     "convert",
+    "deploy",
     "doctor",
     "errors",
     "evaluate",
@@ -57,6 +73,7 @@ __all__ = [
     "inspect",
     "read_recipe",
     "search",
+    "session",
     "sweep",
     "verify",
 ]

@@ -13,8 +13,11 @@ from domino_onnx.files import check_output
 from domino_onnx.options import CompressOptions
 from domino_onnx.precision import KEEP, Conversion
 from domino_onnx.report.results import (
+    BenchmarkResult,
     CompressResult,
     ConvertResult,
+    DeployPrecision,
+    DeployResult,
     DoctorResult,
     InspectResult,
     SearchResult,
@@ -26,7 +29,9 @@ from domino_onnx.stages import (
     Made,
     Observer,
     Output,
+    benchmarked,
     compared,
+    deployed,
     diagnosed,
     evaluated,
     find,
@@ -52,18 +57,23 @@ from domino_onnx.stages import (
 from domino_onnx.storage import Form
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
     from domino_onnx.evaluate import Evaluation, Verdict
 
 __all__ = [
     "apply",
     "assist",
+    "benchmark",
     "compress",
     "convert",
+    "deploy",
     "doctor",
     "evaluate",
     "finetune",
     "inspect",
     "search",
+    "session",
     "sweep",
     "verify",
 ]
@@ -145,6 +155,67 @@ def convert(
     """Write any ONNX file with its weights in another form or precision. `form` None keeps the form."""
     check_output(output, (model,), force=force)
     return rewritten(model, output, form, conversion, force=force)
+
+
+def deploy(
+    model: Path,
+    output: Path,
+    options: CompressOptions | None = None,
+    observer: Observer | None = None,
+    *,
+    precision: DeployPrecision = "float32",
+    force: bool = False,
+) -> DeployResult:
+    """Write a pruned model for the CPU, with operators that skip zeros wherever that is faster on this machine.
+
+    Of the options, `data.calibration` and `data.input_shapes` give the inputs that layers are timed on, and `run` the
+    threads and the seed.
+    """
+    check_output(output, (model,), force=force)
+    return deployed(model, output, options or CompressOptions(), precision, Journal(observer), force=force)
+
+
+def benchmark(
+    models: Sequence[Path],
+    options: CompressOptions | None = None,
+    observer: Observer | None = None,
+    *,
+    threads: Sequence[int] = (1,),
+    batches: Sequence[int] = (1,),
+    seconds: float = 5.0,
+) -> BenchmarkResult:
+    """Time models side by side in ONNX Runtime on the CPU, in turns, deployed ones among them.
+
+    Parameters
+    ----------
+    threads
+        One table of rows for each; 0 takes as many as ONNX Runtime likes.
+    batches
+        Samples in a run, where the first axis is free.
+    seconds
+        For each number of threads and batch, all models together.
+    """
+    return benchmarked(models, options or CompressOptions(), threads, batches, seconds, Journal(observer))
+
+
+def session(path: Path | str, threads: int = 1) -> InferenceSession:
+    """An ONNX Runtime session on the CPU that runs deployed files: the operators are registered.
+
+    Parameters
+    ----------
+    threads
+        Within an operator; 0 takes all cores.
+
+    Raises
+    ------
+    DependencyError
+        If ONNX Runtime or domino-onnx-kernels is missing.
+    ModelError
+        If ONNX Runtime refuses the model.
+    """
+    from domino_onnx.runtime import open_session
+
+    return open_session(path, threads)
 
 
 def evaluate(

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from domino_onnx.evaluate import Evaluation, SampledCheck
 from domino_onnx.forecast import Forecast
@@ -25,8 +25,13 @@ if TYPE_CHECKING:
     from domino_onnx.finetuning import Finetuned  # which, as the bridge, needs torch; a report doesn't
 
 __all__ = [
+    "BenchmarkResult",
+    "BenchmarkRow",
     "CompressResult",
     "ConvertResult",
+    "DeployPrecision",
+    "DeployResult",
+    "DeployedLayer",
     "DoctorResult",
     "InspectResult",
     "Prediction",
@@ -87,6 +92,73 @@ class ConvertResult:
     bytes_before: int
     bytes_after: int
     weight_forms: tuple[WeightForm, ...]
+    warnings: tuple[str, ...]
+
+
+DeployPrecision = Literal["float32", "int8"]
+"""What deployed layers may compute in: float32, exact up to rounding, or int8 as well, where that is faster."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DeployedLayer:
+    """A product with a weight that has zeros: seconds of each kind by itself, and the kind that was chosen."""
+
+    name: str
+    op: str
+    shape: tuple[int, ...]
+    zeros: float
+    seconds: Mapping[str, float]
+    chosen: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DeployResult:
+    """A file that was written for the CPU.
+
+    Attributes
+    ----------
+    threads
+        With which all was timed; 0 for as many as ONNX Runtime takes.
+    kept
+        Name, operator and reason of products that stay with ONNX Runtime.
+    dense, deployed
+        Seconds of a run of the model that was read, and of the one that was written, run in turns.
+    error
+        The largest difference of their outputs on those inputs, as a share of an output's largest value.
+    """
+
+    model: Path
+    output: Path
+    threads: int
+    layers: tuple[DeployedLayer, ...]
+    kept: tuple[tuple[str, str, str], ...]
+    dense: float
+    deployed: float
+    error: float
+    nbytes: int
+    warnings: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkRow:
+    """A model with a number of threads and a batch: seconds of a run (median and quartiles), and of the first load."""
+
+    model: Path
+    threads: int
+    batch: int
+    median: float
+    low: float
+    high: float
+    rounds: int
+    load: float
+    speedup: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkResult:
+    """Models side by side; `speedup` of each row is over the first model with the same threads and batch."""
+
+    rows: tuple[BenchmarkRow, ...]
     warnings: tuple[str, ...]
 
 

@@ -1,7 +1,9 @@
 """ONNX Runtime: sessions, and a model run piece by piece."""
 
 from domino_onnx.runtime.carried import Carried
+from domino_onnx.runtime.deployed import open_session
 from domino_onnx.runtime.heap import give_back_memory
+from domino_onnx.runtime.kernels import kernels_library
 from domino_onnx.runtime.memory import available_memory, memory_budget, resident_memory
 from domino_onnx.runtime.providers import cuda_objection, require_onnxruntime
 from domino_onnx.runtime.room import Room
@@ -20,8 +22,10 @@ __all__ = [
     "available_memory",
     "cuda_objection",
     "give_back_memory",
+    "kernels_library",
     "memory_budget",
     "observe_shapes",
+    "open_session",
     "require_onnxruntime",
     "resident_memory",
     "scratch_folder",

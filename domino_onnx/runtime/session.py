@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from domino_onnx.errors import LESS_MEMORY, DeviceMemoryError, ModelError
 from domino_onnx.options import Device
+from domino_onnx.runtime.kernels import register_kernels
 from domino_onnx.runtime.providers import providers, require_onnxruntime
 
-__all__ = ["Session"]
+__all__ = ["Session", "error_types", "first_line"]
 
 _FULL = ("Failed to allocate memory", "out of memory", "ALLOC_FAILED")
 """What ONNX Runtime, CUDA and its libraries say when a GPU's memory is full."""
@@ -62,11 +63,12 @@ class Session:
         piece: bool = False,
     ) -> None:
         ort = require_onnxruntime()
-        self._errors = _error_types()
+        self._errors = error_types()
         self._run_options = ort.RunOptions
         options = ort.SessionOptions()
         options.log_severity_level = 4  # its errors reach the user as ours
         options.intra_op_num_threads = threads
+        register_kernels(options)
         if piece:  # threads that wait busily would take the cores from whatever works between two runs
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
@@ -113,8 +115,8 @@ class Session:
 
     def _told(self, what: str, error: Exception) -> ModelError | DeviceMemoryError:
         if self._on_cuda and any(sign in str(error) for sign in _FULL):
-            return DeviceMemoryError(f"{what}: the GPU's memory is full ({_first_line(error)}). {LESS_MEMORY}")
-        return ModelError(f"{what}: {_first_line(error)}")
+            return DeviceMemoryError(f"{what}: the GPU's memory is full ({first_line(error)}). {LESS_MEMORY}")
+        return ModelError(f"{what}: {first_line(error)}")
 
     def run_all(
         self, batches: Iterator[Mapping[str, NDArray[Any]]], batch_axes: Mapping[str, int]
@@ -126,7 +128,8 @@ class Session:
         }
 
 
-def _error_types() -> tuple[type[Exception], ...]:
+def error_types() -> tuple[type[Exception], ...]:
+    """All that ONNX Runtime raises."""
     state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     own = (value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception))
     return (*own, RuntimeError, ValueError, TypeError)
@@ -139,5 +142,6 @@ def _as_array(output: Any) -> Any:
     return output
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, short enough for a message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]

@@ -4,8 +4,10 @@ A `Source` is the model as it was read, an `Aim` what the masks must suit, a `La
 Two objects change inside: the `Journal` notes what happens, and the laboratory keeps what it has built.
 """
 
+from domino_onnx.stages.benchmarking import benchmarked
 from domino_onnx.stages.choosing import find
 from domino_onnx.stages.converting import rewritten
+from domino_onnx.stages.deploying import deployed
 from domino_onnx.stages.devices import require_devices
 from domino_onnx.stages.finetuning import assist as help_finetuning
 from domino_onnx.stages.inspecting import diagnosed, evaluated, inspected, verified
@@ -24,7 +26,9 @@ __all__ = [
     "Made",
     "Observer",
     "Output",
+    "benchmarked",
     "compared",
+    "deployed",
     "diagnosed",
     "evaluated",
     "find",

@@ -1,0 +1,22 @@
+"""How does a pruned model run faster on the CPU: which layers become operators that skip zeros, and what is gained?"""
+
+from domino_onnx.deploy.latency import Latency, interleaved, measure
+from domino_onnx.deploy.layers import Kept, Layer, find_layers
+from domino_onnx.deploy.operators import Kind
+from domino_onnx.deploy.rewrite import rewritten_graph
+from domino_onnx.deploy.surgeon import open_graph
+from domino_onnx.deploy.timing import Timed, time_layer
+
+__all__ = [
+    "Kept",
+    "Kind",
+    "Latency",
+    "Layer",
+    "Timed",
+    "find_layers",
+    "interleaved",
+    "measure",
+    "open_graph",
+    "rewritten_graph",
+    "time_layer",
+]

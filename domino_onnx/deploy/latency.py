@@ -1,0 +1,55 @@
+"""How long do several things take that run in turns, so that whatever else the machine does hits all of them alike?"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Latency", "interleaved", "measure"]
+
+_WARM = 2
+_FEWEST_ROUNDS = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """What one run takes, in seconds: the median, and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+
+
+def interleaved(runs: Sequence[Callable[[], object]], seconds: float) -> NDArray[np.float64]:
+    """(rounds, runs) seconds: in each round every run once, after two rounds that don't count.
+
+    There are at least 5 rounds, and no more once `seconds` are over.
+    """
+    for _ in range(_WARM):
+        for run in runs:
+            run()
+    rounds: list[list[float]] = []
+    end = time.perf_counter() + seconds
+    while len(rounds) < _FEWEST_ROUNDS or time.perf_counter() < end:
+        taken = []
+        for run in runs:
+            start = time.perf_counter()
+            run()
+            taken.append(time.perf_counter() - start)
+        rounds.append(taken)
+    return np.array(rounds)
+
+
+def measure(runs: Sequence[Callable[[], object]], seconds: float) -> list[Latency]:
+    """The latency of each run, all of them in turns."""
+    taken = interleaved(runs, seconds)
+    low, median, high = np.quantile(taken, [0.25, 0.5, 0.75], axis=0)
+    return [
+        Latency(median=float(median[place]), low=float(low[place]), high=float(high[place]), rounds=len(taken))
+        for place in range(len(runs))
+    ]

@@ -1,0 +1,93 @@
+"""onnx-graphsurgeon, and what it would lose: only nodes and initializers are taken from what it exports."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto
+
+from domino_onnx.errors import DependencyError
+
+__all__ = ["exported", "open_graph", "require_surgeon", "value_of"]
+
+
+def require_surgeon() -> Any:
+    """The module `onnx_graphsurgeon`; DependencyError without it."""
+    try:
+        return importlib.import_module("onnx_graphsurgeon")
+    except ImportError as error:
+        raise DependencyError(
+            f"onnx-graphsurgeon is missing ({error}): `pip install 'domino-onnx[cpu-kernels]'`"
+        ) from None
+
+
+def open_graph(model: ModelProto) -> Any:
+    """The graph of a model whose data are all inline, as onnx-graphsurgeon's objects."""
+    return require_surgeon().import_onnx(model)
+
+
+def value_of(tensor: Any) -> NDArray[Any] | None:
+    """The values of a stored tensor: an initializer, or the output of a Constant node; None for others."""
+    surgeon = require_surgeon()
+    if isinstance(tensor, surgeon.Constant):
+        return np.asarray(tensor.values)
+    if len(tensor.inputs) == 1 and tensor.inputs[0].op == "Constant":
+        stored = tensor.inputs[0].attrs.get("value")
+        return np.asarray(stored.values) if isinstance(stored, surgeon.Constant) else None
+    return None
+
+
+def exported(graph: Any, model: ModelProto) -> ModelProto:
+    """`model` with the nodes and initializers of `graph`.
+
+    Nodes and initializers that are as they were stay the same bytes, with their metadata and doc strings. So do the
+    model's metadata, inputs, outputs, functions, training information and quantisation annotations. Entries of value_info
+    stay for tensors that there still are.
+    """
+    made = require_surgeon().export_onnx(graph, do_type_check=False)
+    result = ModelProto()
+    result.CopyFrom(model)
+    nodes = {tuple(node.output): node for node in model.graph.node}
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    del result.graph.node[:], result.graph.initializer[:], result.graph.value_info[:]
+    result.graph.node.extend(_original(node, nodes.get(tuple(node.output))) for node in made.graph.node)
+    used = {name for node in result.graph.node for name in node.input} | _in_subgraphs(result)
+    used |= {value.name for value in result.graph.output}
+    result.graph.initializer.extend(
+        tensors.get(tensor.name, tensor) for tensor in _in_order(made, tensors) if tensor.name in used
+    )
+    there = {name for node in result.graph.node for name in node.output}
+    result.graph.value_info.extend(value for value in model.graph.value_info if value.name in there)
+    return result
+
+
+def _original(node: NodeProto, before: NodeProto | None) -> NodeProto:
+    same = before is not None and (before.op_type, before.domain, list(before.input)) == (
+        node.op_type,
+        node.domain,
+        list(node.input),
+    )
+    return before if same and before is not None else node
+
+
+def _in_order(made: ModelProto, before: dict[str, TensorProto]) -> list[TensorProto]:
+    """Those of the model in their own order, new ones behind them."""
+    new = [tensor for tensor in made.graph.initializer if tensor.name not in before]
+    return [*before.values(), *new]
+
+
+def _in_subgraphs(model: ModelProto) -> set[str]:
+    """Names that nodes of subgraphs read: they may be of the main graph."""
+    names: set[str] = set()
+    waiting = [
+        attribute for node in model.graph.node for attribute in node.attribute if attribute.HasField("g") or attribute.graphs
+    ]
+    while waiting:
+        attribute = waiting.pop()
+        for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+            names |= {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+            waiting += [inner for node in graph.node for inner in node.attribute]
+    return names

@@ -1,0 +1,74 @@
+"""The stage that times files side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from domino_onnx.errors import ModelError
+from domino_onnx.graph import read_model
+from domino_onnx.options import CompressOptions
+from domino_onnx.report.results import BenchmarkResult, BenchmarkRow
+from domino_onnx.stages.journal import Journal
+from domino_onnx.stages.sampling import inputs_to_time
+
+__all__ = ["benchmarked"]
+
+
+def benchmarked(
+    models: Sequence[Path],
+    options: CompressOptions,
+    threads: Sequence[int],
+    batches: Sequence[int],
+    seconds: float,
+    journal: Journal,
+) -> BenchmarkResult:
+    """Time all models on the same inputs, in turns, for each number of threads and each batch.
+
+    Raises
+    ------
+    ModelError
+        If a model can't be read or run, or takes other inputs than the first.
+    DataError
+        If the data don't fit the first model, or inputs can't be made up.
+    DependencyError
+        If ONNX Runtime is missing.
+    """
+    from domino_onnx.deploy import measure
+    from domino_onnx.runtime import Session
+
+    first = read_model(models[0])
+    rows: list[BenchmarkRow] = []
+    done, total = 0, len(threads) * len(batches)
+    with journal.stage("benchmark"):
+        for batch in batches:
+            inputs = inputs_to_time(first, options, journal, batch=batch)
+            size = max((value.shape[0] for value in inputs.values() if value.ndim), default=1)
+            for count in threads:
+                journal.progress(done, total, f"{count or 'all'} threads, batch {size}")
+                sessions, loads = [], []
+                for path in models:
+                    start = time.perf_counter()
+                    sessions.append(Session(path, device="cpu", threads=count))
+                    loads.append(time.perf_counter() - start)
+                try:
+                    taken = measure([lambda each=each: each.run(inputs) for each in sessions], seconds)
+                except ModelError as error:
+                    raise ModelError(f"{error}; all models must take the inputs of {models[0]}") from None
+                rows += [
+                    BenchmarkRow(
+                        model=path,
+                        threads=count,
+                        batch=size,
+                        median=each.median,
+                        low=each.low,
+                        high=each.high,
+                        rounds=each.rounds,
+                        load=load,
+                        speedup=taken[0].median / each.median,
+                    )
+                    for path, each, load in zip(models, taken, loads, strict=True)
+                ]
+                done += 1
+    return BenchmarkResult(rows=tuple(rows), warnings=journal.warnings)
