@@ -35,7 +35,16 @@ _SETS = {
     "avxvnni": [*_AVX2, "-mavxvnni"],
     "avx512": [*_AVX512, "-mprefer-vector-width=512", "-Wno-maybe-uninitialized"],  # a false alarm of GCC's own header
 }
-_COMMON = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-psabi"]
+_COMMON = [
+    "-std=c++17",
+    "-O3",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-Wall",
+    "-Wno-psabi",
+]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g1"]
 
 
@@ -92,7 +101,9 @@ def build(output: Path = LIBRARY, *, extra: Sequence[str] = ()) -> Path:
         return output
     with tempfile.TemporaryDirectory() as folder:
         objects = compiled(sources(), Path(folder), command, extra)
-        static = ["-static-libgcc", "-static-libstdc++"] if platform.system() == "Linux" and "ziglang" not in command else []
+        static = (
+            ["-static-libgcc", "-static-libstdc++"] if platform.system() == "Linux" and "ziglang" not in command else []
+        )
         linked = Path(folder) / output.name
         _run([*command, "-shared", *static, *(() if extra else ("-s",)), *extra, *map(str, objects), "-o", str(linked)])
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,10 @@ import cloup
 from domino_onnx._version import __version__
 from domino_onnx.cli import (
     apply,
+    benchmark,
     compress,
     convert,
+    deploy,
     doctor,
     evaluate,
     finetune,
@@ -32,8 +34,10 @@ _WIDEST = 120
 
 _SECTIONS = (
     cloup.Section("Prune", [compress.command, sweep.command, search.command, apply.command, finetune.command]),
-    cloup.Section("Look and check", [inspect.command, evaluate.command, verify.command, doctor.command]),
-    cloup.Section("Rewrite", [convert.command]),
+    cloup.Section(
+        "Look and check", [inspect.command, evaluate.command, verify.command, doctor.command, benchmark.command]
+    ),
+    cloup.Section("Rewrite", [convert.command, deploy.command]),
 )
 
 

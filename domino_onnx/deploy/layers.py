@@ -107,45 +107,46 @@ class _Product:
 
 def _product(node: Any) -> _Product | str:
     """What a node multiplies with, or why it can't be deployed."""
-    if any(not isinstance(value, (int, float, str, bytes, list, tuple)) for value in node.attrs.values()):
-        return "an attribute is given by a caller"
     weight = value_of(node.inputs[1])
     if weight is None:
         return "its weight isn't stored as floats"
     if weight.dtype != np.float32:
         return f"its weight is stored as {weight.dtype}, not as float32"
     made = _convolution(node, weight) if node.op == "Conv" else _matrix(node, weight)
-    if isinstance(made, str):
-        return made
-    inputs = math.prod(made.shape[1:])
+    return made if isinstance(made, str) else _worth_timing(made)
+
+
+def _worth_timing(found: _Product) -> _Product | str:
+    inputs = math.prod(found.shape[1:])
     if inputs > _MOST_INPUTS:
         return f"an output has {inputs:,} inputs, more than {_MOST_INPUTS:,}"
-    zeros = 1 - np.count_nonzero(made.rows) / made.rows.size
+    zeros = 1 - np.count_nonzero(found.rows) / found.rows.size
     if zeros < _FEWEST_ZEROS:
-        return f"{zeros:.0%} of its weights are zero, too few to gain by"
-    return made
+        return f"less than {_FEWEST_ZEROS:.0%} of its weights are zero, too few to gain by"
+    return found
 
 
 def _convolution(node: Any, weight: NDArray[Any]) -> _Product | str:
-    axes = weight.ndim - 2
-    if not 1 <= axes <= 3:
-        return f"it has {axes} axes in space, not 1 to 3"
-    if weight.shape[1] == 1:
-        return "each output has one input channel: there is nothing to skip"
-    if node.attrs.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        return "its padding depends on the input (auto_pad)"
+    axes, attrs = weight.ndim - 2, node.attrs
     bias = value_of(node.inputs[2]) if len(node.inputs) > 2 else None
-    if len(node.inputs) > 2 and bias is None:
-        return "its bias is computed"
-    valid = node.attrs.get("auto_pad") == "VALID"
-    geometry = {
-        "strides": list(node.attrs.get("strides", [1] * axes)),
-        "dilations": list(node.attrs.get("dilations", [1] * axes)),
-        "pads": [0] * (2 * axes) if valid else list(node.attrs.get("pads", [0] * (2 * axes))),
-        "group": int(node.attrs.get("group", 1)),
+    padding = attrs.get("auto_pad", "NOTSET")
+    pads = [0] * (2 * axes) if padding == "VALID" else list(attrs.get("pads", [0] * (2 * axes)))
+    refusals = {
+        f"it has {axes} axes in space, not 1 to 3": not 1 <= axes <= 3,
+        "each output has one input channel: there is nothing to skip": weight.shape[1] == 1,
+        "its padding depends on the input (auto_pad)": padding not in ("NOTSET", "VALID"),
+        "its padding is negative": min(pads, default=0) < 0,
+        "its bias is computed": len(node.inputs) > 2 and bias is None,
     }
-    if min(geometry["pads"]) < 0:
-        return "its padding is negative"
+    refused = next((reason for reason, holds in refusals.items() if holds), None)
+    if refused is not None:
+        return refused
+    geometry = {
+        "strides": list(attrs.get("strides", [1] * axes)),
+        "dilations": list(attrs.get("dilations", [1] * axes)),
+        "pads": pads,
+        "group": int(attrs.get("group", 1)),
+    }
     rows = np.ascontiguousarray(np.moveaxis(weight, 1, -1))
     return _Product(op="Conv", rows=rows, shape=weight.shape, geometry=geometry, bias=bias)
 

@@ -48,7 +48,14 @@ def written(layer: Layer, kind: Kind) -> Written:
     grouping = {"m": 0} if packed.grouping is None else {"m": packed.grouping.m, "digits": packed.grouping.digits}
     bounds = {name: bound for name, bound in (("min", layer.low), ("max", layer.high)) if math.isfinite(bound)}
     bias: str | NDArray[Any] = "" if layer.bias is None else layer.bias
-    inputs = [layer.data, packed.values, packed.codes, *([] if scales is None else [scales]), bias, layer.residual or ""]
+    inputs = [
+        layer.data,
+        packed.values,
+        packed.codes,
+        *([] if scales is None else [scales]),
+        bias,
+        layer.residual or "",
+    ]
     while isinstance(inputs[-1], str) and not inputs[-1]:
         inputs.pop()
     return Written(

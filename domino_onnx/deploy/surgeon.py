@@ -44,8 +44,8 @@ def exported(graph: Any, model: ModelProto) -> ModelProto:
     """`model` with the nodes and initializers of `graph`.
 
     Nodes and initializers that are as they were stay the same bytes, with their metadata and doc strings. So do the
-    model's metadata, inputs, outputs, functions, training information and quantisation annotations. Entries of value_info
-    stay for tensors that there still are.
+    model's metadata, inputs, outputs, functions, training information and quantisation annotations. Entries of
+    value_info stay for tensors that there still are.
     """
     made = require_surgeon().export_onnx(graph, do_type_check=False)
     result = ModelProto()
@@ -82,9 +82,7 @@ def _in_order(made: ModelProto, before: dict[str, TensorProto]) -> list[TensorPr
 def _in_subgraphs(model: ModelProto) -> set[str]:
     """Names that nodes of subgraphs read: they may be of the main graph."""
     names: set[str] = set()
-    waiting = [
-        attribute for node in model.graph.node for attribute in node.attribute if attribute.HasField("g") or attribute.graphs
-    ]
+    waiting = [attribute for node in model.graph.node for attribute in node.attribute]
     while waiting:
         attribute = waiting.pop()
         for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -50,7 +51,7 @@ def time_layer(layer: Layer, data_shape: tuple[int, ...], opened: Opened, *, int
         alone = opened(_model(dataclasses.replace(layer, residual=None), "dense"))
         inputs[layer.residual] = np.zeros(alone(inputs)[layer.output].shape, np.float32)
     runs = [opened(model) for model in models]
-    taken = interleaved([lambda run=run: run(inputs) for run in runs], _SECONDS)
+    taken = interleaved([functools.partial(run, inputs) for run in runs], _SECONDS)
     typical = np.quantile(taken, 0.25, axis=0)
     seconds: dict[Kind, float] = {kind: float(each) for kind, each in zip(kinds, typical, strict=True)}
     fastest = min(kinds[1:], key=lambda kind: seconds[kind])
@@ -107,7 +108,7 @@ def _dense(layer: Layer) -> tuple[list[NodeProto], dict[str, NDArray[Any]]]:
     if (layer.low, layer.high) == (0.0, math.inf):  # by its own name, which ONNX Runtime fuses
         put("Relu")
     elif math.isfinite(layer.low) or math.isfinite(layer.high):
-        stored |= {"low": np.float32(layer.low), "high": np.float32(layer.high)}
+        stored |= {"low": np.array(layer.low, np.float32), "high": np.array(layer.high, np.float32)}
         put("Clip", "low", "high")
     nodes[-1].output[0] = layer.output
     return nodes, stored

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.errors import LESS_MEMORY, DeviceMemoryError, ModelError
 from domino_onnx.options import Device
-from domino_onnx.runtime.kernels import register_kernels
+from domino_onnx.runtime.kernels import kernels_library, register_kernels
 from domino_onnx.runtime.providers import providers, require_onnxruntime
 
 __all__ = ["Session", "error_types", "first_line"]
@@ -50,7 +50,7 @@ class Session:
     DeviceMemoryError
         If the model doesn't fit into the GPU's memory.
     DependencyError
-        If `device` is "cuda" and nothing runs there.
+        If `device` is "cuda" and nothing runs there, or a deployed model finds no kernels.
     """
 
     def __init__(
@@ -87,6 +87,8 @@ class Session:
         try:  # without a fallback: it prints, and goes on elsewhere
             self._session = ort.InferenceSession(source, options, providers=chosen, enable_fallback=0)
         except self._errors as error:
+            if "domino_onnx:" in str(error):  # an operator of this domain isn't registered
+                kernels_library()
             raise self._told(f"ONNX Runtime {ort.__version__} can't load {self._name}", error) from None
         self.provider: str = self._session.get_providers()[0]
         self.output_names: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,7 +54,7 @@ def benchmarked(
                     sessions.append(Session(path, device="cpu", threads=count))
                     loads.append(time.perf_counter() - start)
                 try:
-                    taken = measure([lambda each=each: each.run(inputs) for each in sessions], seconds)
+                    taken = measure([functools.partial(each.run, inputs) for each in sessions], seconds)
                 except ModelError as error:
                     raise ModelError(f"{error}; all models must take the inputs of {models[0]}") from None
                 rows += [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -20,7 +21,7 @@ from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.sampling import inputs_to_time
 
 if TYPE_CHECKING:
-    from domino_onnx.deploy import Kept, Kind, Layer, Timed
+    from domino_onnx.deploy import Kind, Layer, Timed
 
 __all__ = ["deployed"]
 
@@ -105,7 +106,10 @@ def _shapes(file: OnnxFile, inputs: Inputs, threads: int) -> dict[str, tuple[int
     if shown is None:
         raise ModelError(f"{file.path} is too large to be timed, or has external data: at most 1 GiB in one file")
     seen = Session(shown, device="cpu", threads=threads, lean=True).run(inputs)
-    return {**{name: np.shape(value) for name, value in seen.items()}, **{name: np.shape(value) for name, value in inputs.items()}}
+    return {
+        **{name: np.shape(value) for name, value in seen.items()},
+        **{name: np.shape(value) for name, value in inputs.items()},
+    }
 
 
 def _timed(
@@ -119,8 +123,8 @@ def _timed(
     from domino_onnx.deploy import time_layer
     from domino_onnx.runtime import Session
 
-    def opened(data: bytes) -> Any:
-        return _runner(Session(data, device="cpu", threads=options.run.threads))
+    def opened(data: bytes) -> Callable[[Inputs], Inputs]:
+        return Session(data, device="cpu", threads=options.run.threads).run
 
     alike: dict[object, Timed] = {}
     timed: dict[Layer, Timed] = {}
@@ -155,7 +159,7 @@ def _fastest(whole: ModelProto, timed: Mapping[Layer, Timed], inputs: Inputs, th
     choices = _choices(timed)
     protos = [_rewritten(whole, choice) for choice in choices]
     sessions = [Session(bytes(proto.SerializeToString()), device="cpu", threads=threads) for proto in protos]
-    taken = measure([lambda run=_runner(each): run(inputs) for each in sessions], _SECONDS * len(sessions))
+    taken = measure([functools.partial(each.run, inputs) for each in sessions], _SECONDS * len(sessions))
     best = min(range(len(choices)), key=lambda place: taken[place].low)
     wanted, found = sessions[0].run(inputs), sessions[best].run(inputs)
     return _Tried(
@@ -195,10 +199,6 @@ def _rewritten(whole: ModelProto, choice: Mapping[Layer, Kind]) -> ModelProto:
     return rewritten_graph(whole, graph, again)
 
 
-def _runner(session: Any) -> Any:
-    return session.run
-
-
 def _error(wanted: Any, found: Any) -> float:
     """The largest difference of two outputs, as a share of the largest value of the first."""
     if not isinstance(wanted, np.ndarray) or wanted.dtype.kind != "f" or not wanted.size:
@@ -213,6 +213,6 @@ def _record(layer: Layer, timed: Timed, chosen: Kind) -> DeployedLayer:
         op=layer.op,
         shape=layer.shape,
         zeros=float(layer.zeros),
-        seconds=dict(timed.seconds),
+        seconds={str(kind): seconds for kind, seconds in timed.seconds.items()},
         chosen=chosen,
     )

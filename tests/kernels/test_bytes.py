@@ -12,7 +12,9 @@ from .nodes import Array, node_model, run_node, sparse_integers, stored_weight
 from .test_float import schemes, some
 
 
-def _unfolded(x: Array, kernel: list[int], strides: list[int], dilations: list[int], pads: list[int], fill: int) -> Array:
+def _unfolded(
+    x: Array, kernel: list[int], strides: list[int], dilations: list[int], pads: list[int], fill: int
+) -> Array:
     """(images, *space out, *kernel, channels) of (images, *space, channels), looked up one by one."""
     axes = len(kernel)
     edges = [(0, 0), *((pads[axis], pads[axis + axes]) for axis in range(axes)), (0, 0)]
@@ -29,14 +31,20 @@ def _unfolded(x: Array, kernel: list[int], strides: list[int], dilations: list[i
 
 @some
 @given(data=st.data(), scheme=schemes, seed=st.integers(0, 99))
-def test_convolutions(library: str, instruction_set: str, data: st.DataObject, scheme: tuple[int, int], seed: int) -> None:
+def test_convolutions(
+    library: str, instruction_set: str, data: st.DataObject, scheme: tuple[int, int], seed: int
+) -> None:
     n, m = scheme
     axes = data.draw(st.integers(1, 3))
     sizes = st.lists(st.integers(1, 2), min_size=axes, max_size=axes)
     kernel, strides, dilations = data.draw(sizes), data.draw(sizes), data.draw(sizes)
     pads = data.draw(st.lists(st.integers(0, 2), min_size=2 * axes, max_size=2 * axes))
     space = [data.draw(st.integers(3, (40, 9, 4)[axes - 1])) for _ in range(axes)]
-    groups, inputs, outputs = data.draw(st.integers(1, 3)), m * data.draw(st.integers(1, 2)), data.draw(st.integers(1, 20))
+    groups, inputs, outputs = (
+        data.draw(st.integers(1, 3)),
+        m * data.draw(st.integers(1, 2)),
+        data.draw(st.integers(1, 20)),
+    )
     generator = np.random.default_rng(seed)
     weight = sparse_integers(generator, (outputs * groups, *kernel, inputs), n, m)
     x = generator.integers(0, 256, (2, *space, groups * inputs)).astype(np.uint8)
@@ -82,7 +90,13 @@ def _quantized(x: Array) -> tuple[Array, Array, Array]:
 
 
 @some
-@given(scheme=schemes, groups=st.integers(1, 5), outputs=st.integers(1, 40), rows=st.integers(1, 40), seed=st.integers(0, 99))
+@given(
+    scheme=schemes,
+    groups=st.integers(1, 5),
+    outputs=st.integers(1, 40),
+    rows=st.integers(1, 40),
+    seed=st.integers(0, 99),
+)
 def test_matrices(
     library: str, instruction_set: str, scheme: tuple[int, int], groups: int, outputs: int, rows: int, seed: int
 ) -> None:

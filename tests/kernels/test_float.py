@@ -21,14 +21,20 @@ def _close(found: np.ndarray, wanted: np.ndarray) -> None:
 
 @some
 @given(data=st.data(), scheme=schemes, seed=st.integers(0, 99))
-def test_convolutions(library: str, instruction_set: str, data: st.DataObject, scheme: tuple[int, int], seed: int) -> None:
+def test_convolutions(
+    library: str, instruction_set: str, data: st.DataObject, scheme: tuple[int, int], seed: int
+) -> None:
     n, m = scheme
     axes = data.draw(st.integers(1, 3))
     sizes = st.lists(st.integers(1, 3), min_size=axes, max_size=axes)
     kernel, strides, dilations = data.draw(sizes), data.draw(sizes), data.draw(sizes)
     pads = data.draw(st.lists(st.integers(0, 3), min_size=2 * axes, max_size=2 * axes))
     space = [data.draw(st.integers(7, (90, 17, 9)[axes - 1])) for _ in range(axes)]
-    groups, inputs, outputs = data.draw(st.integers(1, 3)), m * data.draw(st.integers(1, 2)), data.draw(st.integers(1, 9))
+    groups, inputs, outputs = (
+        data.draw(st.integers(1, 3)),
+        m * data.draw(st.integers(1, 2)),
+        data.draw(st.integers(1, 9)),
+    )
     generator = np.random.default_rng(seed)
     weight = sparse(generator, (outputs * groups, *kernel, inputs), n, m)
     x = generator.normal(size=(data.draw(st.integers(1, 3)), groups * inputs, *space)).astype(np.float32)
@@ -45,7 +51,9 @@ def test_convolutions(library: str, instruction_set: str, data: st.DataObject, s
 
 
 @some
-@given(scheme=schemes, groups=st.integers(1, 5), outputs=st.integers(1, 70), rows=st.integers(0, 70), bias=st.booleans())
+@given(
+    scheme=schemes, groups=st.integers(1, 5), outputs=st.integers(1, 70), rows=st.integers(0, 70), bias=st.booleans()
+)
 def test_matrices(
     library: str, instruction_set: str, scheme: tuple[int, int], groups: int, outputs: int, rows: int, bias: bool
 ) -> None:
@@ -81,8 +89,6 @@ def test_residual_and_bounds(library: str, instruction_set: str) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_no_number_stays_none(library: str, instruction_set: str, value: float) -> None:
     stored, grouping = stored_weight(np.ones((3, 4), np.float32))
-    model = node_model(
-        "NmMatMul", ["x", "values", "codes"], stored, weight_shape=(3, 4), min=0.0, **grouping
-    )
+    model = node_model("NmMatMul", ["x", "values", "codes"], stored, weight_shape=(3, 4), min=0.0, **grouping)
     found = run_node(library, model, {"x": np.array([[value, 1, 1, 1]], np.float32)})
     np.testing.assert_array_equal(found, np.full((1, 3), value, np.float32))

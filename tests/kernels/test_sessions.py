@@ -15,7 +15,9 @@ from .nodes import node_model, open_model, run_node, sparse, stored_weight
 Change = dict[str, Any]
 
 
-def _model(change: Callable[[dict[str, np.ndarray], Change], None] = lambda stored, attributes: None, op: str = "NmConv") -> bytes:
+def _model(
+    change: Callable[[dict[str, np.ndarray], Change], None] = lambda stored, attributes: None, op: str = "NmConv"
+) -> bytes:
     """A pointwise convolution of 64 inputs and 40 outputs, changed."""
     stored, grouping = stored_weight(sparse(np.random.default_rng(0), (40, 64), 2, 16))
     attributes: Change = {"weight_shape": [40, 64, 1, 1], "group": 1, **grouping}

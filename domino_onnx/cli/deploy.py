@@ -1,0 +1,47 @@
+"""`domino-onnx deploy`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import cloup
+
+from domino_onnx.cli import options as o
+from domino_onnx.cli.console import observing, present_or_json
+
+__all__ = ["command"]
+
+
+@cloup.command("deploy", short_help="Write a pruned model for the CPU, so that zeros are skipped.")
+@o.model_argument
+@o.data_options(o.DATA, o.INPUT_SHAPE)
+@o.output_options(
+    cloup.option("-o", "--output", type=o.PATH, metavar="FILE", help="File to write. [default: MODEL.cpu.onnx]"),
+    cloup.option(
+        "--precision",
+        type=click.Choice(("float32", "int8")),
+        default="float32",
+        help="float32 is exact up to rounding; int8 also tries 8-bit products for MatMul and Gemm. [default: float32]",
+    ),
+    o.FORCE,
+)
+@o.run_options(o.THREADS, o.SEED)
+def command(
+    model: Path, output: Path | None, precision: Any, force: bool, as_json: bool, quiet: bool, verbose: int, **_: Any
+) -> None:
+    """Write MODEL a second time, with operators that skip its zeros wherever that is faster on this machine.
+
+    \b
+    domino-onnx deploy model.sparse.onnx -o model.cpu.onnx
+    domino-onnx benchmark model.sparse.onnx model.cpu.onnx
+    """
+    from domino_onnx.pipeline import deploy
+    from domino_onnx.report.speed import deploy_document, deploy_view
+
+    o.set_up_logging(verbose, quiet)
+    written = output or model.with_name(f"{model.stem}.cpu{model.suffix}")
+    with observing(quiet) as observer:
+        result = deploy(model, written, o.chosen_options(has_goal=False), observer, precision=precision, force=force)
+    present_or_json(deploy_view(result), deploy_document(result), as_json=as_json, quiet=quiet)

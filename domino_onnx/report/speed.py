@@ -1,0 +1,100 @@
+"""What `deploy` and `benchmark` measured, for people and for scripts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from domino_onnx.report.results import BenchmarkResult, DeployedLayer, DeployResult
+from domino_onnx.report.text import counted, percent, printable, shape
+
+__all__ = ["benchmark_document", "benchmark_view", "deploy_document", "deploy_view"]
+
+
+def deploy_view(result: DeployResult) -> RenderableType:
+    """A row a layer that was timed, a line for what wasn't and why, and what the whole model gained."""
+    table = _table("layer", "op", "shape", "zeros", "dense ms", "float32 ms", "int8 ms", "chosen")
+    for layer in result.layers:
+        table.add_row(*_cells(layer))
+    reasons: dict[str, list[str]] = {}
+    for name, _, reason in result.kept:
+        reasons.setdefault(reason, []).append(name)
+    left = [
+        Text(f"dense: {counted(names)}: {printable(reason, 160)}", style="dim") for reason, names in reasons.items()
+    ]
+    return Group(*([table] if result.layers else []), *left, Text(_summary(result), style="bold"))
+
+
+def deploy_document(result: DeployResult) -> dict[str, Any]:
+    """What `deploy` says with ``--json``; all times in seconds."""
+    return {
+        "model": str(result.model),
+        "output": str(result.output),
+        "threads": result.threads,
+        "dense_seconds": result.dense,
+        "deployed_seconds": result.deployed,
+        "speedup": result.dense / result.deployed,
+        "largest_error": result.error,
+        "bytes": result.nbytes,
+        "layers": [{**dataclasses.asdict(layer), "shape": list(layer.shape)} for layer in result.layers],
+        "dense": [{"name": name, "op": op, "reason": reason} for name, op, reason in result.kept],
+        "warnings": list(result.warnings),
+    }
+
+
+def benchmark_view(result: BenchmarkResult) -> RenderableType:
+    """A row a model, for each number of threads and batch."""
+    table = _table("model", "threads", "batch", "median ms", "quartiles ms", "samples/s", "speed", "load ms", "runs")
+    for row in result.rows:
+        table.add_row(
+            Text(printable(str(row.model))),
+            str(row.threads or "all"),
+            str(row.batch),
+            _milliseconds(row.median),
+            f"{_milliseconds(row.low)} to {_milliseconds(row.high)}",
+            f"{row.batch / row.median:,.1f}",
+            f"{row.speedup:.2f}x",
+            f"{row.load * 1e3:.0f}",
+            str(row.rounds),
+        )
+    return table
+
+
+def benchmark_document(result: BenchmarkResult) -> dict[str, Any]:
+    """What `benchmark` says with ``--json``; all times in seconds."""
+    rows = [{**dataclasses.asdict(row), "model": str(row.model)} for row in result.rows]
+    return {"rows": rows, "warnings": list(result.warnings)}
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for place, name in enumerate(names):
+        table.add_column(name, justify="left" if place == 0 else "right", no_wrap=place > 0, overflow="fold")
+    return table
+
+
+def _cells(layer: DeployedLayer) -> tuple[RenderableType, ...]:
+    times = (
+        _milliseconds(layer.seconds[kind]) if kind in layer.seconds else "" for kind in ("dense", "float32", "int8")
+    )
+    chosen = Text(layer.chosen, style="dim" if layer.chosen == "dense" else "green")
+    return (Text(printable(layer.name)), layer.op, shape(layer.shape), percent(layer.zeros, 0), *times, chosen)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.3f}" if seconds < 0.01 else f"{seconds * 1e3:.1f}"
+
+
+def _summary(result: DeployResult) -> str:
+    skipping = sum(layer.chosen != "dense" for layer in result.layers)
+    threads = f"{result.threads} threads" if result.threads > 1 else "1 thread" if result.threads else "all threads"
+    return (
+        f"{printable(str(result.output), 200)}: {skipping} of {len(result.layers) + len(result.kept)} products skip "
+        f"zeros; {_milliseconds(result.dense)} → {_milliseconds(result.deployed)} ms a run "
+        f"({result.dense / result.deployed:.2f}x, {threads}), outputs within {result.error:.1e} of their scale, "
+        f"{result.nbytes:,} bytes"
+    )

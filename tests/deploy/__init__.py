@@ -1,0 +1,1 @@
+"""Models rewritten for the CPU, and the commands that do it."""

@@ -1,0 +1,81 @@
+"""`deploy` and `benchmark`: what they write and say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, helper
+
+from domino_onnx import convert, evaluate, session
+
+from .test_rewrite import normal, sparse
+
+Run = Callable[..., Any]
+Make = Callable[..., ModelProto]
+
+
+@pytest.fixture
+def pruned(make_model: Make, tmp_path: Path) -> Path:
+    """A layer large enough, and with few enough weights, to gain by itself on any machine."""
+    model = make_model(
+        [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])],
+        {"x": (256, 512)},
+        {"y": (256, 512)},
+        {"w": sparse((512, 512), 0) * (np.arange(512) % 4 == 0)},
+    )
+    path = tmp_path / "pruned.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_deploy_says_what_it_did(domino: Run, pruned: Path) -> None:
+    ran = domino("deploy", pruned, "--threads", "1", "--json")
+    assert ran.code == 0, ran.err
+    said = json.loads(ran.out)
+    written = Path(said["output"])
+    assert written == pruned.with_name("pruned.cpu.onnx")
+    skips = said["layers"][0]["chosen"] == "float32"
+    assert said["layers"][0]["zeros"] > 0.9
+    assert said["largest_error"] < 1e-5
+    x = normal(256, 512)
+    assert session(written).run(None, {"x": x})[0].shape == (256, 512)
+    assert domino("deploy", pruned).code == 1  # the output exists
+    assert ("NmMatMul" in {node.op_type for node in onnx.load(written).graph.node}) == skips
+
+
+def test_packed_files_are_deployed_too(domino: Run, pruned: Path, tmp_path: Path) -> None:
+    packed, out = tmp_path / "packed.onnx", tmp_path / "out.onnx"
+    convert(pruned, packed, "packed")
+    assert domino("deploy", packed, "-o", out, "--threads", "1").code == 0
+    assert {tensor.name for tensor in onnx.load(out).graph.initializer} & {"w", "domino_onnx.0"}
+
+
+def test_deployed_files_are_evaluated(domino: Run, pruned: Path, tmp_path: Path) -> None:
+    out, data = tmp_path / "out.onnx", tmp_path / "data.npz"
+    np.savez(data, x=normal(256, 512))
+    assert domino("deploy", pruned, "-o", out, "--threads", "1").code == 0
+    evaluation = evaluate(pruned, out, data)
+    assert evaluation.comparison.drop < 1e-4
+
+
+def test_benchmark_compares_with_the_first(domino: Run, pruned: Path) -> None:
+    ran = domino("benchmark", pruned, pruned, "--seconds", "0.05", "--threads", "1", "--threads", "2", "--json")
+    assert ran.code == 0, ran.err
+    rows = json.loads(ran.out)["rows"]
+    assert [(row["threads"], row["batch"]) for row in rows] == [(1, 256), (1, 256), (2, 256), (2, 256)]
+    assert [rows[0]["speedup"], rows[2]["speedup"]] == [1, 1]
+    assert all(0 < row["low"] <= row["median"] <= row["high"] and row["load"] > 0 for row in rows)
+
+
+def test_a_model_with_other_inputs_is_refused(domino: Run, pruned: Path, make_model: Make, tmp_path: Path) -> None:
+    other = make_model([helper.make_node("Relu", ["z"], ["y"])], {"z": (1, 4)}, {"y": (1, 4)}, {})
+    (tmp_path / "other.onnx").write_bytes(other.SerializeToString())
+    ran = domino("benchmark", pruned, tmp_path / "other.onnx", "--seconds", "0.05")
+    assert ran.code == 1
+    assert "must take the inputs of" in ran.err
