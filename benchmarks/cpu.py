@@ -3,10 +3,10 @@
 usage: DOMINO_ONNX_SHARED=FOLDER OMP_NUM_THREADS=1 python benchmarks/cpu.py [MODEL ...] [--cache CACHE]
 
 Each model is pruned by magnitude to one sparsity after the other, and deployed. Four files are timed in turns: ONNX
-Runtime's dense float32, its own int8 (static with QDQ, or dynamic for transformers), ours in float32, and ours with int8
-products. What weights by magnitude are worth is another matter (docs/results.md): this is about time alone. Besides the
-models of FOLDER there are `resnet50`, with random weights, and `minilm`. Writes results/cpu.json and the table in
-docs/cpu.md.
+Runtime's dense float32, its own int8 (static with QDQ, or dynamic for transformers), ours in float32, and ours with
+int8 products. What weights by magnitude are worth is another matter (docs/results.md): this is about time alone.
+Besides the models of FOLDER there are `resnet50` and `minilm`, with random weights (shapes.py). Writes
+results/cpu.json, and the table of docs/cpu.md.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import bert
 import domino_onnx_kernels
 import numpy as np
 import onnx
-import resnet50
+import shapes
 from rows import RESULTS, Results, machine
 
 from domino_onnx import CompressOptions, DataOptions, FinetuneOptions, Goal, RunOptions, SearchOptions, compress, deploy
@@ -41,7 +40,6 @@ SPARSITIES = (0.5, 0.75, 0.875)
 SHAPES: Mapping[str, dict[str, tuple[int, ...]]] = {
     "ch_PP-OCRv4_rec_infer": {"x": (1, 3, 48, 320)},
     "ch_ppocr_mobile_v2.0_cls_infer": {"x": (1, 3, 48, 192)},
-    "minilm": {"input_ids": (1, 128), "attention_mask": (1, 128)},
     "magika_standard_v3_3": {"bytes": (1, 2048)},
     "resemblyzer": {"mels": (1, 160, 40)},
 }
@@ -78,17 +76,16 @@ def instruction_sets() -> list[str]:
 
 def source(name: str, cache: Path) -> Path:
     """The dense model."""
-    if name == "resnet50":
-        return resnet50.write(cache / "resnet50.onnx")
-    if name == "minilm":
-        return bert.build(cache / "minilm.onnx")
+    if name in shapes.__all__:
+        made: Path = getattr(shapes, name)(cache / f"{name}.onnx")
+        return made
     return Path(os.environ["DOMINO_ONNX_SHARED"]) / "models" / f"{name}.onnx"
 
 
 def measured(name: str, sparsity: float, cache: Path, threads: int) -> Row:
     """One model at one sparsity; why not, if it can't be had."""
     case = {"model": name, "sparsity": sparsity, "threads": threads}
-    run, shapes = RunOptions(threads=threads), SHAPES.get(name, {})
+    run, input_shapes = RunOptions(threads=threads), SHAPES.get(name, {})
     with tempfile.TemporaryDirectory() as folder:
         dense = source(name, cache)
         pruned = Path(folder) / "pruned.onnx"
@@ -103,14 +100,14 @@ def measured(name: str, sparsity: float, cache: Path, threads: int) -> Row:
         try:
             compress(dense, pruned, prune)
             for precision in ("float32", "int8"):
-                options = CompressOptions(data=DataOptions(input_shapes=shapes), run=run)
+                options = CompressOptions(data=DataOptions(input_shapes=input_shapes), run=run)
                 files[precision] = Path(folder) / f"{precision}.onnx"
                 made = deploy(pruned, files[precision], options, precision=precision)
                 if precision == "float32":
                     error = made.error
         except DominoError as refused:
             return {"case": case, "failed": str(refused)}
-        inputs = inputs_of(dense, shapes)
+        inputs = inputs_of(dense, input_shapes)
         theirs = quantized(dense, Path(folder), inputs, dynamic=name in TRANSFORMERS)
         files |= {} if theirs is None else {"onnxruntime_int8": theirs}
         sessions = {kind: Session(path, device="cpu", threads=threads) for kind, path in files.items()}
@@ -137,7 +134,8 @@ def quantized(model: Path, folder: Path, inputs: Mapping[str, Any], *, dynamic: 
     from onnxruntime import quantization as q
 
     class Reader(q.CalibrationDataReader):  # type: ignore[misc]
-        left = [dict(inputs)]
+        def __init__(self) -> None:
+            self.left = [dict(inputs)]
 
         def get_next(self) -> dict[str, Any] | None:
             return self.left.pop() if self.left else None
@@ -164,14 +162,13 @@ def quantized(model: Path, folder: Path, inputs: Mapping[str, Any], *, dynamic: 
 
 def put_table(rows: list[Row]) -> None:
     """Put the rows into docs/cpu.md."""
+    names = ("model", "zeros", "threads", "ORT float32", "ORT int8", "ours, float32", "ours, int8 too")
+    ordered = sorted(rows, key=lambda row: (row["case"]["model"].lower(), *list(row["case"].values())[1:]))
     lines = [
-        "| model | zeros | threads | ORT float32 ms | ORT int8 ms | ours float32 ms | with int8 ms | over ORT float32 | over ORT int8 |",
+        f"| {' | '.join(names)} | over float32 | over int8 |",
         "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
+        *map(line, ordered),
     ]
-    for row in sorted(
-        rows, key=lambda row: (row["case"]["model"].lower(), row["case"]["threads"], row["case"]["sparsity"])
-    ):
-        lines.append(line(row))
     page = PAGE.read_text(encoding="utf-8")
     marked = re.compile(r"(<!-- benchmarks/cpu.py -->\n).*?(<!-- end -->)", re.DOTALL)
     PAGE.write_text(marked.sub(lambda found: found[1] + "\n".join([*lines, ""]) + found[2], page), encoding="utf-8")
