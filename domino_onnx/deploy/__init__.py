@@ -1,5 +1,6 @@
 """How does a pruned model run faster on the CPU: which layers become operators that skip zeros, and what is gained?"""
 
+from domino_onnx.deploy.grids import KEPT_SHARES, Grid, Ranges, seen_ranges
 from domino_onnx.deploy.latency import Latency, interleaved, measure
 from domino_onnx.deploy.layers import Kept, Layer, find_layers
 from domino_onnx.deploy.operators import Kind
@@ -8,15 +9,19 @@ from domino_onnx.deploy.surgeon import open_graph
 from domino_onnx.deploy.timing import Timed, time_layer
 
 __all__ = [
+    "KEPT_SHARES",
+    "Grid",
     "Kept",
     "Kind",
     "Latency",
     "Layer",
+    "Ranges",
     "Timed",
     "find_layers",
     "interleaved",
     "measure",
     "open_graph",
     "rewritten_graph",
+    "seen_ranges",
     "time_layer",
 ]

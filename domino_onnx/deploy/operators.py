@@ -10,10 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx.deploy.grids import Grid
 from domino_onnx.deploy.layers import Layer
 from domino_onnx.storage.packing import pack
 
-__all__ = ["DOMAIN", "Kind", "Written", "operators_of", "written"]
+__all__ = ["DOMAIN", "DOMAIN_VERSION", "Kind", "Written", "operators_of", "quantized_rows", "written"]
 
 DOMAIN, DOMAIN_VERSION = "domino_onnx", 1
 Kind = Literal["dense", "float32", "int8"]
@@ -36,37 +37,62 @@ class Written:
     attributes: Mapping[str, Any]
 
 
-def operators_of(layer: Layer, *, int8: bool) -> tuple[Kind, ...]:
-    """The kinds that there are for a layer besides dense."""
-    return ("float32", "int8") if int8 and layer.op == "MatMul" else ("float32",)
+def operators_of(layer: Layer, *, int8: bool, grids: Mapping[str, Grid]) -> tuple[Kind, ...]:
+    """The kinds that there are for a layer besides dense. A convolution in int8 needs the grids of its activations."""
+    known = layer.op == "MatMul" or {layer.data, layer.output, *filter(None, [layer.residual])} <= grids.keys()
+    return ("float32", "int8") if int8 and known else ("float32",)
 
 
-def written(layer: Layer, kind: Kind) -> Written:
-    """The node of the domain `domino_onnx` that computes a layer."""
-    rows, scales = (layer.rows, None) if kind == "float32" else _quantized(layer.rows)
-    packed = pack(rows)
-    grouping = {"m": 0} if packed.grouping is None else {"m": packed.grouping.m, "digits": packed.grouping.digits}
+def written(layer: Layer, kind: Kind, grids: Mapping[str, Grid]) -> Written:
+    """The node of the domain `domino_onnx` that computes a layer; names are those of the layer's activations."""
+    if kind == "int8" and layer.op == "Conv":
+        return _bytes_to_bytes(layer, grids)
+    rows, scales = (layer.rows, None) if kind == "float32" else quantized_rows(layer.rows)
+    packed, grouping = _packed(rows)
     bounds = {name: bound for name, bound in (("min", layer.low), ("max", layer.high)) if math.isfinite(bound)}
     bias: str | NDArray[Any] = "" if layer.bias is None else layer.bias
-    inputs = [
-        layer.data,
-        packed.values,
-        packed.codes,
-        *([] if scales is None else [scales]),
-        bias,
-        layer.residual or "",
-    ]
-    while isinstance(inputs[-1], str) and not inputs[-1]:
-        inputs.pop()
     return Written(
         op=f"Nm{layer.op}" + ("" if scales is None else "Int8"),
-        inputs=tuple(inputs),
+        inputs=_without_end([layer.data, *packed, *([] if scales is None else [scales]), bias, layer.residual or ""]),
         attributes={"weight_shape": list(layer.shape), **layer.geometry, **grouping, **bounds},
     )
 
 
-def _quantized(rows: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Integers, and the scale of each row: its largest magnitude becomes 127."""
-    largest = np.abs(rows).max(axis=1)
+def _bytes_to_bytes(layer: Layer, grids: Mapping[str, Grid]) -> Written:
+    """A convolution of bytes: all scales and zero points become one scale and one offset for each output."""
+    rows, weight_scales = quantized_rows(layer.rows)
+    x, y = grids[layer.data], grids[layer.output]
+    scales = weight_scales.astype(np.float64) * x.scale / y.scale
+    sums = rows.reshape(len(rows), -1).sum(axis=1, dtype=np.int64)
+    bias = np.zeros(len(rows)) if layer.bias is None else layer.bias.astype(np.float64)
+    offsets = bias / y.scale + y.zero_point - x.zero_point * sums * scales
+    attributes: dict[str, Any] = {"weight_shape": list(layer.shape), **layer.geometry, "x_zero_point": x.zero_point}
+    if layer.residual:
+        residual = grids[layer.residual]
+        attributes["residual_scale"] = residual.scale / y.scale
+        offsets -= residual.zero_point * residual.scale / y.scale
+    packed, grouping = _packed(rows)
+    inputs = [layer.data, *packed, scales.astype(np.float32), offsets.astype(np.float32), layer.residual or ""]
+    bounds = {"min": y.byte(layer.low), "max": y.byte(layer.high)}
+    return Written(op="NmConvInt8", inputs=_without_end(inputs), attributes={**attributes, **grouping, **bounds})
+
+
+def quantized_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Integers, and the scale of each output: its largest magnitude becomes 127."""
+    flat = rows.reshape(len(rows), -1)
+    largest = np.abs(flat).max(axis=1)
     scales = np.where(largest > 0, largest / _LEVELS, 1).astype(np.float32)
-    return np.rint(rows / scales[:, None]).astype(np.int8), scales
+    return np.rint(flat / scales[:, None]).astype(np.int8).reshape(rows.shape), scales
+
+
+def _packed(rows: NDArray[Any]) -> tuple[list[NDArray[Any]], dict[str, int]]:
+    packed = pack(rows)
+    grouping = packed.grouping
+    return [packed.values, packed.codes], {"m": 0} if grouping is None else {"m": grouping.m, "digits": grouping.digits}
+
+
+def _without_end(inputs: list[str | NDArray[Any]]) -> tuple[str | NDArray[Any], ...]:
+    """Without the absent inputs at the end."""
+    while isinstance(inputs[-1], str) and not inputs[-1]:
+        inputs.pop()
+    return tuple(inputs)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, helper
 
+from domino_onnx.deploy.grids import Grid
 from domino_onnx.deploy.layers import Layer
 from domino_onnx.deploy.operators import DOMAIN, DOMAIN_VERSION, Kind, written
 from domino_onnx.deploy.surgeon import exported, require_surgeon
@@ -15,13 +16,22 @@ from domino_onnx.deploy.surgeon import exported, require_surgeon
 __all__ = ["rewritten_graph"]
 
 
-def rewritten_graph(model: ModelProto, graph: Any, chosen: Mapping[Layer, Kind]) -> ModelProto:
-    """`model` with each layer in the kind that was chosen; `graph`, onnx-graphsurgeon's view of it, is used up."""
-    names = _new_names(model)
-    tensors = graph.tensors()
+def rewritten_graph(
+    model: ModelProto, graph: Any, chosen: Mapping[Layer, Kind], grids: Mapping[str, Grid] | None = None
+) -> ModelProto:
+    """`model` with each layer in the kind that was chosen; `graph`, onnx-graphsurgeon's view of it, is used up.
+
+    Parameters
+    ----------
+    grids
+        Of the activations around convolutions in int8, which become bytes with the channels last. What else reads or
+        writes such an activation keeps the floats.
+    """
+    work = _Rewriting(graph, _new_names(model), grids or {})
     for layer, kind in chosen.items():
         if kind != "dense":
-            _replace(graph, tensors, layer, kind, names)
+            work.replace(layer, kind)
+    work.put_borders()
     _drop_unread_constants(graph)
     graph.toposort()
     result = exported(graph, model)
@@ -30,30 +40,71 @@ def rewritten_graph(model: ModelProto, graph: Any, chosen: Mapping[Layer, Kind])
     return result
 
 
-def _replace(graph: Any, tensors: Mapping[str, Any], layer: Layer, kind: Kind, names: Iterator[str]) -> None:
-    surgeon = require_surgeon()
-    node, output = written(layer, kind), tensors[layer.output]
-    inputs = []
-    for each in node.inputs:
+class _Rewriting:
+    """A graph while its layers are replaced, and the activations that are there as bytes."""
+
+    def __init__(self, graph: Any, names: Iterator[str], grids: Mapping[str, Grid]) -> None:
+        self._graph = graph
+        self._surgeon = require_surgeon()
+        self._tensors = graph.tensors()
+        self._names = names
+        self._grids = grids
+        self._bytes: dict[str, Any] = {}
+        self._made: set[str] = set()
+        self._ranks: dict[str, int] = {}
+
+    def replace(self, layer: Layer, kind: Kind) -> None:
+        """Put one node in the place of a layer's nodes."""
+        node = written(layer, kind, self._grids)
+        in_bytes = node.op == "NmConvInt8"
+        inputs = [self._input(each, in_bytes=in_bytes) for each in node.inputs]
+        for old in layer.nodes:
+            old.inputs.clear()
+            old.outputs.clear()
+        if in_bytes:
+            self._made.add(layer.output)
+            rank = len(layer.shape)
+            self._ranks |= {name: rank for name in (layer.data, layer.output, layer.residual) if name}
+        output = self._as_bytes(layer.output) if in_bytes else self._tensors[layer.output]
+        self._add(node.op, inputs, output, dict(node.attributes), name=layer.nodes[0].name, domain=DOMAIN)
+        for old in layer.nodes:
+            self._graph.nodes.remove(old)
+
+    def put_borders(self) -> None:
+        """Make bytes of floats, and floats of bytes, wherever the other side wants them."""
+        outputs = {id(tensor) for tensor in self._graph.outputs}
+        for name, in_bytes in list(self._bytes.items()):
+            floats, grid = self._tensors[name], self._grids[name]
+            rank = self._ranks[name]
+            to_last, to_second = [0, *range(2, rank), 1], [0, rank - 1, *range(1, rank - 1)]
+            scale = self._surgeon.Constant(next(self._names), np.array(grid.scale, np.float32))
+            zero_point = self._surgeon.Constant(next(self._names), np.array(grid.zero_point, np.uint8))
+            between = self._surgeon.Variable(next(self._names))
+            if name not in self._made:
+                self._add("QuantizeLinear", [floats, scale, zero_point], between)
+                self._add("Transpose", [between], in_bytes, {"perm": to_last})
+            elif floats.outputs or id(floats) in outputs:
+                self._add("Transpose", [in_bytes], between, {"perm": to_second})
+                self._add("DequantizeLinear", [between, scale, zero_point], floats)
+
+    def _input(self, each: Any, *, in_bytes: bool) -> Any:
         if isinstance(each, np.ndarray):
-            inputs.append(surgeon.Constant(next(names), each))
-        else:
-            inputs.append(tensors[each] if each else surgeon.Variable.empty())
-    place = graph.nodes.index(layer.nodes[-1])
-    for old in layer.nodes:
-        old.inputs.clear()
-        old.outputs.clear()
-    made = surgeon.Node(
-        op=node.op,
-        name=layer.nodes[0].name,
-        domain=DOMAIN,
-        attrs=dict(node.attributes),
-        inputs=inputs,
-        outputs=[output],
-    )
-    graph.nodes.insert(place, made)
-    for old in layer.nodes:
-        graph.nodes.remove(old)
+            return self._surgeon.Constant(next(self._names), each)
+        if not each:
+            return self._surgeon.Variable.empty()
+        return self._as_bytes(each) if in_bytes else self._tensors[each]
+
+    def _as_bytes(self, name: str) -> Any:
+        """The activation in bytes, with the channels last."""
+        if name not in self._bytes:
+            self._bytes[name] = self._surgeon.Variable(next(self._names))
+        return self._bytes[name]
+
+    def _add(
+        self, op: str, inputs: list[Any], output: Any, attributes: dict[str, Any] | None = None, **more: str
+    ) -> None:
+        node = self._surgeon.Node(op=op, attrs=attributes or {}, inputs=inputs, outputs=[output], **more)
+        self._graph.nodes.append(node)
 
 
 def _drop_unread_constants(graph: Any) -> None:

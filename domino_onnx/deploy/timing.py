@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from domino_onnx.deploy.grids import Grid
 from domino_onnx.deploy.latency import interleaved
 from domino_onnx.deploy.layers import Layer
 from domino_onnx.deploy.operators import DOMAIN, DOMAIN_VERSION, Kind, operators_of, written
@@ -35,38 +36,59 @@ class Timed:
     chosen: Kind
 
 
-def time_layer(layer: Layer, data_shape: tuple[int, ...], opened: Opened, *, int8: bool, seed: int = 0) -> Timed:
+def time_layer(
+    layer: Layer,
+    data_shape: tuple[int, ...],
+    opened: Opened,
+    *,
+    int8: bool,
+    grids: Mapping[str, Grid] | None = None,
+    seed: int = 0,
+) -> Timed:
     """Time a layer on random inputs of the shape that it has in the model.
 
     Parameters
     ----------
     opened
         Opens a model with the operators registered.
+    grids
+        Of activations, where convolutions may be computed in int8.
     """
-    kinds: tuple[Kind, ...] = ("dense", *operators_of(layer, int8=int8))
+    grids = grids or {}
+    kinds: tuple[Kind, ...] = ("dense", *operators_of(layer, int8=int8, grids=grids))
     generator = np.random.default_rng(seed)
-    inputs = {layer.data: generator.standard_normal(data_shape, np.float32)}
-    models = [_model(layer, kind) for kind in kinds]
+    floats = {layer.data: generator.standard_normal(data_shape, np.float32)}
     if layer.residual:
-        alone = opened(_model(dataclasses.replace(layer, residual=None), "dense"))
-        inputs[layer.residual] = np.zeros(alone(inputs)[layer.output].shape, np.float32)
-    runs = [opened(model) for model in models]
-    taken = interleaved([functools.partial(run, inputs) for run in runs], _SECONDS)
-    typical = np.quantile(taken, 0.25, axis=0)
+        alone = opened(_model(dataclasses.replace(layer, residual=None), "dense", grids))
+        floats[layer.residual] = np.zeros(alone(floats)[layer.output].shape, np.float32)
+    runs = []
+    for kind in kinds:
+        inputs = floats
+        if _is_in_bytes(layer, kind):
+            inputs = {name: np.moveaxis(value, 1, -1).astype(np.int8).view(np.uint8) for name, value in floats.items()}
+            inputs = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+        runs.append(functools.partial(opened(_model(layer, kind, grids)), inputs))
+    typical = np.quantile(interleaved(runs, _SECONDS), 0.25, axis=0)
     seconds: dict[Kind, float] = {kind: float(each) for kind, each in zip(kinds, typical, strict=True)}
     fastest = min(kinds[1:], key=lambda kind: seconds[kind])
     return Timed(seconds=seconds, chosen=fastest if seconds[fastest] < _WORTH_IT * seconds["dense"] else "dense")
 
 
-def _model(layer: Layer, kind: Kind) -> bytes:
+def _is_in_bytes(layer: Layer, kind: Kind) -> bool:
+    """Whether a layer's activations are bytes."""
+    return kind == "int8" and layer.op == "Conv"
+
+
+def _model(layer: Layer, kind: Kind, grids: Mapping[str, Grid]) -> bytes:
     """A model of one layer."""
-    nodes, stored = _dense(layer) if kind == "dense" else _sparse(layer, kind)
+    nodes, stored = _dense(layer) if kind == "dense" else _sparse(layer, kind, grids)
     activations = [layer.data, *([layer.residual] if layer.residual else [])]
+    of = TensorProto.UINT8 if _is_in_bytes(layer, kind) else TensorProto.FLOAT
     graph = helper.make_graph(
         nodes,
         "layer",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in activations],
-        [helper.make_tensor_value_info(layer.output, TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(name, of, None) for name in activations],
+        [helper.make_tensor_value_info(layer.output, of, None)],
         [numpy_helper.from_array(value, name) for name, value in stored.items()],
     )
     opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
@@ -74,8 +96,8 @@ def _model(layer: Layer, kind: Kind) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _sparse(layer: Layer, kind: Kind) -> tuple[list[NodeProto], dict[str, NDArray[Any]]]:
-    node = written(layer, kind)
+def _sparse(layer: Layer, kind: Kind, grids: Mapping[str, Grid]) -> tuple[list[NodeProto], dict[str, NDArray[Any]]]:
+    node = written(layer, kind, grids)
     stored = {f"{DOMAIN}.{place}": each for place, each in enumerate(node.inputs) if isinstance(each, np.ndarray)}
     inputs = [each if isinstance(each, str) else f"{DOMAIN}.{place}" for place, each in enumerate(node.inputs)]
     return [helper.make_node(node.op, inputs, [layer.output], domain=DOMAIN, **node.attributes)], stored

@@ -11,7 +11,7 @@ import pytest
 from onnx import ModelProto, helper
 
 from domino_onnx import session
-from domino_onnx.deploy import Kept, Kind, Layer, find_layers, open_graph, rewritten_graph
+from domino_onnx.deploy import Grid, Kept, Kind, Layer, find_layers, open_graph, rewritten_graph, seen_ranges
 
 Make = Callable[..., ModelProto]
 node = helper.make_node
@@ -140,6 +140,60 @@ def test_int8_products_stay_close(make_model: Make) -> None:
     x = normal(9, 64)
     wanted, found = outputs(model, {"x": x})[0], outputs(changed, {"x": x})[0]
     assert 0 < np.abs(wanted - found).max() < 0.02 * np.abs(wanted).max()
+
+
+def test_int8_convolutions_stay_close_and_in_bytes(make_model: Make) -> None:
+    """Bytes go from one convolution to the next; a pooling between two of them, and the output, get floats."""
+    model = make_model(
+        [
+            node("Conv", ["x", "w1", "b1"], ["a"], pads=[1, 1, 1, 1], strides=[2, 2]),
+            node("Relu", ["a"], ["r"]),
+            node("Conv", ["r", "w2"], ["c"], pads=[1, 1, 1, 1], group=2),
+            node("Add", ["r", "c"], ["s"]),
+            node("Clip", ["s", "low", "high"], ["t"]),
+            node("MaxPool", ["t"], ["p"], kernel_shape=[2, 2]),
+            node("Conv", ["p", "w3"], ["y"]),
+        ],
+        {"x": ("N", 32, 9, 8)},
+        {"y": ("N", 48, 4, 3)},
+        {
+            "w1": sparse((32, 32, 3, 3), 1, 1),
+            "b1": normal(32),
+            "w2": sparse((32, 16, 3, 3), 1, 2),
+            "w3": sparse((48, 32, 1, 1), 1, 3),
+            "low": np.array(-1, np.float32),
+            "high": np.array(4, np.float32),
+        },
+    )
+    x = normal(3, 32, 9, 8)
+    names = ["x", "r", "c", "t", "p", "y"]
+    shown = ModelProto()
+    shown.CopyFrom(model)
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names[1:-1])
+    run = session(shown.SerializeToString())  # type: ignore[arg-type]
+    ranges = seen_ranges(
+        lambda inputs: dict(zip(["y", *names[1:-1]], run.run(None, inputs), strict=True)), [{"x": x}], names
+    )
+    graph = open_graph(model)
+    layers, _ = find_layers(graph, {"r": (3, 32, 5, 4), "c": (3, 32, 5, 4)})
+    grids = {name: Grid.of(*each[0]) for name, each in ranges.items()}
+    changed = rewritten_graph(model, graph, dict.fromkeys(layers, "int8"), grids)
+    assert ops(changed).count("NmConvInt8") == 3
+    assert (ops(changed).count("QuantizeLinear"), ops(changed).count("DequantizeLinear")) == (2, 2)
+    assert "Add" not in ops(changed)
+    wanted, found = outputs(model, {"x": x})[0], outputs(changed, {"x": x})[0]
+    assert np.abs(wanted - found).max() < 0.1 * np.abs(wanted).max()
+    assert np.sqrt(np.mean((wanted - found) ** 2)) < 0.015 * np.abs(wanted).max()
+
+
+def test_grids_hold_zero_and_cut_off_extremes() -> None:
+    values = np.append(np.linspace(0.5, 2, 9999), 100).astype(np.float32)
+    ranges = seen_ranges(lambda _: {}, [{"x": values}, {"x": values / 2}], ["x"])["x"]
+    assert ranges[0] == (0.25, 100)
+    assert 1.4 < ranges[2][1] < 1.6
+    assert Grid.of(*ranges[0]) == Grid(float(np.float32(100 / 255)), 0)
+    assert Grid.of(-1, 1).byte(0) == Grid.of(-1, 1).zero_point == 128
+    assert Grid.of(-1, 3).byte(np.inf) == 255
 
 
 @pytest.mark.parametrize(
