@@ -77,15 +77,16 @@ Shape rows_out(const Tensor& x, int64_t inputs, int64_t outputs, int64_t* rows) 
   return shape;
 }
 
-std::vector<Tap> taps_of(const Geometry& g) {
-  std::vector<Tap> taps;
+// The first kernel position of each line of the kernel.
+std::vector<Tap> lines_of(const Geometry& g) {
+  std::vector<Tap> lines;
   for (int64_t z = 0; z < g.kernel[0]; ++z) {
-    for (int64_t y = 0; y < g.kernel[1]; ++y) {
-      for (int64_t x = 0; x < g.kernel[2]; ++x) taps.push_back({z * g.dilation[0], y * g.dilation[1], x * g.dilation[2]});
-    }
+    for (int64_t y = 0; y < g.kernel[1]; ++y) lines.push_back({z * g.dilation[0], y * g.dilation[1], 0});
   }
-  return taps;
+  return lines;
 }
+
+bool is_within(int64_t place, int64_t size) { return static_cast<uint64_t>(place) < static_cast<uint64_t>(size); }
 
 }  // namespace
 
@@ -178,22 +179,28 @@ NmConvInt8::NmConvInt8(const Node& node, const Implementation& use)
 }
 
 // The inputs of output `place` of an image whose pixels are `pixel_in` bytes apart.
-void NmConvInt8::gather(const Geometry& g, const std::vector<Tap>& taps, const uint8_t* image, int64_t pixel_in,
+void NmConvInt8::gather(const Geometry& g, const std::vector<Tap>& lines, const uint8_t* image, int64_t pixel_in,
                         int64_t place, uint8_t* to) const {
   const auto channels = static_cast<size_t>(g.channels);
   const int64_t z = g.reach(0, place / (g.output[1] * g.output[2]), 0);
   const int64_t y = g.reach(1, place / g.output[2] % g.output[1], 0), x = g.reach(2, place % g.output[2], 0);
-  for (const Tap& tap : taps) {
-    const bool inside = static_cast<uint64_t>(z + tap.z) < static_cast<uint64_t>(g.input[0]) &&
-                        static_cast<uint64_t>(y + tap.y) < static_cast<uint64_t>(g.input[1]) &&
-                        static_cast<uint64_t>(x + tap.x) < static_cast<uint64_t>(g.input[2]);
-    if (inside) {
-      const int64_t at = ((z + tap.z) * g.input[1] + y + tap.y) * g.input[2] + x + tap.x;
-      std::memcpy(to, image + at * pixel_in, channels);
-    } else {
-      std::memset(to, x_zero_point_, channels);
+  const bool is_one_run = g.dilation[2] == 1 && g.channels == pixel_in && x >= 0 && x + g.kernel[2] <= g.input[2];
+  for (const Tap& line : lines) {
+    const bool is_inside = is_within(z + line.z, g.input[0]) && is_within(y + line.y, g.input[1]);
+    const int64_t row = ((z + line.z) * g.input[1] + y + line.y) * g.input[2];
+    if (is_inside && is_one_run) {
+      std::memcpy(to, image + (row + x) * pixel_in, channels * static_cast<size_t>(g.kernel[2]));
+      to += channels * static_cast<size_t>(g.kernel[2]);
+      continue;
     }
-    to += channels;
+    for (int64_t tap = 0; tap < g.kernel[2]; ++tap, to += channels) {
+      const int64_t column = x + tap * g.dilation[2];
+      if (is_inside && is_within(column, g.input[2])) {
+        std::memcpy(to, image + (row + column) * pixel_in, channels);
+      } else {
+        std::memset(to, x_zero_point_, channels);
+      }
+    }
   }
 }
 
@@ -213,13 +220,13 @@ void NmConvInt8::operator()(const Call& call) const {
   if (!y.size()) return;
   const int64_t groups = convolution_.groups, in_group = product_->outputs() / groups, outputs = product_->outputs();
   const int64_t pixel_in = convolution_.channels(), image_in = g.pixels_in() * pixel_in, places = g.pixels_out();
-  const std::vector<Tap> taps = taps_of(g);
+  const std::vector<Tap> lines = lines_of(g);
   const Parallel parallel = call.parallel();
   for (int64_t group = 0; group < groups; ++group) {
     const auto* from = x.as<uint8_t>() + group * g.channels;
     product_->run(
         group, x.shape[0] * places, parallel,
-        [&](int64_t p, uint8_t* to) { gather(g, taps, from + p / places * image_in, pixel_in, p % places, to); },
+        [&](int64_t p, uint8_t* to) { gather(g, lines, from + p / places * image_in, pixel_in, p % places, to); },
         [&](int64_t p, int64_t first, int64_t end, const int32_t* sums) {
           const int64_t channel = group * in_group + first, to = p * outputs + channel;
           product_->kernel().to_bytes(sums, end - first,

@@ -60,7 +60,7 @@ class NmConvInt8 {
   void operator()(const Call&) const;
 
  private:
-  void gather(const Geometry&, const std::vector<Tap>&, const uint8_t* image, int64_t pixel_in, int64_t place,
+  void gather(const Geometry&, const std::vector<Tap>& lines, const uint8_t* image, int64_t pixel_in, int64_t place,
               uint8_t* to) const;
 
   Convolution convolution_;

@@ -105,7 +105,7 @@ def _spoil_code(stored: dict[str, np.ndarray], attributes: Change) -> None:
         (_set("pads", [0, 0, -1, 0]), "pads is out of range"),
         (_set("pads", [0, 0]), "pads has not"),
         (_set("values", np.zeros((0, 2), np.float32)), "keeps 1 to m"),
-        (_set("values", np.zeros((40, 8), np.float32)), "codes are not as many"),
+        (_set("values", np.zeros((40, 16), np.float32)), "codes are not as many"),
         (_set("codes", np.zeros(3, np.uint8)), "codes are not as many"),
         (_spoil_code, "don't ascend"),
         (_set("min", float("nan")), "min is not below max"),
