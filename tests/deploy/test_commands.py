@@ -79,3 +79,25 @@ def test_a_model_with_other_inputs_is_refused(domino: Run, pruned: Path, make_mo
     ran = domino("benchmark", pruned, tmp_path / "other.onnx", "--seconds", "0.05")
     assert ran.code == 1
     assert "must take the inputs of" in ran.err
+
+
+def test_int8_convolutions_are_calibrated_on_the_data(domino: Run, make_model: Make, tmp_path: Path) -> None:
+    """With data both kinds of int8 are timed; without, convolutions stay in float32, and that is said."""
+    model = make_model(
+        [helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]), helper.make_node("Relu", ["c"], ["y"])],
+        {"x": ("N", 64, 14, 14)},
+        {"y": ("N", 64, 14, 14)},
+        {"w": sparse((64, 64, 3, 3), 1)},
+    )
+    path, data, out = tmp_path / "conv.onnx", tmp_path / "data.npz", tmp_path / "out.onnx"
+    path.write_bytes(model.SerializeToString())
+    np.savez(data, x=normal(8, 64, 14, 14))
+    ran = domino("deploy", path, "-o", out, "--precision", "int8", "--data", data, "--threads", "1", "--json")
+    assert ran.code == 0, ran.err
+    said = json.loads(ran.out)
+    assert set(said["layers"][0]["seconds"]) == {"dense", "float32", "int8"}
+    assert said["largest_error"] < 0.05
+    assert evaluate(path, out, data).comparison.finite
+    ran = domino("deploy", path, "-o", out, "--precision", "int8", "--threads", "1", "--json", "--force")
+    assert set(json.loads(ran.out)["layers"][0]["seconds"]) == {"dense", "float32"}
+    assert "convolutions stay in float32" in ran.err
