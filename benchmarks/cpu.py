@@ -31,7 +31,7 @@ from rows import RESULTS, Results, machine
 
 from domino_onnx import CompressOptions, DataOptions, FinetuneOptions, Goal, RunOptions, SearchOptions, compress, deploy
 from domino_onnx.data import input_specs
-from domino_onnx.deploy import measure
+from domino_onnx.deploy import clock_for, measure
 from domino_onnx.errors import DominoError
 from domino_onnx.evaluate import random_inputs
 from domino_onnx.runtime import Session
@@ -44,7 +44,7 @@ SHAPES: Mapping[str, dict[str, tuple[int, ...]]] = {
     "resemblyzer": {"mels": (1, 160, 40)},
 }
 TRANSFORMERS = ("minilm", "magika_standard_v3_3", "resemblyzer")
-SECONDS = 6.0
+SECONDS = 4.0
 PAGE = Path(__file__).parents[1] / "docs" / "cpu.md"
 Row = dict[str, Any]
 
@@ -113,7 +113,9 @@ def measured(name: str, sparsity: float, cache: Path, threads: int) -> Row:
         theirs = quantized(dense, Path(folder), inputs, dynamic=name in TRANSFORMERS)
         files |= {} if theirs is None else {"onnxruntime_int8": theirs}
         sessions = {kind: Session(path, device="cpu", threads=threads) for kind, path in files.items()}
-        taken = measure([functools.partial(each.run, inputs) for each in sessions.values()], SECONDS)
+        taken = measure(
+            [functools.partial(each.run, inputs) for each in sessions.values()], SECONDS, clock_for(threads)
+        )
         operators = [node.op_type for node in onnx.load(files["int8"]).graph.node if node.domain == "domino_onnx"]
     seconds = {kind: each.low for kind, each in zip(sessions, taken, strict=True)}
     return {

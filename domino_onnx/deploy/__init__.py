@@ -1,7 +1,7 @@
 """How does a pruned model run faster on the CPU: which layers become operators that skip zeros, and what is gained?"""
 
 from domino_onnx.deploy.grids import KEPT_SHARES, Grid, Ranges, seen_ranges
-from domino_onnx.deploy.latency import Latency, interleaved, measure
+from domino_onnx.deploy.latency import Latency, clock_for, measure
 from domino_onnx.deploy.layers import Kept, Layer, find_layers
 from domino_onnx.deploy.operators import Kind
 from domino_onnx.deploy.rewrite import rewritten_graph
@@ -17,8 +17,8 @@ __all__ = [
     "Layer",
     "Ranges",
     "Timed",
+    "clock_for",
     "find_layers",
-    "interleaved",
     "measure",
     "open_graph",
     "rewritten_graph",

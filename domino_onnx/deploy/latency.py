@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Latency", "interleaved", "measure"]
+__all__ = ["Clock", "Latency", "clock_for", "interleaved", "measure"]
 
+Clock = Callable[[], float]
 _WARM = 2
 _FEWEST_ROUNDS = 5
 
@@ -25,10 +26,17 @@ class Latency:
     rounds: int
 
 
-def interleaved(runs: Sequence[Callable[[], object]], seconds: float) -> NDArray[np.float64]:
+def clock_for(threads: int) -> Clock:
+    """The processor's time for one thread, which other programs don't lengthen; the wall clock for more."""
+    return time.process_time if threads == 1 else time.perf_counter
+
+
+def interleaved(
+    runs: Sequence[Callable[[], object]], seconds: float, clock: Clock = time.perf_counter
+) -> NDArray[np.float64]:
     """(rounds, runs) seconds: in each round every run once, after two rounds that don't count.
 
-    There are at least 5 rounds, and no more once `seconds` are over.
+    There are at least 5 rounds, and no more once `seconds` are over on the wall clock.
     """
     for _ in range(_WARM):
         for run in runs:
@@ -38,16 +46,16 @@ def interleaved(runs: Sequence[Callable[[], object]], seconds: float) -> NDArray
     while len(rounds) < _FEWEST_ROUNDS or time.perf_counter() < end:
         taken = []
         for run in runs:
-            start = time.perf_counter()
+            start = clock()
             run()
-            taken.append(time.perf_counter() - start)
+            taken.append(clock() - start)
         rounds.append(taken)
     return np.array(rounds)
 
 
-def measure(runs: Sequence[Callable[[], object]], seconds: float) -> list[Latency]:
+def measure(runs: Sequence[Callable[[], object]], seconds: float, clock: Clock = time.perf_counter) -> list[Latency]:
     """The latency of each run, all of them in turns."""
-    taken = interleaved(runs, seconds)
+    taken = interleaved(runs, seconds, clock)
     low, median, high = np.quantile(taken, [0.25, 0.5, 0.75], axis=0)
     return [
         Latency(median=float(median[place]), low=float(low[place]), high=float(high[place]), rounds=len(taken))

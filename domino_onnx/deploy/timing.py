@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from domino_onnx.deploy.grids import Grid
-from domino_onnx.deploy.latency import interleaved
+from domino_onnx.deploy.latency import clock_for, interleaved
 from domino_onnx.deploy.layers import Layer
 from domino_onnx.deploy.operators import DOMAIN, DOMAIN_VERSION, Kind, operators_of, written
 
@@ -43,6 +43,7 @@ def time_layer(
     *,
     int8: bool,
     grids: Mapping[str, Grid] | None = None,
+    threads: int = 1,
     seed: int = 0,
 ) -> Timed:
     """Time a layer on random inputs of the shape that it has in the model.
@@ -53,6 +54,8 @@ def time_layer(
         Opens a model with the operators registered.
     grids
         Of activations, where convolutions may be computed in int8.
+    threads
+        That `opened` gives a model.
     """
     grids = grids or {}
     kinds: tuple[Kind, ...] = ("dense", *operators_of(layer, int8=int8, grids=grids))
@@ -68,7 +71,7 @@ def time_layer(
             inputs = {name: np.moveaxis(value, 1, -1).astype(np.int8).view(np.uint8) for name, value in floats.items()}
             inputs = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
         runs.append(functools.partial(opened(_model(layer, kind, grids)), inputs))
-    typical = np.quantile(interleaved(runs, _SECONDS), 0.25, axis=0)
+    typical = np.quantile(interleaved(runs, _SECONDS, clock_for(threads)), 0.25, axis=0)
     seconds: dict[Kind, float] = {kind: float(each) for kind, each in zip(kinds, typical, strict=True)}
     fastest = min(kinds[1:], key=lambda kind: seconds[kind])
     return Timed(seconds=seconds, chosen=fastest if seconds[fastest] < _WORTH_IT * seconds["dense"] else "dense")

@@ -122,7 +122,8 @@ class DeployResult:
     kept
         Name, operator and reason of products that stay with ONNX Runtime.
     dense, deployed
-        Seconds of a run of the model that was read, and of the one that was written, run in turns.
+        Seconds of a run of the model that was read, and of the one that was written, run in turns: of the processor
+        with one thread, else of the wall clock.
     error
         The largest difference of their outputs on those inputs, as a share of an output's largest value.
     """

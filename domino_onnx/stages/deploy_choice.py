@@ -36,7 +36,7 @@ class Tried:
     Attributes
     ----------
     dense, deployed
-        Seconds of a run.
+        Seconds of a run: of the processor with one thread, else of the wall clock.
     error
         The largest difference of an output, as a share of the output's largest value.
     """
@@ -76,14 +76,16 @@ def fastest(
     whole: ModelProto, timed: Mapping[Layer, Timed], grids: Sequence[Grids], inputs: Inputs, threads: int
 ) -> Tried:
     """Of several choices of layers, and none, the one with which the whole model is the fastest."""
-    from domino_onnx.deploy import measure
+    from domino_onnx.deploy import clock_for, measure
     from domino_onnx.runtime import Session
 
     choices = _choices(timed)
     wanted = Session(_bytes(whole), device="cpu", threads=threads).run(inputs)
     protos = [_most_exact(whole, choice, grids, inputs, wanted, threads) for choice in choices]
     sessions = [Session(_bytes(proto), device="cpu", threads=threads) for proto in protos]
-    taken = measure([functools.partial(each.run, inputs) for each in sessions], _SECONDS * len(sessions))
+    taken = measure(
+        [functools.partial(each.run, inputs) for each in sessions], _SECONDS * len(sessions), clock_for(threads)
+    )
     best = min(range(len(choices)), key=lambda place: taken[place].low)
     return Tried(
         proto=protos[best],

@@ -127,8 +127,10 @@ def _timed(
         kind = (layer.op, layer.shape, str(layer.geometry), shapes[layer.data], round(layer.zeros, 2))
         key = (*kind, layer.residual is None, layer.bias is None, layer.low, layer.high)
         if key not in alike:
-            shape, seed = shapes[layer.data], options.run.seed
-            alike[key] = time_layer(layer, shape, opened, int8=int8, grids=grids, seed=seed)
+            run = options.run
+            alike[key] = time_layer(
+                layer, shapes[layer.data], opened, int8=int8, grids=grids, threads=run.threads, seed=run.seed
+            )
         timed[layer] = alike[key]
     return timed
 
