@@ -12,6 +12,7 @@ from domino_onnx.deploy.grids import Grid
 from domino_onnx.deploy.layers import Layer
 from domino_onnx.deploy.operators import DOMAIN, DOMAIN_VERSION, Kind, written
 from domino_onnx.deploy.surgeon import exported, require_surgeon
+from domino_onnx.graph import sort_nodes
 
 __all__ = ["rewritten_graph"]
 
@@ -33,8 +34,8 @@ def rewritten_graph(
             work.replace(layer, kind)
     work.put_borders()
     _drop_unread_constants(graph)
-    graph.toposort()
     result = exported(graph, model)
+    sort_nodes(result.graph)  # graphsurgeon's own order overlooks what subgraphs read
     if any(node.domain == DOMAIN for node in result.graph.node):
         result.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
     return result
@@ -66,7 +67,8 @@ class _Rewriting:
             rank = len(layer.shape)
             self._ranks |= {name: rank for name in (layer.data, layer.output, layer.residual) if name}
         output = self._as_bytes(layer.output) if in_bytes else self._tensors[layer.output]
-        self._add(node.op, inputs, output, dict(node.attributes), name=layer.nodes[0].name, domain=DOMAIN)
+        made = self._node(node.op, inputs, output, dict(node.attributes), name=layer.nodes[0].name, domain=DOMAIN)
+        self._graph.nodes.insert(self._graph.nodes.index(layer.nodes[-1]), made)
         for old in layer.nodes:
             self._graph.nodes.remove(old)
 
@@ -100,11 +102,11 @@ class _Rewriting:
             self._bytes[name] = self._surgeon.Variable(next(self._names))
         return self._bytes[name]
 
-    def _add(
-        self, op: str, inputs: list[Any], output: Any, attributes: dict[str, Any] | None = None, **more: str
-    ) -> None:
-        node = self._surgeon.Node(op=op, attrs=attributes or {}, inputs=inputs, outputs=[output], **more)
-        self._graph.nodes.append(node)
+    def _add(self, op: str, inputs: list[Any], output: Any, attributes: dict[str, Any] | None = None) -> None:
+        self._graph.nodes.append(self._node(op, inputs, output, attributes or {}))
+
+    def _node(self, op: str, inputs: list[Any], output: Any, attributes: dict[str, Any], **more: str) -> Any:
+        return self._surgeon.Node(op=op, attrs=attributes, inputs=inputs, outputs=[output], **more)
 
 
 def _drop_unread_constants(graph: Any) -> None:

@@ -233,12 +233,12 @@ def test_what_else_is_in_the_file_stays(make_model: Make) -> None:
         [
             node("MatMul", ["x", "w"], ["m"], doc_string="a product"),
             node("Abs", ["m"], ["a"], name="kept", doc_string="as it was"),
-            node("ReduceMax", ["a"], ["top"], keepdims=0),
+            node("ReduceMax", ["x"], ["top"], keepdims=0),
             node("Greater", ["top", "limit"], ["above"]),
             node("If", ["above"], ["y"], then_branch=branch, else_branch=other),
         ],
         {"x": ("N", 64)},
-        {"y": None},
+        {"y": None, "a": ("N", 32)},
         {"w": sparse((64, 32), 0), "scale": np.array(3, np.float32), "limit": np.array(0.1, np.float32)},
         ir=10,
     )
