@@ -23,7 +23,7 @@ __all__ = ["command"]
         "--precision",
         type=click.Choice(("float32", "int8")),
         default="float32",
-        help="float32 is exact up to rounding; int8 also tries 8-bit products for MatMul and Gemm. [default: float32]",
+        help="float32 is exact up to rounding; int8 also tries 8 bits, for Conv with --data. [default: float32]",
     ),
     o.FORCE,
 )

@@ -109,7 +109,7 @@ def _product(node: Any) -> _Product | str:
     """What a node multiplies with, or why it can't be deployed."""
     weight = value_of(node.inputs[1])
     if weight is None:
-        return "its weight isn't stored as floats"
+        return "it has no stored weight, or not one of floats"
     if weight.dtype != np.float32:
         return f"its weight is stored as {weight.dtype}, not as float32"
     made = _convolution(node, weight) if node.op == "Conv" else _matrix(node, weight)

@@ -204,7 +204,7 @@ def test_grids_hold_zero_and_cut_off_extremes() -> None:
         ({"weight": np.zeros((16, 1, 1, 1), np.float32), "group": 16}, "nothing to skip"),
         ({"weight": sparse((32, 16, 3, 3), 1), "auto_pad": "SAME_UPPER"}, "auto_pad"),
         ({"weight": sparse((32, 16, 1, 1), 1), "computed": "bias"}, "its bias is computed"),
-        ({"weight": sparse((32, 16, 1, 1), 1), "computed": "weight"}, "its weight isn't stored"),
+        ({"weight": sparse((32, 16, 1, 1), 1), "computed": "weight"}, "no stored weight"),
     ],
 )
 def test_what_is_left_to_onnx_runtime(make_model: Make, broken: dict[str, Any], reason: str) -> None:
