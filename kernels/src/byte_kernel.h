@@ -1,7 +1,7 @@
 // int8: what an instruction set offers. Unsigned bytes times signed ones, summed up in 32-bit integers, exactly.
 //
 // Inputs are cut into windows of as many bytes as one instruction can pick from. A step picks `slots` bytes of the
-// window for each of `lanes` outputs, and multiplies and adds them. What a step needs is shared by all pixels of a tile.
+// window for each of `lanes` outputs, multiplies and adds them. What a step needs is shared by all pixels of a tile.
 #pragma once
 
 #include <cstdint>

@@ -48,7 +48,8 @@ void FloatProduct::share_out(const Tiling& tiling, int64_t parts, const Parallel
                              Use&& use) const {
   const int64_t panel_size = kernel_.block * kernel_.width();
   for_each(parallel, static_cast<size_t>(parts * tiling.count()), [&](size_t index) {
-    const int64_t part = static_cast<int64_t>(index) / tiling.count(), task = static_cast<int64_t>(index) % tiling.count();
+    const int64_t part = static_cast<int64_t>(index) / tiling.count();
+    const int64_t task = static_cast<int64_t>(index) % tiling.count();
     const Span pixels = tiling.pixels_of(task), outputs = tiling.outputs_of(task);
     auto* panel = reinterpret_cast<float*>(scratch((outputs.length() * kernel_.width() + panel_size) * sizeof(float)));
     use(part, pixels, outputs, panel + panel_size, [&](int64_t block) {

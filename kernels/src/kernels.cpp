@@ -90,7 +90,8 @@ bool is_within(int64_t place, int64_t size) { return static_cast<uint64_t>(place
 
 }  // namespace
 
-NmConv::NmConv(const Node& node, const Implementation& use) : convolution_(convolution_of(node)), clamp_(clamp_of(node)) {
+NmConv::NmConv(const Node& node, const Implementation& use)
+    : convolution_(convolution_of(node)), clamp_(clamp_of(node)) {
   const auto rows = weights_of<float>(node, convolution_.outputs(), convolution_.columns());
   product_ = std::make_unique<FloatProduct>(*use.floats, rows, bias_of(node, kBias, convolution_.outputs()),
                                             convolution_.groups);

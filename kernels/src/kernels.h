@@ -52,8 +52,8 @@ class NmMatMulInt8 {
   std::unique_ptr<ByteProduct> product_;
 };
 
-// Conv from bytes to bytes: X, residual and Y (image, *space, channel). The sum over the inputs is of X as it is, padding
-// being `x_zero_point`; `offsets` take the zero points out.
+// Conv from bytes to bytes: X, residual and Y (image, *space, channel). The sum over the inputs is of X as it is, and
+// padding is `x_zero_point`; `offsets` take the zero points out.
 class NmConvInt8 {
  public:
   NmConvInt8(const Node&, const Implementation&);

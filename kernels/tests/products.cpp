@@ -56,7 +56,9 @@ struct Weight {
     }
     for (int64_t fit = m * m; fit <= 256 && positions.size() % static_cast<size_t>(digits + 1) == 0; fit *= m) ++digits;
     codes.resize(positions.size() / digits);
-    for (size_t i = positions.size(); i-- > 0;) codes[i / digits] = static_cast<uint8_t>(codes[i / digits] * m + positions[i]);
+    for (size_t i = positions.size(); i-- > 0;) {
+      codes[i / digits] = static_cast<uint8_t>(codes[i / digits] * m + positions[i]);
+    }
   }
 
   Rows<Value> stored_rows() const {
@@ -109,7 +111,9 @@ void check_float_matrix(const Implementation& use) {
   for (int64_t row = 0; row < count; ++row) {
     for (int64_t o = 0; o < weight.rows; ++o) {
       double sum = bias[o] + (has_residual ? residual[row * weight.rows + o] : 0);
-      for (int64_t k = 0; k < weight.columns; ++k) sum += double{weight.dense[o * weight.columns + k]} * x[row * weight.columns + k];
+      for (int64_t k = 0; k < weight.columns; ++k) {
+        sum += double{weight.dense[o * weight.columns + k]} * x[row * weight.columns + k];
+      }
       expect(close(y[row * weight.rows + o], std::fmin(std::fmax(sum, -4), 6)), use.name, "float matrix");
     }
   }
