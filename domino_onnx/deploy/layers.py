@@ -173,7 +173,8 @@ def _extended(found: _Product, node: Any, outputs: set[int], taken: set[int], sh
     bias, residual, low, high = found.bias, None, -math.inf, math.inf
     reader = _only_reader(tensor, outputs, taken)
     if reader is not None and reader.op == "Add" and found.op == "MatMul" and bias is None:
-        added = _vector(value_of(_other(reader, tensor)), len(found.rows))
+        rank = len(shapes.get(tensor.name, (0,)))
+        added = _vector(value_of(_other(reader, tensor)), len(found.rows), rank)
         if added is not None:
             bias, tensor = added, reader.outputs[0]
             nodes.append(reader)
@@ -218,9 +219,11 @@ def _other(node: Any, tensor: Any) -> Any:
     return node.inputs[1] if node.inputs[0] is tensor else node.inputs[0]
 
 
-def _vector(value: NDArray[Any] | None, size: int) -> _Floats | None:
-    """A bias that is added along the last axis; None for other shapes."""
-    if value is None or value.dtype != np.float32 or value.size != size or value.ndim == 0 or value.shape[-1] != size:
+def _vector(value: NDArray[Any] | None, size: int, rank: int) -> _Floats | None:
+    """A bias that is added along the last of `rank` axes; None for other shapes, and for one that adds an axis."""
+    if value is None or value.dtype != np.float32 or value.size != size or not 1 <= value.ndim <= rank:
+        return None
+    if value.shape[-1] != size:
         return None
     return np.ascontiguousarray(value.reshape(-1))
 

@@ -13,6 +13,7 @@ from domino_onnx.deploy.layers import Layer
 from domino_onnx.deploy.operators import DOMAIN, DOMAIN_VERSION, Kind, written
 from domino_onnx.deploy.surgeon import exported, require_surgeon
 from domino_onnx.graph import sort_nodes
+from domino_onnx.scheme import MANIFEST_KEY
 
 __all__ = ["rewritten_graph"]
 
@@ -38,6 +39,7 @@ def rewritten_graph(
     sort_nodes(result.graph)  # graphsurgeon's own order overlooks what subgraphs read
     if any(node.domain == DOMAIN for node in result.graph.node):
         result.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
+        _drop_manifest(result)
     return result
 
 
@@ -107,6 +109,13 @@ class _Rewriting:
 
     def _node(self, op: str, inputs: list[Any], output: Any, attributes: dict[str, Any], **more: str) -> Any:
         return self._surgeon.Node(op=op, attrs=attributes, inputs=inputs, outputs=[output], **more)
+
+
+def _drop_manifest(model: ModelProto) -> None:
+    """It tells of weights that aren't there under their names any more."""
+    kept = [entry for entry in model.metadata_props if entry.key != MANIFEST_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
 
 
 def _drop_unread_constants(graph: Any) -> None:

@@ -128,6 +128,18 @@ def test_batched_product_with_a_bias_behind_it(make_model: Make) -> None:
     same(model, changed, {"x": normal(2, 5, 64)})
 
 
+def test_a_bias_that_adds_an_axis_stays(make_model: Make) -> None:
+    model = make_model(
+        [node("MatMul", ["x", "w"], ["m"]), node("Add", ["m", "b"], ["y"])],
+        {"x": ("N", 64)},
+        {"y": (1, "N", 40)},
+        {"w": sparse((64, 40), 0), "b": normal(1, 1, 40)},
+    )
+    changed, _, _ = deployed(model, {"m": (5, 40), "y": (1, 5, 40)})
+    assert ops(changed) == ["NmMatMul", "Add"]
+    same(model, changed, {"x": normal(5, 64)})
+
+
 def test_int8_products_stay_close(make_model: Make) -> None:
     model = make_model(
         [node("MatMul", ["x", "w"], ["m"]), node("Add", ["m", "b"], ["y"])],
@@ -243,6 +255,7 @@ def test_what_else_is_in_the_file_stays(make_model: Make) -> None:
         ir=10,
     )
     model.metadata_props.add(key="author", value="someone")
+    model.metadata_props.add(key="domino_onnx.manifest", value="{}")
     model.graph.node[1].metadata_props.add(key="note", value="keep me")
     annotation = model.graph.quantization_annotation.add(tensor_name="a")
     annotation.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="scale")
