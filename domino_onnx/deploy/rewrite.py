@@ -54,7 +54,6 @@ class _Rewriting:
         self._grids = grids
         self._bytes: dict[str, Any] = {}
         self._made: set[str] = set()
-        self._ranks: dict[str, int] = {}
 
     def replace(self, layer: Layer, kind: Kind) -> None:
         """Put one node in the place of a layer's nodes."""
@@ -66,10 +65,8 @@ class _Rewriting:
             old.outputs.clear()
         if in_bytes:
             self._made.add(layer.output)
-            rank = len(layer.shape)
-            self._ranks |= {name: rank for name in (layer.data, layer.output, layer.residual) if name}
         output = self._as_bytes(layer.output) if in_bytes else self._tensors[layer.output]
-        made = self._node(node.op, inputs, output, dict(node.attributes), name=layer.nodes[0].name, domain=DOMAIN)
+        made = self._node(node.op, inputs, output, dict(node.attributes), name=layer.nodes[0].name)
         self._graph.nodes.insert(self._graph.nodes.index(layer.nodes[-1]), made)
         for old in layer.nodes:
             self._graph.nodes.remove(old)
@@ -79,17 +76,11 @@ class _Rewriting:
         outputs = {id(tensor) for tensor in self._graph.outputs}
         for name, in_bytes in list(self._bytes.items()):
             floats, grid = self._tensors[name], self._grids[name]
-            rank = self._ranks[name]
-            to_last, to_second = [0, *range(2, rank), 1], [0, rank - 1, *range(1, rank - 1)]
-            scale = self._surgeon.Constant(next(self._names), np.array(grid.scale, np.float32))
-            zero_point = self._surgeon.Constant(next(self._names), np.array(grid.zero_point, np.uint8))
-            between = self._surgeon.Variable(next(self._names))
+            attributes = {"scale": grid.scale, "zero_point": grid.zero_point}
             if name not in self._made:
-                self._add("QuantizeLinear", [floats, scale, zero_point], between)
-                self._add("Transpose", [between], in_bytes, {"perm": to_last})
+                self._graph.nodes.append(self._node("NmToBytes", [floats], in_bytes, attributes))
             elif floats.outputs or id(floats) in outputs:
-                self._add("Transpose", [in_bytes], between, {"perm": to_second})
-                self._add("DequantizeLinear", [between, scale, zero_point], floats)
+                self._graph.nodes.append(self._node("NmToFloats", [in_bytes], floats, attributes))
 
     def _input(self, each: Any, *, in_bytes: bool) -> Any:
         if isinstance(each, np.ndarray):
@@ -104,11 +95,8 @@ class _Rewriting:
             self._bytes[name] = self._surgeon.Variable(next(self._names))
         return self._bytes[name]
 
-    def _add(self, op: str, inputs: list[Any], output: Any, attributes: dict[str, Any] | None = None) -> None:
-        self._graph.nodes.append(self._node(op, inputs, output, attributes or {}))
-
     def _node(self, op: str, inputs: list[Any], output: Any, attributes: dict[str, Any], **more: str) -> Any:
-        return self._surgeon.Node(op=op, attrs=attributes, inputs=inputs, outputs=[output], **more)
+        return self._surgeon.Node(op=op, attrs=attributes, inputs=inputs, outputs=[output], domain=DOMAIN, **more)
 
 
 def _drop_manifest(model: ModelProto) -> None:

@@ -24,7 +24,6 @@ _SECONDS = 2.0
 _GAINS = (0.97, 0.75)
 """Largest time, as a share of the dense layer's, that makes a layer worth it: what is tried on the whole model."""
 _SAMPLES = 32
-_BYTES_SINCE = 10
 Inputs = Mapping[str, NDArray[Any]]
 Grids = Mapping[str, "Grid"]
 
@@ -58,7 +57,7 @@ def calibrated_grids(
 
     around = [(layer.data, layer.output, layer.residual) for layer in layers if layer.op == "Conv"]
     names = list(dict.fromkeys(name for each in around for name in each if name))
-    if not names or file.opset < _BYTES_SINCE:
+    if not names:
         return []
     if options.data.path is None:
         journal.warn("no --data: convolutions stay in float32, since their int8 has to be calibrated")

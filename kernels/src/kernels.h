@@ -70,4 +70,25 @@ class NmConvInt8 {
   std::unique_ptr<ByteProduct> product_;
 };
 
+// Floats (image, channel, *space) become bytes (image, *space, channel): round(x / scale) + zero point, saturated. An
+// operator of our own, because ONNX Runtime moves QuantizeLinear in front of a MaxPool, which is slow in bytes.
+class NmToBytes {
+ public:
+  NmToBytes(const Node&, const Implementation&);
+  void operator()(const Call&) const;
+
+ private:
+  float scale_, zero_point_;
+};
+
+// And back: (byte - zero point) * scale.
+class NmToFloats {
+ public:
+  NmToFloats(const Node&, const Implementation&);
+  void operator()(const Call&) const;
+
+ private:
+  float scale_, zero_point_;
+};
+
 }  // namespace domino

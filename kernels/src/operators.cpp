@@ -42,7 +42,7 @@ struct Operator {
   static Signature signature;
 
   static ort::ElementType ORT_CALL input_type(const ort::CustomOp*, size_t index) {
-    if (index == kX || index + 1 == signature.inputs) return signature.x;  // the residual is the last one
+    if (index == kX || index + 1 == signature.inputs) return signature.x;  // a residual is the last one
     if (index == kValues) return signature.values;
     return index == kCodes ? ort::kUint8 : ort::kFloat;
   }
@@ -94,6 +94,10 @@ Signature Operator<NmMatMulInt8>::signature = {"NmMatMulInt8", ort::kFloat, ort:
 template <>
 Signature Operator<NmConvInt8>::signature = {"NmConvInt8", ort::kUint8, ort::kInt8, ort::kUint8, kByteInputs,
                                              kByteResidual};
+template <>
+Signature Operator<NmToBytes>::signature = {"NmToBytes", ort::kFloat, ort::kFloat, ort::kUint8, 1, 1};
+template <>
+Signature Operator<NmToFloats>::signature = {"NmToFloats", ort::kUint8, ort::kUint8, ort::kFloat, 1, 1};
 
 // Made once a process: it belongs to all sessions, and lives as long as the library.
 ort::OpDomain* domain() {
@@ -101,7 +105,8 @@ ort::OpDomain* domain() {
     ort::OpDomain* domain = nullptr;
     pass(api->CreateCustomOpDomain("domino_onnx", &domain));
     for (const ort::CustomOp* op : {Operator<NmConv>::get(), Operator<NmMatMul>::get(), Operator<NmMatMulInt8>::get(),
-                                    Operator<NmConvInt8>::get()}) {
+                                    Operator<NmConvInt8>::get(), Operator<NmToBytes>::get(),
+                                    Operator<NmToFloats>::get()}) {
       pass(api->CustomOpDomain_Add(domain, op));
     }
     return domain;

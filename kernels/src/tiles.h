@@ -19,7 +19,7 @@ inline Span part_of(int64_t total, int64_t parts, int64_t unit, int64_t index) {
 }
 
 // `pixels` in tiles of at most `widest`, and `outputs` in parts of at most `most`, so that the sums of a task stay in
-// the second-level cache. Few tiles are shared out by outputs too, in parts of `least`, since each packs its inputs anew.
+// the second-level cache. Few tiles are shared out by outputs too, in parts of `least`, since each packs inputs anew.
 struct Tiling {
   int64_t pixels, outputs, lanes, pixel_tiles, output_parts;
 

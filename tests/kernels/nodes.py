@@ -18,12 +18,13 @@ def node_model(
     op: str, inputs: Sequence[str], stored: Mapping[str, Array], domain: str = "domino_onnx", **attributes: Any
 ) -> bytes:
     """A model of one node. What isn't stored is an input of the model."""
-    kind = TensorProto.UINT8 if op == "NmConvInt8" else TensorProto.FLOAT
+    of_x = TensorProto.UINT8 if op in ("NmConvInt8", "NmToFloats") else TensorProto.FLOAT
+    of_y = TensorProto.UINT8 if op in ("NmConvInt8", "NmToBytes") else TensorProto.FLOAT
     graph = helper.make_graph(
         [helper.make_node(op, inputs, ["y"], domain=domain, **attributes)],
         "g",
-        [helper.make_tensor_value_info(name, kind, None) for name in inputs if name and name not in stored],
-        [helper.make_tensor_value_info("y", kind, None)],
+        [helper.make_tensor_value_info(name, of_x, None) for name in inputs if name and name not in stored],
+        [helper.make_tensor_value_info("y", of_y, None)],
         [numpy_helper.from_array(value, name) for name, value in stored.items()],
     )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("domino_onnx", 1)]

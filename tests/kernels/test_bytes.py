@@ -118,3 +118,23 @@ def test_matrices(
     sums = (bytes_of.astype(np.int64) - zero_point.astype(np.int64)) @ weight.astype(np.int64).T
     wanted = sums.astype(np.float32) * (scale * scales) + bias
     np.testing.assert_array_equal(run_node(library, model, {"x": x}), wanted)
+
+
+@some
+@given(
+    images=st.integers(0, 3),
+    channels=st.integers(1, 40),
+    space=st.lists(st.integers(1, 12), min_size=1, max_size=3),
+    scale=st.floats(0.015625, 8, width=32),
+    zero_point=st.integers(0, 255),
+)
+def test_borders(library: str, images: int, channels: int, space: list[int], scale: float, zero_point: int) -> None:
+    """As QuantizeLinear and DequantizeLinear, with the channels moved."""
+    x = (np.random.default_rng(channels).normal(size=(images, channels, *space)) * 300).astype(np.float32)
+    grid = {"scale": np.array(scale, np.float32), "zero_point": np.array(zero_point, np.uint8)}
+    wanted = np.moveaxis(np.clip(np.rint(x / grid["scale"]) + zero_point, 0, 255), 1, -1).astype(np.uint8)
+    to_bytes = node_model("NmToBytes", ["x"], {}, scale=scale, zero_point=zero_point)
+    np.testing.assert_array_equal(run_node(library, to_bytes, {"x": x}), wanted)
+    to_floats = node_model("NmToFloats", ["x"], {}, scale=scale, zero_point=zero_point)
+    floats = (np.moveaxis(wanted, -1, 1).astype(np.float32) - np.float32(zero_point)) * grid["scale"]
+    np.testing.assert_array_equal(run_node(library, to_floats, {"x": wanted}), floats)
