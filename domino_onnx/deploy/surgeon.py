@@ -19,9 +19,7 @@ def require_surgeon() -> Any:
     try:
         return importlib.import_module("onnx_graphsurgeon")
     except ImportError as error:
-        raise DependencyError(
-            f"onnx-graphsurgeon is missing ({error}): `pip install 'domino-onnx[cpu-kernels]'`"
-        ) from None
+        raise DependencyError(f"onnx-graphsurgeon is missing ({error}): `pip install onnx-graphsurgeon`") from None
 
 
 def open_graph(model: ModelProto) -> Any:

@@ -16,8 +16,8 @@ def kernels_library() -> str:
         path: str = importlib.import_module("domino_onnx_kernels").library_path()
     except (ImportError, FileNotFoundError) as error:
         raise DependencyError(
-            f"the CPU kernels are missing ({error}): `pip install 'domino-onnx[cpu-kernels]'`; in a checkout, "
-            "`pip install ./kernels`"
+            f"the CPU kernels are missing ({error}): run `pip install ./kernels '.[cpu-kernels]'` in a checkout of "
+            "domino-onnx"
         ) from None
     return path
 

@@ -13,8 +13,10 @@ import pytest
 from onnx import ModelProto, helper
 
 from domino_onnx import convert, evaluate, session
+from domino_onnx.errors import DependencyError
+from domino_onnx.runtime import Session
 
-from .test_rewrite import normal, sparse
+from .test_rewrite import deployed, normal, sparse
 
 Run = Callable[..., Any]
 Make = Callable[..., ModelProto]
@@ -62,6 +64,24 @@ def test_deployed_files_are_evaluated(domino: Run, pruned: Path, tmp_path: Path)
     assert domino("deploy", pruned, "-o", out, "--threads", "1").code == 0
     evaluation = evaluate(pruned, out, data)
     assert evaluation.comparison.drop < 1e-4
+
+
+def test_a_deployed_file_without_kernels_says_what_is_missing(
+    make_model: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": (3, 64)}, {"y": (3, 32)}, {"w": sparse((64, 32), 0)}
+    )
+    changed, _, _ = deployed(model, {})
+    Session(changed.SerializeToString())
+
+    def missing() -> str:
+        raise FileNotFoundError("no library")
+
+    monkeypatch.setattr("domino_onnx_kernels.library_path", missing)
+    with pytest.raises(DependencyError, match="CPU kernels are missing"):
+        Session(changed.SerializeToString())
+    Session(model.SerializeToString())
 
 
 def test_benchmark_compares_with_the_first(domino: Run, pruned: Path) -> None:
