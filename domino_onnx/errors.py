@@ -14,6 +14,7 @@
     │   └── BudgetError                a budget that can't be met; says what can
     ├── FinetuneError                  finetuning diverged
     ├── CheckpointError                a checkpoint that can't be kept, read, or is of another run
+    ├── ProcessError                   a process that did a part of the work was ended from outside
     ├── ScratchError                   activations that don't fit in memory can't be kept on the disk
     ├── OutputError                    the output can't or mustn't be written
     └── CheckFailed                    exit code 3: the file was written, a gate was not met
@@ -43,6 +44,7 @@ __all__ = [
     "OptionError",
     "OutputError",
     "PlanError",
+    "ProcessError",
     "ScratchError",
     "UnsupportedOperatorError",
 ]
@@ -116,6 +118,10 @@ class CheckpointError(DominoError):
 
 class ScratchError(DominoError):
     """Activations beyond the memory budget that can't be kept on the disk, or not be read back."""
+
+
+class ProcessError(DominoError):
+    """A process that did a part of the work was ended from outside, most often because memory ran out."""
 
 
 class OutputError(DominoError):

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from domino_onnx.errors import FinetuneError
+from domino_onnx.errors import ProcessError
 
 __all__ = ["Processes"]
 
@@ -98,4 +98,7 @@ def _lost_touch_is_an_error() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise FinetuneError(f"lost touch with the other processes; what they say is the cause ({error})") from None
+        raise ProcessError(
+            "lost touch with the other processes: one of them failed, which it says, or it was killed, most likely "
+            f"because the machine's memory ran out ({error}). Start fewer processes, or give a smaller --batch-size"
+        ) from None

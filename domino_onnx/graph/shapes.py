@@ -6,6 +6,7 @@ model without its large tensors, so that it is quick and small for every model.
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, TypeProto, ValueInfoProto
 
-from domino_onnx.errors import DataError
+from domino_onnx.errors import DataError, ProcessError
 from domino_onnx.graph.skeleton import skeleton
 from domino_onnx.graph.walk import subgraphs
 
@@ -25,6 +26,7 @@ ShapeTable = Mapping[tuple[tuple[str, ...], str], Shape]
 
 _SECONDS = 30
 _MEMORY = 4 << 30
+_KILLED = getattr(signal, "SIGKILL", 9)
 _CHILD = f"""
 import sys
 try:
@@ -61,6 +63,8 @@ def infer_shapes(model: ModelProto, input_shapes: Mapping[str, tuple[int, ...]] 
     ------
     DataError
         If an input shape names no input, or contradicts a fixed axis.
+    ProcessError
+        If the system killed the child process. It limits its own memory, so that the model isn't the reason.
     """
     bare = skeleton(model)
     _set_input_shapes(bare, dict(input_shapes or {}))
@@ -85,6 +89,13 @@ def _inferred(bare: ModelProto) -> ModelProto | None:
             check=True,
         )
         inferred: ModelProto = ModelProto.FromString(child.stdout)
+    except subprocess.CalledProcessError as error:
+        if error.returncode == -_KILLED:
+            raise ProcessError(
+                "the process that infers shapes was killed, most likely because the machine's memory ran out: end "
+                "other programs, and run again"
+            ) from None
+        return None
     except (subprocess.SubprocessError, OSError, DecodeError, ValueError):
         return None
     return inferred

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from domino_onnx.errors import DataError
+from domino_onnx.errors import DataError, ProcessError
 from domino_onnx.graph import infer_shapes, model_inputs
 from domino_onnx.scheme import Inventory
 
@@ -31,6 +31,18 @@ def test_dynamic_axes_leave_macs_unknown_until_a_shape_is_given(
     assert inventory(dynamic, shapes={}).macs is None
     assert inventory(dynamic, shapes={"x": (1, 16, 7, 5)}).macs == 4 * 16 * 9 * 35
     assert inventory(dynamic, shapes={"x": (3, 16, 7, 5)}).macs == 3 * 4 * 16 * 9 * 35
+
+
+def test_a_child_killed_for_memory_is_an_error(dynamic: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that a hostile file crashes is none: that only leaves MACs unknown."""
+    for blow in ("SIGKILL", "SIGSEGV"):
+        child = f"import os, signal\nos.kill(os.getpid(), signal.{blow})"
+        monkeypatch.setattr("domino_onnx.graph.shapes._CHILD", child)
+        if blow == "SIGSEGV":
+            assert infer_shapes(dynamic) == {}
+        else:
+            with pytest.raises(ProcessError, match="memory ran out: end other programs"):
+                infer_shapes(dynamic)
 
 
 def test_an_unknown_batch_is_one(make_model: Callable[..., Any], inventory: Callable[..., Inventory]) -> None:
