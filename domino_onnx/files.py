@@ -22,7 +22,9 @@ __all__ = [
     "current_umask",
     "escaped",
     "folder_lock",
+    "held",
     "put_in_place",
+    "remove_all_leftovers",
     "remove_leftovers",
     "unfinished",
     "whole_file",
@@ -150,9 +152,53 @@ def folder_lock(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """A file that this process alone holds within the block, where the system can lock one; it goes at the end.
+
+    A file that a killed process left is no obstacle: the system has unlocked it.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process holds it.
+    OSError
+        If it can't be made.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _lock_or_refuse(descriptor)
+        if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.stat()):
+            raise BlockingIOError(f"{path} went while it was opened")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _lock_or_refuse(descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:  # some network file systems have no locks
+        return
+
+
 def remove_leftovers(output: Path) -> None:
     """Remove temporary files that a killed run left for this output."""
     for path in output.parent.glob(f".{escaped(output.name[:_LONGEST])}.*{_SUFFIX}"):
+        path.unlink(missing_ok=True)
+
+
+def remove_all_leftovers(folder: Path) -> None:
+    """Remove temporary files that killed runs left in a folder which no other run writes to now."""
+    for path in folder.glob(f".*{_SUFFIX}"):
         path.unlink(missing_ok=True)
 
 

@@ -25,6 +25,7 @@ from domino_onnx.report.results import (
 )
 from domino_onnx.scheme import Plan
 from domino_onnx.stages import (
+    Checkpoint,
     Journal,
     Made,
     Observer,
@@ -41,7 +42,9 @@ from domino_onnx.stages import (
     found_once,
     given_plan,
     help_finetuning,
+    identity,
     inspected,
+    name_of_sweep,
     open_checkpoint,
     open_laboratory,
     open_pruned,
@@ -60,6 +63,9 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
     from domino_onnx.evaluate import Evaluation, Verdict
+    from domino_onnx.finetuning import Finetuned
+    from domino_onnx.stages.choosing import Found
+    from domino_onnx.stages.laboratory import Laboratory
 
 __all__ = [
     "apply",
@@ -84,8 +90,9 @@ def compress(
 ) -> CompressResult:
     """Choose schemes, prune, refit, finetune, write `output`, and compare it with `model` in ONNX Runtime."""
     journal = Journal(observer)
-    made = _compressed(model, Output(path=output, force=force), options, journal)
-    return compared(made, journal)
+    with open_checkpoint(options, output, journal) as checkpoint:
+        made = _compressed(model, Output(path=output, force=force), options, journal, checkpoint)
+        return compared(made, journal)
 
 
 def search(model: Path, options: CompressOptions, observer: Observer | None = None) -> SearchResult:
@@ -98,13 +105,25 @@ def search(model: Path, options: CompressOptions, observer: Observer | None = No
 
 
 def sweep(
-    model: Path, shares: Sequence[float], options: CompressOptions, observer: Observer | None = None
+    model: Path,
+    shares: Sequence[float],
+    options: CompressOptions,
+    observer: Observer | None = None,
+    *,
+    output: Path | None = None,
 ) -> SweepResult:
-    """Measure a refitted plan for each share of zeros on unseen data. The shares replace the options' goal."""
+    """Measure a refitted plan for each share of zeros on unseen data. The shares replace the options' goal.
+
+    `output` is what the caller is going to write. While the run lasts, what it has found is kept beside it, else beside
+    the model as `MODEL.sweep.partial`.
+    """
     journal, options = Journal(observer), options.without_goal()
-    lab = open_laboratory(read(model, options, journal, judged=True), options, journal)
-    preflight(lab, "sweep", plans=len(set(shares)))
-    return sweep_result(lab, shares)
+    with open_checkpoint(options, output or name_of_sweep(model), journal) as checkpoint:
+        source = read(model, options, journal, judged=True)
+        lab = open_laboratory(source, options, journal, checkpoint=checkpoint)
+        checkpoint.is_of(identity(lab, "sweep"))
+        preflight(lab, "sweep", plans=len(set(shares)))
+        return sweep_result(lab, shares)
 
 
 def apply(
@@ -117,9 +136,10 @@ def apply(
     force: bool = False,
 ) -> CompressResult:
     """Prune `model` as `plan` says, without search or finetuning; refitted where there are data."""
-    journal = Journal(observer)
-    made = _applied(model, plan, Output(path=output, force=force), options.without_goal(), journal)
-    return compared(made, journal)
+    journal, options = Journal(observer), options.without_goal()
+    with open_checkpoint(options, output, journal) as checkpoint:
+        made = _applied(model, plan, Output(path=output, force=force), options, journal, checkpoint)
+        return compared(made, journal)
 
 
 def finetune(
@@ -132,9 +152,10 @@ def finetune(
     force: bool = False,
 ) -> CompressResult:
     """Finetune a file that domino-onnx wrote: zeros stay zeros, `teacher` is the dense model."""
-    journal = Journal(observer)
-    made = _finetuned(model, teacher, Output(path=output, force=force), options.without_goal(), journal)
-    return compared(made, journal)
+    journal, options = Journal(observer), options.without_goal()
+    with open_checkpoint(options, output, journal) as checkpoint:
+        made = _finetuned(model, teacher, Output(path=output, force=force), options, journal, checkpoint)
+        return compared(made, journal)
 
 
 def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None) -> None:
@@ -254,27 +275,42 @@ def verify(model: Path) -> Verdict:
     return verified(model)
 
 
-def _compressed(model: Path, output: Output, options: CompressOptions, journal: Journal) -> Made:
+def _compressed(
+    model: Path, output: Output, options: CompressOptions, journal: Journal, checkpoint: Checkpoint
+) -> Made:
     """The model leaves memory with this function. ONNX Runtime needs the room when it compares."""
     require_devices(options, trains=True)
     plan = given_plan(options)
     source = read(model, options, journal, output=output, judged=options.goal.max_drop is not None, plan=plan)
-    lab = open_laboratory(source, options, journal, plan)
-    checkpoint = open_checkpoint(lab)
+    lab = open_laboratory(source, options, journal, plan, checkpoint=checkpoint)
+    checkpoint.is_of(identity(lab, "compress"))
     preflight(lab, "compress", output=output.path)
-    found = found_once(lab, checkpoint)
-    return write(lab, found, output, finetune_within(lab, found, checkpoint))
+    found = found_once(lab)
+    return _written(lab, found, output, finetune_within(lab, found))
 
 
-def _applied(model: Path, plan: Plan, output: Output, options: CompressOptions, journal: Journal) -> Made:
-    lab = open_laboratory(read(model, options, journal, output=output, plan=plan), options, journal, plan)
+def _applied(
+    model: Path, plan: Plan, output: Output, options: CompressOptions, journal: Journal, checkpoint: Checkpoint
+) -> Made:
+    source = read(model, options, journal, output=output, plan=plan)
+    lab = open_laboratory(source, options, journal, plan, checkpoint=checkpoint)
+    checkpoint.is_of(identity(lab, "apply"))
     preflight(lab, "apply", output=output.path)
-    return write(lab, find(lab, ()), output)
+    return _written(lab, find(lab, ()), output, None)
 
 
-def _finetuned(model: Path, teacher: Path, output: Output, options: CompressOptions, journal: Journal) -> Made:
+def _finetuned(
+    model: Path, teacher: Path, output: Output, options: CompressOptions, journal: Journal, checkpoint: Checkpoint
+) -> Made:
     require_devices(options, trains=True)
-    lab = open_pruned(read(model, options, journal, output=output, also=(teacher,)), options, journal, teacher)
+    source = read(model, options, journal, output=output, also=(teacher,))
+    lab = open_pruned(source, options, journal, teacher, checkpoint)
     preflight(lab, "finetune", output=output.path)
     found, finetuned = finetune_file(lab)
+    return _written(lab, found, output, finetuned)
+
+
+def _written(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | None) -> Made:
+    """What is kept leads to the model, and writing uses that up."""
+    lab.checkpoint.settle()
     return write(lab, found, output, finetuned)

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,22 @@ def domino(
         return Ran(code if isinstance(code, int) else int(code is not None), captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], contextlib.AbstractContextManager[None]]:
+    """Within `interrupt("stages.finetuning.name")` whoever calls that function of the package is interrupted."""
+
+    @contextlib.contextmanager
+    def at(name: str) -> Iterator[None]:
+        def stop(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(f"domino_onnx.{name}", stop)
+            yield
+
+    return at
 
 
 def _would_draw(arguments: Sequence[object], recipe: Mapping[str, Any]) -> bool:

@@ -45,8 +45,8 @@ _BROKEN = (
 """What zipfile, its decompressors and numpy's reader raise for a broken file."""
 
 
-def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays by name.
+def read_npz(path: Path, only: str | None = None) -> dict[str, NDArray[Any]]:
+    """The arrays by name; if `only` is given, that one if there is one.
 
     Raises
     ------
@@ -57,7 +57,8 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         If the file can't be read.
     """
     with _opened(path) as archive:
-        return {name.removesuffix(_SUFFIX): _array(archive, name) for name in archive.namelist()}
+        names = {member.removesuffix(_SUFFIX): member for member in archive.namelist()}
+        return {name: _array(archive, member) for name, member in names.items() if only in (None, name)}
 
 
 def map_npz(path: Path) -> dict[str, NDArray[Any]]:

@@ -66,7 +66,7 @@ def finetune(
     progress
         Called after each step, with the number of steps that are planned; 0 before they are.
     checkpoint
-        Where to go on from, and to save to every `checkpoint_every` steps.
+        Where to go on from, and to save to whenever that is due.
     stopped
         Asked after each step; if it says yes, the state is saved and KeyboardInterrupt raised.
     processes
@@ -146,15 +146,14 @@ class _Training:
             self._saved.save(state)
         if state.peak is None:
             state.peak = self._choose_rate()
-            self._saved.save(state)
+            self._saved.save_if_due(state)
         batches = self._batches(state.batches)
         while state.step < state.planned and not state.diverged and not self._ends_early():
             self._step(next(batches))
             if self._is_to_stop():
                 self._saved.save(state)
                 raise KeyboardInterrupt
-            if state.step % self._run.checkpoint_every == 0:
-                self._saved.save(state)
+            self._saved.save_if_due(state)
         self._saved.save(state)
         return state
 
@@ -216,7 +215,7 @@ class _Training:
             if str(lr) not in self._state.rate_losses:
                 loss = short_run(self._trainer, self._batches(0), lr, self._state.planned, self._after_short_step)
                 self._state.rate_losses[str(lr)] = loss
-                self._saved.save(self._state)
+                self._saved.save_if_due(self._state)
         return best_rate(self._state.rate_losses)
 
     def _after_short_step(self, step: FinetuneStep) -> None:

@@ -29,6 +29,10 @@ _STATE, _FINITE, _BEST = "state", "finite", "best."
 class CheckpointFile(Protocol):
     """Where a finetuning that may be interrupted keeps what it needs to go on."""
 
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to save again."""
+
     def load(self, restore: Callable[[dict[str, Any], NamedArrays], T], /) -> T | None:
         """What `restore` makes of what was saved last; None if nothing was."""
 
@@ -60,6 +64,11 @@ class Saved:
             "weights": [[str(key), str(dtypes[key]), list(value.shape)] for key, value in trainer.given.items()],
             "options": {**plain(options), "batch_size": run.batch_size, "seed": run.seed},
         }
+
+    def save_if_due(self, state: TrainingState) -> None:
+        """Keep where the finetuning is, if it is time to."""
+        if self._file is not None and self._file.is_due:
+            self.save(state)
 
     def save(self, state: TrainingState) -> None:
         """Keep where the finetuning is."""

@@ -284,13 +284,7 @@ class OutputOptions(_Group):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions(_Group):
-    """How the work is done. Only `batch_size` and `seed` can change what comes out.
-
-    Raises
-    ------
-    OptionError
-        If `resume` is given without `checkpoint`.
-    """
+    """How the work is done. Only `batch_size` and `seed` can change what comes out."""
 
     batch_size: Annotated[int, Meta(ge=1, description="Samples in one run of the model.")] = 32
     device: Annotated[Device, Meta(description="Where torch and ONNX Runtime run. auto: each on a GPU if it can.")] = (
@@ -302,11 +296,11 @@ class RunOptions(_Group):
         None
     )
     scratch: Annotated[Path | None, Meta(description="Folder for what doesn't fit into memory.")] = None
-    checkpoint: Annotated[Path | None, Meta(description="Folder that keeps what an interrupted run needs.")] = None
-    checkpoint_every: Annotated[int, Meta(ge=1, description="Finetuning steps between two checkpoints.")] = 100
-    resume: Annotated[bool, Meta(description="Go on from the checkpoint.")] = False
-
-    def __post_init__(self) -> None:
-        check_fields(self, OptionError)
-        if self.resume and self.checkpoint is None:
-            raise OptionError("resume goes on from a checkpoint: give a checkpoint folder as well")
+    checkpoint: Annotated[
+        Path | None, Meta(description="Folder that keeps what is found until the run ends. Default: OUTPUT.partial.")
+    ] = None
+    checkpoint_after: Annotated[
+        float, Meta(ge=0, description="Seconds that a run lasts before OUTPUT.partial is made.")
+    ] = 20.0
+    checkpoint_every: Annotated[float, Meta(ge=0, description="Seconds of finetuning between two saved states.")] = 30.0
+    resume: Annotated[bool, Meta(description="Go on from what an interrupted run has found.")] = False

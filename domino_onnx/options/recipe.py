@@ -42,8 +42,12 @@ def read_recipe(path: Path) -> CompressOptions:
 
 
 def recipe_document(options: CompressOptions) -> dict[str, Any]:
-    """The options as a report holds them: plain values, a mapping for each group."""
+    """The options as a report holds them: plain values, a mapping for each group.
+
+    Whether a run went on from an earlier attempt is no part of what it did.
+    """
     document: dict[str, Any] = plain(options)
+    del document["run"]["resume"]
     return document
 
 

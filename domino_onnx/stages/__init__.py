@@ -1,10 +1,12 @@
 """The stages of a run, one a file: each takes values and options, and returns a frozen result.
 
 A `Source` is the model as it was read, an `Aim` what the masks must suit, a `Laboratory` what is built on demand.
-Two objects change inside: the `Journal` notes what happens, and the laboratory keeps what it has built.
+Three objects change inside: the `Journal` notes what happens, the laboratory keeps what it has built, and the
+`Checkpoint` keeps on disk what stages returned.
 """
 
 from domino_onnx.stages.benchmarking import benchmarked
+from domino_onnx.stages.checkpoint import Checkpoint, holds_checkpoint
 from domino_onnx.stages.choosing import find
 from domino_onnx.stages.converting import rewritten
 from domino_onnx.stages.deploying import deployed
@@ -17,16 +19,18 @@ from domino_onnx.stages.preflight import preflight
 from domino_onnx.stages.processes import is_assistant
 from domino_onnx.stages.pruned_file import finetune_file, open_pruned
 from domino_onnx.stages.reading import Output, read
-from domino_onnx.stages.resuming import found_once, open_checkpoint
+from domino_onnx.stages.resuming import checkpoint_folder, found_once, identity, name_of_sweep, open_checkpoint
 from domino_onnx.stages.trials import finetune_within, found_for_budgets, sweep_result
 from domino_onnx.stages.writing import Made, compared, search_result, write
 
 __all__ = [
+    "Checkpoint",
     "Journal",
     "Made",
     "Observer",
     "Output",
     "benchmarked",
+    "checkpoint_folder",
     "compared",
     "deployed",
     "diagnosed",
@@ -38,8 +42,11 @@ __all__ = [
     "found_once",
     "given_plan",
     "help_finetuning",
+    "holds_checkpoint",
+    "identity",
     "inspected",
     "is_assistant",
+    "name_of_sweep",
     "open_checkpoint",
     "open_laboratory",
     "open_pruned",

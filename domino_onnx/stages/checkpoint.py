@@ -1,154 +1,315 @@
-"""What a run keeps in a folder so that it can be interrupted: no pickle, each file replaced as a whole.
-
-A folder may have been damaged or edited. What is read of it is believed only after the part that saved it agrees.
-"""
+"""The folder of a run: what its stages returned is kept there while it lasts, so that an interruption costs little."""
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeVar
 
-import ml_dtypes
-import msgspec
-import numpy as np
-from numpy.typing import NDArray
-
 from domino_onnx import codec
-from domino_onnx.data.numpy_files import read_npz
-from domino_onnx.errors import CheckpointError, DominoError
-from domino_onnx.files import folder_lock, remove_leftovers, whole_file
+from domino_onnx.errors import BudgetError, CheckpointError, DominoError
+from domino_onnx.files import held, remove_all_leftovers
 from domino_onnx.scheme import NamedArrays
+from domino_onnx.stages.journal import Journal
+from domino_onnx.stages.pieces import REMEDY, Head, read_head, read_piece, write_piece
+from domino_onnx.stages.sealed import is_sealed
 
-__all__ = ["Checkpoint", "CheckpointFile"]
+__all__ = ["Checkpoint", "CheckpointFile", "holds_checkpoint"]
 
 T = TypeVar("T")
-_VERSION = 3
-_HEAD, _ARRAY = "head", "array."
-_REMEDY = "delete it and run again, or start again in another folder, without --resume"
-_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+Pack = Callable[[T], tuple[Mapping[str, Any], NamedArrays]]
+"""A document and arrays of a value."""
+Restore = Callable[[dict[str, Any], NamedArrays], T]
+"""The value again. It raises a DominoError for what this run can't have kept."""
 
-
-class _Head(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file holds besides its arrays; `bfloat16` names those that are stored as integers of 16 bits."""
-
-    version: int
-    run: dict[str, Any]
-    document: dict[str, Any]
-    bfloat16: tuple[str, ...]
+_LOCK = "lock"
+_WORK_A_SAVE = 50
+"""Saving a training's state takes at most one part in so many of the time."""
 
 
 class Checkpoint:
-    """A folder with the files of one run.
+    """A folder that a run uses alone within a `with` block.
+
+    It is made when there is something to keep. It goes when the block ends well, or no budget can be met. Where the
+    disk refuses, the user is told once, and the run goes on.
 
     Parameters
     ----------
     folder
-        Made if need be, in a folder that exists.
-    run
-        What tells this run from others, as JSON. A file that another run has left is an error that names what differs.
+        None: nothing is kept.
+    journal
+        Of the run. Its entries are kept too, so that a report tells of the whole run.
     resume
-        Whether to go on from what the folder holds; if not, it must hold nothing.
-
-    Raises
-    ------
-    CheckpointError
-        If the folder can't be made, or holds a checkpoint that isn't to be resumed.
+        Whether to go on from what the folder holds. If not, that is replaced when there is something to keep.
+    after
+        Seconds from the start of the run before anything is written.
+    named
+        Whether the user named the folder: then it is made at once, and an error if it can't be used.
     """
 
-    def __init__(self, folder: Path, run: Mapping[str, Any], *, resume: bool) -> None:
-        self.folder = folder
-        self.run = codec.plain(run)
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise CheckpointError(f"can't make the folder {folder} for checkpoints: {error.strerror}") from None
-        if not resume and any(folder.glob("*.npz")):
-            raise CheckpointError(
-                f"{folder} holds a checkpoint already: give --resume to go on from it, or another folder"
-            )
+    def __init__(
+        self,
+        folder: Path | None = None,
+        journal: Journal | None = None,
+        *,
+        resume: bool = False,
+        after: float = 0.0,
+        named: bool = True,
+    ) -> None:
+        self._folder = folder or Path()
+        self._keeps = folder is not None
+        self._journal = journal or Journal()
+        self._resume = resume
+        self._after = after
+        self._named = named
+        self._run: dict[str, Any] = {}
+        self._found: set[str] = set()
+        self._pending: dict[str, tuple[Head, NamedArrays]] = {}
+        self._begun = self._complained = self._has_lock = False
+        self._lock = contextlib.ExitStack()
 
-    def file(self, name: str) -> CheckpointFile:
-        """One of its files."""
-        return CheckpointFile(self, name)
-
-
-class CheckpointFile:
-    """One file of a checkpoint: a JSON document and arrays."""
-
-    def __init__(self, checkpoint: Checkpoint, name: str) -> None:
-        self._checkpoint = checkpoint
-        self._path = checkpoint.folder / f"{name}.npz"
-
-    def save(self, document: Mapping[str, Any], arrays: NamedArrays) -> None:
-        """Keep this instead of what was saved before, wholly or not at all.
+    def __enter__(self) -> Checkpoint:
+        """Take the folder.
 
         Raises
         ------
         CheckpointError
-            If it can't be written.
+            If another run uses it; if it can't be used, and was named or is to be resumed.
         """
-        narrow = tuple(name for name, array in arrays.items() if array.dtype == _BFLOAT16)
-        head = _Head(version=_VERSION, run=self._checkpoint.run, document=dict(document), bfloat16=narrow)
-        stored = {_ARRAY + name: array.view(np.uint16) if name in narrow else array for name, array in arrays.items()}
-        stored[_HEAD] = np.frombuffer(codec.encode(head, finite=False).encode(), np.uint8)
-        try:
-            with folder_lock(self._path.parent):
-                remove_leftovers(self._path)
-                with whole_file(self._path, replace=True) as stream:
-                    np.savez(stream, **stored)  # type: ignore[arg-type]
-        except OSError as error:
-            raise CheckpointError(f"can't write the checkpoint {self._path}: {error.strerror or error}") from None
+        if not self._keeps:
+            return self
+        with contextlib.ExitStack() as undone:
+            undone.callback(self._lock.close)
+            try:
+                if self._named:
+                    self._folder.mkdir(exist_ok=True)
+                if self._folder.exists():
+                    self._take()
+                    self._look(sorted(self._folder.glob("*.npz")))
+                else:
+                    self._look([])
+            except BlockingIOError:
+                raise CheckpointError(
+                    f"{self._folder} is in use by another run, which writes the same output: wait for its end, or give "
+                    "another output"
+                ) from None
+            except OSError as error:
+                self._give_up(f"can't make the folder {self._folder} for checkpoints: {error.strerror}")
+            undone.pop_all()
+        return self
 
-    def load(self, restore: Callable[[dict[str, Any], NamedArrays], T]) -> T | None:
-        """What `restore` makes of the document and the arrays that were saved last; None if nothing was.
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        with self._lock:
+            if error is None or (isinstance(error, BudgetError) and self._begun):
+                self._remove()
+            else:
+                self._flush()
+        if self._has_lock:
+            with contextlib.suppress(OSError):  # it is not empty
+                self._folder.rmdir()
+
+    def is_of(self, run: Mapping[str, Any]) -> None:
+        """Say what tells this run from others, as JSON, before anything is kept or loaded.
+
+        Raises
+        ------
+        CheckpointError
+            If the run is to go on from what another one left; it names what differs.
+        """
+        self._run = codec.plain(run)
+        for name in sorted(self._found):
+            self._refuse_another(read_head(self._path(name)))
+
+    def once(self, name: str, make: Callable[[], T], pack: Pack[T], restore: Restore[T], *instead: str) -> T:
+        """What was kept under this name, or else what `make` gives, kept from now on.
 
         Parameters
         ----------
-        restore
-            Raises a DominoError for what it can't have saved.
+        instead
+            Glob patterns of what isn't needed any more once this is kept.
 
         Raises
         ------
         CheckpointError
-            If the file can't be read, is of another run, or is refused by `restore`.
+            As `load`.
         """
-        if not self._path.exists():
+        value = self.load(name, restore)
+        if value is None:
+            value = make()
+            if self.keep(name, *pack(value)):
+                self._forget(instead)
+        return value
+
+    def keep(self, name: str, document: Mapping[str, Any], arrays: NamedArrays) -> bool:
+        """Keep this instead of what was kept under this name before, wholly or not at all; whether that was done."""
+        if not self._keeps:
+            return False
+        self._pending[name] = (Head.of(self._run, document, self._journal), arrays)
+        return self._flush()
+
+    def load(self, name: str, restore: Restore[T]) -> T | None:
+        """What `restore` makes of what an earlier attempt kept; None if it kept nothing, or isn't to be resumed.
+
+        Raises
+        ------
+        CheckpointError
+            If the file can't be read, a byte of it was changed, or `restore` refuses it.
+        """
+        if name not in self._found:
             return None
-        head, arrays = self._read()
-        if head.version != _VERSION:
-            raise CheckpointError(
-                f"{self._path} has the version {head.version}; this program reads {_VERSION}: {_REMEDY}"
-            )
-        self._refuse_another(head.run)
+        path = self._path(name)
+        head, arrays = read_piece(path)
+        self._refuse_another(head)
         try:
-            return restore(head.document, arrays)
+            value = restore(head.document, arrays)
         except DominoError as problem:
-            raise CheckpointError(f"{self._path} can't be gone on from: {problem}; {_REMEDY}") from None
+            raise CheckpointError(f"{path} can't be gone on from: {problem}; {REMEDY}") from None
+        self._journal.resume(head.seconds, head.peaks, head.warnings)
+        return value
 
-    def _read(self) -> tuple[_Head, dict[str, NDArray[Any]]]:
+    def settle(self) -> None:
+        """Write what is still to be written, or let go of it: the model is about to leave memory."""
+        self._flush()
+        self._pending.clear()
+
+    def file(self, name: str, every: float) -> CheckpointFile:
+        """One of its files, for a training that saves its state every so many seconds."""
+        return CheckpointFile(self, name, every)
+
+    @property
+    def is_ripe(self) -> bool:
+        """Whether the run has lasted so long that it is worth keeping."""
+        return self._keeps and self._journal.elapsed >= self._after
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.npz"
+
+    def _pieces(self) -> list[Path]:
+        return [path for path in self._folder.glob("*.npz") if is_sealed(path)]
+
+    def _take(self) -> None:
+        self._lock.enter_context(held(self._folder / _LOCK))
+        self._has_lock = True
+
+    def _look(self, left: list[Path]) -> None:
+        """Decide what becomes of the files that an earlier run left."""
+        foreign = next((path for path in left if not is_sealed(path)), None)
+        if foreign is not None:
+            self._give_up(f"{foreign} is damaged, or no part of a checkpoint: move it away, or give another folder")
+        elif self._resume and not left:
+            self._journal.tell(f"nothing is kept in {self._folder} to go on from: the run starts at its beginning")
+        elif self._resume:
+            self._found = {path.stem for path in left}
+        elif left:
+            self._journal.tell(
+                f"an earlier run was interrupted, and what it had found is kept in {self._folder}: --resume goes on "
+                "from it. This run starts anew, and replaces it as soon as there is something to keep"
+            )
+
+    def _give_up(self, problem: str) -> None:
+        """Keep nothing. It is an error where the user relies on it."""
+        if self._named or self._resume:
+            raise CheckpointError(problem)
+        self._complain(problem)
+        self._keeps = False
+
+    def _complain(self, problem: str) -> None:
+        if not self._complained:
+            self._journal.tell(f"what this run finds can't be kept, so that an interruption loses it: {problem}")
+        self._complained = True
+
+    def _flush(self) -> bool:
+        """Write what is to be written, if the run has lasted long enough; False if the disk refuses."""
+        if not self.is_ripe or not self._pending:
+            return True
         try:
-            found = read_npz(self._path)
-            if _HEAD not in found:
-                raise ValueError("it has no head")
-            head = codec.decode(found[_HEAD].tobytes(), _Head, what="its head", error=CheckpointError, finite=False)
-            arrays = {n.removeprefix(_ARRAY): array for n, array in found.items() if n.startswith(_ARRAY)}
-            return head, arrays | {name: _as_bfloat16(name, arrays) for name in head.bfloat16}
-        except (OSError, ValueError, CheckpointError) as error:
-            raise CheckpointError(f"{self._path} is no checkpoint that can be read ({error}): {_REMEDY}") from None
+            self._begin()
+            for name in list(self._pending):
+                write_piece(self._path(name), *self._pending[name])
+                del self._pending[name]
+        except OSError as error:
+            self._pending.clear()
+            busy = isinstance(error, BlockingIOError)
+            self._complain(f"{self._folder}: {'another run uses it' if busy else error.strerror or error}")
+            return False
+        return True
 
-    def _refuse_another(self, run: Mapping[str, Any]) -> None:
-        ours = self._checkpoint.run
-        others = sorted(key for key in {*ours, *run} if ours.get(key) != run.get(key))
+    def _begin(self) -> None:
+        """Make the folder, and remove what an earlier run left that this one doesn't go on from."""
+        if self._begun:
+            return
+        self._folder.mkdir(exist_ok=True)
+        if not self._has_lock:
+            self._take()
+        for path in self._pieces():
+            if path.stem not in self._found:
+                path.unlink()
+        remove_all_leftovers(self._folder)
+        self._begun = True
+
+    def _forget(self, names: tuple[str, ...]) -> None:
+        for name in [each for each in self._pending if _matches(each, names)]:
+            del self._pending[name]
+        if self._begun and not self._pending:
+            for path in self._pieces():
+                if _matches(path.stem, names):
+                    path.unlink()
+
+    def _remove(self) -> None:
+        """Nothing is left to go on to; what another run left stays, if this one has not replaced it."""
+        if not self._keeps or not self._has_lock:
+            return
+        with contextlib.suppress(OSError, CheckpointError):
+            pieces = self._pieces()
+            if self._begun or all(read_head(path).run == self._run for path in pieces):
+                for path in pieces:
+                    path.unlink()
+                remove_all_leftovers(self._folder)
+
+    def _refuse_another(self, head: Head) -> None:
+        others = sorted(key for key in {*self._run, *head.run} if self._run.get(key) != head.run.get(key))
         if others:
-            said = "; ".join(f"{key} was {run.get(key)!r}, is {ours.get(key)!r}" for key in others)
+            said = "; ".join(f"{key} was {head.run.get(key)!r}, is {self._run.get(key)!r}" for key in others)
             raise CheckpointError(
-                f"{self._checkpoint.folder} is the checkpoint of another run: {said}. "
-                "Give the same options, or another folder"
+                f"{self._folder} is the checkpoint of another run: {said}. Give the same options, or run without "
+                "--resume"
             )
 
 
-def _as_bfloat16(name: str, arrays: NamedArrays) -> NDArray[Any]:
-    if name not in arrays or arrays[name].dtype != np.uint16:
-        raise ValueError(f"it has no array {name!r} of 16 bits")
-    return arrays[name].view(_BFLOAT16)
+class CheckpointFile:
+    """One file of a checkpoint, for a training that saves its state time and again."""
+
+    def __init__(self, checkpoint: Checkpoint, name: str, every: float) -> None:
+        self._checkpoint = checkpoint
+        self._name = name
+        self._every = every
+        self._next = -float("inf")
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to save again. Where saving takes long, it is done less often."""
+        return self._checkpoint.is_ripe and time.monotonic() >= self._next
+
+    def save(self, document: Mapping[str, Any], arrays: NamedArrays) -> None:
+        """Keep this instead of what was saved before, wholly or not at all."""
+        start = time.monotonic()
+        self._checkpoint.keep(self._name, document, arrays)
+        end = time.monotonic()
+        self._next = end + max(self._every, _WORK_A_SAVE * (end - start))
+
+    def load(self, restore: Restore[T]) -> T | None:
+        """As `Checkpoint.load`."""
+        return self._checkpoint.load(self._name, restore)
+
+
+def holds_checkpoint(folder: Path) -> bool:
+    """Whether an interrupted run has left something in this folder that can be gone on from."""
+    return any(map(is_sealed, folder.glob("*.npz")))
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

@@ -8,9 +8,11 @@ import logging
 from domino_onnx.outputs import Comparison
 from domino_onnx.report.results import Trial
 from domino_onnx.scheme import Budget
+from domino_onnx.stages.kept.plans import plan_once
+from domino_onnx.stages.kept.weights import solve_once
 from domino_onnx.stages.laboratory import Laboratory
-from domino_onnx.stages.planning import Planned, choose_plan
-from domino_onnx.stages.solving import Solved, solve
+from domino_onnx.stages.planning import Planned
+from domino_onnx.stages.solving import Solved
 
 __all__ = ["Found", "find"]
 
@@ -42,19 +44,19 @@ def find(lab: Laboratory, budgets: tuple[Budget, ...]) -> Found:
         As `choose_plan`.
     """
     planned, solved = _settled(lab, budgets)
-    return Found(planned=planned, solved=solved or solve(lab, planned.plan))
+    return Found(planned=planned, solved=solved or solve_once(lab, planned.plan))
 
 
 def _settled(lab: Laboratory, budgets: tuple[Budget, ...]) -> tuple[Planned, Solved | None]:
     """A plan. If choosing it took a refit, its weights come with it."""
-    planned = choose_plan(lab, budgets)
+    planned = plan_once(lab, budgets)
     if not planned.alternatives or lab.options.solver.method != "refit":
         return planned, None
-    solved = solve(lab, planned.plan)
+    solved = solve_once(lab, planned.plan)
     for other in planned.alternatives:
         if solved.divergence is None:
             break
-        found = solve(lab, other.plan)
+        found = solve_once(lab, other.plan)
         if found.divergence is None:
             break
         _log.info("outputs diverge by %.4g, with another plan by %.4g", solved.divergence, found.divergence)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from domino_onnx.errors import DependencyError, DeviceMemoryError, FinetuneError, ModelError
 from domino_onnx.graph import OnnxFile, read_model
 from domino_onnx.options import DEFAULT_TIME, FinetuneOptions
 from domino_onnx.scheme import Plan, WeightKey
-from domino_onnx.stages.checkpoint import Checkpoint
+from domino_onnx.stages.checkpoint import CheckpointFile
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.laboratory import ONLY_INTEGERS, Laboratory, torch_missing
 from domino_onnx.stages.processes import tell_others
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["assist", "finetune", "finetune_if_possible"]
 
 
-def finetune_if_possible(lab: Laboratory, found: Found, checkpoint: Checkpoint | None) -> Finetuned | None:
+def finetune_if_possible(lab: Laboratory, found: Found) -> Finetuned | None:
     """Finetune as the options ask for and the model allows. A warning says what is left out, and why."""
     if not found.solved.weights:
         tell_others(None, lab.options.run.device)
@@ -35,19 +33,19 @@ def finetune_if_possible(lab: Laboratory, found: Found, checkpoint: Checkpoint |
         lab.journal.warn(f"finetuning is skipped: {refusal}")
         tell_others(None, lab.options.run.device)
         return None
-    done = _in_blocks_if_possible(lab, found, checkpoint) if _goes_by_blocks(lab) else None
+    done = _in_blocks_if_possible(lab, found) if _goes_by_blocks(lab) else None
     student = _student_if_possible(lab) if _goes_as_a_whole(lab) else None
     if student is None:
         tell_others(None, lab.options.run.device)
-        return done if _goes_by_blocks(lab) else _in_blocks_if_possible(lab, found, checkpoint)
+        return done if _goes_by_blocks(lab) else _in_blocks_if_possible(lab, found)
     try:
-        return _told_and_trained(lab, student, _after(found, done), _settings(lab, done), checkpoint)
+        return _told_and_trained(lab, student, _after(found, done), _settings(lab, done))
     except (DeviceMemoryError, ModelError, FinetuneError) as error:
         lab.journal.warn(f"finetuning is skipped: {error}")
         return done
 
 
-def finetune(lab: Laboratory, found: Found, checkpoint: Checkpoint | None) -> Finetuned:
+def finetune(lab: Laboratory, found: Found) -> Finetuned:
     """Finetune as the options ask for.
 
     Raises
@@ -62,11 +60,11 @@ def finetune(lab: Laboratory, found: Found, checkpoint: Checkpoint | None) -> Fi
     refusal = _refusal(lab, found)
     if refusal is not None:
         raise FinetuneError(refusal)
-    done = _in_blocks(lab, found, read_model(lab.dense), checkpoint) if _goes_by_blocks(lab) else None
+    done = _in_blocks(lab, found, read_model(lab.dense)) if _goes_by_blocks(lab) else None
     if done is not None and not _goes_as_a_whole(lab):
         tell_others(None, lab.options.run.device)
         return done
-    return _told_and_trained(lab, lab.student(), _after(found, done), _settings(lab, done), checkpoint)
+    return _told_and_trained(lab, lab.student(), _after(found, done), _settings(lab, done))
 
 
 def assist(lab: Laboratory) -> None:
@@ -75,7 +73,7 @@ def assist(lab: Laboratory) -> None:
     if job is not None:
         text, weights, biases, settings = job
         plan, solved = lab.aim.suited(Plan.from_json(text)), Solved(weights=weights, biases=biases)
-        _train(lab, lab.student(), plan, solved, settings, None)
+        _train(lab, lab.student(), plan, solved, settings)
 
 
 def _refusal(lab: Laboratory, found: Found) -> str | None:
@@ -136,15 +134,15 @@ def _student_if_possible(lab: Laboratory) -> Distillation | None:
         return None
 
 
-def _in_blocks_if_possible(lab: Laboratory, found: Found, checkpoint: Checkpoint | None) -> Finetuned | None:
+def _in_blocks_if_possible(lab: Laboratory, found: Found) -> Finetuned | None:
     try:
-        return _in_blocks(lab, found, lab.source.file, checkpoint)
+        return _in_blocks(lab, found, lab.source.file)
     except (DependencyError, DeviceMemoryError, ModelError, FinetuneError) as error:
         lab.journal.warn(f"finetuning in blocks is skipped: {error}")
         return None
 
 
-def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile, checkpoint: Checkpoint | None) -> Finetuned:
+def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile) -> Finetuned:
     """Finetune what can be, block by block, and say what can't.
 
     Raises
@@ -160,7 +158,7 @@ def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile, checkpoint: Check
         raise torch_missing(error) from None
     run, solved, journal = lab.options.run, found.solved, lab.journal
     _warn_of_few_samples(lab)
-    with journal.stage("finetune"), _stoppable(lab) as stopped:
+    with journal.stage("finetune"), stopping(lab.journal.tell) as stopped:
         finetuned = finetune_blocks(
             dense,
             _split(lab),
@@ -170,7 +168,7 @@ def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile, checkpoint: Check
             biases=solved.biases,
             groups=_groups(lab, found.planned.plan, solved),
             progress=lambda step, _: journal.progress(0, 0, f"loss {step.loss:.4f}"),
-            checkpoints=None if checkpoint is None else lambda block: checkpoint.file(f"block-{block}"),
+            checkpoints=lambda block: _file(lab, f"block-{block}"),
             stopped=stopped,
             room=lab.room,
         )
@@ -179,13 +177,11 @@ def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile, checkpoint: Check
     return finetuned
 
 
-def _told_and_trained(
-    lab: Laboratory, student: Distillation, found: Found, settings: FinetuneOptions, checkpoint: Checkpoint | None
-) -> Finetuned:
+def _told_and_trained(lab: Laboratory, student: Distillation, found: Found, settings: FinetuneOptions) -> Finetuned:
     """Train the whole model. Other processes that torch's launcher started take their share."""
     plan, solved = found.planned.plan, found.solved
     tell_others((plan.to_json(), dict(solved.weights), dict(solved.biases), settings), lab.options.run.device)
-    return _train(lab, student, plan, solved, settings, checkpoint)
+    return _train(lab, student, plan, solved, settings)
 
 
 def _train(
@@ -194,12 +190,11 @@ def _train(
     plan: Plan,
     solved: Solved,
     settings: FinetuneOptions,
-    checkpoint: Checkpoint | None,
 ) -> Finetuned:
     from domino_onnx.finetuning import Processes, finetune, torch_device
 
     _warn_of_few_samples(lab)
-    with lab.journal.stage("finetune"), _stoppable(lab) as stopped:
+    with lab.journal.stage("finetune"), stopping(lab.journal.tell) as stopped:
         finetuned = finetune(
             student,
             solved.weights,
@@ -208,7 +203,7 @@ def _train(
             biases=solved.biases,
             groups=_groups(lab, plan, solved),
             progress=lambda step, planned: _tell(lab, step, planned),
-            checkpoint=checkpoint.file("finetuning") if checkpoint is not None else None,
+            checkpoint=_file(lab, "finetuning"),
             stopped=stopped,
             processes=Processes.current(torch_device(lab.options.run.device)),
         )
@@ -230,9 +225,8 @@ def _split(lab: Laboratory) -> Split:
     return lab.source.split
 
 
-def _stoppable(lab: Laboratory) -> contextlib.AbstractContextManager[Callable[[], bool] | None]:
-    """Signals wait for the end of a step where there is a checkpoint to save, and end the program at once elsewhere."""
-    return stopping() if lab.options.run.checkpoint is not None else contextlib.nullcontext()
+def _file(lab: Laboratory, name: str) -> CheckpointFile:
+    return lab.checkpoint.file(name, lab.options.run.checkpoint_every)
 
 
 def _groups(lab: Laboratory, plan: Plan, solved: Solved) -> dict[WeightKey, WeightGroups]:

@@ -46,6 +46,7 @@ class Journal:
 
     def __init__(self, observer: Observer | None = None) -> None:
         self._observer = observer
+        self._began = time.monotonic()
         self._seconds: dict[str, float] = {}
         self._peaks: dict[str, int] = {}
         self._warnings: list[str] = []
@@ -53,6 +54,11 @@ class Journal:
         """Of each stage that is going on, the outer first: seconds of the stages inside it."""
         self._remaining: Remaining | None = None
         self._forecast: Forecast | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self._began
 
     @property
     def seconds(self) -> Mapping[str, float]:
@@ -127,6 +133,12 @@ class Journal:
             _log.info("%s", message)
             if self._observer is not None:
                 self._observer.warn(message)
+
+    def tell(self, message: str) -> None:
+        """Tell the user something about this attempt that is no part of the run's result."""
+        _log.info("%s", message)
+        if self._observer is not None:
+            self._observer.warn(message)
 
     def resume(self, seconds: Mapping[str, float], peaks: Mapping[str, int], warnings: tuple[str, ...]) -> None:
         """Take over what the interrupted run had in its journal."""

@@ -16,8 +16,10 @@ from domino_onnx.errors import DependencyError, DominoError, FinetuneError, Mode
 from domino_onnx.options import CompressOptions
 from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.stages.aim import Aim, take_aim
+from domino_onnx.stages.checkpoint import Checkpoint
 from domino_onnx.stages.doubts import doubts_of_labels
 from domino_onnx.stages.journal import Journal
+from domino_onnx.stages.kept.losses import pack_losses, restore_losses
 from domino_onnx.stages.source import Source
 
 if TYPE_CHECKING:
@@ -43,16 +45,25 @@ class Laboratory:
         What the run is about. None of them is ever replaced.
     dense
         The dense model: it teaches, and its outputs tell what outputs are. `source` itself, unless that was pruned.
+    checkpoint
+        What is kept of the run, in case that it is interrupted; by default nothing.
     """
 
     def __init__(
-        self, source: Source, aim: Aim, options: CompressOptions, journal: Journal, dense: Path | None = None
+        self,
+        source: Source,
+        aim: Aim,
+        options: CompressOptions,
+        journal: Journal,
+        dense: Path | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self.source = source
         self.dense = dense or source.path
         self.aim = aim
         self.options = options
         self.journal = journal
+        self.checkpoint = checkpoint or Checkpoint()
         self._meanings: _Once[Meanings] = _Once()
         self._network: _Once[Network] = _Once()
         self._losses: _Once[LossTable] = _Once()
@@ -113,7 +124,7 @@ class Laboratory:
         ModelError, DependencyError
             As `network`.
         """
-        return self._losses.value(self._measure_losses)
+        return self._losses.value(self._losses_once)
 
     def run(self, work: Callable[[Network], _T]) -> _T:
         """Do something with the network. If the model turns out not to run, `network` raises that error from then on.
@@ -188,6 +199,10 @@ class Laboratory:
         if network.left_out:
             self.journal.warn(f"no statistics of {_reasons(network)}; these masks go by magnitude")
 
+    def _losses_once(self) -> LossTable:
+        restore = functools.partial(restore_losses, self.aim.inventory)
+        return self.checkpoint.once("losses", self._measure_losses, pack_losses, restore)
+
     def _measure_losses(self) -> LossTable:
         from domino_onnx.reconstruction import SensitivityOptions, measure_sensitivity
 
@@ -221,6 +236,7 @@ def open_laboratory(
     journal: Journal,
     plan: Plan | None = None,
     dense: Path | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Laboratory:
     """A laboratory that aims at the options' target, or at that of the plan that was given.
 
@@ -229,7 +245,7 @@ def open_laboratory(
     PlanError
         As `take_aim`.
     """
-    return Laboratory(source, take_aim(source, options.target, plan), options, journal, dense)
+    return Laboratory(source, take_aim(source, options.target, plan), options, journal, dense, checkpoint)
 
 
 def given_plan(options: CompressOptions) -> Plan | None:

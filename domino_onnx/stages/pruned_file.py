@@ -9,13 +9,14 @@ from domino_onnx.errors import ModelError, PlanError
 from domino_onnx.graph import read_manifest, read_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.scheme import FrozenMapping, Manifest, Plan
+from domino_onnx.stages.checkpoint import Checkpoint
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.finetuning import finetune
 from domino_onnx.stages.gate import passed
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.laboratory import Laboratory, open_laboratory
 from domino_onnx.stages.planning import Planned
-from domino_onnx.stages.resuming import open_checkpoint
+from domino_onnx.stages.resuming import identity
 from domino_onnx.stages.solving import Solved
 from domino_onnx.stages.source import Source
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["finetune_file", "open_pruned"]
 
 
-def open_pruned(source: Source, options: CompressOptions, journal: Journal, teacher: Path) -> Laboratory:
+def open_pruned(
+    source: Source, options: CompressOptions, journal: Journal, teacher: Path, checkpoint: Checkpoint | None = None
+) -> Laboratory:
     """A laboratory that aims at the plan that the file's manifest tells of.
 
     Raises
@@ -33,7 +36,7 @@ def open_pruned(source: Source, options: CompressOptions, journal: Journal, teac
     PlanError
         If the file has no manifest that can be finetuned, or its manifest doesn't fit it.
     """
-    return open_laboratory(source, options, journal, _plan_of(_manifest_of(source)), teacher)
+    return open_laboratory(source, options, journal, _plan_of(_manifest_of(source)), teacher, checkpoint)
 
 
 def finetune_file(lab: Laboratory) -> tuple[Found, Finetuned | None]:
@@ -50,9 +53,9 @@ def finetune_file(lab: Laboratory) -> tuple[Found, Finetuned | None]:
     """
     manifest = _manifest_of(lab.source)
     found = _found_in_file(lab, manifest)
-    checkpoint = open_checkpoint(lab, teacher_sha256=_teacher_sha256(lab, manifest))
+    lab.checkpoint.is_of(identity(lab, "finetune", teacher_sha256=_teacher_sha256(lab, manifest)))
     try:
-        return found, passed(lab, found, finetune(lab, found, checkpoint))
+        return found, passed(lab, found, finetune(lab, found))
     except ModelError as error:
         raise _advised(error, lab.source, manifest) from None
 

@@ -1,24 +1,27 @@
-"""What makes a run one that can be interrupted: what tells it from others, and what is found only once."""
+"""What makes a run one that can be interrupted: where it keeps things, and what tells it from other runs."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from domino_onnx.options import recipe_document
+from domino_onnx._version import __version__
+from domino_onnx.options import CompressOptions, recipe_document
 from domino_onnx.stages.checkpoint import Checkpoint
 from domino_onnx.stages.choosing import Found
-from domino_onnx.stages.keeping import packed, restored
+from domino_onnx.stages.journal import Journal
+from domino_onnx.stages.kept.found import pack_found, restore_found
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.trials import found_within
 
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset
 
-__all__ = ["found_once", "open_checkpoint"]
+__all__ = ["checkpoint_folder", "found_once", "identity", "name_of_sweep", "open_checkpoint"]
 
 _MAY_CHANGE = frozenset(
     {
@@ -27,63 +30,78 @@ _MAY_CHANGE = frozenset(
         "goal.plan",
         "output.format",
         "run.checkpoint",
+        "run.checkpoint_after",
         "run.checkpoint_every",
         "run.device",
         "run.memory",
-        "run.resume",
         "run.scratch",
         "run.threads",
     }
 )
 """Options that another try at the same run may change. Of the files that they name the contents count."""
 _HASHED_SAMPLES = 32
+_SUPERSEDED = ("losses", "plan-*", "solved-*", "trial-*", "best")
 
 
-def open_checkpoint(lab: Laboratory, *, teacher_sha256: str = "") -> Checkpoint | None:
-    """The folder that the options name; None if they name none.
+def checkpoint_folder(options: CompressOptions, output: Path) -> Path:
+    """Where a run keeps what it has found: in the folder that the options name, else beside the output."""
+    return options.run.checkpoint or output.with_name(f"{output.name}.partial")
 
-    Raises
-    ------
-    CheckpointError
-        If it can't be made, or holds a checkpoint that isn't to be resumed.
-    """
-    run, source = lab.options.run, lab.source
-    if run.checkpoint is None:
-        return None
-    decide = lab.options.goal.max_drop is not None or lab.options.finetune.enabled
+
+def name_of_sweep(model: Path) -> Path:
+    """What a sweep keeps its results beside where it writes no file: ``model.onnx`` gives ``model.sweep``."""
+    return model.with_suffix(".sweep")
+
+
+def open_checkpoint(options: CompressOptions, output: Path, journal: Journal) -> Checkpoint:
+    """What the run keeps. A folder that the options name is written to at once, one beside the output after a while."""
+    run = options.run
+    return Checkpoint(
+        checkpoint_folder(options, output),
+        journal,
+        resume=run.resume,
+        after=run.checkpoint_after if run.checkpoint is None else 0.0,
+        named=run.checkpoint is not None,
+    )
+
+
+def identity(lab: Laboratory, command: str, *, teacher_sha256: str = "") -> dict[str, str]:
+    """What tells this run from others: what comes out is the same where all of it is."""
+    source = lab.source
+    decide = lab.options.goal.max_drop is not None or lab.options.finetune.enabled or command == "sweep"
     judges = source.split.apart if source.split is not None and decide else None
-    same = {
+    return {
+        "program": __version__,
+        "command": command,
         "model": source.file.sha256,
         "teacher": teacher_sha256,
         "data": "" if source.split is None else _data_sha256(source.split.fit),
         "evaluation data": "" if judges is None else _data_sha256(judges),
         "plan": "" if lab.aim.plan is None else lab.aim.plan.to_json(),
-        **_identity(lab),
+        **_options(lab),
     }
-    return Checkpoint(run.checkpoint, same, resume=run.resume)
 
 
-def found_once(lab: Laboratory, checkpoint: Checkpoint | None) -> Found:
-    """What the goal comes to: from the checkpoint if it is there, else found now, and kept there.
+def found_once(lab: Laboratory) -> Found:
+    """What the goal comes to: as it was kept, else found now, and kept.
 
     Raises
     ------
     PlanError, BudgetError, DataError
         As `found_within`.
     CheckpointError
-        If the checkpoint can't be read or written, or holds what can't be found for this goal.
+        If what was kept can't be read, or can't have been found for this goal.
     """
-    if checkpoint is None:
-        return found_within(lab)
-    kept = checkpoint.file("found")
-    found = kept.load(functools.partial(restored, lab))
-    if found is None:
-        found = found_within(lab)
-        kept.save(*packed(lab.journal, found))
-    return found
+    return lab.checkpoint.once(
+        "found",
+        functools.partial(found_within, lab),
+        pack_found,
+        functools.partial(restore_found, lab),
+        *_SUPERSEDED,
+    )
 
 
-def _identity(lab: Laboratory) -> dict[str, str]:
+def _options(lab: Laboratory) -> dict[str, str]:
     groups = recipe_document(lab.options).items()
     fields = ((f"{group}.{field}", value) for group, values in groups for field, value in values.items())
     return {name: repr(value) for name, value in fields if name not in _MAY_CHANGE}

@@ -1,4 +1,4 @@
-"""How a run is asked to stop: SIGINT and SIGTERM wait for the end of a step where there is a checkpoint to save."""
+"""How a training is asked to stop: SIGINT and SIGTERM wait for the end of a step, whose state can be kept."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ __all__ = ["stopping"]
 
 
 @contextlib.contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
-    """Within the block SIGINT and SIGTERM only make the function say yes. The second one interrupts at once."""
+def stopping(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Within the block SIGINT and SIGTERM only make the function say yes. The second one interrupts at once.
+
+    Parameters
+    ----------
+    tell
+        Hears what is being waited for.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
@@ -23,6 +29,8 @@ def stopping() -> Iterator[Callable[[], bool]]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
+        with contextlib.suppress(RuntimeError):  # the signal came while something else was being written
+            tell("asked to stop: the state is kept after this step. Ask again to stop at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import json
@@ -20,10 +21,11 @@ from domino_onnx.finetuning import Finetuned, WeightGroups, finetune  # noqa: E4
 from domino_onnx.options import FinetuneOptions, RunOptions  # noqa: E402
 from domino_onnx.scheme import NMScheme, WeightKey, WeightLayout  # noqa: E402
 from domino_onnx.stages.checkpoint import Checkpoint  # noqa: E402
+from domino_onnx.stages.sealed import write_sealed  # noqa: E402
 
 W, B = WeightKey("w"), WeightKey("b")
 GROUPS = {W: WeightGroups(layout=WeightLayout((8, 4), 1), scheme=NMScheme(2, 4))}
-RUN = RunOptions(batch_size=4, checkpoint_every=1)
+RUN = RunOptions(batch_size=4)
 OPTIONS = {
     "fixed": FinetuneOptions(steps=8, lr=0.05),
     "a rate that is chosen": FinetuneOptions(steps=8),
@@ -76,6 +78,15 @@ def given() -> dict[WeightKey, Any]:
     return {W: weight}
 
 
+def train_in(folder: Path, name: str, stop_after: int | None = None) -> Finetuned | None:
+    """Train with a checkpoint in this folder, of which everything stays; None if the training was stopped."""
+    finetuned = None
+    with contextlib.suppress(KeyboardInterrupt), Checkpoint(folder, resume=True) as checkpoint:
+        finetuned = train(name, checkpoint.file("finetuning", 0), stop_after)
+        raise KeyboardInterrupt
+    return finetuned
+
+
 def train(name: str, file: Any, stop_after: int | None = None, student: Quadratic | None = None) -> Finetuned:
     questions = itertools.count(1)
     return finetune(
@@ -95,22 +106,18 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """What a finetuning saved that was stopped on its way, or came to its end."""
     name, stop = request.param
     folder = tmp_path_factory.mktemp("made")
-    file = Checkpoint(folder, {}, resume=True).file("finetuning")
-    if stop is None:
-        train(name, file)
-    else:
-        with pytest.raises(KeyboardInterrupt):
-            train(name, file, 36 if name == "a rate that is chosen" else stop)
+    stopped = train_in(folder, name, 36 if stop and name == "a rate that is chosen" else stop)
+    assert (stopped is None) == (stop is not None)
     return name, (folder / "finetuning.npz").read_bytes()
 
 
 @pytest.fixture
-def saved(made: tuple[str, bytes], tmp_path: Path) -> tuple[str, Any, Path]:
+def saved(made: tuple[str, bytes], tmp_path: Path) -> tuple[str, Path]:
     """The method, and a copy of what was saved."""
     name, content = made
     path = tmp_path / "finetuning.npz"
     path.write_bytes(content)
-    return name, Checkpoint(tmp_path, {}, resume=True).file("finetuning"), path
+    return name, path
 
 
 def contents(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -119,7 +126,8 @@ def contents(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def put(path: Path, head: dict[str, Any], arrays: dict[str, Any]) -> None:
-    np.savez(path, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
+    with path.open("wb") as stream:
+        write_sealed(stream, [*arrays.items(), ("head", np.frombuffer(json.dumps(head).encode(), np.uint8))])
 
 
 def is_sound(finetuned: Finetuned, name: str) -> bool:
@@ -150,24 +158,24 @@ DAMAGE: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_each_damaged_array_is_refused(damage: str, saved: tuple[str, Any, Path]) -> None:
-    name, file, path = saved
+def test_each_damaged_array_is_refused(damage: str, saved: tuple[str, Path]) -> None:
+    name, path = saved
     head, arrays = contents(path)
     assert len(arrays) > 3
     for array in arrays:
         damaged = {**arrays, array: DAMAGE[damage](arrays[array])}
         put(path, head, {key: value for key, value in damaged.items() if value is not None})
         with pytest.raises(CheckpointError, match="delete it") as error:
-            train(name, file)
+            train_in(path.parent, name)
         assert str(path) in str(error.value), array
 
 
-def test_best_weights_outside_the_mask_are_refused(saved: tuple[str, Any, Path]) -> None:
-    name, file, path = saved
+def test_best_weights_outside_the_mask_are_refused(saved: tuple[str, Path]) -> None:
+    name, path = saved
     head, arrays = contents(path)
     put(path, head, {**arrays, "array.best.0": np.ones((8, 4), np.float32)})
     with pytest.raises(CheckpointError, match="its best 'w' breaks the mask"):
-        train(name, file)
+        train_in(path.parent, name)
 
 
 @pytest.mark.parametrize(
@@ -192,21 +200,22 @@ def test_best_weights_outside_the_mask_are_refused(saved: tuple[str, Any, Path])
     ],
     ids=str,
 )
-def test_a_state_that_cannot_be_is_refused(edit: dict[str, Any], saved: tuple[str, Any, Path]) -> None:
-    name, file, path = saved
+def test_a_state_that_cannot_be_is_refused(edit: dict[str, Any], saved: tuple[str, Path]) -> None:
+    name, path = saved
     head, arrays = contents(path)
     head["document"]["state"].update(edit)
     put(path, head, arrays)
     with pytest.raises(CheckpointError, match="delete it"):
-        train(name, file)
+        train_in(path.parent, name)
 
 
-def test_any_edit_is_refused_or_leads_to_sound_weights(saved: tuple[str, Any, Path]) -> None:
-    name, file, path = saved
-    undisturbed = train(name, Checkpoint(path.parent / "other", {}, resume=True).file("finetuning"))
+def test_any_edit_is_refused_or_leads_to_sound_weights(saved: tuple[str, Path]) -> None:
+    name, path = saved
+    undisturbed = train(name, None)
     head, arrays = contents(path)
     put(path, head, arrays)
-    resumed = train(name, file)
+    resumed = train_in(path.parent, name)
+    assert resumed is not None
     for key, value in undisturbed.values.items():
         np.testing.assert_array_equal(resumed.values[key], value)
     draw, refused = random.Random(0), 0
@@ -225,7 +234,9 @@ def test_any_edit_is_refused_or_leads_to_sound_weights(saved: tuple[str, Any, Pa
             holder[key] = draw.choice(ODD)
         put(path, edited, arrays)
         try:
-            assert is_sound(train(name, file), name)
+            finetuned = train_in(path.parent, name)
+            assert finetuned is not None
+            assert is_sound(finetuned, name)
         except CheckpointError:
             refused += 1
     assert refused > 10

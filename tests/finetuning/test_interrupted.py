@@ -23,6 +23,7 @@ class Memory:
     def __init__(self) -> None:
         self.saved: tuple[dict[str, Any], dict[str, Any]] | None = None
         self.saves = 0
+        self.is_due = True
 
     def load(self, restore: Any) -> Any:
         return None if self.saved is None else restore(*self.saved)

@@ -75,7 +75,6 @@ def test_a_budget_is_between_0_and_1(field: str, value: float) -> None:
         {"goal.scheme": TWO_FOUR, "search.pool": SchemePool.single(TWO_FOUR)},
         {"target.speed_only": True, "goal.sparsity": 0.5},
         {"target.speed_only": True, "target.runtime": "generic"},
-        {"run.resume": True},
     ],
 )
 def test_options_that_contradict_each_other_are_refused(given: dict[str, Any]) -> None:

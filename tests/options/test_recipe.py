@@ -121,10 +121,11 @@ def test_every_recipe_survives_its_own_document(
 
 
 def test_a_document_names_every_field() -> None:
+    """Whether a run went on from an earlier attempt is no part of what it did."""
     document = recipe_document(CompressOptions())
     for group in dataclasses.fields(CompressOptions):
         value = getattr(CompressOptions(), group.name)
-        assert set(document[group.name]) == {field.name for field in dataclasses.fields(value)}
+        assert set(document[group.name]) == {field.name for field in dataclasses.fields(value)} - {"resume"}
 
 
 def test_the_command_lines_goal_replaces_the_recipes() -> None:

@@ -116,7 +116,7 @@ def test_what_is_kept_is_seen(
 
     kept: list[object] = []
     find = pipeline.found_once
-    monkeypatch.setattr(pipeline, "found_once", lambda lab, checkpoint: (kept.append(lab), find(lab, checkpoint))[1])
+    monkeypatch.setattr(pipeline, "found_once", lambda lab: (kept.append(lab), find(lab))[1])
     ran = domino("compress", save(chain()), "--scheme", "2:4", "-o", tmp_path / "out.onnx")
     assert ran.code == 0, ran.err
     assert [sorted(names) for names in seen] == [["Laboratory", "OnnxFile"]]
@@ -153,11 +153,11 @@ def test_cycles_that_hold_it_are_collected(
     alive: list[bool] = []
     find, compare_if_possible = pipeline.found_once, writing.compare_if_possible
 
-    def found(lab: Any, checkpoint: Any) -> Any:
+    def found(lab: Any) -> Any:
         cycle: list[Any] = [lab]
         cycle.append(cycle)
         kept.append(weakref.ref(lab))
-        return find(lab, checkpoint)
+        return find(lab)
 
     def compared(*given: Any) -> Any:
         alive.extend(each() is not None for each in kept)
