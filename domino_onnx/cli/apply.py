@@ -10,6 +10,7 @@ import cloup
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import default_output, observing, present_or_json
 from domino_onnx.cli.files import check_outputs, write_report
+from domino_onnx.cli.interrupting import resumable
 
 __all__ = ["command"]
 
@@ -20,7 +21,7 @@ __all__ = ["command"]
 @o.data_options(o.DATA, o.EVAL_DATA, o.METRIC, o.OUTPUT_KIND, o.BATCH_AXIS)
 @o.target_options(o.TARGET, o.SPEED_ONLY)
 @o.output_options(o.OUTPUT, o.FORMAT, o.PRECISION, o.WEIGHTS, o.REPORT, o.FORCE)
-@o.run_options(o.RECIPE, o.BATCH_SIZE, *o.RESOURCES, o.SEED)
+@o.run_options(o.RECIPE, o.CHECKPOINT, o.RESUME, o.BATCH_SIZE, *o.RESOURCES, o.SEED)
 def command(
     model: Path,
     plan: Path,
@@ -42,12 +43,13 @@ def command(
     from domino_onnx.report.document import compress_document
     from domino_onnx.report.terminal import compress_view
     from domino_onnx.scheme import Plan
+    from domino_onnx.stages import checkpoint_folder
 
     o.set_up_logging(verbose, quiet)
     options = o.chosen_options(recipe, has_goal=False)
     written = output or default_output(model)
     check_outputs(written, report, (model,), (plan, recipe, *options.inputs), force=force)
-    with observing(quiet) as observer:
+    with resumable(checkpoint_folder(options, written), written), observing(quiet) as observer:
         result = apply(model, Plan.load(plan), written, options, observer, force=force)
     if report is not None:
         write_report(report, result, force=force)

@@ -11,6 +11,7 @@ import cloup
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import default_output, observing, present_or_json
 from domino_onnx.cli.files import check_outputs, write_report
+from domino_onnx.cli.interrupting import resumable
 
 __all__ = ["command"]
 
@@ -46,7 +47,7 @@ def command(
     from domino_onnx.pipeline import assist, compress
     from domino_onnx.report.document import compress_document
     from domino_onnx.report.terminal import compress_view
-    from domino_onnx.stages import is_assistant
+    from domino_onnx.stages import checkpoint_folder, is_assistant
 
     o.set_up_logging(verbose, quiet)
     options = o.chosen_options(recipe)
@@ -61,7 +62,7 @@ def command(
         if options.finetune.enabled:
             assist(model, options)
         return
-    with observing(quiet) as observer:
+    with resumable(checkpoint_folder(options, written), written), observing(quiet) as observer:
         result = compress(model, written, options, observer, force=force)
     if report is not None:
         write_report(report, result, force=force)

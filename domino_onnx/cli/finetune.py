@@ -10,6 +10,7 @@ import cloup
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
 from domino_onnx.cli.files import check_outputs, write_report
+from domino_onnx.cli.interrupting import resumable
 
 __all__ = ["command"]
 
@@ -47,7 +48,7 @@ def command(
     from domino_onnx.pipeline import assist, finetune
     from domino_onnx.report.document import compress_document
     from domino_onnx.report.terminal import compress_view
-    from domino_onnx.stages import is_assistant
+    from domino_onnx.stages import checkpoint_folder, is_assistant
 
     o.set_up_logging(verbose, quiet)
     options = o.chosen_options(recipe, has_goal=False)
@@ -56,7 +57,7 @@ def command(
     if is_assistant():
         assist(model, options, teacher=teacher)
         return
-    with observing(quiet) as observer:
+    with resumable(checkpoint_folder(options, written), written), observing(quiet) as observer:
         result = finetune(model, teacher, written, options, observer, force=force)
     if report is not None:
         write_report(report, result, force=force)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Sequence
 
 import click
 import cloup
@@ -24,12 +26,15 @@ from domino_onnx.cli import (
     sweep,
     verify,
 )
+from domino_onnx.cli.interrupting import ends_like_ctrl_c
 from domino_onnx.errors import DominoError
 
 __all__ = ["cli", "main"]
 
 _INTERRUPTED = 130
 _WIDEST = 120
+_MORE_MEMORY = "take smaller batches or fewer samples, or end other programs"
+_BUG = "this is a bug in domino-onnx; run again with DOMINO_ONNX_DEBUG=1 and report the traceback"
 
 
 _SECTIONS = (
@@ -61,17 +66,22 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit: 0 done, 1 error, 2 usage, 3 a check failed, 130 interrupted."""
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
+        with ends_like_ctrl_c():
+            code = cli.main(standalone_mode=False) or 0
+        sys.exit(code)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+    except (click.Abort, KeyboardInterrupt) as error:
+        with contextlib.suppress(OSError):  # the terminal may have gone
+            click.echo("\n".join(["interrupted", *_notes(error)]), err=True)
         sys.exit(_INTERRUPTED)
     except DominoError as error:
         _fail(error, error.exit_code)
+    except MemoryError as error:
+        _fail(MemoryError(f"memory ran out{f': {error}' if str(error) else ''}; {_MORE_MEMORY}"), 1, _notes(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -80,15 +90,20 @@ def main() -> None:
     except (Exception, RecursionError) as error:
         if os.environ.get("DOMINO_ONNX_DEBUG"):
             raise
-        _fail(
-            error, 1, note="this is a bug in domino-onnx; run again with DOMINO_ONNX_DEBUG=1 and report the traceback"
-        )
+        _fail(error, 1, [f"{type(error).__name__}: {_BUG}", *_notes(error)])
 
 
-def _fail(error: BaseException, code: int, note: str = "") -> None:
-    name = type(error).__name__
+def _notes(error: BaseException) -> list[str]:
+    """What was added to the error, or to the interruption that click made an `Abort` of."""
+    around = [error] if error.__cause__ is None else [error, error.__cause__]
+    return [note for each in around for note in getattr(each, "__notes__", ())]
+
+
+def _fail(error: BaseException, code: int, notes: Sequence[str] = ()) -> None:
+    name, lines = type(error).__name__, notes or _notes(error)
     if "--json" in sys.argv:
-        click.echo(json.dumps({"error": {"type": name, "message": str(error)}}, ensure_ascii=False))
+        document = {"type": name, "message": str(error), **({"notes": lines} if lines else {})}
+        click.echo(json.dumps({"error": document}, ensure_ascii=False))
     prefix = click.style("error:", fg="red", bold=True)
-    click.echo(f"{prefix} {str(error) or name}" + (f"\n{name}: {note}" if note else ""), err=True)
+    click.echo("\n".join([f"{prefix} {str(error) or name}", *lines]), err=True)
     sys.exit(code)

@@ -11,6 +11,7 @@ import cloup
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
 from domino_onnx.cli.files import check_folder, check_outputs, write_sweep_report, write_text
+from domino_onnx.cli.interrupting import resumable
 
 __all__ = ["command"]
 
@@ -38,7 +39,7 @@ _SHARES = (0.5, 0.625, 0.75, 0.8125, 0.875, 0.9)
     cloup.option("--plans", type=o.PATH, metavar="DIR", help="Also write each plan into this folder, for apply."),
     o.FORCE,
 )
-@o.run_options(o.RECIPE, o.BATCH_SIZE, *o.RESOURCES, o.SEED)
+@o.run_options(o.RECIPE, o.CHECKPOINT, o.RESUME, o.BATCH_SIZE, *o.RESOURCES, o.SEED)
 def command(
     model: Path,
     shares: tuple[float, ...],
@@ -60,6 +61,7 @@ def command(
     from domino_onnx.pipeline import sweep
     from domino_onnx.report.document import sweep_document
     from domino_onnx.report.sweep import sweep_view
+    from domino_onnx.stages import checkpoint_folder, name_of_sweep
 
     o.set_up_logging(verbose, quiet)
     options = o.chosen_options(recipe, has_goal=False)
@@ -67,8 +69,9 @@ def command(
     names = {share: f"{share:g}.json" for share in shares}
     if plans is not None:
         check_folder(plans, names.values(), (model, recipe, *options.inputs), force=force)
-    with observing(quiet) as observer:
-        result = sweep(model, shares, options, observer)
+    beside = report or plans or name_of_sweep(model)
+    with resumable(checkpoint_folder(options, beside)), observing(quiet) as observer:
+        result = sweep(model, shares, options, observer, output=beside)
     if plans is not None:
         for trial in result.trials:
             path = plans / names[trial.budget.reduction]

@@ -31,6 +31,7 @@ FIELD = re.compile(r"\b(\w+)\.([a-z_]+)(?:\.([a-z_]+))?(?= in (?:a|the) recipe| 
 ALL = frozenset(cli.commands)
 WORK = frozenset({"compress", "search", "sweep", "apply", "finetune"})
 """Commands that choose, prune or train; a module that isn't named below may print to each of them."""
+KEEPERS = frozenset({"compress", "apply", "finetune", "sweep"})
 WRITERS = frozenset({"compress", "search", "sweep", "apply", "finetune", "convert"})
 FILES = frozenset({"compress", "apply", "finetune"})
 READERS = WORK | {"inspect", "evaluate"}
@@ -42,6 +43,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "cli/fields": ALL,
     "cli/console": ALL,
     "cli/types": ALL,
+    "cli/interrupting": KEEPERS,
     "cli/files": FILES | {"sweep"},
     "cli/files:check_folder": frozenset({"sweep"}),
     "bridge/readiness": frozenset({"inspect"}),
@@ -67,18 +69,20 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "runtime/session": WORK | {"evaluate"},
     "scheme/budget:require_reachable": SEARCHERS,
     "search": SEARCHERS,
-    "stages/checkpoint": frozenset({"compress", "finetune"}),
+    "stages/checkpoint": KEEPERS,
     "stages/converting": frozenset({"convert"}),
     "stages/finetuning": frozenset({"compress", "finetune"}),
     "stages/planning:_gradients": SEARCHERS,
     "stages/planning:_strategy": SEARCHERS,
     "stages/doubts": frozenset({"compress", "sweep"}),
     "stages/doubts:doubts_of_labels": WORK | {"evaluate"},
+    "stages/pieces": KEEPERS,
     "stages/reading:_split": FILES | {"sweep"},
     "stages/pruned_file": frozenset({"finetune"}),
+    "stages/sparsest": frozenset({"compress"}),
     "stages/trials": frozenset({"compress", "sweep"}),
-    "stages/trials:_sparsest_within": frozenset({"compress"}),
     "stages/trials:_reachable": frozenset({"sweep"}),
+    "stages/trying": frozenset({"compress", "sweep"}),
     "stages/writing:why_dense": FILES | {"convert"},
     "targets/diagnosis": frozenset({"doctor"}),
 }
@@ -211,7 +215,7 @@ def test_an_option_that_is_missing_is_found() -> None:
     assert of("give --data") == []
     assert "compress, sweep lack --strategy" in of("take --strategy erk")[0]
     assert "sweep lack --max-drop" in of("within --max-drop {}")[0]
-    assert of("within --max-drop {}", place="_sparsest_within") == []
+    assert of("within --max-drop {}", "stages/sparsest") == []
     assert of("`domino-onnx compress MODEL --scheme 2:4`", "targets/diagnosis") == []
     assert of("domino-onnx search MODEL --plan x") == ["stages/trials:1: `domino-onnx search` has no --plan"]
     assert of("copy it (cp --reflink=never)") == []

@@ -189,7 +189,6 @@ CONTRADICTIONS = [
     (["--scheme", "2:4", "--pool", "2:4"], {}, "scheme and pool contradict each other"),
     (["--scheme", "2:4"], {"search.strategy": "domino"}, "drop the strategy 'domino'"),
     (["--scheme", "2:4", "--speed-only"], {}, "give the target tensorrt"),
-    (["--scheme", "2:4", "--resume"], {}, "give a checkpoint"),
 ]
 
 

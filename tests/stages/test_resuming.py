@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,45 +40,163 @@ def data(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_the_trials_are_told_again(domino: Run, model: Path, data: list[Path], tmp_path: Path) -> None:
-    output = tmp_path / "out.onnx"
+OF_THE_ATTEMPT = ("seconds", "peak_rss_bytes_by_stage", "peak_rss_bytes")
+AT_ONCE = {"run.checkpoint_after": 0}
+
+
+def told(text: str) -> dict[str, Any]:
+    """A report without what each attempt has of its own."""
+    return {key: value for key, value in json.loads(text).items() if key not in OF_THE_ATTEMPT}
+
+
+@pytest.mark.parametrize(
+    "where", ["stages.sparsest.most_zeros", "stages.trying.measured", "pipeline.write", "pipeline.compared"]
+)
+def test_the_trials_are_told_again(
+    where: str, domino: Run, model: Path, data: list[Path], tmp_path: Path, interrupt: Callable[..., Any]
+) -> None:
+    """Interrupted before the search, in the first trial, before the file is written, and after."""
+    output, kept = tmp_path / "out.onnx", tmp_path / "out.onnx.partial"
     words = ["compress", model, "--max-drop", "0.1", "--data", data[0], "--eval-data", data[1], "--no-finetune"]
-    words += ["--checkpoint", tmp_path / "checkpoint", "-o", output, "--json"]
-    first = domino(*words)
-    assert first.code == 0, first.err
-    whole, written = json.loads(first.out), output.read_bytes()
-    assert len(whole["trials"]) > 1
-    again = domino(*words, "--resume", "--force")
-    assert again.code == 0, again.err
-    resumed = json.loads(again.out)
-    assert resumed["trials"] == whole["trials"]
-    told = ("sites", "divergence", "prediction", "sparsity", "solver", "warnings", "parity")
-    assert {key: resumed[key] for key in told} == {key: whole[key] for key in told}
+    words += ["-o", output, "--json"]
+    first = domino(*words, recipe=AT_ONCE)
+    assert (first.code, kept.exists()) == (0, False), first.err
+    written = output.read_bytes()
+    assert len(told(first.out)["trials"]) > 1
+    output.unlink()
+    with interrupt(where):
+        stopped = domino(*words, recipe=AT_ONCE)
+    assert stopped.code == 130
+    assert kept.exists() == (where != "stages.sparsest.most_zeros")
+    again = domino(*words, "--resume", *(["--force"] if output.exists() else []), recipe=AT_ONCE)
+    assert (again.code, kept.exists()) == (0, False), again.err
+    assert told(again.out) == told(first.out)
     assert output.read_bytes() == written
 
 
-def test_other_judges_are_refused_where_they_decide(domino: Run, model: Path, data: list[Path], tmp_path: Path) -> None:
+def test_a_sweep_goes_on_with_the_shares_that_are_left(
+    domino: Run, model: Path, data: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from domino_onnx.stages import trials
+
+    kept, tried = tmp_path / "model.sweep.partial", []
+    words = ["sweep", model, "--data", data[0], "--sparsity", "0.5", "--sparsity", "0.7", "--sparsity", "0.8", "--json"]
+    whole = domino(*words, recipe=AT_ONCE)
+    assert (whole.code, kept.exists()) == (0, False), whole.err
+    real = trials.tried
+
+    def stops_at_the_second(lab: Any, budget: Any) -> Any:
+        tried.append(budget.reduction)
+        if len(tried) == 2:
+            raise KeyboardInterrupt
+        return real(lab, budget)
+
+    monkeypatch.setattr(trials, "tried", stops_at_the_second)
+    assert domino(*words, recipe=AT_ONCE).code == 130
+    again = domino(*words, "--resume", recipe=AT_ONCE)
+    assert again.code == 0, again.err
+    assert tried == [0.5, 0.7, 0.7, 0.8]
+    assert told(again.out) == told(whole.out)
+
+
+def test_other_judges_are_refused_where_they_decide(
+    domino: Run, model: Path, data: list[Path], tmp_path: Path, interrupt: Callable[..., Any]
+) -> None:
     words = ["compress", model, "--max-drop", "0.1", "--data", data[0], "--no-finetune"]
-    words += ["--checkpoint", tmp_path / "checkpoint", "-o", tmp_path / "out.onnx"]
-    assert domino(*words, "--eval-data", data[1]).code == 0
+    words += ["-o", tmp_path / "out.onnx"]
+    with interrupt("pipeline.write"):
+        assert domino(*words, "--eval-data", data[1], recipe=AT_ONCE).code == 130
     for other in (["--eval-data", data[2]], []):
-        ran = domino(*words, *other, "--resume", "--force", "--json")
+        ran = domino(*words, *other, "--resume", "--json", recipe=AT_ONCE)
         assert ran.code == 1
         error = json.loads(ran.out)["error"]
         assert error["type"] == "CheckpointError"
         assert "evaluation data" in error["message"]
-    assert domino(*words, "--eval-data", data[1], "--resume", "--force").code == 0
+        assert "notes" not in error, "the same command can't go on"
+    assert domino(*words, "--eval-data", data[1], "--resume", recipe=AT_ONCE).code == 0
 
 
 def test_other_judges_are_welcome_where_they_only_judge(
-    domino: Run, model: Path, data: list[Path], tmp_path: Path
+    domino: Run, model: Path, data: list[Path], tmp_path: Path, interrupt: Callable[..., Any]
 ) -> None:
     words = ["compress", model, "--sparsity", "0.6", "--data", data[0], "--no-finetune"]
-    words += ["--checkpoint", tmp_path / "checkpoint", "-o", tmp_path / "out.onnx", "--json"]
-    assert domino(*words, "--eval-data", data[1]).code == 0
-    ran = domino(*words, "--eval-data", data[2], "--resume", "--force")
+    words += ["-o", tmp_path / "out.onnx", "--json"]
+    with interrupt("pipeline.write"):
+        assert domino(*words, "--eval-data", data[1], recipe=AT_ONCE).code == 130
+    ran = domino(*words, "--eval-data", data[2], "--resume", recipe=AT_ONCE)
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["trials"] == []
+
+
+def test_a_recipe_with_a_folder_is_repeated(
+    domino: Run, model: Path, data: list[Path], tmp_path: Path, interrupt: Callable[..., Any]
+) -> None:
+    """A report of a run that went on repeats it, and doesn't ask to go on."""
+    report, folder = tmp_path / "report.json", tmp_path / "kept"
+    words = ["compress", model, "--sparsity", "0.6", "--data", data[0], "--no-finetune", "--checkpoint", folder]
+    words += ["-o", tmp_path / "out.onnx"]
+    with interrupt("pipeline.write"):
+        assert domino(*words).code == 130
+    assert domino(*words, "--resume", "--report", report).code == 0
+    for name in ("second.onnx", "third.onnx"):
+        ran = domino("compress", model, "--recipe", report, "-o", tmp_path / name)
+        assert (ran.code, folder.exists()) == (0, False)
+        assert not {"kept", "resume"}.intersection(ran.err.split())
+        assert (tmp_path / name).read_bytes() == (tmp_path / "out.onnx").read_bytes()
+
+
+def test_the_message_names_the_command_that_goes_on(
+    domino: Run, model: Path, data: list[Path], tmp_path: Path, interrupt: Callable[..., Any]
+) -> None:
+    output = tmp_path / "it's out.onnx"
+    words = ["compress", model, "--sparsity", "0.6", "--data", data[0], "--no-finetune", "-o", output]
+    with interrupt("pipeline.write"):
+        short = domino(*words)
+        ran = domino(*words, recipe=AT_ONCE)
+    assert (short.code, "resume" in short.err) == (130, False), "nothing worth keeping was done"
+    command = next(line for line in ran.err.splitlines() if line.endswith("--resume"))
+    told = shlex.split(command)
+    assert told[1:] == [*sys.argv[1:], "--resume"]
+    assert told[1 : 1 + len(words)] == list(map(str, words))
+    assert domino(*told[1:]).code == 0
+    output.unlink()
+    with interrupt("pipeline.compared"):
+        ran = domino(*words, recipe=AT_ONCE)
+    assert ran.err.rstrip().endswith("--resume --force"), "the file is written already"
+
+
+def test_a_disk_that_refuses_is_told_once(
+    domino: Run, model: Path, data: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from domino_onnx.stages import checkpoint
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_piece", full)
+    words = ["compress", model, "--max-drop", "0.1", "--data", data[0], "--no-finetune", "-o", tmp_path / "out.onnx"]
+    ran = domino(*words, "--json", recipe=AT_ONCE)
+    assert ran.code == 0
+    assert ran.err.count("No space left on device") == 1
+    assert not any("No space" in warning for warning in json.loads(ran.out)["warnings"])
+    assert not (tmp_path / "out.onnx.partial").exists()
+
+
+def test_memory_that_ran_out_is_no_bug(
+    domino: Run, model: Path, data: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from domino_onnx import pipeline
+
+    def too_large(*_: object) -> None:
+        np.empty(1 << 50)
+
+    monkeypatch.setattr(pipeline, "write", too_large)
+    words = ["compress", model, "--sparsity", "0.6", "--data", data[0], "--no-finetune", "-o", tmp_path / "out.onnx"]
+    ran = domino(*words, recipe=AT_ONCE)
+    assert (ran.code, "bug" in ran.err) == (1, False)
+    assert "error: memory ran out: Unable to allocate" in ran.err
+    assert "smaller batches" in ran.err
+    assert "--resume" in ran.err
 
 
 @pytest.mark.parametrize("steps", [("--finetune-steps", "4"), ("--finetune-time", "1s")], ids=lambda words: words[0])
@@ -108,12 +229,10 @@ def test_apply_is_judged_by_other_data(domino: Run, model: Path, data: list[Path
 
 
 def test_masks_that_move_stay_legal_when_a_run_goes_on(
-    domino: Run, model: Path, data: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    domino: Run, model: Path, data: list[Path], tmp_path: Path, interrupt: Callable[..., Any]
 ) -> None:
     """The found plan as it is kept says 4:16. That at most two of each four stay follows from the target alone."""
     pytest.importorskip("torch")
-    from domino_onnx.stages import finetuning
-
     recipe = {"finetune.method": "sr-ste", "finetune.lr": 4.0, "run.batch_size": 16, "solver.method": "magnitude"}
     words = ("--sparsity", "0.75", "--target", "tensorrt", "--pool", "4:16", "--finetune-steps", "30")
     words = ("compress", model, *words, "--data", data[0], "--threads", "1")
@@ -124,11 +243,7 @@ def test_masks_that_move_stay_legal_when_a_run_goes_on(
     assert {(site["n"], site["m"]) for site in json.loads(ran.out)["sites"]} == {(4, 16)}
     assert json.loads(ran.out)["finetuning"]["best_step"] > 0
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(finetuning, "_train", stop)
+    with interrupt("stages.finetuning._train"):
         assert domino(*words, "-o", output, "--checkpoint", folder, recipe=recipe).code == 130
     assert [path.name for path in folder.iterdir()] == ["found.npz"]
     assert not output.exists()
