@@ -143,7 +143,7 @@ class _Training:
         state = self._state
         if state.plan is None:
             state.plan = self._trainer.processes.from_first(self._planned())
-            self._saved.save(state)
+            self._saved.save(state)  # no other attempt has the same pace
         if state.peak is None:
             state.peak = self._choose_rate()
             self._saved.save_if_due(state)
