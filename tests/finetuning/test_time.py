@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,17 @@ class Slow:
 def train(options: FinetuneOptions, file: Any = None, stop_after: int | None = None, taught: float = 1.0) -> Finetuned:
     questions = itertools.count(1)
     given = {KEY: 0.5 * np.eye(4, dtype=np.float32)}
-    run = RunOptions(checkpoint_every=10)
+    run = RunOptions()
     return finetune(Slow(taught), given, options, run, checkpoint=file, stopped=lambda: next(questions) == stop_after)
 
 
 @pytest.fixture
-def stopped(tmp_path: Path) -> Callable[[], Any]:
+def stopped(tmp_path: Path) -> Iterator[Any]:
     """The file of a finetuning that was stopped after its 12th question."""
-    with pytest.raises(KeyboardInterrupt):
-        train(OPTIONS, Checkpoint(tmp_path, {}, resume=True).file("finetuning"), stop_after=12)
-    return Checkpoint(tmp_path, {}, resume=True).file("finetuning")
+    with contextlib.suppress(KeyboardInterrupt), Checkpoint(tmp_path / "kept") as checkpoint:
+        train(OPTIONS, checkpoint.file("finetuning", 0), stop_after=12)
+    with Checkpoint(tmp_path / "kept", resume=True) as checkpoint:
+        yield checkpoint.file("finetuning", 0)
 
 
 def test_as_many_steps_give_the_same_bytes_though_the_first_run_was_interrupted(stopped: Any) -> None:
@@ -83,7 +85,7 @@ def test_the_rate_reaches_its_end_with_the_last_planned_step(stopped: Any) -> No
     assert finetuned.history[-1].lr < 1e-3 * max(step.lr for step in finetuned.history)
 
 
-def test_a_plan_that_time_cannot_have_made_is_refused(stopped: Any, tmp_path: Path) -> None:
+def test_a_plan_that_time_cannot_have_made_is_refused(stopped: Any) -> None:
     def longer(document: dict[str, Any], arrays: Any) -> Any:
         document["state"]["plan"]["steps"] = 10**9
         return document, arrays
