@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-OF_THE_ATTEMPT = ("seconds", "peak_rss_bytes_by_stage", "peak_rss_bytes")
+OF_THE_ATTEMPT = ("seconds", "peak_rss_bytes_by_stage", "peak_rss_bytes", "forecast")
 
 
 class Run:

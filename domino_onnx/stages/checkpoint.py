@@ -204,6 +204,7 @@ class Checkpoint:
             self._journal.tell(f"nothing is kept in {self._folder} to go on from: the run starts at its beginning")
         elif self._resume:
             self._found = {path.stem for path in left}
+            self._journal.note(f"going on from what an earlier run had found, in {self._folder}")
         elif left:
             self._journal.tell(
                 f"an earlier run was interrupted, and what it had found is kept in {self._folder}: --resume goes on "

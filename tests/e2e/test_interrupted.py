@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no 
 
 QUICK = 'search.strategy = "uniform"\nsolver.method = "magnitude"\nfinetune.lr = 0.001\n'
 AT_ONCE = "run.checkpoint_after = 0\nrun.checkpoint_every = 0\n"
-OF_THE_ATTEMPT = ("seconds", "peak_rss_bytes_by_stage", "peak_rss_bytes")
+OF_THE_ATTEMPT = ("seconds", "peak_rss_bytes_by_stage", "peak_rss_bytes", "forecast")
 
 
 def command(samples: Path, folder: Path) -> list[str]:

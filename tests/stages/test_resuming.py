@@ -40,7 +40,7 @@ def data(tmp_path: Path) -> list[Path]:
     return paths
 
 
-OF_THE_ATTEMPT = ("seconds", "peak_rss_bytes_by_stage", "peak_rss_bytes")
+OF_THE_ATTEMPT = ("seconds", "peak_rss_bytes_by_stage", "peak_rss_bytes", "forecast")
 AT_ONCE = {"run.checkpoint_after": 0}
 
 
