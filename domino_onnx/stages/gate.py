@@ -30,8 +30,8 @@ def passed(lab: Laboratory, found: Found, finetuned: Finetuned | None) -> Finetu
     if before is None or after is None:
         return finetuned
     if not is_better(after, before):
-        judged = f"on {after.samples} {lab.judges_in_words}"
-        lab.journal.warn(f"finetuning is dropped, the weights from before are kept: {_change(before, after)}, {judged}")
+        judged = f"{after.samples} {lab.judges_in_words}"
+        lab.journal.warn(f"no gain from finetuning, the weights from before are kept: {_change(before, after, judged)}")
         return finetuned.undone({key: given[key] for key in finetuned.values})
     if max_drop is not None and not after.is_within(max_drop):
         lab.journal.warn(f"after finetuning {after.drop:.3g} of {after.metric} is lost: the weights of before are kept")
@@ -39,5 +39,9 @@ def passed(lab: Laboratory, found: Found, finetuned: Finetuned | None) -> Finetu
     return finetuned
 
 
-def _change(before: Comparison, after: Comparison) -> str:
-    return f"it loses {after.drop:.4g} of {after.metric}, and they {before.drop:.4g}"
+def _change(before: Comparison, after: Comparison, judged: str) -> str:
+    """What both lose. Where that is as good as the same, the divergence has decided."""
+    lost = f"it loses {after.drop:.4g} of {after.metric}, and they {before.drop:.4g}, on {judged}"
+    if after.drop > before.drop or after.kl is None or before.kl is None:
+        return lost
+    return f"{lost}; that may be chance, and its divergence is {after.kl:.3g} instead of {before.kl:.3g}"

@@ -10,6 +10,7 @@ import pytest
 from domino_onnx.data import Dataset
 from domino_onnx.outputs import Comparison, CustomScores, OutputComparison
 from domino_onnx.stages.doubts import doubts_of_judges, doubts_of_labels
+from domino_onnx.stages.gate import _change
 from domino_onnx.stages.measuring import is_better
 
 
@@ -84,3 +85,9 @@ def test_judges_that_are_few_or_alike() -> None:
     assert "each counts 5.0%" in few
     (alike,) = doubts_of_judges(judges(20, np.full(20, 3)), None)
     assert "have the label 3" in alike
+
+
+def test_what_decided_is_said() -> None:
+    assert "chance, and its divergence is 0.4 instead of 0.3" in _change(answers(0.90, 0.3), answers(0.91, 0.4), "9")
+    assert "divergence" not in _change(answers(0.90, 0.3), answers(0.60, 0.2), "9")
+    assert "divergence" not in _change(values(0.1), values(0.2), "9")
