@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.reconstruction.moments import Moments
-from domino_onnx.reconstruction.network import Network, ReachedSite
+from domino_onnx.reconstruction.network import Network
 from domino_onnx.reconstruction.problem import dense_problems
+from domino_onnx.reconstruction.reached import ReachedSite
 from domino_onnx.scheme import NMScheme, WeightKey
 from domino_onnx.solve import one_blas_thread, sparsegpt
 

@@ -4,76 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
 
 from domino_onnx.data import Dataset
-from domino_onnx.graph import LinearUse, OnnxFile, linear_uses, stored_tensors
+from domino_onnx.graph import LinearUse, OnnxFile
 from domino_onnx.options import Device
 from domino_onnx.outputs import Meanings, Survey
 from domino_onnx.reconstruction.needs import positions_wanted, working_memory
+from domino_onnx.reconstruction.reached import ReachedSite, reached_sites
 from domino_onnx.reconstruction.unfold import LinearView
 from domino_onnx.runtime import Activations, Carried, Room, Scratch, SegmentRunner, give_back_memory
-from domino_onnx.scheme import Inventory, NamedArrays, Site, StoredNumbers, WeightKey
+from domino_onnx.scheme import Inventory, NamedArrays
 
-__all__ = ["Network", "ReachedSite", "SegmentStart"]
+__all__ = ["Network", "SegmentStart"]
 
 _LARGE = 1 << 26
 """Weights from which on sessions that have done their part are dropped: they hold copies, two where weights change."""
 _COPIES = 3
 """How often a batch's activations are there at once: in ONNX Runtime, padded or moved to be unfolded, and read back."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ReachedSite:
-    """A site that data reach: its weight as a matrix, and the intercept that a refit may set.
-
-    Attributes
-    ----------
-    load
-        Gives the stored weight.
-    bias
-        (blocks, outputs) float64, or None.
-    """
-
-    site: Site
-    uses: tuple[LinearUse, ...]
-    views: tuple[LinearView, ...]
-    load: Callable[[], NDArray[Any]]
-    bias: NDArray[np.float64] | None
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Blocks, outputs and features of the matrix."""
-        view = self.views[0]
-        return view.blocks, view.outputs, view.features
-
-    def matrix(self) -> NDArray[np.float64]:
-        """The dense weight, (blocks, outputs, features), made anew each time: all of them wouldn't fit in memory."""
-        return self.views[0].to_matrix(self.site.numbers.floats(self.load())).astype(np.float64)
-
-    @property
-    def shared(self) -> bool:
-        """Whether several nodes read the weight."""
-        return len(self.uses) > 1
-
-    @property
-    def adds_inside(self) -> bool:
-        """Whether the node itself adds the bias, so that its output has it already."""
-        return self.uses[0].bias is not None and self.uses[0].bias.inside
-
-    def stored(self, matrix: NDArray[np.floating], bias: NDArray[np.floating] | None) -> dict[WeightKey, NDArray[Any]]:
-        """New values as they are stored, the bias with them where there is one."""
-        values: dict[WeightKey, NDArray[Any]]
-        values = {self.site.key: self.site.numbers.stored(self.views[0].from_matrix(matrix))}
-        where = self.uses[0].bias
-        if bias is not None and where is not None:
-            values[where.key] = StoredNumbers(where.dtype).stored(bias).reshape(where.shape)
-        return values
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +52,8 @@ class Network:
     ----------
     starts
         In the graph's order.
-    dense
-        The file's values of all weights and biases that may change, by name; each is read when it is asked for.
-    left_out
-        Sites that data can't be gathered for, with the reason.
+    reached_sites, left_out, dense
+        As `ReachedSites` has them.
 
     Raises
     ------
@@ -124,23 +74,8 @@ class Network:
         meanings: Meanings | None = None,
         room: Room | None = None,
     ) -> None:
-        self.left_out: dict[WeightKey, str] = {}
-        self.reached_sites: list[ReachedSite] = []
-        tensors, uses = stored_tensors(file.proto), linear_uses(file, inventory)
-        changeable: dict[str, TensorProto] = {}
-        for site in inventory.sites:
-            views = _views(site, uses.get(site.key, ()))
-            if isinstance(views, str):
-                self.left_out[site.key] = views
-                continue
-            bias = uses[site.key][0].bias if len(views) == 1 else None
-            for key in (site.key, *(() if bias is None else (bias.key,))):
-                changeable[key.name] = tensors[key]
-            load = functools.partial(file.array, tensors[site.key])
-            vector = None if bias is None else _as_vector(file.array(tensors[bias.key]), views[0])
-            self.reached_sites.append(ReachedSite(site=site, uses=uses[site.key], views=views, load=load, bias=vector))
-        self.dense: NamedArrays = _Stored(file, changeable)
-        self.reached_sites.sort(key=lambda reached: reached.uses[0].index)
+        reached = reached_sites(file, inventory)
+        self.reached_sites, self.left_out, self.dense = reached.sites, reached.left_out, reached.dense
         places = sorted(
             (
                 (use, view, reached)
@@ -156,7 +91,7 @@ class Network:
         self._walk = SegmentRunner(
             file,
             [start.use.index for start in self.starts],
-            changeable,
+            self.dense,
             [start.use.output for start in self.starts],
             device=device,
             threads=threads,
@@ -270,41 +205,5 @@ class Network:
         return np.sort(generator.choice(count, take, replace=False))
 
 
-def _views(site: Site, uses: Sequence[LinearUse]) -> tuple[LinearView, ...] | str:
-    """A site's uses as matrix products, or the reason why data can't be gathered for it."""
-    if not uses:
-        return "it is read inside a subgraph or a local function, or no input reaches it"
-    if site.dtype == "bfloat16":
-        return "its values are bfloat16, and ONNX Runtime hands out no such activations"
-    try:
-        views = tuple(LinearView(use) for use in uses)
-    except ValueError as error:
-        return f"its use as {error} can't be unfolded"
-    if len({(view.blocks, view.outputs, view.features) for view in views}) > 1:
-        return "the nodes that read it use it as different matrices"
-    return views
-
-
 def _working(reached: ReachedSite) -> int:
     return working_memory(*reached.shape, clipped=reached.uses[0].clipped is not None)
-
-
-def _as_vector(bias: NDArray[Any], view: LinearView) -> NDArray[np.float64]:
-    return bias.astype(np.float64).reshape(view.blocks, view.outputs)
-
-
-class _Stored(Mapping[str, NDArray[Any]]):
-    """Tensors of a file, each read when it is asked for."""
-
-    def __init__(self, file: OnnxFile, tensors: Mapping[str, TensorProto]) -> None:
-        self._file = file
-        self._tensors = tensors
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self._file.array(self._tensors[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)

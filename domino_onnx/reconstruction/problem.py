@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.errors import DataError
 from domino_onnx.reconstruction.moments import Moments
-from domino_onnx.reconstruction.network import ReachedSite
+from domino_onnx.reconstruction.reached import ReachedSite
 from domino_onnx.scheme import NMScheme
 from domino_onnx.solve import Inputs, MaskRule, Quadratic, choose_mask, swap
 
