@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
 from domino_onnx.graph.io.check import call_id, function_id, node_label
+from domino_onnx.graph.reach import Reach, fed_by
 from domino_onnx.graph.values import (
     Derived,
     Scope,
@@ -26,6 +27,7 @@ from domino_onnx.scheme import WeightKey
 __all__ = ["GraphIndex", "Use", "stored_tensors"]
 
 _FOLLOWED = frozenset({"Identity", "Transpose", "Cast"})
+_WITH_KERNELS = ("Conv", "ConvTranspose")
 _FunctionId = tuple[str, str, str]
 
 
@@ -52,6 +54,7 @@ class GraphIndex:
         self._functions = {function_id(function): function for function in model.functions}
         self.main = _graph_scope(model.graph, (), "", None)
         self.scopes: tuple[Scope, ...] = tuple(self._all_scopes(self.main))
+        self._reach = Reach()
 
     def uses(self) -> Iterator[Use]:
         """Every read of a value by a node that isn't just passed through, and every output of a scope."""
@@ -70,11 +73,22 @@ class GraphIndex:
         name = use.scope.outputs[use.position] if use.node is None else use.node.input[use.position]
         return self.trace(use.scope, name)
 
+    def weight(self, use: Use) -> Stored | Sparse | Derived | None:
+        """The same, and for the kernel of a convolution what it mixes with activations."""
+        value = self.value(use)
+        if value is None and use.node is not None and use.node.op_type.endswith(_WITH_KERNELS) and use.position == 1:
+            name = use.node.input[use.position]
+            found = use.scope.locate(name)
+            origins = self._reach.kernel(use.scope, name)
+            if found is not None and found[1] in found[0].producers and origins:
+                return Derived(found[0].nodes[found[0].producers[found[1]]].op_type, origins, is_fixed=False)
+        return value
+
     def trace(self, scope: Scope, name: str) -> Stored | Sparse | Derived | None:
         """Follow a value back to what is stored.
 
         Through Identity, Transpose, Cast, a QuantizeLinear with a DequantizeLinear behind it that keep zeros zeros, and
-        a DequantizeLinear of stored integers.
+        a DequantizeLinear of stored integers. Behind anything else it is `Derived`.
         """
         transposes: Transposes = []
         found = before_transposes(scope, name, transposes)
@@ -85,12 +99,12 @@ class GraphIndex:
             if name in scope.sparse:
                 return Sparse(WeightKey(name, scope.path), scope.sparse[name])
             if name not in scope.producers:
-                return None
+                return self._derived(scope, name)
             node = scope.nodes[scope.producers[name]]
             quantise = self._undone_by(scope, node)
             if quantise is None and not _is_followed(node):
                 integers = dequantised(scope, node)
-                return self._derived(scope, node) if integers is None else transposed(transposes, integers)
+                return self._derived(scope, name) if integers is None else transposed(transposes, integers)
             source = quantise or node
             found = before_transposes(scope, source.input[0], transposes) if source.input else None
         return None
@@ -113,38 +127,30 @@ class GraphIndex:
         quantise = scope.nodes[scope.producers[node.input[0]]]
         return quantise if is_symmetric(scope, quantise, "QuantizeLinear") else None
 
-    def _derived(self, scope: Scope, node: NodeProto) -> Derived | None:
-        """The largest stored tensor behind a node all of whose inputs are constant, looking a few nodes back."""
-        origins: list[Stored] = []
-        frontier = [(scope, node)]
-        for _ in range(32):
-            if not frontier:
-                break
-            scope, inner = frontier.pop()
-            for name in filter(None, inner.input):
-                found = scope.locate(name)
-                if found is None:
-                    return None
-                where, inner_name = found
-                if inner_name in where.stored:
-                    origins.append(stored_in(where, inner_name))
-                elif inner_name in where.producers:
-                    frontier.append((where, where.nodes[where.producers[inner_name]]))
-                else:
-                    return None
-        if frontier or not origins:
+    def _derived(self, scope: Scope, name: str) -> Derived | None:
+        """What a name is where it isn't followed further; None for activations and constants of no tensor."""
+        reached = self._reach.of(scope, name)
+        if reached is None or not reached.origins:
             return None
-        return Derived(node.op_type, max(origins, key=lambda stored: _elements(stored.tensor)))
+        feed = scope.fed.get(name)
+        operator = feed.operator if feed is not None else scope.nodes[scope.producers[name]].op_type
+        return Derived(operator, reached.origins, reached.is_fixed)
 
     def _all_scopes(self, scope: Scope) -> Iterator[Scope]:
         yield scope
         for index, node in enumerate(scope.nodes):
+            inner = []
             for attribute, graph in subgraphs(node):
                 label = f"{scope.label}{node_label(node, index)}.{attribute}/"
-                yield from self._all_scopes(_graph_scope(graph, (*scope.path, f"{index}.{attribute}"), label, scope))
+                inner.append(_graph_scope(graph, (*scope.path, f"{index}.{attribute}"), label, scope))
+                inner[-1].fed = fed_by(node, graph, scope)
             function = self._functions.get(call_id(node))
             if function is not None:
-                yield from self._all_scopes(_call_scope(function, node, index, scope))
+                inner.append(_call_scope(function, node, index, scope))
+            if inner:
+                scope.inner[index] = inner
+            for each in inner:
+                yield from self._all_scopes(each)
 
 
 def stored_tensors(model: ModelProto) -> dict[WeightKey, TensorProto]:
@@ -197,10 +203,3 @@ def _body(nodes: Sequence[NodeProto], path: tuple[str, ...], label: str, parent:
 
 def _is_followed(node: NodeProto) -> bool:
     return node.op_type in _FOLLOWED and not normal_domain(node.domain)
-
-
-def _elements(tensor: TensorProto) -> int:
-    count = 1
-    for size in tensor.dims:
-        count *= size
-    return count

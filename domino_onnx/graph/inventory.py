@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from domino_onnx.graph.index import GraphIndex, Use
 from domino_onnx.graph.io.external import overlapping
 from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.io.tensors import FLOAT_TYPES
-from domino_onnx.graph.macs import use_macs
+from domino_onnx.graph.macs import unpruned_macs, use_macs
 from domino_onnx.graph.operators import WeightView
 from domino_onnx.graph.selection import Selection
 from domino_onnx.graph.shapes import ShapeTable
@@ -28,6 +29,8 @@ __all__ = ["take_inventory"]
 _USUAL_M = (4, 8, 16, 32)
 _AT_A_TIME = 1 << 18
 """Weights that are counted at a time."""
+_WORTH_SAYING = 0.05
+"""Share of the weights that can't be pruned from which on it is said."""
 _UNLESS_NAMED = "; it is pruned only where a pattern to include names it"
 
 
@@ -37,7 +40,7 @@ def take_inventory(
     shapes: ShapeTable,
     selection: Selection | None = None,
 ) -> Inventory:
-    """Find every constant weight of Conv, ConvTranspose, Gemm and MatMul, and list those of other operators.
+    """Find every stored tensor that reaches a Conv, ConvTranspose, Gemm or MatMul, and the weights of other operators.
 
     Parameters
     ----------
@@ -60,6 +63,7 @@ def take_inventory(
     chosen.require_matches([weight.names(key) for key, weight in weights.items()])
     sites: list[Site] = []
     skips: list[Skip] = []
+    unprunable: list[Skip] = []
     for key, weight in weights.items():
         if not weight.uses:
             continue
@@ -71,7 +75,10 @@ def take_inventory(
             sites.append(_site(key, weight, view, numbers, values, pool, macs))
         else:
             skips.append(_skip(key, weight, values, reason or "", macs))
-    return Inventory(sites=tuple(sites), skips=tuple(skips), notes=(*_pool_notes(pool), *_notes(file, sites)))
+            if reason != chosen.refuses(weight.names(key)):
+                unprunable.append(skips[-1])
+    notes = (*_left_dense(sites, skips, unprunable), *_pool_notes(pool), *_notes(file, sites))
+    return Inventory(sites=tuple(sites), skips=tuple(skips), notes=notes)
 
 
 def _refusal(
@@ -163,7 +170,7 @@ def _skip(
         name=weight.uses[0].label,
         op=weight.operator,
         shape=weight.shape,
-        params=math.prod(weight.shape),
+        params=weight.params,
         reason=reason,
         zeros=_zeros(values),
         macs=macs,
@@ -209,8 +216,11 @@ def _most_held(values: NDArray[np.generic], layout: WeightLayout, m: int) -> int
 
 def _total_macs(weight: FoundWeight, shapes: ShapeTable) -> int | None:
     total = 0
-    for use, view in zip(weight.uses, weight.views, strict=True):
-        macs = use_macs(use, view.layout, shapes) if view is not None else None
+    for use, view, parts in zip(weight.uses, weight.views, weight.parts, strict=True):
+        if view is not None:
+            macs = use_macs(use, view.layout, shapes)
+        else:
+            macs = unpruned_macs(use, weight.params, parts, shapes)
         if macs is None:
             return None
         total += macs
@@ -225,6 +235,23 @@ def _overlapping(file: OnnxFile, weights: dict[WeightKey, FoundWeight]) -> dict[
         for key, weight in weights.items()
         if weight.tensor is not None and id(weight.tensor) in clashing
     }
+
+
+def _left_dense(sites: Sequence[Site], skips: Sequence[Skip], unprunable: Iterable[Skip]) -> Iterator[str]:
+    """How many of the weights no option of a budget reaches, where that is worth knowing."""
+    listed = sum(site.params for site in sites) + sum(skip.params for skip in skips)
+    params = Counter[str]()
+    for skip in unprunable:
+        params[skip.op] += skip.params
+    left = params.total()
+    if left < _WORTH_SAYING * listed or not left:
+        return
+    most = [f"{operator} {count / listed:.1%}" for operator, count in params.most_common(3) if count]
+    more = ", ..." if len(params) > len(most) else ""
+    yield (
+        f"{left / listed:.1%} of the weights can't be pruned ({', '.join(most)}{more}): they stay as they are, and "
+        "budgets count them"
+    )
 
 
 def _pool_notes(pool: SchemePool) -> Iterable[str]:

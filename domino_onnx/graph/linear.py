@@ -17,7 +17,7 @@ from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.io.tensors import dtype_name
 from domino_onnx.graph.operators import stored_view
 from domino_onnx.graph.order import captured, constant_nodes, execution_order, stored_names
-from domino_onnx.graph.values import Stored
+from domino_onnx.graph.values import Derived, Stored
 from domino_onnx.graph.walk import normal_domain, tensors
 from domino_onnx.scheme import Inventory, WeightKey
 
@@ -161,7 +161,9 @@ class _MainGraph:
     def _joined(self, name: str) -> tuple[str | None, str]:
         """What an activation is only read to be added to, unless that is constant, and the name of the sum."""
         joining = self._only_add(self._requantised(name))
-        if joining is None or self.index.trace(self.index.main, joining[1]) is not None:
+        other = None if joining is None else self.index.trace(self.index.main, joining[1])
+        is_constant = other is not None and not (isinstance(other, Derived) and not other.is_fixed)
+        if joining is None or is_constant:
             return None, name
         return joining[1], self._nodes[joining[0]].output[0]
 

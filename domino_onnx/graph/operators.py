@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 from domino_onnx.graph.attributes import attributes, integer
@@ -11,11 +12,11 @@ from domino_onnx.graph.values import Stored
 from domino_onnx.graph.walk import normal_domain
 from domino_onnx.scheme import WeightLayout
 
-__all__ = ["LISTED", "PRUNABLE", "WeightView", "listed_inputs", "operator_of", "stored_view", "weight_view"]
+__all__ = ["PRUNABLE", "WeightView", "listed_inputs", "operator_of", "stored_view", "weight_view", "weights_in"]
 
 PRUNABLE: Mapping[str, tuple[int, ...]] = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1)}
 """Operators whose weights are pruned, and the inputs that can be a weight."""
-LISTED: Mapping[str, tuple[int, ...]] = {
+_LISTED: Mapping[str, tuple[int, ...]] = {
     "LSTM": (1, 2),
     "GRU": (1, 2),
     "RNN": (1, 2),
@@ -26,7 +27,37 @@ LISTED: Mapping[str, tuple[int, ...]] = {
     "QLinearConv": (3,),
     "QLinearMatMul": (0, 3),
 }
-"""Operators whose weights are reported but not pruned."""
+"""Standard operators whose weights are counted but not pruned: integer and recurrent ones among them."""
+_CONTRIB: Mapping[str, tuple[int, ...]] = {
+    **dict.fromkeys(
+        (
+            *("Attention", "CausalConvWithState", "ConvTransposeWithDynamicPads", "DecoderMaskedSelfAttention"),
+            *("FusedConv", "GemmFastGelu", "MatMulBnb4", "MatMulFpQ4", "MatMulNBits", "NhwcConv", "NhwcFusedConv"),
+            *("PackedAttention", "QAttention"),
+        ),
+        (1,),
+    ),
+    **dict.fromkeys(
+        (
+            *("DynamicQuantizeMatMul", "FusedGemm", "FusedMatMul", "FusedMatMulActivation", "GemmFloat8"),
+            *("MatMulInteger16", "MatMulIntegerToFloat", "SparseToDenseMatMul", "TransposeMatMul"),
+        ),
+        (0, 1),
+    ),
+    **dict.fromkeys(("AttnLSTM", "DynamicQuantizeLSTM"), (1, 2)),
+    "DecoderAttention": (2, 3),
+    "LongformerAttention": (1, 4),
+    "MoE": (2, 4, 6),
+    "QGemm": (0, 3),
+    "QLinearConv": (3,),
+    "QMoE": (2, 5, 8),
+    "QOrderedAttention": (5, 6, 7),
+    "QOrderedLongformerAttention": (2, 8),
+    "QOrderedMatMul": (0, 2),
+}
+"""ONNX Runtime's own operators, most of them fused ones: the same."""
+_CONTRIB_DOMAIN = "com.microsoft."
+_SEVERAL_A_BYTE = frozenset({"com.microsoft.MatMulBnb4", "com.microsoft.MatMulNBits"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +92,16 @@ def operator_of(use: Use) -> str:
 
 
 def listed_inputs(operator: str) -> tuple[int, ...]:
-    """Inputs of an operator that are reported when they are weights, pruned or not."""
-    return PRUNABLE[operator] if operator in PRUNABLE else LISTED.get(operator, ())
+    """Inputs of an operator that are counted when they are weights, pruned or not."""
+    if operator.startswith(_CONTRIB_DOMAIN):
+        return _CONTRIB.get(operator.removeprefix(_CONTRIB_DOMAIN), ())
+    return PRUNABLE[operator] if operator in PRUNABLE else _LISTED.get(operator, ())
+
+
+def weights_in(use: Use, shape: Sequence[int]) -> int:
+    """How many weights a tensor of this shape holds for its reader: some pack several into a byte."""
+    given = attributes(use.node) if use.node is not None and operator_of(use) in _SEVERAL_A_BYTE else {}
+    return integer(given, "K", 0) * integer(given, "N", 0) or math.prod(shape)
 
 
 def weight_view(operator: str, position: int, shape: Sequence[int], given: Mapping[str, object]) -> WeightView | None:

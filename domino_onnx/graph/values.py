@@ -21,6 +21,7 @@ from domino_onnx.scheme import WeightKey
 
 __all__ = [
     "Derived",
+    "Feed",
     "Scaling",
     "Scope",
     "Sparse",
@@ -39,7 +40,11 @@ Transposes = list[tuple[int, ...] | None]
 
 @dataclasses.dataclass(eq=False, slots=True, kw_only=True)
 class Scope:
-    """One graph or function call: its nodes, its stored tensors, and where outer names come from."""
+    """One graph or function call: its nodes, its stored tensors, and where outer names come from.
+
+    `fed` says which inputs of a body a Loop or Scan fills with a value of the graph around it. `inner` has the scopes
+    of a node's subgraphs, or of the function that it calls, by the node's position.
+    """
 
     path: tuple[str, ...]
     label: str
@@ -51,6 +56,8 @@ class Scope:
     producers: dict[str, int]
     parent: Scope | None = None
     bindings: Mapping[str, tuple[Scope, str]] = dataclasses.field(default_factory=dict)
+    fed: Mapping[str, Feed] = dataclasses.field(default_factory=dict)
+    inner: dict[int, list[Scope]] = dataclasses.field(default_factory=dict)
 
     def locate(self, name: str) -> tuple[Scope, str] | None:
         """The scope that defines `name`, and its name there; None for what nothing in the file defines."""
@@ -63,6 +70,15 @@ class Scope:
             else:
                 scope = scope.parent
         return None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Feed:
+    """A value that an operator hands to its body as it is, or slice by slice."""
+
+    operator: str
+    scope: Scope
+    name: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +128,14 @@ class Sparse:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Derived:
-    """A constant that is computed from a stored tensor by an operator that isn't followed."""
+    """A value that an operator which isn't followed makes of stored tensors.
+
+    `is_fixed` is False where the data have a say: in which part of a tensor is taken, or in its shape.
+    """
 
     operator: str
-    origin: Stored
+    origins: tuple[Stored | Sparse, ...]
+    is_fixed: bool
 
 
 def stored_in(scope: Scope, name: str) -> Stored:

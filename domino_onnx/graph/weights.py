@@ -10,7 +10,7 @@ from onnx import TensorProto
 from domino_onnx.graph.attributes import has_attribute_of_caller
 from domino_onnx.graph.index import GraphIndex, Use
 from domino_onnx.graph.io.read import OnnxFile
-from domino_onnx.graph.operators import PRUNABLE, WeightView, listed_inputs, operator_of, stored_view
+from domino_onnx.graph.operators import PRUNABLE, WeightView, listed_inputs, operator_of, stored_view, weights_in
 from domino_onnx.graph.stored_numbers import grid_of
 from domino_onnx.graph.values import Derived, Sparse, Stored
 from domino_onnx.scheme import StoredNumbers, WeightKey
@@ -28,10 +28,14 @@ class FoundWeight:
     ----------
     tensor
         None for a sparse one.
+    params
+        How many weights its readers see in it.
     operator
         The first that reads it.
     views
         How each of `uses` reads it; None where the operator and the shape can't belong together.
+    parts
+        Weights of all tensors that are behind what each of `uses` reads.
     grids
         What its values can be for each use, or why that isn't known.
     reasons
@@ -42,12 +46,14 @@ class FoundWeight:
 
     tensor: TensorProto | None
     shape: tuple[int, ...]
+    params: int
     operator: str
     uses: list[Use] = dataclasses.field(default_factory=list)
     views: list[WeightView | None] = dataclasses.field(default_factory=list)
+    parts: list[int] = dataclasses.field(default_factory=list)
     grids: list[StoredNumbers | str] = dataclasses.field(default_factory=list)
     reasons: list[str] = dataclasses.field(default_factory=list)
-    counted: bool = True
+    counted: bool = False
 
     @property
     def numbers(self) -> StoredNumbers | str:
@@ -67,17 +73,18 @@ def find_weights(file: OnnxFile, index: GraphIndex) -> dict[WeightKey, FoundWeig
     weights: dict[WeightKey, FoundWeight] = {}
     others: list[tuple[WeightKey, Use]] = []
     for use in index.uses():
-        value = index.value(use)
+        value = index.weight(use)
         if value is None:
             continue
-        if _is_weight(use, value):
-            weight = _add(weights, use, value, index)
+        if _is_weight(use, value) and not _is_learned_input(use, value, index):
+            for stored in _origins(value):
+                weight = _add(weights, use, value, stored, index)
             if isinstance(value, Stored):
                 weight.grids.append(grid_of(file, value))
         elif isinstance(value, Stored):
             others.append((value.key, use))
         elif isinstance(value, Derived) and value.operator == "QuantizeLinear":  # which itself is no reader
-            others.append((value.origin.key, use))
+            others += ((origin.key, use) for origin in value.origins)
     for key, use in others:
         if key in weights:
             weights[key].reasons.append(f"is {_other_reader(use)} as well, which zeros would change too")
@@ -92,8 +99,18 @@ def weight_readers(file: OnnxFile) -> dict[WeightKey, str]:
 
 def _is_weight(use: Use, value: Stored | Sparse | Derived) -> bool:
     operator = operator_of(use)
-    rank = len(value.origin.tensor.dims if isinstance(value, Derived) else value.tensor.dims)
+    rank = max(len(origin.tensor.dims) for origin in _origins(value))
     return use.position in listed_inputs(operator) or (operator.startswith("com.microsoft.") and rank >= 2)
+
+
+def _is_learned_input(use: Use, value: Stored | Sparse | Derived, index: GraphIndex) -> bool:
+    """Whether a constant stands in for data: a learned query or state, repeated as often as the data want it."""
+    is_left = operator_of(use) in ("Gemm", "MatMul") and use.position == 0
+    return is_left and isinstance(value, Derived) and not value.is_fixed and _other_operand(use, index) is not None
+
+
+def _origins(value: Stored | Sparse | Derived) -> tuple[Stored | Sparse, ...]:
+    return value.origins if isinstance(value, Derived) else (value,)
 
 
 def _other_reader(use: Use) -> str:
@@ -103,17 +120,21 @@ def _other_reader(use: Use) -> str:
 
 
 def _add(
-    weights: dict[WeightKey, FoundWeight], use: Use, value: Stored | Sparse | Derived, index: GraphIndex
+    weights: dict[WeightKey, FoundWeight],
+    use: Use,
+    value: Stored | Sparse | Derived,
+    stored: Stored | Sparse,
+    index: GraphIndex,
 ) -> FoundWeight:
     """Add a use to its weight, which is a new one for the first."""
-    stored = value.origin if isinstance(value, Derived) else value
-    tensor = stored.tensor if isinstance(stored, Stored) else None
-    found = FoundWeight(tensor=tensor, shape=tuple(stored.tensor.dims), operator=operator_of(use))
+    tensor, dims = (stored.tensor if isinstance(stored, Stored) else None), tuple(stored.tensor.dims)
+    found = FoundWeight(tensor=tensor, shape=dims, params=weights_in(use, dims), operator=operator_of(use))
     weight = weights.setdefault(stored.key, found)
-    view = stored_view(use, stored) if isinstance(stored, Stored) else None
+    view = stored_view(use, stored) if value is stored and isinstance(stored, Stored) else None
     weight.uses.append(use)
     weight.views.append(view)
-    weight.counted = weight.counted and operator_of(use) in PRUNABLE
+    weight.parts.append(sum(weights_in(use, origin.tensor.dims) for origin in _origins(value)))
+    weight.counted = weight.counted or use.position in listed_inputs(operator_of(use))
     weight.reasons += _reasons(use, value, view, weight.shape, index)
     return weight
 
@@ -130,9 +151,9 @@ def _reasons(
     elif isinstance(value, Derived):
         yield (
             f"reaches the node through {value.operator}; only Identity, Transpose, Cast, a DequantizeLinear of stored "
-            "integers, and a QuantizeLinear with its DequantizeLinear that keep zeros zeros, are followed"
+            "integers, and a QuantizeLinear with its DequantizeLinear that keep zeros zeros, are followed to prune"
         )
-    elif _other_operand_is_constant(use, index):
+    elif _is_fixed(_other_operand(use, index)):
         yield "both operands of the node are constant"
     elif use.node is not None and has_attribute_of_caller(use.node):
         yield "the caller of a local function gives an attribute of the node, which isn't followed"
@@ -147,8 +168,13 @@ def _not_pruned(operator: str) -> str:
     return reason
 
 
-def _other_operand_is_constant(use: Use, index: GraphIndex) -> bool:
+def _other_operand(use: Use, index: GraphIndex) -> Stored | Sparse | Derived | None:
+    """What a product multiplies with besides; None for an activation, and for other operators."""
     node = use.node
     if node is None or node.op_type not in ("Gemm", "MatMul") or len(node.input) < 2:
-        return False
-    return index.trace(use.scope, node.input[1 - use.position]) is not None
+        return None
+    return index.trace(use.scope, node.input[1 - use.position])
+
+
+def _is_fixed(value: Stored | Sparse | Derived | None) -> bool:
+    return value is not None and (not isinstance(value, Derived) or value.is_fixed)

@@ -57,7 +57,7 @@ def inspect_view(result: InspectResult) -> RenderableType:
         made.append(Text(f"stored {result.file.form}"))
     bridge = [] if result.bridge is None else [_readiness(result.bridge)]
     sites = table if inventory.sites else Text("no weight of Conv, ConvTranspose, Gemm or MatMul can be pruned")
-    return Group(head, *made, sites, *_skips(inventory.skips), *notes, *bridge)
+    return Group(head, *made, *notes, sites, *_skips(inventory.skips), *bridge)
 
 
 def search_view(result: SearchResult) -> RenderableType:
@@ -211,7 +211,7 @@ def _summary(result: CompressResult, report: Path | None) -> RenderableType:
 
 
 def _saved(result: CompressResult) -> Iterator[tuple[str, str]]:
-    yield "zeros", f"{percent(result.sparsity, 2)} of all Conv/Gemm/MatMul weights"
+    yield "zeros", f"{percent(result.sparsity, 2)} of all weights that multiply activations"
     if result.flops_saved is not None:
         yield "MACs saved", f"{percent(result.flops_saved, 2)} in theory; ONNX Runtime itself doesn't skip zeros"
 

@@ -104,8 +104,8 @@ class Site:
 class Skip:
     """A weight that stays as it is, and why.
 
-    `counted` is False for operators outside Conv, ConvTranspose, Gemm and MatMul: those are listed so that nothing is
-    silent, but the model's sparsity doesn't count them.
+    `counted` is False for tensors of ONNX Runtime's own operators that aren't known to be weights, as embeddings are:
+    those are listed so that nothing is silent, but the model's sparsity doesn't count them.
     """
 
     key: WeightKey
@@ -138,7 +138,7 @@ class Inventory:
 
     @property
     def counted(self) -> tuple[Site | Skip, ...]:
-        """All Conv, ConvTranspose, Gemm and MatMul weights, pruned or not."""
+        """All weights of Conv, ConvTranspose, Gemm, MatMul and of operators that contain one, pruned or not."""
         return (*self.sites, *(skip for skip in self.skips if skip.counted))
 
     @property
