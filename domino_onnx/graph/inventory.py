@@ -77,7 +77,7 @@ def take_inventory(
             skips.append(_skip(key, weight, values, reason or "", macs))
             if reason != chosen.refuses(weight.names(key)):
                 unprunable.append(skips[-1])
-    notes = (*_left_dense(sites, skips, unprunable), *_pool_notes(pool), *_notes(file, sites))
+    notes = (*_left_dense(sites, skips, unprunable), *file.notes, *_pool_notes(pool), *_notes(file, sites))
     return Inventory(sites=tuple(sites), skips=tuple(skips), notes=notes)
 
 

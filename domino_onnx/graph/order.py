@@ -27,10 +27,11 @@ def captured(node: NodeProto) -> set[str]:
     names: set[str] = set()
     for _, graph in subgraphs(node):
         own = {value.name for value in graph.input} | stored_names(graph)
-        for inner in graph.node:
-            names |= names_read(inner) - own
-            own |= set(inner.output)
-        names |= {value.name for value in graph.output} - own
+        own.update(
+            name for inner in graph.node for name in inner.output
+        )  # read before they are made, if it isn't sorted
+        names.update(value.name for value in graph.output if value.name not in own)
+        names.update(name for inner in graph.node for name in names_read(inner) if name not in own)
     return names - {""}
 
 

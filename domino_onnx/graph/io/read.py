@@ -16,6 +16,7 @@ from domino_onnx.errors import ModelError
 from domino_onnx.graph.io.check import check_structure
 from domino_onnx.graph.io.external import is_external, resolve
 from domino_onnx.graph.io.forms import dense_view, read_storage, sparse_weights
+from domino_onnx.graph.io.repeated import drop_repeated
 from domino_onnx.graph.io.tensors import read_tensor
 from domino_onnx.graph.walk import normal_domain, tensors
 from domino_onnx.storage import FileForm, Storage
@@ -51,6 +52,8 @@ class OnnxFile:
     loaded
         Whether `proto` holds them inline, each marked as `domino_onnx.graph.io.external.was_external` says; they
         become external again when it is written.
+    notes
+        What of the file is left out, because it is there twice.
     """
 
     path: Path
@@ -59,6 +62,7 @@ class OnnxFile:
     form: FileForm = "dense"
     data_files: frozenset[Path] = frozenset()
     loaded: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -107,6 +111,7 @@ def read_model(path: Path, *, for_conversion: bool = False) -> OnnxFile:
     if not model.HasField("graph"):
         raise ModelError(f"{path} is not an ONNX model: {_guess(data)}")
     try:
+        notes = drop_repeated(model)
         check_structure(model)
         data_files = frozenset(resolve(tensor, path.parent).path for tensor in filter(is_external, tensors(model)))
         storage = read_storage(model)
@@ -116,7 +121,7 @@ def read_model(path: Path, *, for_conversion: bool = False) -> OnnxFile:
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     digest = hashlib.sha256(data).hexdigest()
-    return OnnxFile(path=path, proto=model, sha256=digest, form=form, data_files=data_files)
+    return OnnxFile(path=path, proto=model, sha256=digest, form=form, data_files=data_files, notes=notes)
 
 
 def _opset(model: ModelProto) -> int:
