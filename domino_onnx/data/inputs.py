@@ -64,6 +64,8 @@ def input_specs(model: ModelProto) -> list[InputSpec]:
         kind = value.type.tensor_type.elem_type
         if kind in (TensorProto.UNDEFINED, TensorProto.STRING):
             raise DataError(f"input {value.name!r} doesn't hold numbers; data can't be given for it")
+        if kind not in TensorProto.DataType.values():
+            raise DataError(f"input {value.name!r} has the unknown data type {kind}; data can't be given for it")
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind))
         specs.append(InputSpec(name=value.name, dtype=dtype, axes=declared_axes(value)))
     return specs

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
 from domino_onnx.graph.io.check import call_id, function_id, node_label
+from domino_onnx.graph.io.listed import lists_constants
 from domino_onnx.graph.reach import Reach, fed_by
 from domino_onnx.graph.values import (
     Derived,
@@ -53,6 +54,8 @@ class GraphIndex:
     def __init__(self, model: ModelProto) -> None:
         self._functions = {function_id(function): function for function in model.functions}
         self.main = _graph_scope(model.graph, (), "", None)
+        if lists_constants(model):
+            self.main.inputs -= self.main.stored.keys()
         self.scopes: tuple[Scope, ...] = tuple(self._all_scopes(self.main))
         self._reach = Reach()
 

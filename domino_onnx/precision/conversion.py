@@ -14,6 +14,7 @@ from domino_onnx.codec import check_fields
 from domino_onnx.errors import ModelError, OptionError
 from domino_onnx.graph import OnnxFile, loaded, stored_tensors
 from domino_onnx.graph.io.external import is_external, resolve
+from domino_onnx.graph.io.listed import unlist_constants
 from domino_onnx.graph.io.tensors import read_tensor
 from domino_onnx.graph.walk import tensors
 from domino_onnx.options import Precision, WeightType
@@ -120,6 +121,7 @@ def converted(
     if not wanted.is_needed:
         return Converted(file=file, values=values, manifest=manifest)
     work = loaded(file, values)
+    unlist_constants(work.proto)
     before = stored_tensors(work.proto)  # of tensors that are held, and so stay the same objects while they move
     true = [entry for entry in (() if manifest is None else manifest.entries) if _holds(entry, before)]
     zeros = to_int8(work.proto) if wanted.weights == "int8" else {}

@@ -13,7 +13,9 @@ from onnx import ModelProto, TensorProto
 
 from domino_onnx.errors import DependencyError, ModelError
 from domino_onnx.graph import OnnxFile, channel_weights, infer_types, sort_nodes
+from domino_onnx.graph.io.listed import replaceable_names
 from domino_onnx.graph.walk import tensors
+from domino_onnx.precision.distinct import distinct_tensors
 from domino_onnx.runtime import Session, require_onnxruntime
 
 __all__ = ["half_refusal", "range_refusal", "require_converter", "require_loadable", "to_half"]
@@ -33,6 +35,9 @@ def half_refusal(model: ModelProto, opset: int) -> str | None:
     if TensorProto.FLOAT not in types:
         halves = types & {TensorProto.FLOAT16, TensorProto.BFLOAT16}
         return "it is in half precision already" if halves else "it stores no float32 values"
+    inputs = replaceable_names(model)
+    if all(tensor.name in inputs for tensor in tensors(model) if tensor.data_type == TensorProto.FLOAT):
+        return "a caller may replace each of its float32 tensors by a graph input of the same name"
     return None
 
 
@@ -81,14 +86,15 @@ def to_half(model: ModelProto) -> None:
     known = len(model.graph.value_info)
     _add_types(model)
     try:
-        converter.convert_float_to_float16(
-            model,
-            min_positive_val=_SMALLEST,
-            max_finite_val=_LARGEST,
-            keep_io_types=True,
-            disable_shape_infer=True,
-            op_block_list=[*converter.DEFAULT_OP_BLOCK_LIST, *_FLOAT32_ONLY],
-        )
+        with distinct_tensors(model):
+            converter.convert_float_to_float16(
+                model,
+                min_positive_val=_SMALLEST,
+                max_finite_val=_LARGEST,
+                keep_io_types=True,
+                disable_shape_infer=True,
+                op_block_list=[*converter.DEFAULT_OP_BLOCK_LIST, *_FLOAT32_ONLY],
+            )
         del model.graph.value_info[known:]
         sort_nodes(model.graph)
         require_loadable(model)

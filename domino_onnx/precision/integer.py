@@ -20,7 +20,6 @@ from domino_onnx.scheme import WeightKey
 __all__ = ["integer_refusal", "quantized_channels", "require_quantizer", "to_int8"]
 
 _PER_CHANNEL_SINCE = 13
-_OWN_INPUTS_UNTIL_IR = 3
 
 
 def integer_refusal(model: ModelProto, opset: int) -> str | None:
@@ -30,8 +29,6 @@ def integer_refusal(model: ModelProto, opset: int) -> str | None:
             f"its opset {opset} has no scales for each channel; {_PER_CHANNEL_SINCE} is the first that has. Convert "
             "the dense model first: onnx.version_converter.convert_version(model, 13)"
         )
-    if model.ir_version <= _OWN_INPUTS_UNTIL_IR:
-        return f"its IR version {model.ir_version} wants all initializers among the graph's inputs"
     if not channel_weights(model) and not holds_integers(model):
         return "it has no float32 weight of Conv, ConvTranspose, Gemm or MatMul that would become smaller"
     return None

@@ -18,6 +18,7 @@ from domino_onnx.runtime.providers import providers, require_onnxruntime
 
 __all__ = ["Session", "error_types", "first_line"]
 
+_REGISTERED = 2
 _FULL = ("Failed to allocate memory", "out of memory", "ALLOC_FAILED")
 """What ONNX Runtime, CUDA and its libraries say when a GPU's memory is full."""
 
@@ -102,6 +103,9 @@ class Session:
         DeviceMemoryError
             If the GPU's memory doesn't hold what is computed.
         """
+        for name, array in inputs.items():
+            if array.dtype.isbuiltin == _REGISTERED:  # by ml_dtypes
+                raise ModelError(f"ONNX Runtime takes no {array.dtype} from Python, which input {name!r} holds")
         run_options = self._run_options()
         timer = None if seconds is None else threading.Timer(seconds, setattr, (run_options, "terminate", True))
         if timer is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domino_onnx.errors import DependencyError, DominoError, ModelError
+from domino_onnx.errors import DataError, DependencyError, DominoError, ModelError
 from domino_onnx.graph import read_model
 from domino_onnx.options import RunOptions
 from domino_onnx.stages.journal import Journal
@@ -33,6 +33,8 @@ class Judge:
         Whether the weights were fitted to these samples.
     drawn
         Whether the samples were drawn, which say little of real ones.
+    specs
+        The inputs, or why nothing can be given for them.
     shapes
         Of inputs with free axes.
     meanings
@@ -46,7 +48,7 @@ class Judge:
     data: Dataset | None
     seen: bool
     drawn: bool
-    specs: list[InputSpec]
+    specs: list[InputSpec] | DataError
     shapes: Mapping[str, tuple[int, ...]]
     meanings: Meanings | None
     given: Mapping[str, OutputKind]
@@ -61,7 +63,11 @@ def judge_of(lab: Laboratory, *, refitted: bool, finetuned: bool) -> Judge:
     data, seen = source.evaluation, False
     if source.split is not None:
         data, seen = source.split.judge(refitted=refitted, finetuned=finetuned)
-    specs = input_specs(source.file.proto)
+    specs: list[InputSpec] | DataError
+    try:
+        specs = input_specs(source.file.proto)
+    except DataError as error:
+        specs = error
     return Judge(
         data=data,
         seen=seen,
@@ -93,9 +99,13 @@ def compare(reference: Path, candidate: Path, judge: Judge, run: RunOptions) -> 
         If a file can't be run, or the two have different outputs.
     DependencyError
         If ONNX Runtime is missing.
+    DataError
+        If nothing can be given for an input.
     """
     from domino_onnx.evaluate import evaluate_models
 
+    if isinstance(judge.specs, DataError):
+        raise judge.specs
     evaluation = evaluate_models(
         reference,
         candidate,
@@ -133,5 +143,13 @@ def compare_if_possible(
         try:
             return compare(reference, candidate, judge, run)
         except DominoError as error:
-            journal.warn(f"the written file was not compared with the dense one: {error}")
+            journal.warn(f"the written file was not compared with the dense one: {error}{_made_up(judge)}")
     return None
+
+
+def _made_up(judge: Judge) -> str:
+    """What to add to an error where the sizes of open axes were made up."""
+    if judge.data is not None or isinstance(judge.specs, DataError):
+        return ""
+    is_open = any(None in (spec.shape or ()) for spec in judge.specs if spec.name not in judge.shapes)
+    return "; sizes of 1 were made up for open axes: give --input-shape or --data" if is_open else ""

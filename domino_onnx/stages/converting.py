@@ -11,7 +11,7 @@ from domino_onnx.files import check_output
 from domino_onnx.graph import OnnxFile, Written, read_manifest, read_model, write_model
 from domino_onnx.precision import Conversion, Converted, check_conversion, converted
 from domino_onnx.report.results import ConvertResult
-from domino_onnx.stages.writing import why_dense
+from domino_onnx.stages.writing import ir_notes, why_dense
 from domino_onnx.storage import Form
 
 __all__ = ["rewritten"]
@@ -36,6 +36,7 @@ def rewritten(model: Path, output: Path, form: Form | None, conversion: Conversi
     file = read_model(model, for_conversion=True)
     check_output(output, file.data_files, force=force)
     check_conversion(file, conversion)
+    ir_version = file.proto.ir_version
     before = sum(path.stat().st_size for path in (model, *file.data_files))
     made = Converted(file=file)
     if conversion.is_needed:
@@ -51,7 +52,7 @@ def rewritten(model: Path, output: Path, form: Form | None, conversion: Conversi
         bytes_before=before,
         bytes_after=written.nbytes,
         weight_forms=written.weight_forms,
-        warnings=tuple(_warnings(file, form, wanted, written)),
+        warnings=(*file.notes, *ir_notes(ir_version, made.file), *_warnings(file, form, wanted, written)),
     )
 
 

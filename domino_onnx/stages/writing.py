@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx._version import __version__
-from domino_onnx.graph import WeightForm, Written, write_model
+from domino_onnx.graph import OnnxFile, WeightForm, Written, write_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.precision import converted
 from domino_onnx.report.results import CompressResult, Prediction, SearchResult, WeightRecord
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from domino_onnx.evaluate import Evaluation, SampledCheck
     from domino_onnx.finetuning import Finetuned
 
-__all__ = ["Made", "compared", "search_result", "why_dense", "write"]
+__all__ = ["Made", "compared", "ir_notes", "search_result", "why_dense", "write"]
 
 _MOST_TO_RUN = 1 << 31
 """Bytes of a model that is run on random inputs; larger ones may not fit into memory."""
@@ -96,10 +96,12 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
         return _manifest(lab, plan, audit.entries, set(biases) - set(weights))
 
     wanted = conversion(lab.options)
+    ir_version, holder = lab.source.file.proto.ir_version, lab.source.file
     size = sum(path.stat().st_size for path in (lab.source.path, *lab.source.file.data_files))
     with lab.journal.stage("write"):
         if wanted.is_needed:
             made = converted(lab.source.file, audit, manifest(), wanted)
+            holder = made.file
             written = write_model(made.file, made.values, made.manifest, output.path, form=form, force=output.force)
             zeros_made = made.zeros
         else:
@@ -108,6 +110,8 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
     entries = audit.entries
     judge = judge_of(lab, refitted=found.solved.learned, finetuned=finetuned is not None)
     _warn_of_form(lab.journal, form, written)
+    for note in ir_notes(ir_version, holder):
+        lab.journal.warn(note)
     read = {weight.key: weight.zeros for weight in inventory.counted}
     zeros = {**read, **{entry.key: entry.zeros for entry in entries}, **zeros_made}
     return Made(
@@ -198,6 +202,14 @@ def why_dense(form: Form, weights: Sequence[WeightForm]) -> str:
     reasons = Counter(weight.reason for weight in weights).most_common(1)
     why = f"{reasons[0][1]} of {len(weights)}: {reasons[0][0]}" if reasons else "there is none of a fitting type"
     return f"--format {form}: every weight stays dense; {why}"
+
+
+def ir_notes(read: int, written: OnnxFile) -> tuple[str, ...]:
+    """What to tell of a file that was written in a newer IR version than it was read in."""
+    now = written.proto.ir_version
+    if now == read:
+        return ()
+    return (f"written as IR version {now}, where stored tensors aren't inputs as well; IR version {read} wants that",)
 
 
 def _values(found: Found, finetuned: Finetuned | None) -> tuple[WeightArrays, WeightArrays]:

@@ -235,3 +235,48 @@ def test_a_half_precision_file_that_torch_rounds_otherwise_names_the_way_out(
         finetune(half, model, tmp_path / "out.onnx", options({"data.calibration": samples / "digits_calibration.npz"}))
     with pytest.raises(ModelError, match=r"differs$"):
         finetune(full, model, tmp_path / "out.onnx", options({"data.calibration": samples / "digits_calibration.npz"}))
+
+
+@pytest.mark.parametrize("change", [{"precision": "fp16"}, {"weights": "int8"}])
+def test_constants_that_an_old_file_lists_as_inputs_are_converted(
+    change: dict[str, Any], make_model: Run, save: Run, tmp_path: Path, run_ort: Run
+) -> None:
+    weight = np.random.default_rng(0).standard_normal((32, 32)).astype(np.float32)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    model = make_model([node], {"x": [2, 32], "w": [32, 32]}, {"y": [2, 32]}, {"w": weight}, opset=13, ir=3)
+    source, out = save(model, check=False), tmp_path / "out.onnx"
+    result = convert(source, out, conversion=Conversion(**change))
+    written = onnx.load(out)
+    onnx.checker.check_model(written, full_check=True)
+    assert [value.name for value in written.graph.input] == ["x"]
+    assert result.bytes_after < 0.7 * result.bytes_before
+    assert any("IR version 4" in warning for warning in result.warnings)
+    x = np.random.default_rng(1).standard_normal((2, 32)).astype(np.float32)
+    np.testing.assert_allclose(run_ort(out, {"x": x})[0], run_ort(source, {"x": x})[0], atol=0.2)
+
+
+def test_weights_that_a_caller_may_replace_are_no_constants(make_model: Run, save: Run, tmp_path: Path) -> None:
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    model = make_model([node], {"x": [2, 8], "w": [8, 8]}, {"y": [2, 8]}, {"w": np.ones((8, 8), np.float32)}, ir=8)
+    with pytest.raises(ModelError, match="replace each of its float32 tensors"):
+        convert(save(model), tmp_path / "half.onnx", conversion=HALF)
+
+
+def test_branches_may_use_one_name_for_two_tensors(make_model: Run, save: Run, tmp_path: Path, run_ort: Run) -> None:
+    model = branches(make_model)
+    for attribute in next(node for node in model.graph.node if node.op_type == "If").attribute:
+        attribute.g.initializer[0].name = attribute.g.node[0].input[1] = "same"
+    source, half = save(model), tmp_path / "half.onnx"
+    convert(source, half, conversion=HALF)
+    stored = [
+        tensor
+        for node in onnx.load(half).graph.node
+        for attribute in node.attribute
+        if attribute.HasField("g")
+        for tensor in attribute.g.initializer
+    ]
+    assert [(tensor.name, tensor.data_type) for tensor in stored] == [("same", TensorProto.FLOAT16)] * 2
+    for sign in (1, -1):
+        x = sign * np.abs(np.random.default_rng(1).standard_normal((3, 8)).astype(np.float32))
+        ours, theirs = (run_ort(path, {"x": x})[0] for path in (half, source))
+        np.testing.assert_allclose(ours, theirs, atol=0.01 * np.abs(theirs).max())

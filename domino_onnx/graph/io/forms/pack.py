@@ -13,13 +13,13 @@ from onnx import ModelProto, NodeProto, TensorProto
 from domino_onnx.graph.insertion import NodeInsertion, names_in_use
 from domino_onnx.graph.io.external import is_external, set_entry, was_external
 from domino_onnx.graph.io.forms.expansion import Part, expansion, refusal
+from domino_onnx.graph.io.listed import unlist_constants
 from domino_onnx.graph.io.tensors import store_reshaped
 from domino_onnx.storage import Storage, StoredWeight, pack
 
 __all__ = ["PackableWeight", "Packing"]
 
 _PREFIX = "domino_onnx."
-_OWN_INPUTS_UNTIL_IR = 3
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Packing:
     """
 
     def __init__(self, model: ModelProto, opset: int, schemes: Mapping[str, tuple[int, int]]) -> None:
-        self._graph, self._ir_version, self._opset, self._schemes = model.graph, model.ir_version, opset, schemes
+        self._model, self._graph, self._opset, self._schemes = model, model.graph, opset, schemes
         self._prefix = _free_prefix(model)
         self._insertion = NodeInsertion(model.graph)
         self._records: list[StoredWeight] = []
@@ -47,8 +47,6 @@ class Packing:
 
     def refusal(self, weight: PackableWeight) -> str | None:
         """Why a weight can't be packed; None if it can."""
-        if self._ir_version <= _OWN_INPUTS_UNTIL_IR:
-            return f"IR version {self._ir_version} wants all initializers among the graph's inputs"
         return refusal(weight.tensor.data_type, self._opset)
 
     def store(self, weight: PackableWeight, values: NDArray[Any]) -> tuple[str | None, int]:
@@ -87,6 +85,7 @@ class Packing:
         return Storage(prefix=self._prefix, weights=tuple(self._records))
 
     def _rewrite(self, weight: PackableWeight, part: Part, values: NDArray[Any], codes: NDArray[Any]) -> None:
+        unlist_constants(self._model)
         outside = is_external(weight.tensor) or was_external(weight.tensor)
         store_reshaped(weight.tensor, values)
         if weight.node is not None:

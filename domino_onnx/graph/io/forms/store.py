@@ -13,6 +13,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 from domino_onnx.graph.io.external import is_external
 from domino_onnx.graph.io.forms.expansion import ITEMSIZES
 from domino_onnx.graph.io.forms.pack import PackableWeight, Packing
+from domino_onnx.graph.io.listed import replaceable_names
 from domino_onnx.graph.walk import constant_tensor, nodes, subgraphs
 from domino_onnx.storage import Form, Storage
 
@@ -61,7 +62,7 @@ def store_as(
     if form == "dense":
         return None, ()
     packing = Packing(model, opset, schemes)
-    inputs = {value.name for value in model.graph.input}
+    inputs = replaceable_names(model)
     forms = []
     for weight in list(_weights(model.graph)):
         reason = _refusal(weight, inputs) or packing.refusal(weight)
