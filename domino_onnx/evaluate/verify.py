@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from domino_onnx.graph import OnnxFile, Selection, read_manifest, stored_tensors, take_inventory, weight_readers
-from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey, mask_sha256
+from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey, mask_sha256, values_sha256
 from domino_onnx.solve import obeys
 from domino_onnx.targets import GROUPS_OF_FOUR, TARGETS, count_fours, known, refusal
 
@@ -43,7 +43,7 @@ class Verdict:
 
 
 def verify_file(file: OnnxFile) -> Verdict:
-    """Check every weight of the manifest: its shape, that each group keeps at most N of M, and the mask's hash.
+    """Check every weight of the manifest: its shape, at most N of M kept in each group, the hashes of mask and values.
 
     Where the manifest names a target, also that every weight which it can speed up is as it wants it.
 
@@ -92,6 +92,8 @@ def _check(
             problem = f"it no longer keeps at most {entry.scheme.n} of every {entry.scheme.m} weights"
         elif mask_sha256(values != 0) != entry.mask_sha256:
             problem = f"other weights are zero than when it was written ({zeros} zeros, {entry.zeros} then)"
+        elif entry.values_sha256 not in (None, values_sha256(values)):
+            problem = "its values are others than when it was written, though the same weights are zero"
         else:
             problem = _illegal(values, entry) if entry.key in strict and not entry.scheme.is_dense else None
     return Finding(weight=str(entry.key), name=node, scheme=str(entry.scheme), zeros=zeros, problem=problem)

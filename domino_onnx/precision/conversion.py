@@ -20,7 +20,7 @@ from domino_onnx.graph.walk import tensors
 from domino_onnx.options import Precision, WeightType
 from domino_onnx.precision.half import half_refusal, range_refusal, require_converter, require_loadable, to_half
 from domino_onnx.precision.integer import integer_refusal, require_quantizer, to_int8
-from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey, mask_sha256
+from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey, mask_sha256, values_sha256
 
 __all__ = ["KEEP", "Conversion", "Converted", "check_conversion", "converted"]
 
@@ -137,23 +137,28 @@ def converted(
 
 
 def _holds(entry: ManifestEntry, tensors: Mapping[WeightKey, TensorProto]) -> bool:
-    """Whether the zeros of a weight are those that an entry tells of: what isn't so yet must not become so."""
+    """Whether a weight is the one that an entry tells of: what isn't so yet must not become so."""
     tensor = tensors.get(entry.key)
-    return tensor is not None and mask_sha256(read_tensor(tensor, Path()) != 0) == entry.mask_sha256
+    if tensor is None:
+        return False
+    values = read_tensor(tensor, Path())
+    is_same = entry.values_sha256 in (None, values_sha256(values))
+    return is_same and mask_sha256(values != 0) == entry.mask_sha256
 
 
 def _recounted(manifest: Manifest, true: Sequence[ManifestEntry], tensors: Mapping[WeightKey, TensorProto]) -> Manifest:
     """With the zeros that there are now: float16 adds none, integers do where a weight is too small for its channel."""
-    kept = {entry.key: read_tensor(tensors[entry.key], Path()) != 0 for entry in true}
+    values = {entry.key: read_tensor(tensors[entry.key], Path()) for entry in true}
     return dataclasses.replace(
         manifest,
         entries=tuple(
             dataclasses.replace(
                 entry,
-                zeros=kept[entry.key].size - int(np.count_nonzero(kept[entry.key])),
-                mask_sha256=mask_sha256(kept[entry.key]),
+                zeros=values[entry.key].size - int(np.count_nonzero(values[entry.key])),
+                mask_sha256=mask_sha256(values[entry.key] != 0),
+                values_sha256=None if entry.values_sha256 is None else values_sha256(values[entry.key]),
             )
-            if entry.key in kept
+            if entry.key in values
             else entry
             for entry in manifest.entries
         ),

@@ -5,7 +5,15 @@ from domino_onnx.scheme.budget import OPTION, Budget, Measure, require_reachable
 from domino_onnx.scheme.frozen import FrozenMapping
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.layout import WeightLayout
-from domino_onnx.scheme.manifest import MANIFEST_KEY, NODE_KEY, PREFIX, Manifest, ManifestEntry, mask_sha256
+from domino_onnx.scheme.manifest import (
+    MANIFEST_KEY,
+    NODE_KEY,
+    PREFIX,
+    Manifest,
+    ManifestEntry,
+    mask_sha256,
+    values_sha256,
+)
 from domino_onnx.scheme.nm import NMScheme, SchemePool
 from domino_onnx.scheme.plan import Plan
 from domino_onnx.scheme.site import Inventory, Site, Skip
@@ -34,4 +42,5 @@ __all__ = [
     "WeightLayout",
     "mask_sha256",
     "require_reachable",
+    "values_sha256",
 ]

@@ -19,7 +19,7 @@ from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.layout import WeightLayout
 from domino_onnx.scheme.nm import NMScheme
 
-__all__ = ["MANIFEST_KEY", "NODE_KEY", "PREFIX", "Manifest", "ManifestEntry", "mask_sha256"]
+__all__ = ["MANIFEST_KEY", "NODE_KEY", "PREFIX", "Manifest", "ManifestEntry", "mask_sha256", "values_sha256"]
 
 PREFIX = "domino_onnx."
 MANIFEST_KEY = PREFIX + "manifest"
@@ -30,13 +30,17 @@ _WHAT = "the manifest"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestEntry:
-    """One weight that was given a scheme: where it is, how its groups run, and which weights were kept."""
+    """One weight that was given a scheme: where it is, how its groups run, which weights were kept, and their values.
+
+    Older manifests have no `values_sha256`.
+    """
 
     key: WeightKey
     layout: WeightLayout
     scheme: NMScheme
     zeros: int
     mask_sha256: str
+    values_sha256: str | None = None
 
 
 class _Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -62,6 +66,7 @@ class _Entry(_Key, frozen=True, kw_only=True, omit_defaults=True):
     sparsity: float | msgspec.UnsetType = msgspec.UNSET
     zeros: int
     mask_sha256: str
+    values_sha256: str | None = None
 
     def __post_init__(self) -> None:
         layout, scheme = self.value.layout, self.value.scheme
@@ -84,6 +89,7 @@ class _Entry(_Key, frozen=True, kw_only=True, omit_defaults=True):
             sparsity=round(entry.zeros / entry.layout.size, 6),
             zeros=entry.zeros,
             mask_sha256=entry.mask_sha256,
+            values_sha256=entry.values_sha256,
         )
 
     @property
@@ -95,6 +101,7 @@ class _Entry(_Key, frozen=True, kw_only=True, omit_defaults=True):
             scheme=NMScheme(self.n, self.m),
             zeros=self.zeros,
             mask_sha256=self.mask_sha256,
+            values_sha256=self.values_sha256,
         )
 
 
@@ -181,3 +188,15 @@ def mask_sha256(kept: NDArray[np.bool_]) -> str:
         Boolean, in the stored tensor's shape; True where the weight is not zero.
     """
     return hashlib.sha256(np.packbits(np.ascontiguousarray(kept).reshape(-1)).tobytes()).hexdigest()
+
+
+def values_sha256(values: NDArray[np.generic]) -> str:
+    """SHA-256 of a weight's values: in the stored tensor's C order and type, the lowest byte of each first.
+
+    Parameters
+    ----------
+    values
+        As they are stored, of any type and shape.
+    """
+    flat = np.ascontiguousarray(values).reshape(-1)
+    return hashlib.sha256(flat.astype(flat.dtype.newbyteorder("<"), copy=False).view(np.uint8).data).hexdigest()

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.scheme import ManifestEntry, NMScheme, Site, WeightArrays, WeightKey, mask_sha256
+from domino_onnx.scheme import ManifestEntry, NMScheme, Site, WeightArrays, WeightKey, mask_sha256, values_sha256
 from domino_onnx.targets import TwoFourCost, TwoFourPart
 
 __all__ = ["Audit"]
@@ -75,6 +75,7 @@ class Audit(Mapping[WeightKey, NDArray[np.generic]]):
             scheme=self._schemes[site.key],
             zeros=kept.size - int(np.count_nonzero(kept)),
             mask_sha256=mask_sha256(kept),
+            values_sha256=values_sha256(values),
         )
         if self._fours:
             self._parts[site.key] = TwoFourPart.of(site, values)

@@ -44,7 +44,10 @@ def test_a_pruned_model_in_half_precision(name: str, samples: Path, tmp_path: Pa
         assert now.dtype == (np.float16 if array.dtype == np.float32 else array.dtype)
         assert np.array_equal(now != 0, array != 0), name_
         np.testing.assert_allclose(now.astype(np.float64), array, rtol=2**-11, atol=SMALLEST)
-    assert manifest(half) == {**manifest(full), "precision": "fp16"}
+    ours, theirs = manifest(half), manifest(full)
+    for entry in (*ours["weights"], *theirs["weights"]):
+        del entry["values_sha256"]
+    assert ours == {**theirs, "precision": "fp16"}
     batch = np.load(samples / "digits_evaluation.npz")
     inputs = {value.name: batch[value.name][:64] for value in before.graph.input}
     ours, theirs = run_ort(half, inputs)[0], run_ort(full, inputs)[0]
