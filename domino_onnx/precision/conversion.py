@@ -18,8 +18,9 @@ from domino_onnx.graph.io.listed import unlist_constants
 from domino_onnx.graph.io.tensors import read_tensor
 from domino_onnx.graph.walk import tensors
 from domino_onnx.options import Precision, WeightType
-from domino_onnx.precision.half import half_refusal, range_refusal, require_converter, require_loadable, to_half
+from domino_onnx.precision.half import half_refusal, range_refusal, require_converter, to_half
 from domino_onnx.precision.integer import integer_refusal, require_quantizer, to_int8
+from domino_onnx.runtime import require_survivable
 from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey, mask_sha256, values_sha256
 
 __all__ = ["KEEP", "Conversion", "Converted", "check_conversion", "converted"]
@@ -128,7 +129,7 @@ def converted(
     if wanted.precision == "fp16":
         to_half(work.proto)
     else:
-        require_loadable(work.proto)
+        require_survivable(work.proto.SerializeToString())
     places = {id(tensor): key for key, tensor in stored_tensors(work.proto).items()}
     moved = {key: places[id(tensor)] for key, tensor in before.items()}
     if manifest is not None:

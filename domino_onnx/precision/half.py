@@ -16,9 +16,9 @@ from domino_onnx.graph import OnnxFile, channel_weights, infer_types, sort_nodes
 from domino_onnx.graph.io.listed import replaceable_names
 from domino_onnx.graph.walk import tensors
 from domino_onnx.precision.distinct import distinct_tensors
-from domino_onnx.runtime import Session, require_onnxruntime
+from domino_onnx.runtime import require_onnxruntime, require_survivable
 
-__all__ = ["half_refusal", "range_refusal", "require_converter", "require_loadable", "to_half"]
+__all__ = ["half_refusal", "range_refusal", "require_converter", "to_half"]
 
 _SMALLEST, _LARGEST = 5.96e-08, 65504.0
 """float16's smallest and largest magnitudes: what is nearer to zero than the first goes there, and not to zero."""
@@ -66,11 +66,6 @@ def require_converter() -> Any:
         ) from None
 
 
-def require_loadable(model: ModelProto) -> None:
-    """Raise ModelError if ONNX Runtime can't load a model whose data are all inline."""
-    Session(model.SerializeToString(), threads=1)
-
-
 def to_half(model: ModelProto) -> None:
     """Convert a model whose data are all inline to float16; its inputs and outputs stay as they are. Edits `model`.
 
@@ -80,7 +75,7 @@ def to_half(model: ModelProto) -> None:
     Raises
     ------
     ModelError
-        If the converter breaks on the model, or ONNX Runtime can't load what it made.
+        If the converter breaks on the model, or ONNX Runtime can't load what it made, or crashes on it.
     """
     converter = require_converter()
     known = len(model.graph.value_info)
@@ -97,7 +92,7 @@ def to_half(model: ModelProto) -> None:
             )
         del model.graph.value_info[known:]
         sort_nodes(model.graph)
-        require_loadable(model)
+        require_survivable(model.SerializeToString())
     except (AssertionError, AttributeError, IndexError, KeyError, ModelError, TypeError, ValueError) as error:
         raise ModelError(
             f"the model can't be converted to float16: {str(error) or type(error).__name__}. Leave out the conversion"

@@ -11,6 +11,7 @@ from domino_onnx.runtime.scratch import Scratch, scratch_folder
 from domino_onnx.runtime.segment_runner import Activations, SegmentRunner
 from domino_onnx.runtime.session import Session
 from domino_onnx.runtime.shapes import observe_shapes
+from domino_onnx.runtime.trial import require_survivable
 
 __all__ = [
     "Activations",
@@ -28,5 +29,6 @@ __all__ = [
     "open_session",
     "require_onnxruntime",
     "resident_memory",
+    "require_survivable",
     "scratch_folder",
 ]
