@@ -31,7 +31,7 @@ def test_a_good_model_passes(model: bytes) -> None:
 def test_what_onnx_runtime_refuses_is_told_in_its_words(model: bytes) -> None:
     broken = onnx.ModelProto.FromString(model)
     broken.graph.node[0].op_type = "Conv"
-    with pytest.raises(ModelError, match="can't load the model: .*Conv"):
+    with pytest.raises(ModelError, match=r"can't load the model: .*Conv"):
         require_survivable(broken.SerializeToString())
 
 
