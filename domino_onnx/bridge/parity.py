@@ -79,8 +79,10 @@ def check_parity(
         The model's inputs and the reference's outputs by name. Outputs that `expected` leaves out are not
         compared.
     rtol, atol
-        A float output is close if every element is within `atol + rtol * |expected|`; others must be equal. Of
-        float16 and bfloat16 neither counts for less than 8 times the type's epsilon.
+        A float output is close if every element is within `atol + rtol * |expected|`; others must be equal. Neither
+        counts for less than 8 times the epsilon of the coarsest type that the model computes in, float32 at best;
+        `atol` not for less than that at the scale of the tensor's greatest magnitude. A sum of large values that
+        cancel out has their error, however small it is.
 
     Raises
     ------
@@ -91,7 +93,8 @@ def check_parity(
     if unknown or not expected:
         raise DataError(f"expected {unknown or 'nothing'}, but the outputs are {list(module.output_names)}")
     outputs = _evaluate(module, inputs)
-    differences = [_difference(name, outputs[name], array, rtol, atol) for name, array in expected.items()]
+    coarsest = _coarsest(module)
+    differences = [_difference(name, outputs[name], array, rtol, atol, coarsest) for name, array in expected.items()]
     worst = max(differences, key=lambda difference: difference.excess)
     return BridgeParity(
         ok=worst.excess <= 0,
@@ -149,11 +152,12 @@ def first_difference(
         values = _evaluate(module, inputs, keep=nodes)
     except ModelError:
         return None
+    coarsest = _coarsest(module)
     for name, node in nodes.items():
         want, got = expected[name], values[name]
         if not isinstance(want, np.ndarray) or not isinstance(got, torch.Tensor):
             continue
-        found = _difference(name, got, want, rtol, atol)
+        found = _difference(name, got, want, rtol, atol, coarsest)
         if found.excess > 0:
             return FirstDifference(tensor=name, node=describe(node), max_abs=found.absolute, max_rel=found.relative)
     return None
@@ -187,22 +191,26 @@ def _makers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
     return {name: node for node in nodes if node.op_type != "Constant" for name in node.output if name}
 
 
-def _difference(name: str, got: torch.Tensor, array: Array, rtol: float, atol: float) -> _Difference:
+def _coarsest(module: GraphModule) -> float:
+    """The greatest epsilon of the module's float weights: an output may be float32, and made of float16."""
+    return max((torch.finfo(each.dtype).eps for each in module.parameters() if each.dtype in _NARROW), default=0.0)
+
+
+def _difference(name: str, got: torch.Tensor, array: Array, rtol: float, atol: float, coarsest: float) -> _Difference:
     got, want = got.detach().cpu(), to_tensor(array)
     if got.shape != want.shape or got.dtype != want.dtype:
         return _Difference(name=name, absolute=np.inf, relative=np.inf, excess=np.inf)
     if not want.is_floating_point():
         rtol = atol = 0.0
-    elif want.dtype in _NARROW:
-        least = _ROUNDINGS * torch.finfo(want.dtype).eps
-        rtol, atol = max(rtol, least), max(atol, least)
+    else:
+        least = _ROUNDINGS * max(torch.finfo(want.dtype).eps, coarsest)
+        rtol, atol = max(rtol, least), max(atol, least * max(_scale(want), 1.0))
     got, want = got.to(torch.float64), want.to(torch.float64)
     same = (got == want) | (got.isnan() & want.isnan())
     distance = torch.where(same, 0.0, (got - want).abs()).nan_to_num(nan=np.inf, posinf=np.inf)
     if distance.numel() == 0:
         return _Difference(name=name, absolute=0.0, relative=0.0, excess=0.0)
-    finite = want[want.isfinite()].abs()
-    scale = max(float(finite.max()) if finite.numel() else 0.0, 1e-12)
+    scale = max(_scale(want), 1e-12)
     tolerance = torch.where(same, 0.0, atol + rtol * want.abs().nan_to_num(nan=0.0, posinf=0.0))
     absolute = float(distance.max())
     return _Difference(
@@ -211,3 +219,9 @@ def _difference(name: str, got: torch.Tensor, array: Array, rtol: float, atol: f
         relative=absolute / scale,
         excess=float(torch.where(same, 0.0, distance - tolerance).max()),
     )
+
+
+def _scale(tensor: torch.Tensor) -> float:
+    """The greatest finite magnitude; 0 where there is none."""
+    finite = tensor[tensor.isfinite()].abs()
+    return float(finite.max()) if finite.numel() else 0.0

@@ -52,6 +52,25 @@ def test_narrow_floats_may_differ_by_a_few_roundings(dtype: str) -> None:
     assert not check_parity(narrow, given, {"y": np.full(1, 1 + 24 * eps, kind)}).ok
 
 
+@pytest.mark.parametrize("output", ["float16", "float"])
+def test_what_cancels_out_has_the_error_of_what_it_came_from(output: str) -> None:
+    """Half a spacing at the scale of the terms is far more than any share of the small one that is left of them."""
+    kind = 10 if output == "float16" else 1
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : 17]> g (float16[1, 2] x) => ({output}[1, 2] y) '
+        f"{{ p = MatMul(x, w)  y = Cast<to = {kind}>(p) }}"
+    )
+    weight = np.array([[1, 1], [0, -1]], np.float16)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    half, given = build(model), {"x": np.array([[64, 63.9375]], np.float16)}
+    exact = (given["x"] @ weight).astype(np.float16 if kind == 10 else np.float32)
+    moved, wrong = exact.copy(), exact.copy()
+    moved[0, 1] += 0.03125
+    wrong[0, 1] += 1
+    assert check_parity(half, given, {"y": moved}).ok
+    assert not check_parity(half, given, {"y": wrong}).ok
+
+
 def test_integers_must_be_equal(module) -> None:
     assert not check_parity(module, x(100_000), {"k": np.array([100_001])}).ok
 
