@@ -92,7 +92,7 @@ def check_conversion(file: OnnxFile, wanted: Conversion) -> None:
             _refuse(file, "can't be converted to float16", range_refusal(file))
     if wanted.weights == "int8":
         require_quantizer()
-        _refuse(file, "can't have int8 weights", integer_refusal(file.proto, file.opset))
+        _refuse(file, "can't have int8 weights", integer_refusal(file.proto, file.opset, file.path))
     if sum(_nbytes(tensor, file.folder) for tensor in tensors(file.proto)) > _MAX_BYTES:
         raise ModelError(f"{file.path} can't be converted: it has more than the 2 GiB that fit in one message")
 

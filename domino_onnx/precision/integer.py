@@ -14,6 +14,7 @@ from onnx import ModelProto, TensorProto
 from domino_onnx.errors import DependencyError, ModelError
 from domino_onnx.graph import ChannelWeight, channel_weights, holds_integers, quantize_in_place
 from domino_onnx.graph.io.tensors import read_tensor
+from domino_onnx.graph.walk import nodes, normal_domain
 from domino_onnx.runtime import require_onnxruntime
 from domino_onnx.scheme import WeightKey
 
@@ -22,16 +23,34 @@ __all__ = ["integer_refusal", "quantized_channels", "require_quantizer", "to_int
 _PER_CHANNEL_SINCE = 13
 
 
-def integer_refusal(model: ModelProto, opset: int) -> str | None:
-    """Why weights of a model can't be stored as integers; None if they can."""
+def integer_refusal(model: ModelProto, opset: int, path: Path) -> str | None:
+    """Why weights of a model can't be stored as integers, and what can be done; None if they can.
+
+    Parameters
+    ----------
+    path
+        Of the model's file.
+    """
     if opset < _PER_CHANNEL_SINCE:
         return (
-            f"its opset {opset} has no scales for each channel; {_PER_CHANNEL_SINCE} is the first that has. Convert "
-            "the dense model first: onnx.version_converter.convert_version(model, 13)"
+            f"its opset {opset} has no scales for each channel; {_PER_CHANNEL_SINCE} is the first that has. "
+            f"{_how_to_lift(model, path)}"
         )
     if not channel_weights(model) and not holds_integers(model):
         return "it has no float32 weight of Conv, ConvTranspose, Gemm or MatMul that would become smaller"
     return None
+
+
+def _how_to_lift(model: ModelProto, path: Path) -> str:
+    """How a dense model gets a newer opset, if onnx's own converter knows its operators."""
+    foreign = sorted({normal_domain(node.domain) for node in nodes(model)} - {""})
+    if foreign or model.functions:
+        what = f"operators of {', '.join(foreign)}" if foreign else "local functions"
+        return f"onnx's version converter doesn't lift {what}: export the model again, with opset 13 or later"
+    return (
+        'Lift the dense model first: python -c "import onnx, onnx.version_converter as v; '
+        f"onnx.save(v.convert_version(onnx.load('{path.name}'), {_PER_CHANNEL_SINCE}), '{path.stem}.13.onnx')\""
+    )
 
 
 def require_quantizer() -> Any:

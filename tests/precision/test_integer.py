@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,6 +200,32 @@ def test_packed_integers_and_external_ones(samples: Path, tmp_path: Path, run_or
     inputs = {value.name: batch[value.name][:8] for value in onnx.load(samples / "digits_resnet.onnx").graph.input}
     outputs = {run_ort(tmp_path / f"{name}.onnx", inputs)[0].tobytes() for name in ("small", "packed", "back")}
     assert len(outputs) == 1
+
+
+def test_what_lifts_an_old_opset_does(
+    make_model: Run, save: Run, tmp_path: Path, run_ort: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    source = save(make_model([node], {"x": [1, 32]}, {"y": [1, 32]}, {"w": normal(32, 32)}, opset=11))
+    with pytest.raises(ModelError, match="opset 11 has no scales") as refused:
+        convert(source, tmp_path / "out.onnx", conversion=INT8)
+    monkeypatch.chdir(tmp_path)
+    command = shlex.split(str(refused.value).split("first: ", 1)[1])
+    subprocess.run([sys.executable, *command[1:]], check=True)
+    convert(tmp_path / "model.13.onnx", tmp_path / "out.onnx", conversion=INT8)
+    x = normal(1, 32)
+    np.testing.assert_allclose(run_ort(tmp_path / "out.onnx", {"x": x})[0], run_ort(source, {"x": x})[0], atol=0.5)
+
+
+def test_what_can_t_be_lifted_is_said(make_model: Run, save: Run, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("Gelu", ["h"], ["y"], domain="com.microsoft"),
+    ]
+    arrays = {"w": normal(32, 32)}
+    model = make_model(nodes, {"x": [1, 32]}, {"y": [1, 32]}, arrays, opset=11, domains={"com.microsoft": 1})
+    with pytest.raises(ModelError, match=r"doesn't lift operators of com\.microsoft: export the model again"):
+        convert(save(model), tmp_path / "out.onnx", conversion=INT8)
 
 
 def test_refusals(make_model: Run, save: Run, samples: Path, tmp_path: Path) -> None:

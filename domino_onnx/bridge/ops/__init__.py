@@ -3,6 +3,7 @@
 from domino_onnx.bridge.ops import (
     activation,
     attention,
+    classes,
     constant,
     contrib,
     contrib_attention,
@@ -29,6 +30,7 @@ OPERATORS: Table = merge(
     (
         activation.op,
         attention.op,
+        classes.op,
         constant.op,
         contrib.op,
         contrib.standard,
