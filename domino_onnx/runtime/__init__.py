@@ -28,7 +28,7 @@ __all__ = [
     "observe_shapes",
     "open_session",
     "require_onnxruntime",
-    "resident_memory",
     "require_survivable",
+    "resident_memory",
     "scratch_folder",
 ]

@@ -24,6 +24,6 @@ def array_feature_extractor(x: Tensor, indices: Tensor) -> Tensor:
 @op("ZipMap")
 def zip_map(x: Tensor, *, classlabels_int64s: Sequence[int] = (), classlabels_strings: Sequence[str] = ()) -> Tensor:
     """The scores themselves, (samples, classes), in the order of the labels, in which ONNX Runtime hands out a map."""
-    labels = classlabels_int64s or [label.encode() for label in classlabels_strings]
-    order = sorted(range(len(labels)), key=labels.__getitem__)
-    return x.reshape(-1, len(labels)).index_select(1, torch.tensor(order, device=x.device))
+    keys = [(label, b"") for label in classlabels_int64s] or [(0, label.encode()) for label in classlabels_strings]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return x.reshape(-1, len(keys)).index_select(1, torch.tensor(order, device=x.device))
