@@ -152,4 +152,4 @@ def _made_up(judge: Judge) -> str:
     if judge.data is not None or isinstance(judge.specs, DataError):
         return ""
     is_open = any(None in (spec.shape or ()) for spec in judge.specs if spec.name not in judge.shapes)
-    return "; sizes of 1 were made up for open axes: give --input-shape or --data" if is_open else ""
+    return "; sizes of 1 were made up for open axes: give --data, or data.input_shapes in a recipe" if is_open else ""
