@@ -22,7 +22,7 @@ Run = Callable[..., Any]
 PACKAGE = Path(domino_onnx.__file__).parent
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 EXAMPLE = re.compile(r"domino-onnx ([a-z]+)([^;`'\"\n]*)")
-FOREIGN = ("cp --reflink=never", "--sparsity=enable", "--onnx=model.onnx", "trtexec --verbose", "--verbose > build.log")
+FOREIGN = ("cp --reflink=never", "--sparsity=enable", "--onnx=model.onnx", "trtexec --verbose", "--verbose > build.log", "--nproc-per-node")
 """Options of other programs, as messages name them."""
 
 _WITH_DOCSTRINGS = (ast.Module, ast.ClassDef, ast.FunctionDef)
@@ -61,6 +61,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "graph/shapes": WORK | {"inspect"},
     "outputs": WORK | {"evaluate"},
     "precision": FILES | {"sweep", "convert"},
+    "report/forecast:_time": frozenset({"compress"}),
     "report/doctor": frozenset({"doctor"}),
     "report/terminal": READERS | {"convert", "verify"},
     "report/terminal:_parity": frozenset({"inspect"}),
@@ -73,12 +74,13 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "stages/converting": frozenset({"convert"}),
     "stages/finetuning": frozenset({"compress", "finetune"}),
     "stages/planning:_gradients": SEARCHERS,
-    "stages/planning:_strategy": SEARCHERS,
+    "stages/planning:chosen_strategy": SEARCHERS,
     "stages/doubts": frozenset({"compress", "sweep"}),
     "stages/doubts:doubts_of_labels": WORK | {"evaluate"},
     "stages/pieces": KEEPERS,
     "stages/reading:_split": FILES | {"sweep"},
     "stages/pruned_file": frozenset({"finetune"}),
+    "stages/sampling": frozenset({"deploy", "benchmark"}),
     "stages/sparsest": frozenset({"compress"}),
     "stages/trials": frozenset({"compress", "sweep"}),
     "stages/trials:_reachable": frozenset({"sweep"}),
@@ -194,7 +196,7 @@ def test_every_option_that_a_message_names_exists_where_it_is_printed() -> None:
 def test_the_walk_sees_messages_descriptions_and_parts_of_messages() -> None:
     named = {option for text in texts() for option in OPTION.findall(text.text)}
     assert named >= {"--data", "--resume", "--max-drop", "--force", "--pool", "--sparsity", "--target", "--weights"}
-    descriptions = [text for text in texts() if text.module == "options/groups" and "Optimizer steps" in text.text]
+    descriptions = [text for text in texts() if text.module == "options/groups" and "Exactly so many steps" in text.text]
     assert descriptions
     assert descriptions[0].commands == WORK
 
