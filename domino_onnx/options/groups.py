@@ -297,7 +297,7 @@ class RunOptions(_Group):
     )
     scratch: Annotated[Path | None, Meta(description="Folder for what doesn't fit into memory.")] = None
     checkpoint: Annotated[
-        Path | None, Meta(description="Folder that keeps what is found until the run ends. Default: OUTPUT.partial.")
+        Path | None, Meta(description="Folder for what is found on the way. Default: OUTPUT.partial.")
     ] = None
     checkpoint_after: Annotated[
         float, Meta(ge=0, description="Seconds that a run lasts before OUTPUT.partial is made.")
