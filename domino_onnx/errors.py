@@ -30,7 +30,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 __all__ = [
-    "LESS_MEMORY",
     "BudgetError",
     "CheckFailed",
     "CheckpointError",

@@ -22,7 +22,14 @@ Run = Callable[..., Any]
 PACKAGE = Path(domino_onnx.__file__).parent
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 EXAMPLE = re.compile(r"domino-onnx ([a-z]+)([^;`'\"\n]*)")
-FOREIGN = ("cp --reflink=never", "--sparsity=enable", "--onnx=model.onnx", "trtexec --verbose", "--verbose > build.log", "--nproc-per-node")
+FOREIGN = (
+    "cp --reflink=never",
+    "--sparsity=enable",
+    "--onnx=model.onnx",
+    "trtexec --verbose",
+    "--verbose > build.log",
+    "--nproc-per-node",
+)
 """Options of other programs, as messages name them."""
 
 _WITH_DOCSTRINGS = (ast.Module, ast.ClassDef, ast.FunctionDef)
@@ -196,7 +203,9 @@ def test_every_option_that_a_message_names_exists_where_it_is_printed() -> None:
 def test_the_walk_sees_messages_descriptions_and_parts_of_messages() -> None:
     named = {option for text in texts() for option in OPTION.findall(text.text)}
     assert named >= {"--data", "--resume", "--max-drop", "--force", "--pool", "--sparsity", "--target", "--weights"}
-    descriptions = [text for text in texts() if text.module == "options/groups" and "Exactly so many steps" in text.text]
+    descriptions = [
+        text for text in texts() if text.module == "options/groups" and "Exactly so many steps" in text.text
+    ]
     assert descriptions
     assert descriptions[0].commands == WORK
 

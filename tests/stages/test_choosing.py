@@ -36,8 +36,8 @@ def test_the_better_one_stays(
             weights=found.weights, biases=found.biases, solver=found.solver, divergence=divergences[len(plans) - 1]
         )
 
-    choosing_solve = choosing.solve
-    monkeypatch.setattr(choosing, "solve", solve)
+    choosing_solve = choosing.solve_once
+    monkeypatch.setattr(choosing, "solve_once", solve)
     output = tmp_path / "out.onnx"
     words = ["--sparsity", "0.8", "--data", samples / "digits_calibration.npz", "-o", output, "--no-finetune", "--json"]
     ran = domino("compress", samples / "digits_transformer.onnx", *words)
