@@ -31,7 +31,7 @@ from rows import RESULTS, Results, machine
 
 from domino_onnx import CompressOptions, DataOptions, FinetuneOptions, Goal, RunOptions, SearchOptions, compress, deploy
 from domino_onnx.data import input_specs
-from domino_onnx.deploy import clock_for, measure
+from domino_onnx.deployment import clock_for, measure
 from domino_onnx.errors import DominoError
 from domino_onnx.evaluate import random_inputs
 from domino_onnx.runtime import Session

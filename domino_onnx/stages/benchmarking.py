@@ -36,7 +36,7 @@ def benchmarked(
     DependencyError
         If ONNX Runtime is missing.
     """
-    from domino_onnx.deploy import measure
+    from domino_onnx.deployment import measure
     from domino_onnx.runtime import Session
 
     first = read_model(models[0])

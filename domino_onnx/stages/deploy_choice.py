@@ -16,7 +16,7 @@ from domino_onnx.options import CompressOptions
 from domino_onnx.stages.journal import Journal
 
 if TYPE_CHECKING:
-    from domino_onnx.deploy import Grid, Kind, Layer, Timed
+    from domino_onnx.deployment import Grid, Kind, Layer, Timed
 
 __all__ = ["Tried", "calibrated_grids", "fastest"]
 
@@ -52,7 +52,7 @@ def calibrated_grids(
 ) -> list[dict[str, Grid]]:
     """Grids of the activations around convolutions, for each share of kept values; none without data."""
     from domino_onnx.data import load_data
-    from domino_onnx.deploy import KEPT_SHARES, Grid, seen_ranges
+    from domino_onnx.deployment import KEPT_SHARES, Grid, seen_ranges
     from domino_onnx.runtime import Session
 
     around = [(layer.data, layer.output, layer.residual) for layer in layers if layer.op == "Conv"]
@@ -75,7 +75,7 @@ def fastest(
     whole: ModelProto, timed: Mapping[Layer, Timed], grids: Sequence[Grids], inputs: Inputs, threads: int
 ) -> Tried:
     """Of several choices of layers, and none, the one with which the whole model is the fastest."""
-    from domino_onnx.deploy import clock_for, measure
+    from domino_onnx.deployment import clock_for, measure
     from domino_onnx.runtime import Session
 
     choices = _choices(timed)
@@ -134,7 +134,7 @@ def _most_exact(
 
 def _rewritten(whole: ModelProto, choice: Mapping[Layer, Kind], grids: Grids) -> ModelProto:
     """The model with a choice, whose layers are of another view of the same model: their nodes are looked up anew."""
-    from domino_onnx.deploy import open_graph, rewritten_graph
+    from domino_onnx.deployment import open_graph, rewritten_graph
 
     if all(kind == "dense" for kind in choice.values()):
         return whole

@@ -20,7 +20,7 @@ from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.sampling import inputs_to_time
 
 if TYPE_CHECKING:
-    from domino_onnx.deploy import Grid, Kind, Layer, Timed
+    from domino_onnx.deployment import Grid, Kind, Layer, Timed
 
 __all__ = ["deployed"]
 
@@ -51,7 +51,7 @@ def deployed(
     OutputError
         If the output can't be written.
     """
-    from domino_onnx.deploy import find_layers, open_graph
+    from domino_onnx.deployment import find_layers, open_graph
     from domino_onnx.runtime import kernels_library
 
     if precision not in get_args(DeployPrecision):
@@ -112,7 +112,7 @@ def _timed(
     int8: bool,
 ) -> dict[Layer, Timed]:
     """What each layer takes; layers of the same shape, zeros and surroundings are timed once."""
-    from domino_onnx.deploy import time_layer
+    from domino_onnx.deployment import time_layer
     from domino_onnx.runtime import Session
 
     def opened(data: bytes) -> Callable[[Inputs], Inputs]:

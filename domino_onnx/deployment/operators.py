@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.deploy.grids import Grid
-from domino_onnx.deploy.layers import Layer
+from domino_onnx.deployment.grids import Grid
+from domino_onnx.deployment.layers import Layer
 from domino_onnx.storage.packing import pack
 
 __all__ = ["DOMAIN", "DOMAIN_VERSION", "Kind", "Written", "operators_of", "quantized_rows", "written"]

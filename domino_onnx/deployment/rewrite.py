@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, helper
 
-from domino_onnx.deploy.grids import Grid
-from domino_onnx.deploy.layers import Layer
-from domino_onnx.deploy.operators import DOMAIN, DOMAIN_VERSION, Kind, written
-from domino_onnx.deploy.surgeon import exported, require_surgeon
+from domino_onnx.deployment.grids import Grid
+from domino_onnx.deployment.layers import Layer
+from domino_onnx.deployment.operators import DOMAIN, DOMAIN_VERSION, Kind, written
+from domino_onnx.deployment.surgeon import exported, require_surgeon
 from domino_onnx.graph import sort_nodes
 from domino_onnx.scheme import MANIFEST_KEY
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from domino_onnx.deploy.grids import Grid
-from domino_onnx.deploy.latency import clock_for, interleaved
-from domino_onnx.deploy.layers import Layer
-from domino_onnx.deploy.operators import DOMAIN, DOMAIN_VERSION, Kind, operators_of, written
+from domino_onnx.deployment.grids import Grid
+from domino_onnx.deployment.latency import clock_for, interleaved
+from domino_onnx.deployment.layers import Layer
+from domino_onnx.deployment.operators import DOMAIN, DOMAIN_VERSION, Kind, operators_of, written
 
 __all__ = ["Opened", "Timed", "time_layer"]
 

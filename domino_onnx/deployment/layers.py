@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.deploy.surgeon import value_of
+from domino_onnx.deployment.surgeon import value_of
 
 __all__ = ["Kept", "Layer", "find_layers"]
 

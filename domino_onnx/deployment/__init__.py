@@ -1,0 +1,27 @@
+"""How does a pruned model run faster on the CPU: which layers become operators that skip zeros, and what is gained?"""
+
+from domino_onnx.deployment.grids import KEPT_SHARES, Grid, Ranges, seen_ranges
+from domino_onnx.deployment.latency import Latency, clock_for, measure
+from domino_onnx.deployment.layers import Kept, Layer, find_layers
+from domino_onnx.deployment.operators import Kind
+from domino_onnx.deployment.rewrite import rewritten_graph
+from domino_onnx.deployment.surgeon import open_graph
+from domino_onnx.deployment.timing import Timed, time_layer
+
+__all__ = [
+    "KEPT_SHARES",
+    "Grid",
+    "Kept",
+    "Kind",
+    "Latency",
+    "Layer",
+    "Ranges",
+    "Timed",
+    "clock_for",
+    "find_layers",
+    "measure",
+    "open_graph",
+    "rewritten_graph",
+    "seen_ranges",
+    "time_layer",
+]
