@@ -188,7 +188,8 @@ def _sums(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         mine = [row for row in rows if row["network"] == network]
         dense = sum(row["count"] * row["dense_us"] for row in mine)
         sums: dict[str, Any] = {"network": network, "dtype": mine[0]["dtype"], "sum": "products", "dense_us": dense}
-        names = ("cusparselt_us", "tuned_us", "cutlass_us")
+        libraries = ("cusparselt_us", "tuned_us", "cutlass_us")
+        names = [name for name in libraries if any(name in row for row in mine)]
         for name in names:
             sums[name] = sum(row["count"] * row.get(name, row["dense_us"]) for row in mine)
         best = sum(row["count"] * min(row[name] for name in ("dense_us", *names) if name in row) for row in mine)

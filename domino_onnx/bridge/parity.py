@@ -200,12 +200,12 @@ def _difference(name: str, got: torch.Tensor, array: Array, rtol: float, atol: f
     got, want = got.detach().cpu(), to_tensor(array)
     if got.shape != want.shape or got.dtype != want.dtype:
         return _Difference(name=name, absolute=np.inf, relative=np.inf, excess=np.inf)
-    if not want.is_floating_point():
+    least = _ROUNDINGS * max(torch.finfo(want.dtype).eps, coarsest) if want.is_floating_point() else None
+    got, want = got.to(torch.float64), want.to(torch.float64)
+    if least is None:
         rtol = atol = 0.0
     else:
-        least = _ROUNDINGS * max(torch.finfo(want.dtype).eps, coarsest)
         rtol, atol = max(rtol, least), max(atol, least * max(_scale(want), 1.0))
-    got, want = got.to(torch.float64), want.to(torch.float64)
     same = (got == want) | (got.isnan() & want.isnan())
     distance = torch.where(same, 0.0, (got - want).abs()).nan_to_num(nan=np.inf, posinf=np.inf)
     if distance.numel() == 0:

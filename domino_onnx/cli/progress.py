@@ -52,7 +52,7 @@ class QuietObserver:
 class _Watching(QuietObserver):
     """Keeps what is known of a run, and tells more of it as soon as it is a long one.
 
-    What a run of a few seconds finds out on the way stands in its result too.
+    What a run of a few seconds finds out on the way is in its result too.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:

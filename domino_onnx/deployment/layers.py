@@ -1,4 +1,4 @@
-"""Which nodes of a model multiply with a stored weight that has zeros, and what stands behind them that joins in?"""
+"""Which nodes of a model multiply with a stored weight that has zeros, and which nodes behind them join in?"""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Layer:
     bias
         (outputs,).
     nodes
-        The graph's nodes that it stands for, the product first.
+        The graph's nodes that it replaces, the product first.
     """
 
     name: str
@@ -168,7 +168,7 @@ def _matrix(node: Any, weight: NDArray[Any]) -> _Product | str:
 
 
 def _extended(found: _Product, node: Any, outputs: set[int], taken: set[int], shapes: Shapes) -> Layer:
-    """The product with what stands behind it: a bias, a residual, bounds."""
+    """The product with what follows it: a bias, a residual, bounds."""
     nodes, tensor = [node], node.outputs[0]
     bias, residual, low, high = found.bias, None, -math.inf, math.inf
     reader = _only_reader(tensor, outputs, taken)

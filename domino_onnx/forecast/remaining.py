@@ -101,7 +101,7 @@ class Remaining:
                 going_on.append(running.cost.name)
                 if self._seen[running.cost.name].runs < running.cost.runs:  # one run too many is a short one
                     left += self._left_of_run(running, running.cost, at)
-            at = running.start  # the one outside stands still since then
+            at = running.start  # the one outside has stopped since then
         for name, stage in self._stages.items():
             if name not in self._over:
                 runs = stage.runs - self._seen[name].runs - going_on.count(name)

@@ -112,7 +112,7 @@ def _is_weight(use: Use, value: Stored | Sparse | Derived) -> bool:
 
 
 def _is_learned_input(use: Use, value: Stored | Sparse | Derived, index: GraphIndex) -> bool:
-    """Whether a constant stands in for data: a learned query or state, repeated as often as the data want it."""
+    """Whether a constant takes the place of data: a learned query or state, repeated as often as the data want it."""
     is_left = operator_of(use) in ("Gemm", "MatMul") and use.position == 0
     return is_left and isinstance(value, Derived) and not value.is_fixed and _other_operand(use, index) is not None
 

@@ -107,7 +107,7 @@ def cuda_objection() -> str | None:
 def _cuda_options() -> dict[str, str]:
     """Float32 in full, convolutions by rule instead of by a race, and no more memory than is asked for.
 
-    Many sessions run at once, each with an arena of its own, and torch beside them.
+    Many sessions run at once, each with an arena of its own, and torch takes memory too.
     """
     return {
         "device_id": os.environ.get("LOCAL_RANK", "0"),  # which GPU, if torch's launcher started several processes
@@ -144,7 +144,7 @@ def _reason(failure: str, said: list[str]) -> str:
 
 @contextlib.contextmanager
 def _captured() -> Iterator[list[str]]:
-    """What is written to the standard streams within the block, by Python or by native code; nobody else sees it."""
+    """What is written to the standard streams within the block, by Python or by native code. It isn't shown."""
     said: list[str] = []
     printed = io.StringIO()
     sys.stderr.flush()

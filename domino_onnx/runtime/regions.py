@@ -20,7 +20,7 @@ class Regions:
 
     def __init__(self) -> None:
         self.end = 0
-        self._gaps: list[tuple[int, int]] = []  # (offset, size), ascending, none beside another or at the end
+        self._gaps: list[tuple[int, int]] = []  # (offset, size), ascending, none touches another or the end
 
     def take(self, size: int) -> int:
         """The offset of a region of at least `size` bytes."""

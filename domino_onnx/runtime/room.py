@@ -35,6 +35,6 @@ class Room:
         return cls(memory=memory_budget(memory), folder=folder)
 
     def scratch(self, working: int) -> Scratch:
-        """A place for activations, beside what the process holds now and `working` bytes that it is going to need."""
+        """A place for activations that leaves what the process holds now, and `working` bytes that it will need."""
         budget = None if self.memory is None else max(self.memory - resident_memory() - working, _LEAST)
         return Scratch(budget, self.folder)

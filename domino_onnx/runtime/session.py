@@ -32,8 +32,8 @@ class Session:
         For a single run of a large model: takes least memory, and isn't optimised.
     piece
         For a part of a model, one of many sessions that take turns with other work. It keeps no memory between runs.
-        Its threads don't spin between runs. Products with integers behind DequantizeLinear stay floats, whatever is
-        beside them in this part.
+        Its threads don't spin between runs. Products with integers behind DequantizeLinear stay floats, whatever else
+        this part holds.
 
     Attributes
     ----------

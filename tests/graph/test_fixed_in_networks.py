@@ -46,7 +46,6 @@ TOYS = {
     "ort_testdata__576a2835afb6.onnx": (WHOLE,),  # the same
     "ort_testdata__618bc76b8c9c.onnx": (WHOLE,),  # 1, 2
     "ort_testdata__656e76e257bc.onnx": (CONSTANT,),  # ones
-    "ort_testdata__724387b2e8f2.onnx": (EVEN,),  # 0, 0.01, 0.02, ...
     "ort_testdata__92f93fdbee22.onnx": (WHOLE,),  # 1, 2, 3, 4, four times
     "ort_testdata__994b2b8ed4bc.onnx": (WHOLE,),  # the same
     "ort_testdata__aa3fca05471c.onnx": (EVEN,),  # 0 to 8

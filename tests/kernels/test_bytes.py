@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from .drawn import drawn, schemes, some
 from .nodes import Array, node_model, run_node, sparse_integers, stored_weight
-from .test_float import schemes, some
 
 
 def _unfolded(
@@ -35,36 +35,27 @@ def test_convolutions(
     library: str, instruction_set: str, data: st.DataObject, scheme: tuple[int, int], seed: int
 ) -> None:
     n, m = scheme
-    axes = data.draw(st.integers(1, 3))
-    sizes = st.lists(st.integers(1, 2), min_size=axes, max_size=axes)
-    kernel, strides, dilations = data.draw(sizes), data.draw(sizes), data.draw(sizes)
-    pads = data.draw(st.lists(st.integers(0, 2), min_size=2 * axes, max_size=2 * axes))
-    space = [data.draw(st.integers(3, (40, 9, 4)[axes - 1])) for _ in range(axes)]
-    groups, inputs, outputs = (
-        data.draw(st.integers(1, 3)),
-        m * data.draw(st.integers(1, 2)),
-        data.draw(st.integers(1, 20)),
-    )
+    made = drawn(data, m, most=2, most_padding=2, least_space=3, space=(40, 9, 4), outputs=20)
     generator = np.random.default_rng(seed)
-    weight = sparse_integers(generator, (outputs * groups, *kernel, inputs), n, m)
-    x = generator.integers(0, 256, (2, *space, groups * inputs)).astype(np.uint8)
-    scales = generator.uniform(0.001, 0.02, outputs * groups).astype(np.float32)
-    offsets = generator.uniform(-50, 200, outputs * groups).astype(np.float32)
+    weight = sparse_integers(generator, (made.outputs * made.groups, *made.kernel, made.inputs), n, m)
+    x = generator.integers(0, 256, (2, *made.space, made.groups * made.inputs)).astype(np.uint8)
+    scales = generator.uniform(0.001, 0.02, made.outputs * made.groups).astype(np.float32)
+    offsets = generator.uniform(-50, 200, made.outputs * made.groups).astype(np.float32)
     zero_point = data.draw(st.integers(0, 255))
-    unfolded = _unfolded(x, kernel, strides, dilations, pads, zero_point).astype(np.int64)
-    in_groups = unfolded.reshape(*unfolded.shape[:-1], groups, inputs)
-    rows = np.moveaxis(in_groups, -2, 1 + axes).reshape(*unfolded.shape[: 1 + axes], groups, -1)
-    sums = np.einsum("...gk,gok->...go", rows, weight.reshape(groups, outputs, -1).astype(np.int64))
+    unfolded = _unfolded(x, made.kernel, made.strides, made.dilations, made.pads, zero_point).astype(np.int64)
+    in_groups = unfolded.reshape(*unfolded.shape[:-1], made.groups, made.inputs)
+    rows = np.moveaxis(in_groups, -2, 1 + made.axes).reshape(*unfolded.shape[: 1 + made.axes], made.groups, -1)
+    sums = np.einsum("...gk,gok->...go", rows, weight.reshape(made.groups, made.outputs, -1).astype(np.int64))
     floats = sums.reshape(*sums.shape[:-2], -1).astype(np.float32) * scales + offsets
     residual = generator.integers(0, 256, floats.shape).astype(np.uint8)
     floats = floats + residual.astype(np.float32) * np.float32(0.5)
     stored, grouping = stored_weight(weight)
     attributes: dict[str, Any] = {
-        "weight_shape": (outputs * groups, inputs, *kernel),
-        "group": groups,
-        "strides": strides,
-        "dilations": dilations,
-        "pads": pads,
+        "weight_shape": (made.outputs * made.groups, made.inputs, *made.kernel),
+        "group": made.groups,
+        "strides": made.strides,
+        "dilations": made.dilations,
+        "pads": made.pads,
         "x_zero_point": zero_point,
         "residual_scale": 0.5,
         "min": 3.0,

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from .drawn import drawn, schemes, some
 from .nodes import node_model, run_node, sparse, stored_weight
-
-schemes = st.integers(1, 6).flatmap(lambda power: st.tuples(st.integers(1, 2**power), st.just(2**power)))
-some = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
-)
 
 
 def _close(found: np.ndarray, wanted: np.ndarray) -> None:
@@ -25,21 +21,12 @@ def test_convolutions(
     library: str, instruction_set: str, data: st.DataObject, scheme: tuple[int, int], seed: int
 ) -> None:
     n, m = scheme
-    axes = data.draw(st.integers(1, 3))
-    sizes = st.lists(st.integers(1, 3), min_size=axes, max_size=axes)
-    kernel, strides, dilations = data.draw(sizes), data.draw(sizes), data.draw(sizes)
-    pads = data.draw(st.lists(st.integers(0, 3), min_size=2 * axes, max_size=2 * axes))
-    space = [data.draw(st.integers(7, (90, 17, 9)[axes - 1])) for _ in range(axes)]
-    groups, inputs, outputs = (
-        data.draw(st.integers(1, 3)),
-        m * data.draw(st.integers(1, 2)),
-        data.draw(st.integers(1, 9)),
-    )
+    made = drawn(data, m, most=3, most_padding=3, least_space=7, space=(90, 17, 9), outputs=9)
     generator = np.random.default_rng(seed)
-    weight = sparse(generator, (outputs * groups, *kernel, inputs), n, m)
-    x = generator.normal(size=(data.draw(st.integers(1, 3)), groups * inputs, *space)).astype(np.float32)
-    bias = generator.normal(size=outputs * groups).astype(np.float32)
-    how = {"strides": strides, "dilations": dilations, "pads": pads, "group": groups}
+    weight = sparse(generator, (made.outputs * made.groups, *made.kernel, made.inputs), n, m)
+    x = generator.normal(size=(data.draw(st.integers(1, 3)), made.groups * made.inputs, *made.space)).astype(np.float32)
+    bias = generator.normal(size=made.outputs * made.groups).astype(np.float32)
+    how = {"strides": made.strides, "dilations": made.dilations, "pads": made.pads, "group": made.groups}
     dense = {"w": np.ascontiguousarray(np.moveaxis(weight, -1, 1)), "b": bias}
     wanted = run_node(library, node_model("Conv", ["x", "w", "b"], dense, domain="", **how), {"x": x})
     stored, grouping = stored_weight(weight)

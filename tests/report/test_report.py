@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from domino_onnx import CompressOptions, Goal, compress, inspect, verify
+from domino_onnx import CompressOptions, FinetuneOptions, Goal, compress, inspect, verify
 from domino_onnx.report.document import compress_document, dump, inspect_document, verify_document
 from domino_onnx.report.html import html_report
 from domino_onnx.report.terminal import compress_view, inspect_view, verify_view
@@ -75,7 +75,9 @@ def evil(make_model: Callable[..., Any], save: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def result(evil: Path, tmp_path: Path) -> Any:
-    return compress(evil, tmp_path / "out.onnx", CompressOptions(goal=Goal(sparsity=0.5)))
+    return compress(
+        evil, tmp_path / "out.onnx", CompressOptions(goal=Goal(sparsity=0.5), finetune=FinetuneOptions(steps=2))
+    )
 
 
 def rendered(view: Any) -> str:
