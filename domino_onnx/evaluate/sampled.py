@@ -1,4 +1,4 @@
-"""Is a file that is too large to be run what it should be? Random groups of its weights are compared with the source."""
+"""Is a file that is too large to be run what it should be? Random groups of weights are compared with the source."""
 
 from __future__ import annotations
 
