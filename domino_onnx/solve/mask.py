@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from domino_onnx.scheme import NMScheme, WeightLayout
 from domino_onnx.solve.network import fits_network, sorted_columns
 
-__all__ = ["keep_largest", "magnitude_mask", "obeys", "rank"]
+__all__ = ["keep_largest", "magnitude_mask", "masked", "obeys", "rank"]
 
 _Float = TypeVar("_Float", bound=np.floating)
+_Stored = TypeVar("_Stored", bound=np.generic)
 _FOUR, _OF_FOUR = 4, 2
 _FEW, _CHUNK = 128, 1 << 13
 """Rows that numpy sorts faster one by one; and columns that are sorted at once, so that they stay in the cache."""
@@ -95,6 +96,16 @@ def magnitude_mask(weight: NDArray[np.generic], layout: WeightLayout, scheme: NM
         columns, _ = _rank_columns(part.reshape(m, -1), scheme)
         kept[start : start + step] = columns.reshape(part.shape).swapaxes(0, 1)
     return mask
+
+
+def masked(values: NDArray[_Stored], mask: NDArray[np.bool_]) -> NDArray[_Stored]:
+    """`values` where the mask is True, and +0.0 elsewhere, NaN and infinities too.
+
+    Bits times 0 or 1: `np.where` branches at each value, and takes several times as long where a mask has no pattern.
+    """
+    bits = values.view(np.dtype(f"u{values.itemsize}"))
+    kept: NDArray[_Stored] = np.multiply(bits, mask, dtype=bits.dtype).view(values.dtype)
+    return kept
 
 
 def obeys(weight: NDArray[np.generic], layout: WeightLayout, scheme: NMScheme) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.scheme import NMScheme, Site, WeightKey
-from domino_onnx.solve.mask import magnitude_mask
+from domino_onnx.solve.mask import magnitude_mask, masked
 
 __all__ = ["PrunedWeights"]
 
@@ -39,7 +39,7 @@ class PrunedWeights(Mapping[WeightKey, NDArray[np.generic]]):
     def __getitem__(self, key: WeightKey) -> NDArray[np.generic]:
         weight, site = self._load(key), self._sites[key]
         mask = magnitude_mask(site.numbers.floats(weight), site.layout, self._schemes[key])
-        return np.where(mask, weight, weight.dtype.type(0))
+        return masked(weight, mask)
 
     def __contains__(self, key: object) -> bool:
         return key in self._schemes

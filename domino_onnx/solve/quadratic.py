@@ -8,6 +8,8 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx.solve.mask import masked
+
 __all__ = ["Inputs", "Quadratic"]
 
 _Matrix = NDArray[np.floating]
@@ -156,8 +158,8 @@ class Quadratic:
     def _conjugate_gradients(self, mask: _Mask, near: _Matrix) -> _Matrix:
         """Preconditioned with the diagonal; all rows step together, each with its own length."""
         inverse = np.where(mask, 1 / np.diagonal(self.damped), 0)
-        weights = np.where(mask, near, 0)
-        residual = np.where(mask, self.pull - weights @ self.damped, 0)
+        weights = masked(near, mask)
+        residual = masked(self.pull - weights @ self.damped, mask)
         scaled = residual * inverse
         direction = scaled
         power = np.einsum("rk,rk->r", residual, scaled)
@@ -165,7 +167,7 @@ class Quadratic:
         for _ in range(_MAX_CG_STEPS):
             if (power <= enough).all():
                 break
-            image = np.where(mask, direction @ self.damped, 0)
+            image = masked(direction @ self.damped, mask)
             curvature = np.einsum("rk,rk->r", direction, image)
             step = np.divide(power, curvature, out=np.zeros_like(power), where=curvature > 0)[:, None]
             weights = weights + step * direction

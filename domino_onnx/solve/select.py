@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.scheme import NMScheme
-from domino_onnx.solve.mask import keep_largest
+from domino_onnx.solve.mask import keep_largest, masked
 from domino_onnx.solve.quadratic import Quadratic
 
 __all__ = ["MaskRule", "admm_mask", "choose_mask", "largest_of_groups", "obs_mask", "saliency", "sparsegpt", "swap"]
@@ -102,7 +102,7 @@ def admm_mask(problem: Quadratic, scheme: NMScheme, steps: int = _ADMM_STEPS) ->
     penalty = _ADMM_START * float(np.mean(np.diagonal(problem.damped)))
     dense = problem.dense.astype(np.float32)
     mask = largest_of_groups(np.abs(dense), scheme)
-    sparse = np.where(mask, dense, np.float32(0))
+    sparse = masked(dense, mask)
     dual = np.zeros_like(sparse)
     growth = (_ADMM_END / _ADMM_START) ** (1 / steps)
     for _ in range(steps):
@@ -111,7 +111,7 @@ def admm_mask(problem: Quadratic, scheme: NMScheme, steps: int = _ADMM_STEPS) ->
         ) @ vectors.T
         together = dense + dual
         mask = largest_of_groups(np.abs(together), scheme)
-        sparse = np.where(mask, together, np.float32(0))
+        sparse = masked(together, mask)
         dual = together - sparse
         penalty *= growth
     return mask

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from domino_onnx.scheme import NMScheme, Site, StoredNumbers, WeightKey, WeightLayout
 from domino_onnx.solve import PrunedWeights, keep_largest, magnitude_mask, obeys
+from domino_onnx.solve.mask import masked
 
 DTYPES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16]
 
@@ -40,6 +41,18 @@ def test_the_largest_are_kept_and_ties_go_left(data: st.DataObject, m: int, rows
     kept = keep_largest(groups, NMScheme(n, groups.shape[1]))
     expected = [brute_mask(list(map(float, row)), [list(range(m))], n) for row in groups]
     assert kept.tolist() == expected
+
+
+@pytest.mark.parametrize("dtype", [*DTYPES, np.int8, np.int16])
+def test_masked_is_where_bit_for_bit(dtype: Any) -> None:
+    values = np.random.default_rng(0).standard_normal((6, 16)).astype(dtype)
+    if not np.issubdtype(dtype, np.integer):
+        values[0, :4] = [np.nan, np.inf, -np.inf, -0.0]
+    mask = np.random.default_rng(1).random(values.shape) < 0.5
+    for part in (np.s_[:], np.s_[::2], np.s_[:, 1::3]):
+        expected = np.where(mask[part], values[part], values.dtype.type(0))
+        assert masked(values[part], mask[part]).tobytes() == expected.tobytes()
+        assert masked(values[part], mask[part]).dtype == values.dtype
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
