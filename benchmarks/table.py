@@ -244,49 +244,47 @@ hold every row, with schemes and seconds. Empty cells weren't measured.
 """
 
 MEASURED = """
-Measured on {machine}, one thread, with other work on the machine at the same time: seconds are rough, ratios less so.
+Measured on {machine}, one thread, with other work on the machine at the same time. So seconds are rough, ratios less so.
 Commits: {commits}; each row names its own. {checked} written files were checked by code that shares nothing with the
-package: every group counted, zeros counted, `onnx.checker` with full checks, and all that isn't named as changed
-compared byte for byte. Since 8bb53ce an eighth of the calibration data is set apart to judge by. Only `sensitivity`
-with refit on the two CIFAR networks was measured again since; all other rows learned from all samples, on a machine
-with AVX-512.
+package. It counts every group and the zeros, runs `onnx.checker` with full checks, and compares the rest byte for byte.
+Since 8bb53ce an eighth of the calibration data is set apart to judge by. Only `sensitivity` with refit on the two CIFAR
+networks was measured again since then. All other rows learned from all samples, on a machine with AVX-512.
 """
 
 STRATEGIES_SAID = """
-Budgets are zeros over all Conv, Gemm and MatMul weights. `uniform` and `erk` choose by density, `domino` by the weights
-alone, `domino-gradients` by gradients too, `measured-domino` and `sensitivity` by
-[measured losses](method.md#sensitivity). `uniform` has to make up for weights that can't be pruned, so that one may get
-a sparser scheme than the others: on ResNet-20 at 50 % the classifier gets 2:16.
+Budgets are zeros over all Conv, Gemm and MatMul weights. `uniform` and `erk` choose by density. `domino` chooses by the
+weights alone, and `domino-gradients` by gradients too. `measured-domino` and `sensitivity` choose by
+[measured losses](search.md#measured-losses). `uniform` has to make up for weights that can't be pruned. So one may get a
+sparser scheme than the others: on ResNet-20 at 50 % the classifier gets 2:16.
 """
 
 SUMMARY = """
-The score over the dense score, in percent, with `solver.method = "refit"`; the mean over the networks that have
-`uniform`, `domino` and `sensitivity` at that budget (where a network is scored on two sets, the mean of both). A cell
-is empty if one of these networks lacks the strategy.
+The score over the dense score, in percent, with `solver.method = "refit"`. It is the mean over the networks that have
+`uniform`, `domino` and `sensitivity` at that budget. Where a network is scored on two sets, the mean of both counts. A
+cell is empty if one of these networks lacks the strategy.
 """
 
 BEHIND = """
-`domino` without data falls behind `uniform` at 75 % by two networks. Magika has few weights to choose from, and what is
-given back after an overshoot leaves it at 78.6 % zeros, where `uniform` has 75.2. In the text recogniser magnitudes
-make the wide layers behind the middle sparse, whose losses nothing behind them mends.
+`domino` without data falls behind `uniform` at 75 % by two networks. Magika has few weights to choose from. It overshoots
+to 78.6 % zeros, where `uniform` has 75.2. In the text recogniser magnitudes make the wide layers behind the middle
+sparse, and nothing behind them mends that.
 """
 
 FINETUNING = """
-On the calibration data alone, unlabelled, at the rate that is chosen on the way; the mean over seeds where there are
-several, each with a search and a refit of its own. Seconds are those of the finetuning, its proof of the bridge not
-counted, on one thread with other work beside it.
+On the calibration data alone, unlabelled, at the rate that is chosen on the way. Where there are several seeds, each has
+a search and a refit of its own, and the mean is shown. Seconds are of the finetuning without its proof of the bridge,
+on one thread, with other work on the machine.
 """
 
 NO_DATA = """
-`compress` without `--data`, nothing else given: samples drawn, preparation guessed, searched and refitted; finetuned on
-the drawn samples where the line says so. Scores of real test images, as above.
+`compress` without `--data` and without other options. Samples are drawn and their preparation is guessed. Search and
+refit use them, and finetuning where the line says so. Scores are of real test images, as above.
 """
 
 LARGE = """
-`compress --data none` on matrices of random normal numbers in an external file, one thread. Seconds of the whole run,
-and of those the processor's; the speed is beside `cp` and fsync of the same bytes. Memory is the process's own at its
-peak, read every 20 ms. Pages of mapped files come on top, which the system takes back when it needs them. Random groups
-of each weight were compared with the source.
+`compress --data none` on matrices of random normal numbers in an external file, one thread. The speed is relative to `cp`
+and fsync of the same bytes. Memory is the process's own at its peak, read every 20 ms. Pages of mapped files come on
+top, and the system takes them back when it needs them. Random groups of each weight were compared with the source.
 """
 
 PREDICTED = """
@@ -296,37 +294,37 @@ errors are 5 points.
 """
 
 SAMPLES = """
-ResNet-20 at 87.5 % zeros (dense 86.1), unlabelled samples of cifar10_train10k, default options but for the time: the
-samples decide how many steps there are, the same for both kinds of schemes, of 32 samples each. A quarter of an hour is
-some 6,000 of these steps on two idle cores. The refit takes 4,000 samples at most. Some samples of each count judge
-and teach nothing.
+ResNet-20 at 87.5 % zeros (dense 86.1), unlabelled samples of cifar10_train10k, default options without a limit of time.
+The samples decide how many steps there are, 32 samples each, the same for both kinds of schemes. Two idle cores take
+some 6,000 of them in a quarter of an hour. The refit takes 4,000 samples at most. Some samples judge, and teach
+nothing.
 """
 
 LEGAL = """
-What masks cost that keep at most two of each four wherever [sparse kernels](tensorrt.md) can run: measured losses and
-refit, no finetuning.
+What it costs to keep at most two of each four wherever [sparse kernels](tensorrt.md) can run. Measured losses and refit,
+no finetuning.
 """
 
 COST = """
-Search and refit, the median over the budgets: seconds, and these over ten forward passes of ONNX Runtime over the same
-calibration data, measured right after, with the same thread. Memory is the whole process's peak.
+Search and refit, the median over the budgets. Seconds are also compared with ten forward passes of ONNX Runtime over the
+same calibration data, measured right after, with the same thread. Memory is the whole process's peak.
 """
 
 PEERS = """
-onnxsim prunes ONNX files as well, by one scheme everywhere (it has no budgets); NVIDIA's Model Optimizer prunes torch
+onnxsim prunes ONNX files as well, by one scheme everywhere. It has no budgets. NVIDIA's Model Optimizer prunes torch
 modules, to 2:4 only. It got ResNet-20 as a torch class with the file's weights, and its weights went back into the
 file. All have the same calibration data, and nothing is finetuned. "Groups with more than N" are counted along the
-input channels of Conv weights, as sparse tensor cores want them. Seconds are of onnxsim's call, which takes as many
-threads as it likes, and of ModelOpt's and our refit with one.
+input channels of Conv weights, as sparse tensor cores want them. Seconds are of onnxsim's call, with as many threads as
+it takes, and of ModelOpt's and our refit with one.
 """
 
 GROUPS_SAID = """
-onnxsim's groups run over input channels and kernel positions together, so that first and depthwise convolutions are
-pruned too, which this package leaves dense; the zeros say how much that is. In ModelOpt 0.47 the groups of `magnitude`
-run along input channels, those of `sparsegpt` as onnxsim's do, so that its zeros don't make a convolution faster on
-sparse tensor cores. `magnitude` wants inputs in sixteens and outputs in eights, `sparsegpt` both in fours; so both
-leave the first convolution (3 inputs) and the classifier (10 outputs) dense. And `sparsegpt` keeps the mask alone: the
-weights that SparseGPT refits on the way are dropped, and those that stay are bit for bit the dense ones.
+onnxsim's groups run over input channels and kernel positions together. So it prunes first and depthwise convolutions too,
+which this package leaves dense. The zeros say how much that is. In ModelOpt 0.47 the groups of `magnitude` run along
+input channels. Those of `sparsegpt` run as onnxsim's do, so that its zeros don't make a convolution faster on sparse
+tensor cores. `magnitude` wants inputs in sixteens and outputs in eights, `sparsegpt` both in fours. So both leave the
+first convolution (3 inputs) and the classifier (10 outputs) dense. `sparsegpt` keeps the mask alone. The weights that
+SparseGPT refits on the way are dropped, and the kept ones are bit for bit the dense ones.
 """
 
 

@@ -1,0 +1,55 @@
+"""README, docs and changelog are written in plain words: short sentences, and none of the words that make riddles."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *(ROOT / folder / "README.md" for folder in ("benchmarks", "kernels", "sample_models")),
+]
+MOST_WORDS, MEDIAN = 30, 16
+BANNED = re.compile(r"\b(whoever|whatsoever|nobody|for want of|stands?|such|beside|thereof|hitherto)\b", re.IGNORECASE)
+
+
+def prose(markdown: str) -> Iterator[str]:
+    """The text of each paragraph and list item; code is one word, tables and headings are left out."""
+    tokens = MarkdownIt().enable("table").parse(markdown)
+    for before, token in itertools.pairwise(tokens):
+        if token.type == "inline" and before.type == "paragraph_open":
+            parts = token.children or []
+            texts = ("CODE" if part.type == "code_inline" else part.content for part in parts)
+            yield " ".join(" ".join(text or " " for text in texts).split())
+
+
+def sentences(markdown: str) -> Iterator[str]:
+    for text in prose(markdown):
+        yield from re.split(r"(?<=[.!?:;])\s+", text)
+
+
+def words(sentence: str) -> list[str]:
+    return re.findall(r"[A-Za-z0-9][\w'.%/,-]*", sentence)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_sentences_are_short_and_plain(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    said = [sentence for sentence in sentences(text) if words(sentence)]
+    too_long = [sentence for sentence in said if len(words(sentence)) > MOST_WORDS]
+    assert not too_long
+    assert statistics.median(len(words(sentence)) for sentence in said) <= MEDIAN
+    assert not [sentence for sentence in said if BANNED.search(sentence)]
+
+
+def test_a_long_sentence_is_found() -> None:
+    text = "One two. " + "word " * 31 + "end.\n\n| a table | isn't |\n|---|---|\n| " + "word " * 40 + "| x |\n"
+    assert [len(words(sentence)) for sentence in sentences(text)] == [2, 32]
