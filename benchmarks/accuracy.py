@@ -5,7 +5,7 @@ usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/accuracy.py NETWORK... --cach
 
 FOLDER holds models/, data/ and harness/score.py, which knows each network's preprocessing; without it nothing can be
 measured here. CACHE keeps what is prepared from it. Rows go to benchmarks/results/NETWORK.json as they are measured;
-what stands there already is left out, so a stopped benchmark goes on where it was.
+what is there already is left out, so a stopped benchmark goes on where it was.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def toml(groups: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def arguments(case: Case, prepared: Prepared, output: Path) -> list[str]:
-    """The command line of one run, whose recipe is written beside the output."""
+    """The command line of one run, whose recipe is written next to the output."""
     path = output.with_suffix(".toml")
     path.write_text(recipe(case, prepared), encoding="utf-8")
     return ["compress", str(prepared.model), "-o", str(output), "--recipe", str(path), "--force", "--json", "--quiet"]
@@ -91,7 +91,7 @@ def execute(words: list[str], threads: int) -> subprocess.CompletedProcess[str]:
 
 
 def commit() -> str:
-    """The commit that the measured package stands at."""
+    """The commit that the measured package is at."""
     import domino_onnx
 
     def git(*words: str) -> str:

@@ -1,4 +1,4 @@
-"""Draw docs/patterns.svg: what N:M schemes keep of one weight of the sample network, beside each other.
+"""Draw docs/patterns.svg: what N:M schemes keep of one weight of the sample network, side by side.
 
 usage: python benchmarks/figure.py
 """

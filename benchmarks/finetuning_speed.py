@@ -1,4 +1,4 @@
-"""Samples a second of the finetuning, beside a loop that someone would write by hand for the same network in torch.
+"""Samples a second of the finetuning, compared with a loop written by hand for the same network in torch.
 
 usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/finetuning_speed.py --cache CACHE [--steps 60] [--rounds 5]
 

@@ -5,7 +5,7 @@ usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/peers.py NETWORK... --cache C
 TOOL is onnxsim (0.8.1 or later) or modelopt (nvidia-modelopt, 0.47 or later), PYTHON an interpreter that has it and
 onnx; ModelOpt also imports requests and huggingface_hub, without requiring them. A tool that isn't named isn't
 measured. It runs in a process of its own, on the data that benchmarks/accuracy.py gives to this package, and its files
-are scored as ours are. ModelOpt prunes torch modules, so it gets ResNet-20 alone. Beside their rows stands one of this
+are scored as ours are. ModelOpt prunes torch modules, so it gets ResNet-20 alone. Next to their rows is one of this
 package with the same scheme everywhere. Rows go to benchmarks/results/NETWORK.peers.json.
 """
 

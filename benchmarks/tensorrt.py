@@ -118,8 +118,8 @@ def broken_fours(model: onnx.ModelProto) -> dict[str, int]:
         if node.op_type == "Conv" and attributes.get("group", 1) == 1:
             rows, outputs = np.moveaxis(weight, 1, -1), weight.shape[0]
         elif node.op_type == "Gemm" or (node.op_type == "MatMul" and weight.ndim >= 2):
-            stands = bool(attributes.get("transB", 0))
-            rows, outputs = (weight, weight.shape[0]) if stands else (weight.swapaxes(-1, -2), weight.shape[-1])
+            transposed = bool(attributes.get("transB", 0))
+            rows, outputs = (weight, weight.shape[0]) if transposed else (weight.swapaxes(-1, -2), weight.shape[-1])
         else:
             continue
         if outputs >= 16 and rows.shape[-1] >= 16 and rows.shape[-1] % 16 == 0 and (rows == 0).mean() > 0.1:

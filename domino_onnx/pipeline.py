@@ -114,8 +114,8 @@ def sweep(
 ) -> SweepResult:
     """Measure a refitted plan for each share of zeros on unseen data. The shares replace the options' goal.
 
-    `output` is what the caller is going to write. While the run lasts, what it has found is kept beside it, else beside
-    the model as `MODEL.sweep.partial`.
+    `output` is what the caller is going to write. While the run lasts, what it has found is kept next to it, else next
+    to the model as `MODEL.sweep.partial`.
     """
     journal, options = Journal(observer), options.without_goal()
     with open_checkpoint(options, output or name_of_sweep(model), journal) as checkpoint:

@@ -31,7 +31,7 @@ def build(
     Parameters
     ----------
     model
-        A valid model; its nodes may stand in any order. It is not changed, and not needed afterwards.
+        A valid model; its nodes may have any order. It is not changed, and not needed afterwards.
     load
         Turns a TensorProto into an array; where weights are stored outside the file, this is what reads them.
 
@@ -56,7 +56,7 @@ class GraphModule(torch.nn.Module):
 
     Every float initializer and float Constant of the graph, its subgraphs and its functions is a parameter,
     found by its name in `weights`, and so are integers that DequantizeLinear may make weights of. All start with
-    `requires_grad` off: whoever trains switches on what it trains.
+    `requires_grad` off: the trainer switches on what it trains.
     """
 
     def __init__(self, program: Program, tensors: Values) -> None:

@@ -93,7 +93,7 @@ class Family:
 
 
 def merge(families: Iterable[Family]) -> Table:
-    """Join families into one read-only table; versions of an operator stand newest first."""
+    """Join families into one read-only table; versions of an operator are newest first."""
     table: dict[tuple[str, str], list[Operator]] = {}
     for family in families:
         for operator in family.operators:

@@ -18,7 +18,7 @@ _FIRST, _SECOND = STRAIGHT_THROUGH
 def with_straight_through(steps: Iterable[Step]) -> Iterator[Step]:
     """Let each DequantizeLinear that reads a QuantizeLinear read its input, in one step with a gradient.
 
-    The QuantizeLinear stays for whoever else reads it; a schedule leaves it out if nobody does.
+    The QuantizeLinear stays for other readers; a schedule leaves it out if there are none.
     """
     quantizers: dict[int, Step] = {}
     for step in steps:

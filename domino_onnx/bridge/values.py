@@ -84,7 +84,7 @@ def to_tensor(array: Array) -> torch.Tensor:
 
 
 def is_weight(tensor: torch.Tensor) -> bool:
-    """Whether a stored tensor's values may be replaced: floats, and integers that DequantizeLinear may make such of."""
+    """Whether a stored tensor's values may be replaced: floats, and integers that DequantizeLinear may read."""
     return tensor.dtype in _FLOATS or (tensor.dtype in _STEPS and tensor.dim() > 1)
 
 

@@ -53,5 +53,5 @@ def present_or_json(view: RenderableType, document: dict[str, Any], *, as_json: 
 
 
 def default_output(model: Path) -> Path:
-    """``model.onnx`` becomes ``model.sparse.onnx`` beside it."""
+    """``model.onnx`` becomes ``model.sparse.onnx`` in its folder."""
     return model.parent / f"{model.stem}.sparse{model.suffix or '.onnx'}"

@@ -69,9 +69,9 @@ def command(
     names = {share: f"{share:g}.json" for share in shares}
     if plans is not None:
         check_folder(plans, names.values(), (model, recipe, *options.inputs), force=force)
-    beside = report or plans or name_of_sweep(model)
-    with resumable(checkpoint_folder(options, beside)), observing(quiet) as observer:
-        result = sweep(model, shares, options, observer, output=beside)
+    place = report or plans or name_of_sweep(model)
+    with resumable(checkpoint_folder(options, place)), observing(quiet) as observer:
+        result = sweep(model, shares, options, observer, output=place)
     if plans is not None:
         for trial in result.trials:
             path = plans / names[trial.budget.reduction]

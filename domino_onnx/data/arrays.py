@@ -21,7 +21,7 @@ def read_arrays(path: Path) -> list[tuple[Path, dict[str, NDArray[Any]]]]:
     Raises
     ------
     DataError
-        If there is no such file or folder, or it holds no arrays, or one can't be read.
+        If the file or folder is missing, or it holds no arrays, or one can't be read.
     """
     if path.is_file():
         return [(path, _read_npz(path))]

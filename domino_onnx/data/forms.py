@@ -40,7 +40,7 @@ class Form:
 
 
 def is_one_number(spec: InputSpec, axis: int | None) -> bool:
-    """Whether an input is a lone number, such as a sampling rate, and has no batch axis."""
+    """Whether an input is a lone number, for instance a sampling rate, and has no batch axis."""
     return axis is None and spec.shape is not None and all(size == 1 for size in spec.shape)
 
 

@@ -21,7 +21,7 @@ from domino_onnx.errors import DataError, DependencyError
 
 __all__ = ["ImageSamples", "open_images"]
 
-# What photographs and drawings come in. Pillow also reads formats that are programs, such as PostScript, and TIFF,
+# What photographs and drawings come in. Pillow also reads formats that are programs, as PostScript, and TIFF,
 # whose decoder writes of its troubles to stderr by itself.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "PPM")
 _SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm"))
@@ -44,7 +44,7 @@ class ImageSamples:
     shape
         The number of files, and the shape of one image as the model takes it.
     cache
-        Pixels of images that were decoded before, by their numbers. The first stay: whoever reads data goes round and
+        Pixels of images that were decoded before, by their numbers. The first stay: readers of data go round and
         round, and a cache that throws out what is oldest would never have what comes next.
     """
 

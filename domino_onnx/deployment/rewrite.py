@@ -27,7 +27,7 @@ def rewritten_graph(
     ----------
     grids
         Of the activations around convolutions in int8, which become bytes with the channels last. What else reads or
-        writes such an activation keeps the floats.
+        writes one of these activations keeps the floats.
     """
     work = _Rewriting(graph, _new_names(model), grids or {})
     for layer, kind in chosen.items():

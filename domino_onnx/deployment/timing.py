@@ -22,7 +22,7 @@ __all__ = ["Opened", "Timed", "time_layer"]
 _OPSET, _IR = 13, 8
 _SECONDS = 0.15
 _WORTH_IT = 0.97
-"""A layer by itself lacks what it costs to stand between dense ones, so that a hair's breadth is no gain."""
+"""A layer by itself lacks what it costs between dense ones, so that a hair's breadth is no gain."""
 _Arrays = Mapping[str, NDArray[Any]]
 Opened = Callable[[bytes], Callable[[_Arrays], _Arrays]]
 """Opens a model, and gives a function that runs it."""

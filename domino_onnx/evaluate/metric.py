@@ -107,7 +107,7 @@ def load_metric(text: str) -> Metric:
     Raises
     ------
     MetricError
-        If there is no such file or function, or the file can't be run.
+        If the file or the function is missing, or the file can't be run.
     """
     file, colon, name = text.rpartition(":")
     path = Path(file)

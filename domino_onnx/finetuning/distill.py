@@ -101,7 +101,7 @@ class Distillation:
     def loss(self, indices: NDArray[np.int64], *, draw: int | None = None) -> Tensor:
         """Mean loss over the samples, with a graph for `backward`; the samples are one run of the model.
 
-        With `draw` it is that of a random variation of each sample, where there are such: as the data say how to vary
+        With `draw` it is that of a random variation of each sample, where there are any: as the data say how to vary
         them, and mixed with one of the training samples.
         """
         varied = draw is not None and self._varies

@@ -20,7 +20,7 @@ __all__ = ["Mixture", "can_mix", "mixture"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Mixture:
-    """Another sample for each of a batch, and what the first ones count beside them.
+    """Another sample for each of a batch, and how much the first ones count.
 
     Attributes
     ----------

@@ -45,7 +45,7 @@ class Student(Protocol):
     def backward(self, batch: NDArray[np.int64], batch_size: int, processes: Processes, draw: int, /) -> float:
         """Gradients of the mean loss over the batch, of which each process adds its share; the mean loss itself.
 
-        `draw` tells the variations of a sample apart, where there are such.
+        `draw` tells the variations of a sample apart, where there are any.
         """
 
     def held_out_loss(self, batch_size: int, samples: int | None, processes: Processes, /) -> float:
@@ -223,7 +223,7 @@ class Trainer:
 
 
 def _load(parameter: torch.nn.Parameter, weight: NDArray[np.generic]) -> Tensor:
-    """Put a pruned weight into the student; its mask as a tensor beside it."""
+    """Put a pruned weight into the student; and its mask as a tensor."""
     with torch.no_grad():
         parameter.copy_(torch.from_numpy(weight.astype(np.float64)).to(parameter.dtype))
     return torch.empty_like(parameter, dtype=torch.bool).copy_(torch.from_numpy(weight != 0))

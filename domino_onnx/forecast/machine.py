@@ -20,7 +20,7 @@ _LARGE = 192
 _SMALL = (8, 32, 96, 192)
 """Sizes of the systems that are timed; between them, and beyond, powers are drawn through the neighbours."""
 _STACKED = 1 << 16
-"""Numbers in a stack of such systems."""
+"""Numbers in a stack of these systems."""
 _TRIES = 4
 """Of each the fastest counts: others may have had to wait for another program."""
 

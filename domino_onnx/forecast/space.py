@@ -1,4 +1,4 @@
-"""Bytes of memory that a run is going to have resident at most, and of the disk that it takes beside its output."""
+"""Bytes of memory that a run has resident at most, and of the disk that it takes in addition to its output."""
 
 from __future__ import annotations
 

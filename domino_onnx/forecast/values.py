@@ -67,7 +67,7 @@ class Forecast:
         Bytes of what is written, with the activations that don't fit in memory, and those that are free there; None
         where that isn't known.
     prunable
-        Share of the file's numbers that stand in weights with a choice of schemes.
+        Share of the file's numbers that are in weights with a choice of schemes.
     unprunable
         The other weights, the largest share first.
     finetunes

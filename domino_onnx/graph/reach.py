@@ -218,7 +218,7 @@ def _producer(scope: Scope, name: str) -> NodeProto | None:
 
 
 def _stored(scope: Scope, name: str) -> tuple[Stored | Sparse, ...] | None:
-    """The tensor that a name stands for; empty for a constant that is none, None for what a node makes of others."""
+    """The tensor of a name; empty for a constant that is none, None for what a node makes of others."""
     if name in scope.stored:
         return (stored_in(scope, name),)
     if name in scope.sparse:

@@ -44,7 +44,7 @@ def half_refusal(model: ModelProto, opset: int) -> str | None:
 def range_refusal(file: OnnxFile) -> str | None:
     """Which weight of Conv, ConvTranspose, Gemm or MatMul would be cut off by float16's range, or lost below it.
 
-    Other tensors are cut off, as masks of attention that stand for minus infinity are meant to be.
+    Other tensors are cut off, as masks of attention that mean minus infinity are meant to be.
     """
     for weight in channel_weights(file.proto):
         largest = float(np.abs(file.array(weight.tensor)).max(initial=0))

@@ -67,7 +67,7 @@ def to_int8(model: ModelProto) -> dict[WeightKey, int]:
 
     Returns
     -------
-    How many zeros each of them has now, small values that became such among them; by the names that they had.
+    How many zeros each of them has now, with small values that became zeros; by the names that they had.
 
     Raises
     ------

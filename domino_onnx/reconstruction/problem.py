@@ -35,7 +35,7 @@ _DAMPING = 0.01
 """Of the hessian's mean diagonal, where nothing is held out to choose by (SparseGPT's and GPTQ's value)."""
 _JUDGED_ROWS = 32
 _JUDGED_BLOCKS = 8
-"""Rows, and convolution groups, that stand for all where only a sum over them is wanted."""
+"""Rows, and convolution groups, that are taken for all where only a sum over them is wanted."""
 _CLIPPED_ROUNDS = 4
 
 
@@ -231,7 +231,7 @@ def _clipped(
     """Refit towards outputs that matter after clipping (asymmetric reconstruction, as Zhang et al. 2015, section 2.4).
 
     Where the wanted output is clipped, any output beyond the bound is as good: wanted is then what the layer gives
-    anyway, or the bound. Few rounds of such targets and refits; each keeps the mask and holds on to the last weights.
+    anyway, or the bound. A few rounds of targets and refits; each keeps the mask and holds on to the last weights.
     """
     features = sample.features[block] - x[block].astype(np.float32)
     joined = sample.joined[block]

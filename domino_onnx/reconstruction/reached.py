@@ -111,7 +111,7 @@ def _views(site: Site, uses: Sequence[LinearUse]) -> tuple[LinearView, ...] | st
     if not uses:
         return "it is read inside a subgraph or a local function, or no input reaches it"
     if site.dtype == "bfloat16":
-        return "its values are bfloat16, and ONNX Runtime hands out no such activations"
+        return "its values are bfloat16, and ONNX Runtime hands out no bfloat16 activations"
     try:
         views = tuple(LinearView(use) for use in uses)
     except ValueError as error:

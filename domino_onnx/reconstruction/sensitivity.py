@@ -178,7 +178,7 @@ class _Sensitivity:
         return self._divergence(self._reference, (self._network.finish(start, live, changed) for live in before))
 
     def _by_magnitude(self, site: Site, weight: NDArray[np.generic]) -> tuple[float, ...]:
-        """For a site without statistics: the energy its weight loses, at what such energy costs the median layer."""
+        """For a site without statistics: the energy its weight loses, at what energy costs the median layer."""
         prices = [
             loss / energy
             for key, losses in self._losses.items()

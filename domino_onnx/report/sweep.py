@@ -97,7 +97,7 @@ def _size(count: int) -> str:
 
 
 def _plot(trials: Sequence[Trial]) -> Markup:
-    """The metric over the zeros, as SVG; the dense model stands at no zeros."""
+    """The metric over the zeros, as SVG; the dense model is at no zeros."""
     points = [(0.0, trials[0].comparison.dense_score)] + [
         (trial.planned_sparsity, max(_score(trial), 0.0)) for trial in trials
     ]

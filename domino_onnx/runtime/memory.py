@@ -67,7 +67,7 @@ def _machine_memory(root: Path) -> int | None:
 
 
 def _address_space(root: Path) -> int | None:
-    """What `ulimit -v` leaves; None without such a limit."""
+    """What `ulimit -v` leaves; None without a limit."""
     limit = re.search(r"^Max address space +(\d+)", text_of(root / "proc/self/limits"), re.MULTILINE)
     used = re.search(r"^VmSize:\s*(\d+) kB", text_of(root / "proc/self/status"), re.MULTILINE)
     return None if limit is None or used is None else max(0, int(limit[1]) - int(used[1]) * 1024)

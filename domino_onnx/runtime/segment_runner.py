@@ -38,7 +38,7 @@ class SegmentRunner:
     Parameters
     ----------
     positions
-        Where segments begin, ascending: places in the order in which nodes run; segment 0 stands before the first.
+        Where segments begin, ascending: places in the order in which nodes run; segment 0 is before the first.
     changeable
         Names of stored tensors whose values `run` may be given.
     wanted
@@ -73,7 +73,7 @@ class SegmentRunner:
     def run(self, index: int, live: Activations, changed: NamedArrays, dense: NamedArrays) -> Activations:
         """Run one segment on a batch: what is live after it, and what was `wanted` of it.
 
-        Outputs of the model that aren't tensors (scikit-learn's ZipMap makes such) are left out.
+        Outputs of the model that aren't tensors (scikit-learn's ZipMap makes some) are left out.
 
         Parameters
         ----------

@@ -167,8 +167,8 @@ class SchemePool:
     def for_reduction(self, length: int) -> tuple[NMScheme, ...]:
         """The schemes a site with a reduction axis of `length` can have, one a density, densest first.
 
-        A scheme whose M divides the axis stands as it is; of equal densities the one with the largest M, which
-        constrains least. A density that no such scheme gives is carried over to the largest power of two below M that
+        A scheme whose M divides the axis is kept; of equal densities the one with the largest M, which
+        constrains least. A density that none of these gives is carried over to the largest power of two below M that
         divides the axis, at least 4; one that would keep a fraction of a weight there drops out. Empty if only dense
         is left.
         """

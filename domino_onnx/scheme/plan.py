@@ -135,7 +135,7 @@ class Plan:
 def _misfit(inventory: Inventory, key: WeightKey, scheme: NMScheme) -> str | None:
     site: Site | None = inventory.site(key)
     if site is None:
-        reason = next((skip.reason for skip in inventory.skips if skip.key == key), "the model has no such weight")
+        reason = next((skip.reason for skip in inventory.skips if skip.key == key), "the model doesn't have it")
         return None if scheme.is_dense else f"{str(key)!r} is not a site ({reason})"
     if site.layout.reduction % scheme.m:
         return f"{scheme} doesn't fit {str(key)!r}: its reduction axis of {site.layout.reduction} isn't divisible"

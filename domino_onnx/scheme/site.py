@@ -42,9 +42,9 @@ class Site:
     conv_groups
         The `group` of the convolutions that read it, the largest where they differ; 1 for all others.
     nested
-        Whether a consumer stands in the body of an If, Loop or Scan.
+        Whether a consumer is in the body of an If, Loop or Scan.
     operand
-        The input of its consumers at which it stands, the first where they differ: 0 is the left side of a product.
+        The input of its consumers that reads it, the first where they differ: 0 is the left side of a product.
     """
 
     key: WeightKey

@@ -23,7 +23,7 @@ class StoredNumbers:
         float32, float16, bfloat16 or float64; int8 or int16 where DequantizeLinear makes floats of them.
     scale
         What one step of the integers is worth, in a shape that broadcasts to the stored one; None for floats. The
-        integer 0 stands for 0.
+        integer 0 means 0.
     """
 
     dtype: str
@@ -42,7 +42,7 @@ class StoredNumbers:
         return hash(self.dtype)
 
     def floats(self, stored: NDArray[np.generic]) -> NDArray[np.generic]:
-        """What stored values stand for: themselves, or float32."""
+        """What stored values mean: themselves, or float32."""
         return stored if self.scale is None else stored.astype(np.float32) * self.scale
 
     def stored(self, floats: NDArray[np.floating]) -> NDArray[np.generic]:

@@ -2,7 +2,7 @@
 
 Every site starts dense, N = M. The N largest weights of each group take part in the network and are pulled towards
 zero; when enough groups have fewer than N weights above their threshold, N falls by one, and wherever N : M is a scheme
-of the pool it becomes the site's scheme. Each such move changes how strongly every site is pulled (`Factors`), so one
+of the pool it becomes the site's scheme. Each move changes how strongly every site is pulled (`Factors`), so one
 fall makes the next ones likelier, until the budgets are met.
 """
 
@@ -227,7 +227,7 @@ class _Search:
             self._decay *= 2
         if not np.isfinite(self._decay):
             raise BudgetError(
-                "the search stands still before the budgets are met: give another --pool, or search.strategy = 'erk' "
+                "the search makes no move before the budgets are met: give another --pool, or search.strategy = 'erk' "
                 "in a recipe"
             )
         self._decide("strengthen", None, None)

@@ -1,7 +1,7 @@
 """DominoSearch's fall with measured losses in place of magnitudes.
 
 The pull on every site is the same and grows from step to step; what resists it is the loss that a site's next scheme
-adds, for each unit of the budget that it frees. Votes and penalties that stand for that loss in the paper are not
+adds, for each unit of the budget that it frees. Votes and penalties that approximate that loss in the paper are not
 needed. What the fall overshoots at its end is given back, as in `domino`.
 """
 

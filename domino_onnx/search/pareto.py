@@ -11,7 +11,7 @@ _WORST = np.iinfo(np.int64).max
 
 
 def dominated(costs: NDArray[np.int64], losses: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """True where another point is as low or lower in every measure; of equal points the first stands.
+    """True where another point is as low or lower in every measure; of equal points the first is kept.
 
     A merge sort from the bottom up, all blocks of a level at once: in order of the first cost, only points of a block's
     left half can dominate those of its right half, and then whatever has no larger second cost and no larger loss does.

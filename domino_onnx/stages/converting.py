@@ -23,7 +23,7 @@ def rewritten(model: Path, output: Path, form: Form | None, conversion: Conversi
     Raises
     ------
     OptionError
-        If there is no such form.
+        If the form isn't known.
     ModelError
         If the model can't be read, or not converted.
     CheckFailed

@@ -41,7 +41,7 @@ def deployed(
     Raises
     ------
     OptionError
-        If there is no such precision.
+        If the precision isn't known.
     ModelError
         If the model can't be read or run, or is too large to be timed.
     DependencyError

@@ -44,17 +44,17 @@ _SUPERSEDED = ("losses", "plan-*", "solved-*", "trial-*", "best")
 
 
 def checkpoint_folder(options: CompressOptions, output: Path) -> Path:
-    """Where a run keeps what it has found: in the folder that the options name, else beside the output."""
+    """Where a run keeps what it has found: in the folder that the options name, else next to the output."""
     return options.run.checkpoint or output.with_name(f"{output.name}.partial")
 
 
 def name_of_sweep(model: Path) -> Path:
-    """What a sweep keeps its results beside where it writes no file: ``model.onnx`` gives ``model.sweep``."""
+    """What a sweep keeps its results next to where it writes no file: ``model.onnx`` gives ``model.sweep``."""
     return model.with_suffix(".sweep")
 
 
 def open_checkpoint(options: CompressOptions, output: Path, journal: Journal) -> Checkpoint:
-    """What the run keeps. A folder that the options name is written to at once, one beside the output after a while."""
+    """What the run keeps. A folder that the options name is written to at once, another one after a while."""
     run = options.run
     return Checkpoint(
         checkpoint_folder(options, output),

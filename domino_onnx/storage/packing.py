@@ -1,8 +1,8 @@
-"""A tensor with zeros as the values that are none, and where they stand; and back, bit for bit.
+"""A tensor with zeros as the values that are none, and where they are; and back, bit for bit.
 
 A zero is a value all of whose bits are zero. Whatever else there is, -0.0 and NaN with it, is kept as it is.
 
-Two ways to say where the values stand. By *positions*: every group of `m` values along an axis keeps `n` of them, and
+Two ways to say where the values are. By *positions*: every group of `m` values along an axis keeps `n` of them, and
 each position is a digit of base `m`, as many to a byte as fit. By *bitmask*: one bit for each value of the tensor.
 Positions are smaller where few values are left of each group (2:16, 1:4), the bitmask elsewhere (8:16), and wherever
 zeros follow no scheme.
@@ -25,7 +25,7 @@ __all__ = ["Grouping", "Packed", "pack", "scatter", "unpack"]
 MAX_M = 256
 """A position has to fit in a byte."""
 MOST_ZEROS = 1024
-"""How many values one stored coordinate may stand for at most: a short file must not ask for all memory."""
+"""How many values one stored coordinate may describe at most: a short file must not ask for all memory."""
 _USUAL_M = (4, 8, 16, 32)
 _DENSEST_GROUPED = 0.5
 """Above this share of non-zero values no grouping with an M of `_USUAL_M` is smaller than the bitmask."""
@@ -129,7 +129,7 @@ def scatter(values: _Array, indices: NDArray[np.int64], shape: Sequence[int]) ->
     if values.ndim != 1 or indices.ndim not in (1, 2) or len(indices) != len(values):
         raise ModelError(f"{values.shape} values and {indices.shape} indices don't belong together")
     if size > MOST_ZEROS * max(len(values), 1):
-        raise ModelError(f"{len(values)} values stand for a tensor of {tuple(shape)}; at most {MOST_ZEROS} for one")
+        raise ModelError(f"{len(values)} values describe a tensor of {tuple(shape)}; at most {MOST_ZEROS} for one")
     if indices.ndim == 2:
         indices = _linear(indices, shape)
     if indices.size and (indices[0] < 0 or indices[-1] >= size or np.any(indices[1:] <= indices[:-1])):

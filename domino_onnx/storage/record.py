@@ -64,7 +64,7 @@ class StoredWeight:
     Attributes
     ----------
     name
-        The initializer that it stands for, or the output of the Constant node.
+        The initializer that it makes, or the output of the Constant node.
     grouping
         None for a bitmask.
     """

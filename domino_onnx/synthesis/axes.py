@@ -94,7 +94,7 @@ def _size(
     *,
     one: bool,
 ) -> int:
-    """A free axis' size; a name such as "past + sequence" is a sum."""
+    """A free axis' size; a name like "past + sequence" is a sum."""
     if axis is None:
         return _length(description, place, "", lengths, one=one)
     terms = [term.strip() for term in axis.split("+")]

@@ -14,7 +14,7 @@ __all__ = ["draw_features", "draw_row"]
 Floats = NDArray[np.float32]
 _FACTORS = 8
 _OWN = 0.5
-"""Standard deviation of what a column has for itself, beside unit factors."""
+"""Standard deviation of what a column has for itself, where factors have 1."""
 _KINDS = ("normal", "skewed", "count", "binary", "level")
 _SHARES = (0.6, 0.15, 0.1, 0.1, 0.05)
 _SLOPES = (0.0, 1.5)

@@ -25,7 +25,7 @@ class BuildLog:
     eligible, picked
         Layers whose weights it found to be 2:4, and those that run with a sparse kernel.
     said_anything
-        Whether the log holds such a line at all; it doesn't without the flag for sparse weights.
+        Whether the log holds that line at all; it doesn't without the flag for sparse weights.
     """
 
     eligible: tuple[str, ...]

@@ -54,7 +54,7 @@ def schemes_for(
     Raises
     ------
     PlanError
-        Naming every scheme that has no such form.
+        Naming every scheme that has no legal form.
     """
     if target == "generic":
         return dict(schemes)

@@ -135,7 +135,7 @@ def _fours(rows: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def _stored_index(layout: WeightLayout, row: int, place: int) -> tuple[int, ...]:
-    """Where a weight of `WeightLayout.to_rows` stands in the stored tensor."""
+    """Where a weight of `WeightLayout.to_rows` lies in the stored tensor."""
     moved = (*layout.shape[: layout.axis], *layout.shape[layout.axis + 1 :], layout.shape[layout.axis])
     index = [int(each) for each in np.unravel_index(row * layout.reduction + place, moved)]
     return (*index[: layout.axis], index[-1], *index[layout.axis : -1])

@@ -34,7 +34,7 @@ def _unsuited(site: Site) -> str | None:
     if site.conv_groups > 1:
         return f"grouped convolutions ({site.conv_groups} groups) have no sparse kernels"
     if site.operand == 0:
-        return "the weight stands on the left of the product; sparse kernels want it on the right"
+        return "the weight is on the left of the product; sparse kernels want it on the right"
     return None
 
 

@@ -23,7 +23,7 @@ inline int64_t size_of(const Shape& shape) {
   return size;
 }
 
-// Attributes as ONNX's Conv has them; empty lists stand for their defaults.
+// Attributes as ONNX's Conv has them; empty lists mean their defaults.
 struct Convolution {
   Shape weight;  // (outputs, inputs of a group, *kernel)
   int64_t groups = 1;

@@ -21,8 +21,8 @@ struct Clamp {
   float low, high;
 };
 
-// Where sums go, clamped, after `residual` is added where it isn't null. Of an image, places lie beside each other and
-// outputs `stride` apart; of a matrix, outputs lie beside each other and rows `stride` apart.
+// Where sums go, clamped, after `residual` is added where it isn't null. Of an image, places are neighbours and
+// outputs `stride` apart; of a matrix, outputs are neighbours and rows `stride` apart.
 struct FloatOutput {
   float* y;
   const float* residual;

@@ -28,7 +28,7 @@ struct Stored {
   int64_t code_count;
 };
 
-// Row r holds columns[begin[r]] to columns[begin[r + 1] - 1], ascending, and the values beside them.
+// Row r holds columns[begin[r]] to columns[begin[r + 1] - 1], ascending, and the values in the same order.
 template <class Value>
 struct Rows {
   int64_t columns_in_all = 0;

@@ -50,6 +50,18 @@ def test_sentences_are_short_and_plain(page: Path) -> None:
     assert not [sentence for sentence in said if BANNED.search(sentence)]
 
 
+@pytest.mark.parametrize("folder", ["domino_onnx", "kernels/src", "scripts"])
+def test_code_has_no_riddles(folder: str) -> None:
+    """In docstrings, comments, messages and help."""
+    files = [path for path in (ROOT / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    lines = {path: path.read_text(encoding="utf-8").splitlines() for path in files}
+    found = [
+        f"{path.name}:{at}: {line}" for path in files for at, line in enumerate(lines[path], 1) if BANNED.search(line)
+    ]
+    assert files
+    assert not found
+
+
 def test_a_long_sentence_is_found() -> None:
     text = "One two. " + "word " * 31 + "end.\n\n| a table | isn't |\n|---|---|\n| " + "word " * 40 + "| x |\n"
     assert [len(words(sentence)) for sentence in sentences(text)] == [2, 32]

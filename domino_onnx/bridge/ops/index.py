@@ -24,7 +24,7 @@ def _wrapped(indices: Tensor, size: int) -> Tensor:
 
 @op("Gather")
 def gather(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
-    """Take slices of an axis; the axes of `indices` stand in its place."""
+    """Take slices of an axis; the axes of `indices` take its place."""
     axis = axis + x.dim() if axis < 0 else axis
     taken = x.index_select(axis, _wrapped(indices, x.shape[axis]).reshape(-1))
     return taken.reshape(x.shape[:axis] + indices.shape + x.shape[axis + 1 :])

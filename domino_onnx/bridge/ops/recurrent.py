@@ -41,7 +41,7 @@ def lstm(
     input_forget: int = 0,
     layout: int = 0,
 ) -> tuple[Tensor, ...]:
-    """Long short-term memory over (T, N, I); the gates stand in the order i, o, f, c."""
+    """Long short-term memory over (T, N, I); the gates have the order i, o, f, c."""
     x = x.transpose(0, 1) if layout else x
     count, hidden = r.shape[0], r.shape[2]
     h, c = (initial_state(x, state, count, hidden, layout) for state in (initial_h, initial_c))
@@ -93,7 +93,7 @@ def gru(
     layout: int = 0,
     linear_before_reset: int = 0,
 ) -> tuple[Tensor, ...]:
-    """Gated recurrent unit over (T, N, I); the gates stand in the order z, r, h."""
+    """Gated recurrent unit over (T, N, I); the gates have the order z, r, h."""
     x = x.transpose(0, 1) if layout else x
     count, hidden = r.shape[0], r.shape[2]
     h = initial_state(x, initial_h, count, hidden, layout)

@@ -200,7 +200,7 @@ def _padded(x: Tensor, pads: list[int], axes: range | list[int], mode: str, valu
 
 
 def _border(size: int, begin: int, end: int, mode: str) -> Tensor:
-    """Return which element of an axis stands at each place of the padded axis."""
+    """Return which element of an axis is at each place of the padded axis."""
     places = torch.arange(-begin, size + end)
     match mode:
         case "edge":

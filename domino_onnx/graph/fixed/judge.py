@@ -45,7 +45,7 @@ def fixed_function(values: NDArray[np.generic], view: WeightView, numbers: Store
     Parameters
     ----------
     values
-        As they are stored, finite. Integers are judged by the floats that they stand for.
+        As they are stored, finite. Integers are judged by the floats that they encode.
     view
         How the operator reads the weight.
     numbers

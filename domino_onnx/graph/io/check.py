@@ -1,7 +1,7 @@
 """Can a model be a valid one? Cheap, in pure Python, safe on hostile files.
 
 The ONNX checker can't be the gate: it refuses thousands of models that ONNX Runtime runs, accepts some that it does
-not, and the shape inference beside it can crash the process.
+not, and the shape inference with it can crash the process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which files hold the external data of a written model? They are beside it, under a name that holds their hash."""
+"""Which files hold the external data of a written model? They are in its folder, under a name that holds their hash."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def copy_patched(
     output: Path,
     written: set[str],
 ) -> None:
-    """Copy each external data file beside the output, with the new values patched in; point all tensors there."""
+    """Copy each external data file to the output's folder, with the new values patched in; point all tensors there."""
     external = [(tensor, resolve(tensor, file.folder)) for tensor in filter(is_external, tensors(file.proto))]
     patches: dict[Path, list[tuple[ExternalRange, WeightKey]]] = {}
     for key, tensor in stored.items():
@@ -96,7 +96,7 @@ def lay_out(
 
 
 def drop_data(output: Path, keep: set[str]) -> None:
-    """Remove the other data files of this output's name that no model names: neither it, nor one beside it.
+    """Remove the other data files of this output's name that no model names: neither it, nor one in its folder.
 
     What can't be removed stays, which is no error.
     """

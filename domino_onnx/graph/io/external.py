@@ -197,6 +197,6 @@ def _refuse_link(path: Path, location: str, name: str) -> None:
         path.lstat()
     except OSError as error:
         raise ModelError(
-            f"tensor {name!r}: external data file {location!r} can't be read ({error.strerror}); it must lie beside "
+            f"tensor {name!r}: external data file {location!r} can't be read ({error.strerror}); it must lie next to "
             "the model"
         ) from None

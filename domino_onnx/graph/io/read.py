@@ -135,7 +135,7 @@ def _check_size(size: int, model: ModelProto, storage: Storage | None) -> None:
     dense += sum(math.prod(sparse.dims) for sparse in sparse_weights(model))
     if size + _BYTES_OF_A_VALUE * dense > _MAX_PROTOBUF:
         raise ModelError(
-            f"its packed or sparse weights stand for {dense} values, too many to work on in memory: make it dense "
+            f"its packed or sparse weights hold {dense} values, too many to work on in memory: make it dense "
             "first, with `domino-onnx convert MODEL --format dense`"
         )
 

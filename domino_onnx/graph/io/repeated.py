@@ -37,7 +37,7 @@ def _imports(model: ModelProto) -> Iterator[str]:
 
 
 def _constants(graph: GraphProto) -> Iterator[str]:
-    """ONNX Runtime lets an initializer win over a Constant node of its name, and the first of two such nodes."""
+    """ONNX Runtime lets an initializer win over a Constant node of its name, and the first of two Constant nodes."""
     stored = {tensor.name for tensor in graph.initializer}
     stored.update(tensor.values.name for tensor in graph.sparse_initializer)
     unread: list[int] = []

@@ -1,6 +1,6 @@
 """How is a model written? As the ModelProto that was read, with new weight values and our metadata; nowhere else.
 
-Everything else stays byte for byte. A file appears under its name only when it is whole: it is written beside it under
+Everything else stays byte for byte. A file appears under its name only when it is whole: it is written next to it under
 a temporary name, flushed to disk and renamed. External data stays external, in a new file whose name holds its hash,
 so that an output that is being replaced keeps its own data until the rename. Behind the rename nothing is undone.
 Weights may be stored in another form on the way (`domino_onnx.graph.io.forms`).
