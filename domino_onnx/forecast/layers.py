@@ -6,14 +6,12 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from domino_onnx.forecast.backward import SAME_NUMBERS, kept_for_backward
 from domino_onnx.graph import LinearUse, OnnxFile, Segment, ShapeTable, cut, linear_uses
 from domino_onnx.reconstruction.unfold import LinearView
 from domino_onnx.scheme import Inventory, Site
 
 __all__ = ["Layer", "Walk", "walk_through"]
-
-_SAME_NUMBERS = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
-"""Operators that give the numbers that they get."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +54,14 @@ class Walk:
         Numbers of one sample that are carried on, at the place where they are most.
     piece
         Numbers of one sample that a piece between two layers makes, at the place where they are most.
-    made
-        Numbers of one sample in all activations whose shape is known: what training keeps of them.
+    trained
+        Numbers of one sample that training keeps for the way back.
     """
 
     layers: tuple[Layer, ...]
     live: int
     piece: int
-    made: int
+    trained: int
 
 
 def walk_through(file: OnnxFile, inventory: Inventory, table: ShapeTable) -> Walk:
@@ -77,9 +75,10 @@ def walk_through(file: OnnxFile, inventory: Inventory, table: ShapeTable) -> Wal
                 found.append((use, layer))
     found.sort(key=lambda pair: pair[0].index)
     segments = cut(file, [use.index for use, _ in found])
-    made = [_made(segment, table) for segment in segments]
+    piece = max(_made(segment, table) for segment in segments)
     layers = tuple(layer for _, layer in found)
-    return Walk(layers=layers, live=_most_live(segments, table), piece=max(made), made=sum(made))
+    live, trained = _most_live(segments, table), kept_for_backward(segments, table)
+    return Walk(layers=layers, live=live, piece=piece, trained=trained)
 
 
 def _layer(site: Site, use: LinearUse, table: ShapeTable, *, repeated: bool) -> Layer | None:
@@ -102,7 +101,7 @@ def _layer(site: Site, use: LinearUse, table: ShapeTable, *, repeated: bool) -> 
 
 def _made(segment: Segment, table: ShapeTable) -> int:
     """Numbers of one sample that a segment makes; what follows from stored tensors alone is made once."""
-    made = (name for node in segment.nodes if node.op_type not in _SAME_NUMBERS for name in node.output)
+    made = (name for node in segment.nodes if node.op_type not in SAME_NUMBERS for name in node.output)
     return sum(_size(table, name) for name in made if name not in segment.constants)
 
 

@@ -11,8 +11,8 @@ __all__ = ["disk_needed", "memory_needed"]
 _FLOAT = 4
 _TORCH = 280 << 20
 """What torch takes, and its first steps."""
-_KEPT = 1.2
-"""Activations that training keeps for the way back, with the gradients that are there at once."""
+_WITH_GRADIENTS = 1.4
+"""What training keeps for the way back, with the gradients and temporary tensors that are there at once."""
 _LIBRARIES = 60 << 20
 """What the solvers, their libraries and their temporary arrays take."""
 
@@ -61,5 +61,5 @@ def _training(work: Work) -> int:
     """Torch, activations and gradients of a batch, weights with what the optimizer keeps of them."""
     if work.training is None:
         return 0
-    activations = int(_KEPT * work.training.batch * work.walk.made * _FLOAT)
+    activations = int(_WITH_GRADIENTS * work.training.batch * work.walk.trained * _FLOAT)
     return _TORCH + activations + 6 * work.stored * _FLOAT

@@ -65,7 +65,7 @@ def works(draw: st.DrawFn) -> Work:
         held_out=st.integers(0, 100),
     )
     return Work(
-        walk=Walk(layers=found, live=max(each.read for each in found), piece=made, made=made),
+        walk=Walk(layers=found, live=max(each.read for each in found), piece=made, trained=made),
         machine=Machine.usual(),
         forward=draw(st.floats(1e-5, 10)),
         samples=samples,
