@@ -91,19 +91,19 @@ def check_folder(folder: Path, names: Iterable[str], inputs: Iterable[Path | Non
 def write_sweep_report(path: Path, result: SweepResult, *, force: bool) -> None:
     """Write the report of a sweep, as HTML or JSON by its suffix; `check_outputs` has cleared the way."""
     from domino_onnx.report.document import dump, sweep_document
-    from domino_onnx.report.sweep import sweep_html
+    from domino_onnx.report.page import sweep_page
 
     html = path.suffix.lower() == ".html"
-    text = sweep_html(result) if html else dump(sweep_document(result)) + "\n"
+    text = sweep_page(result) if html else dump(sweep_document(result)) + "\n"
     write_text(path, text, force=force, what="report")
 
 
 def write_report(path: Path, result: CompressResult, *, force: bool) -> None:
     """Write the report of a run, as HTML or JSON by its suffix; `check_outputs` has cleared the way."""
     if path.suffix.lower() == ".html":
-        from domino_onnx.report.html import html_report
+        from domino_onnx.report.page import compress_page
 
-        text = html_report(result)
+        text = compress_page(result)
     else:
         from domino_onnx.report.document import compress_document, dump
 

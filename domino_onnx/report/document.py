@@ -20,8 +20,9 @@ from domino_onnx.report.results import (
     SearchResult,
     SweepResult,
     Trial,
+    WeightRecord,
 )
-from domino_onnx.scheme import Plan, Site, Skip
+from domino_onnx.scheme import Plan, Site, Skip, WeightKey
 from domino_onnx.search import Decision
 from domino_onnx.targets import TwoFourCost
 
@@ -54,6 +55,7 @@ def compress_document(result: CompressResult) -> Document:
         "output": str(result.output),
         "format": result.options.output.format,
         "bytes": result.nbytes,
+        "dense_bytes": result.dense_bytes,
         "strategy": result.plan.strategy,
         "target": result.plan.target,
         "budgets": [budget.to_document() for budget in result.plan.budgets],
@@ -81,6 +83,7 @@ def compress_document(result: CompressResult) -> Document:
                 "params": record.params,
                 "macs": record.macs,
                 "error": record.error,
+                "candidates": _candidates(result, record),
             }
             for record in result.weights
         ],
@@ -100,6 +103,15 @@ def compress_document(result: CompressResult) -> Document:
         "drawn": list(result.drawn),
         "warnings": list(result.warnings),
     }
+
+
+def _candidates(result: CompressResult, record: WeightRecord) -> list[Document]:
+    """Each scheme that the weight could have, with its measured loss; empty where none was measured."""
+    site = result.inventory.site(WeightKey(record.weight, record.scope))
+    if site is None or result.losses is None:
+        return []
+    losses = result.losses.losses[site.key]
+    return [{"n": s.n, "m": s.m, "loss": loss} for s, loss in zip(site.schemes, losses, strict=True)]
 
 
 def search_document(result: SearchResult) -> Document:

@@ -16,7 +16,7 @@ from domino_onnx.outputs import Comparison
 from domino_onnx.precision import Conversion
 from domino_onnx.report.text import lost_in_words, percent, score_in_words
 from domino_onnx.scheme import Budget, Inventory, Manifest, NMScheme, Plan, Skip, WeightKey
-from domino_onnx.search import Decision
+from domino_onnx.search import Decision, LossTable
 from domino_onnx.storage import FileForm, Form
 from domino_onnx.targets import BuildLog, Diagnosis, TwoFourCost
 
@@ -340,8 +340,10 @@ class CompressResult:
         What was looked at instead, of a model that is too large to be run on random inputs.
     judge_seen
         Whether that was on samples that the weights were fitted to, and looks better than it is.
-    nbytes
-        Of all files that were written.
+    dense_bytes, nbytes
+        Of all files that were read, and of all that were written.
+    losses
+        What each scheme of each weight was measured to cost; None where nothing was measured.
     options
         All that was asked for, with the steps that finetuning planned: the recipe that leads to the same file again.
     trials
@@ -375,8 +377,10 @@ class CompressResult:
     peaks: Mapping[str, int]
     warnings: tuple[str, ...]
     peak_rss_bytes: int | None
+    dense_bytes: int
     nbytes: int
     options: CompressOptions
+    losses: LossTable | None = None
     trials: tuple[Trial, ...] = ()
     drawn: tuple[str, ...] = ()
     forecast: Forecast | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["counted", "lost_in_words", "millions", "percent", "printable", "score_in_words", "shape"]
+__all__ = ["counted", "file_size", "lost_in_words", "millions", "percent", "printable", "score_in_words", "shape"]
 
 _LONGEST = 60
 _SHOWN = 3
@@ -60,6 +60,11 @@ def millions(count: int | None) -> str:
         if count >= unit:
             return f"{count / unit:.3g} {name}"
     return str(count)
+
+
+def file_size(count: int) -> str:
+    """Bytes as users compare them: 1.23 MB, 4.56 kB."""
+    return f"{count / 1e6:.2f} MB" if count >= 10_000 else f"{count / 1e3:.2f} kB"
 
 
 def shape(sizes: tuple[int, ...]) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import copy
 import functools
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import DependencyError, DominoError, FinetuneError, ModelError
 from domino_onnx.options import CompressOptions
-from domino_onnx.scheme import Plan, WeightKey
+from domino_onnx.scheme import NamedArrays, Plan, WeightKey
 from domino_onnx.stages.aim import Aim, take_aim
 from domino_onnx.stages.checkpoint import Checkpoint
 from domino_onnx.stages.doubts import doubts_of_labels
@@ -126,6 +126,10 @@ class Laboratory:
         """
         return self._losses.value(self._losses_once)
 
+    def known_losses(self) -> LossTable | None:
+        """What `losses` has measured, in this attempt or in an earlier one; None if that wasn't asked for."""
+        return self._losses.known or self.checkpoint.load("losses", self._restore_losses)
+
     def run(self, work: Callable[[Network], _T]) -> _T:
         """Do something with the network. If the model turns out not to run, `network` raises that error from then on.
 
@@ -200,8 +204,10 @@ class Laboratory:
             self.journal.warn(f"no statistics of {_reasons(network)}; these masks go by magnitude")
 
     def _losses_once(self) -> LossTable:
-        restore = functools.partial(restore_losses, self.aim.inventory)
-        return self.checkpoint.once("losses", self._measure_losses, pack_losses, restore)
+        return self.checkpoint.once("losses", self._measure_losses, pack_losses, self._restore_losses)
+
+    def _restore_losses(self, document: Mapping[str, Any], arrays: NamedArrays) -> LossTable:
+        return restore_losses(self.aim.inventory, document, arrays)
 
     def _measure_losses(self) -> LossTable:
         from domino_onnx.reconstruction import SensitivityOptions, measure_sensitivity
@@ -269,6 +275,11 @@ class _Once(Generic[_T]):
     def __init__(self) -> None:
         self._value: _T | None = None
         self._error: DominoError | None = None
+
+    @property
+    def known(self) -> _T | None:
+        """The value, if it was built."""
+        return self._value
 
     def value(self, build: Callable[[], _T]) -> _T:
         """The value; the error, each time it is asked for, if it couldn't be built."""

@@ -40,7 +40,8 @@ _MAY_CHANGE = frozenset(
 )
 """Options that another try at the same run may change. Of the files that they name the contents count."""
 _HASHED_SAMPLES = 32
-_SUPERSEDED = ("losses", "plan-*", "solved-*", "trial-*", "best")
+_SUPERSEDED = ("plan-*", "solved-*", "trial-*", "best")
+"""What isn't needed once a plan was found. Losses are: the report tells them."""
 
 
 def checkpoint_folder(options: CompressOptions, output: Path) -> Path:

@@ -36,6 +36,7 @@ from domino_onnx.targets import TwoFourCost
 if TYPE_CHECKING:
     from domino_onnx.evaluate import Evaluation, SampledCheck
     from domino_onnx.finetuning import Finetuned
+    from domino_onnx.search import LossTable
 
 __all__ = ["Made", "compared", "ir_notes", "search_result", "why_dense", "write"]
 
@@ -69,12 +70,14 @@ class Made:
     inventory: Inventory
     records: tuple[WeightRecord, ...]
     zeros: Mapping[WeightKey, int]
+    dense_bytes: int
     nbytes: int
     finetuned: Finetuned | None
     two_four: TwoFourCost | None
     judge: Judge
     drawn: tuple[str, ...]
     options: CompressOptions
+    losses: LossTable | None
     is_sampled: bool
 
 
@@ -122,12 +125,14 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
         inventory=inventory,
         records=tuple(_record(site, found, zeros[site.key]) for site in inventory.sites),
         zeros=zeros,
+        dense_bytes=size,
         nbytes=written.nbytes,
         finetuned=finetuned,
         two_four=audit.two_four,
         judge=judge,
         drawn=lab.source.drawn,
         options=_that_repeat(lab.options, finetuned),
+        losses=lab.known_losses(),
         is_sampled=judge.data is None and not found.solved.learned and not wanted.is_needed and size > _MOST_TO_RUN,
     )
 
@@ -190,7 +195,9 @@ def _result(
         peaks=journal.peaks,
         warnings=journal.warnings,
         peak_rss_bytes=peak_rss_bytes(),
+        dense_bytes=made.dense_bytes,
         nbytes=made.nbytes,
+        losses=made.losses,
         trials=made.found.trials,
         options=made.options,
         forecast=journal.forecast,

@@ -1,0 +1,77 @@
+"""What a run comes to, in a few sentences, and what to do next."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from pathlib import Path
+
+from domino_onnx.outputs import Comparison
+from domino_onnx.report.results import CompressResult
+from domino_onnx.report.text import file_size, percent, printable, score_in_words
+
+__all__ = ["judged_on", "next_steps", "verdict"]
+
+
+def verdict(result: CompressResult) -> str:
+    """Zeros, score and size."""
+    said = [f"{percent(result.sparsity, 1)} of the weights are zeros."]
+    if result.parity is None:
+        said.append("The file was not run against the dense model.")
+    elif result.parity.inputs == "data":
+        said.append(_scored(result.parity.comparison, drawn=bool(result.drawn)))
+    smaller = result.nbytes < result.dense_bytes
+    said.append(
+        f"The file takes {file_size(result.nbytes)}{f' instead of {file_size(result.dense_bytes)}' if smaller else ''}."
+    )
+    return " ".join(said)
+
+
+def _scored(comparison: Comparison, *, drawn: bool) -> str:
+    if not math.isfinite(comparison.drop):
+        return "Some of its outputs are no numbers."
+    on = f"{comparison.samples:,} {'drawn ' if drawn else ''}samples"
+    before, after = comparison.dense_score, comparison.dense_score - comparison.drop
+    if comparison.custom is not None:
+        return f"{printable(comparison.metric)} goes from {before:.4g} to {after:.4g} on {on}."
+    if comparison.top1_reference is not None:
+        points = 100 * (after - before)
+        if not points:
+            return f"Top-1 stays at {percent(after, 2)} on {on}."
+        moved = f"{abs(points):.2f} points {'more' if points > 0 else 'less'}"
+        return f"Top-1 goes from {percent(before, 2)} to {percent(after, 2)} on {on}: {moved}."
+    return f"Compared with the dense model on {on}: {score_in_words(comparison.metric, after)}."
+
+
+def judged_on(result: CompressResult) -> str:
+    """Which samples the figures are of, and how far they can be trusted."""
+    if result.parity is None or result.parity.inputs != "data":
+        return "No samples judged the file."
+    if result.drawn:
+        return "Drawn samples judged the file. They show no accuracy. Real samples measure it, and keep more of it."
+    if result.judge_seen:
+        return "The weights were fitted to the samples that judged the file. Expect less on new data."
+    return "Samples that nothing was learned from judged the file."
+
+
+def next_steps(result: CompressResult) -> list[tuple[str, str]]:
+    """Commands to type, and what each is for."""
+    output = str(result.output)
+    steps = [("Prove what the file says of itself.", ["verify", output])]
+    if result.drawn or result.judge_seen:
+        steps.append(
+            ("Measure what it keeps, on your own samples.", ["evaluate", str(result.model), output, "--data", "DATA"])
+        )
+    if result.plan.target == "tensorrt":
+        steps.append(("See which weights TensorRT can run sparse.", ["doctor", output]))
+    if result.options.output.format == "dense":
+        steps.append(
+            ("Make the file smaller.", ["convert", output, "--format", "packed", "-o", _named(output, "packed")])
+        )
+    steps.append(("Make it faster on this CPU.", ["deploy", output, "-o", _named(output, "cpu")]))
+    return [(why, "domino-onnx " + shlex.join(printable(word, 300) for word in words)) for why, words in steps]
+
+
+def _named(output: str, kind: str) -> str:
+    path = Path(output)
+    return str(path.with_name(f"{path.stem.removesuffix('.sparse')}.{kind}.onnx"))
