@@ -2,7 +2,8 @@
 
 from domino_onnx.deployment.grids import KEPT_SHARES, Grid, Ranges, seen_ranges
 from domino_onnx.deployment.latency import Latency, clock_for, measure
-from domino_onnx.deployment.layers import Kept, Layer, find_layers
+from domino_onnx.deployment.layer import Kept, Layer
+from domino_onnx.deployment.layers import find_layers
 from domino_onnx.deployment.operators import Kind
 from domino_onnx.deployment.rewrite import rewritten_graph
 from domino_onnx.deployment.surgeon import open_graph

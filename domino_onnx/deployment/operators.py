@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.deployment.grids import Grid
-from domino_onnx.deployment.layers import Layer
+from domino_onnx.deployment.layer import Layer
 from domino_onnx.storage.packing import pack
 
 __all__ = ["DOMAIN", "DOMAIN_VERSION", "Kind", "Written", "operators_of", "quantized_rows", "written"]
@@ -49,12 +49,14 @@ def written(layer: Layer, kind: Kind, grids: Mapping[str, Grid]) -> Written:
         return _bytes_to_bytes(layer, grids)
     rows, scales = (layer.rows, None) if kind == "float32" else quantized_rows(layer.rows)
     packed, grouping = _packed(rows)
-    bounds = {name: bound for name, bound in (("min", layer.low), ("max", layer.high)) if math.isfinite(bound)}
+    behind = {name: bound for name, bound in (("min", layer.low), ("max", layer.high)) if math.isfinite(bound)}
+    if layer.activation is not None:
+        behind = layer.activation.attributes
     bias: str | NDArray[Any] = "" if layer.bias is None else layer.bias
     return Written(
         op=f"Nm{layer.op}" + ("" if scales is None else "Int8"),
         inputs=_without_end([layer.data, *packed, *([] if scales is None else [scales]), bias, layer.residual or ""]),
-        attributes={"weight_shape": list(layer.shape), **layer.geometry, **grouping, **bounds},
+        attributes={"weight_shape": list(layer.shape), **layer.geometry, **grouping, **behind},
     )
 
 
@@ -62,19 +64,23 @@ def _bytes_to_bytes(layer: Layer, grids: Mapping[str, Grid]) -> Written:
     """A convolution of bytes: all scales and zero points become one scale and one offset for each output."""
     rows, weight_scales = quantized_rows(layer.rows)
     x, y = grids[layer.data], grids[layer.output]
-    scales = weight_scales.astype(np.float64) * x.scale / y.scale
+    if layer.activation is None:
+        unit, zero, behind = y.scale, y.zero_point, {"min": y.byte(layer.low), "max": y.byte(layer.high)}
+    else:  # it takes real values, and gives them on the grid
+        unit, zero, how = 1.0, 0, layer.activation
+        behind = {**how.attributes, "gain": how.gain / y.scale, "shift": how.shift / y.scale + y.zero_point}
+    scales = weight_scales.astype(np.float64) * x.scale / unit
     sums = rows.reshape(len(rows), -1).sum(axis=1, dtype=np.int64)
     bias = np.zeros(len(rows)) if layer.bias is None else layer.bias.astype(np.float64)
-    offsets = bias / y.scale + y.zero_point - x.zero_point * sums * scales
+    offsets = bias / unit + zero - x.zero_point * sums * scales
     attributes: dict[str, Any] = {"weight_shape": list(layer.shape), **layer.geometry, "x_zero_point": x.zero_point}
     if layer.residual:
         residual = grids[layer.residual]
-        attributes["residual_scale"] = residual.scale / y.scale
-        offsets -= residual.zero_point * residual.scale / y.scale
+        attributes["residual_scale"] = residual.scale / unit
+        offsets -= residual.zero_point * residual.scale / unit
     packed, grouping = _packed(rows)
     inputs = [layer.data, *packed, scales.astype(np.float32), offsets.astype(np.float32), layer.residual or ""]
-    bounds = {"min": y.byte(layer.low), "max": y.byte(layer.high)}
-    return Written(op="NmConvInt8", inputs=_without_end(inputs), attributes={**attributes, **grouping, **bounds})
+    return Written(op="NmConvInt8", inputs=_without_end(inputs), attributes={**attributes, **grouping, **behind})
 
 
 def quantized_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import ModelProto, helper
 
 from domino_onnx.deployment.grids import Grid
-from domino_onnx.deployment.layers import Layer
+from domino_onnx.deployment.layer import Layer
 from domino_onnx.deployment.operators import DOMAIN, DOMAIN_VERSION, Kind, written
 from domino_onnx.deployment.surgeon import exported, require_surgeon
 from domino_onnx.graph import sort_nodes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from domino_onnx.errors import DependencyError
 
-__all__ = ["exported", "open_graph", "require_surgeon", "value_of"]
+__all__ = ["exported", "node_protos", "open_graph", "require_surgeon", "value_of"]
 
 
 def require_surgeon() -> Any:
@@ -36,6 +37,12 @@ def value_of(tensor: Any) -> NDArray[Any] | None:
         stored = tensor.inputs[0].attrs.get("value")
         return np.asarray(stored.values) if isinstance(stored, surgeon.Constant) else None
     return None
+
+
+def node_protos(nodes: Sequence[Any]) -> list[NodeProto]:
+    """Some nodes of a graph as a file has them, in this order."""
+    surgeon = require_surgeon()
+    return list(surgeon.export_onnx(surgeon.Graph(nodes=list(nodes)), do_type_check=False).graph.node)
 
 
 def exported(graph: Any, model: ModelProto) -> ModelProto:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,12 +13,13 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from domino_onnx.deployment.grids import Grid
 from domino_onnx.deployment.latency import clock_for, interleaved
-from domino_onnx.deployment.layers import Layer
+from domino_onnx.deployment.layer import Layer, Shapes
 from domino_onnx.deployment.operators import DOMAIN, DOMAIN_VERSION, Kind, operators_of, written
+from domino_onnx.deployment.surgeon import node_protos, value_of
 
 __all__ = ["Opened", "Timed", "time_layer"]
 
-_OPSET, _IR = 13, 8
+_IR = 8
 _SECONDS = 0.15
 _WORTH_IT = 0.97
 """A layer by itself lacks what it costs between dense ones, so that a hair's breadth is no gain."""
@@ -38,9 +38,10 @@ class Timed:
 
 def time_layer(
     layer: Layer,
-    data_shape: tuple[int, ...],
+    shapes: Shapes,
     opened: Opened,
     *,
+    opset: int,
     int8: bool,
     grids: Mapping[str, Grid] | None = None,
     threads: int = 1,
@@ -50,8 +51,12 @@ def time_layer(
 
     Parameters
     ----------
+    shapes
+        Of activations, the layer's inputs among them.
     opened
         Opens a model with the operators registered.
+    opset
+        Version of the standard operators in the model.
     grids
         Of activations, where convolutions may be computed in int8.
     threads
@@ -60,17 +65,16 @@ def time_layer(
     grids = grids or {}
     kinds: tuple[Kind, ...] = ("dense", *operators_of(layer, int8=int8, grids=grids))
     generator = np.random.default_rng(seed)
-    floats = {layer.data: generator.standard_normal(data_shape, np.float32)}
-    if layer.residual:
-        alone = opened(_model(dataclasses.replace(layer, residual=None), "dense", grids))
-        floats[layer.residual] = np.zeros(alone(floats)[layer.output].shape, np.float32)
+    floats = {
+        name: generator.standard_normal(shapes[name], np.float32) for name in (layer.data, layer.residual) if name
+    }
     runs = []
     for kind in kinds:
         inputs = floats
         if _is_in_bytes(layer, kind):
             inputs = {name: np.moveaxis(value, 1, -1).astype(np.int8).view(np.uint8) for name, value in floats.items()}
             inputs = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
-        runs.append(functools.partial(opened(_model(layer, kind, grids)), inputs))
+        runs.append(functools.partial(opened(_model(layer, kind, grids, opset)), inputs))
     typical = np.quantile(interleaved(runs, _SECONDS, clock_for(threads)), 0.25, axis=0)
     seconds: dict[Kind, float] = {kind: float(each) for kind, each in zip(kinds, typical, strict=True)}
     fastest = min(kinds[1:], key=lambda kind: seconds[kind])
@@ -82,7 +86,7 @@ def _is_in_bytes(layer: Layer, kind: Kind) -> bool:
     return kind == "int8" and layer.op == "Conv"
 
 
-def _model(layer: Layer, kind: Kind, grids: Mapping[str, Grid]) -> bytes:
+def _model(layer: Layer, kind: Kind, grids: Mapping[str, Grid], opset: int) -> bytes:
     """A model of one layer."""
     nodes, stored = _dense(layer) if kind == "dense" else _sparse(layer, kind, grids)
     activations = [layer.data, *([layer.residual] if layer.residual else [])]
@@ -94,7 +98,7 @@ def _model(layer: Layer, kind: Kind, grids: Mapping[str, Grid]) -> bytes:
         [helper.make_tensor_value_info(layer.output, of, None)],
         [numpy_helper.from_array(value, name) for name, value in stored.items()],
     )
-    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
     model: ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=_IR)
     return bytes(model.SerializeToString())
 
@@ -107,33 +111,6 @@ def _sparse(layer: Layer, kind: Kind, grids: Mapping[str, Grid]) -> tuple[list[N
 
 
 def _dense(layer: Layer) -> tuple[list[NodeProto], dict[str, NDArray[Any]]]:
-    """The standard operators of a layer, one behind the other."""
-    stored: dict[str, NDArray[Any]] = {}
-    nodes: list[NodeProto] = []
-    current = layer.data
-
-    def put(op: str, *inputs: str, **attributes: Any) -> None:
-        nonlocal current
-        nodes.append(helper.make_node(op, [current, *inputs], [f"{DOMAIN}.out{len(nodes)}"], **attributes))
-        current = nodes[-1].output[0]
-
-    if layer.op == "Conv":
-        stored["w"] = np.ascontiguousarray(np.moveaxis(layer.rows, -1, 1))
-        bias = {} if layer.bias is None else {"b": layer.bias}
-        put("Conv", "w", *bias, **layer.geometry)
-        stored |= bias
-    else:
-        stored["w"] = np.ascontiguousarray(layer.rows.T)
-        put("MatMul", "w")
-        if layer.bias is not None:
-            stored["b"] = layer.bias
-            put("Add", "b")
-    if layer.residual:
-        put("Add", layer.residual)
-    if (layer.low, layer.high) == (0.0, math.inf):  # by its own name, which ONNX Runtime fuses
-        put("Relu")
-    elif math.isfinite(layer.low) or math.isfinite(layer.high):
-        stored |= {"low": np.array(layer.low, np.float32), "high": np.array(layer.high, np.float32)}
-        put("Clip", "low", "high")
-    nodes[-1].output[0] = layer.output
-    return nodes, stored
+    """The nodes of a layer as the model has them."""
+    stored = {tensor.name: value_of(tensor) for node in layer.nodes for tensor in node.inputs}
+    return node_protos(layer.nodes), {name: value for name, value in stored.items() if value is not None}

@@ -63,10 +63,12 @@ def deployed(
         inputs = inputs_to_time(file, options, journal)
         whole = loaded(file, {})
         shapes = _shapes(file, inputs, options.run.threads)
-        layers, kept = find_layers(open_graph(whole.proto), shapes)
+        graph = open_graph(whole.proto)
+        layers, kept = find_layers(graph, shapes)
     grids = calibrated_grids(file, layers, options, journal) if precision == "int8" else []
     with journal.stage("time"):
-        timed = _timed(layers, shapes, options, grids[0] if grids else {}, journal, int8=precision == "int8")
+        first = grids[0] if grids else {}
+        timed = _timed(layers, shapes, graph.opset, options, first, journal, int8=precision == "int8")
         best = fastest(whole.proto, timed, grids, inputs, options.run.threads)
     with journal.stage("write"):
         written = write_model(dataclasses.replace(whole, proto=best.proto), {}, None, output, force=force)
@@ -105,6 +107,7 @@ def _shapes(file: OnnxFile, inputs: Inputs, threads: int) -> dict[str, tuple[int
 def _timed(
     layers: list[Layer],
     shapes: Mapping[str, tuple[int, ...]],
+    opset: int,
     options: CompressOptions,
     grids: Mapping[str, Grid],
     journal: Journal,
@@ -125,11 +128,11 @@ def _timed(
         if layer.data not in shapes or 0 in shapes[layer.data]:
             continue
         kind = (layer.op, layer.shape, str(layer.geometry), shapes[layer.data], round(layer.zeros, 2))
-        key = (*kind, layer.residual is None, layer.bias is None, layer.low, layer.high)
+        key = (*kind, layer.residual is None, layer.low, layer.high, tuple(node.op for node in layer.nodes))
         if key not in alike:
             run = options.run
             alike[key] = time_layer(
-                layer, shapes[layer.data], opened, int8=int8, grids=grids, threads=run.threads, seed=run.seed
+                layer, shapes, opened, opset=opset, int8=int8, grids=grids, threads=run.threads, seed=run.seed
             )
         timed[layer] = alike[key]
     return timed

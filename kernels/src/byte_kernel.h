@@ -4,7 +4,7 @@
 // window for each of `lanes` outputs, multiplies and adds them. What a step needs is shared by all pixels of a tile.
 #pragma once
 
-#include <cstdint>
+#include "activation.h"
 
 namespace domino {
 
@@ -28,16 +28,17 @@ struct ToFloats {
   const float* scales;
   const float* biases;
   const float* residual;  // or null
-  float low, high;
+  Epilogue epilogue;
 };
 
-// From sums to bytes: sum * scale + offset + residual * residual_scale, each step rounded to float32, then to the
-// nearest even integer between `low` and `high`.
+// From sums to bytes: sum * scale + offset + residual * residual_scale, each step rounded to float32, then through the
+// activation, if there is one, and to the nearest even integer between `low` and `high`.
 struct ToBytes {
   const float* scales;
   const float* offsets;
   const uint8_t* residual;  // or null
   float residual_scale, low, high;
+  Activation activation{};
 };
 
 struct ByteKernel {

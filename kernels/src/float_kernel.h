@@ -5,6 +5,7 @@
 // nothing whatever their pattern is.
 #pragma once
 
+#include "activation.h"
 #include "geometry.h"
 
 namespace domino {
@@ -17,17 +18,13 @@ struct FloatBlock {
   const float* values;
 };
 
-struct Clamp {
-  float low, high;
-};
-
-// Where sums go, clamped, after `residual` is added where it isn't null. Of an image, places are neighbours and
-// outputs `stride` apart; of a matrix, outputs are neighbours and rows `stride` apart.
+// Where sums go through the epilogue, after `residual` is added where it isn't null. Of an image, places are neighbours
+// and outputs `stride` apart; of a matrix, outputs are neighbours and rows `stride` apart.
 struct FloatOutput {
   float* y;
   const float* residual;
   int64_t stride;
-  Clamp clamp;
+  Epilogue epilogue;
 };
 
 struct FloatKernel {

@@ -59,8 +59,8 @@ void FloatProduct::share_out(const Tiling& tiling, int64_t parts, const Parallel
   });
 }
 
-void FloatProduct::image(const Geometry& geometry, int64_t images, const float* x, const float* residual, Clamp clamp,
-                         float* y, const Parallel& parallel) const {
+void FloatProduct::image(const Geometry& geometry, int64_t images, const float* x, const float* residual,
+                         const Epilogue& epilogue, float* y, const Parallel& parallel) const {
   const int64_t in_group = outputs_ / groups_, places = geometry.pixels_out();
   const int64_t image_in = geometry.channels * geometry.pixels_in();
   share_out(
@@ -71,13 +71,13 @@ void FloatProduct::image(const Geometry& geometry, int64_t images, const float* 
       },
       [&](int64_t part, Span pixels, Span outputs, float* sums, auto&& panel_of) {
         const int64_t to = (part * in_group + outputs.first) * places + pixels.first;
-        const FloatOutput out{y + to, residual ? residual + to : nullptr, places, clamp};
+        const FloatOutput out{y + to, residual ? residual + to : nullptr, places, epilogue};
         sum(part % groups_, outputs, pixels.length(), sums, &out, panel_of);
       });
 }
 
-void FloatProduct::matrix(int64_t count, const float* x, const float* residual, Clamp clamp, float* y,
-                          const Parallel& parallel) const {
+void FloatProduct::matrix(int64_t count, const float* x, const float* residual, const Epilogue& epilogue,
+                          float* y, const Parallel& parallel) const {
   share_out(
       Tiling(count, outputs_, kernel_.lanes, kernel_.width(), 1), 1, parallel,
       [&](int64_t, Span rows, int64_t block, float* panel) {
@@ -88,7 +88,7 @@ void FloatProduct::matrix(int64_t count, const float* x, const float* residual, 
         sum(0, outputs, rows.length(), sums, nullptr, panel_of);
         const int64_t to = rows.first * outputs_ + outputs.first;
         kernel_.store_rows(sums, outputs.length(), static_cast<int>(rows.length()),
-                           {y + to, residual ? residual + to : nullptr, outputs_, clamp});
+                           {y + to, residual ? residual + to : nullptr, outputs_, epilogue});
       });
 }
 

@@ -15,11 +15,11 @@ class FloatProduct {
   // Outputs fall in `groups` equal parts, each with the same `rows.columns_in_all` inputs of its own group.
   FloatProduct(const FloatKernel& kernel, const Rows<float>& rows, std::vector<float> bias, int64_t groups);
 
-  // y = clamp(weights x image + bias + residual); all in the order (image, channel, place). `residual` may be null.
-  void image(const Geometry&, int64_t images, const float* x, const float* residual, Clamp, float* y,
+  // y = epilogue(weights x image + bias + residual); all in the order (image, channel, place). `residual` may be null.
+  void image(const Geometry&, int64_t images, const float* x, const float* residual, const Epilogue&, float* y,
              const Parallel&) const;
-  // y = clamp(x x weights' + bias + residual) of `count` rows.
-  void matrix(int64_t count, const float* x, const float* residual, Clamp, float* y, const Parallel&) const;
+  // y = epilogue(x x weights' + bias + residual) of `count` rows.
+  void matrix(int64_t count, const float* x, const float* residual, const Epilogue&, float* y, const Parallel&) const;
 
   int64_t outputs() const { return outputs_; }
   int64_t inputs() const { return inputs_; }

@@ -9,10 +9,28 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-Clamp clamp_of(const Node& node) {
-  const Clamp clamp{node.number("min", -kInfinity), node.number("max", kInfinity)};
-  if (!(clamp.low <= clamp.high)) throw Refused("min is not below max");
-  return clamp;
+Activation activation_of(const Node& node) {
+  const std::pair<const char*, ActivationKind> known[] = {{"HardSwish", ActivationKind::kHardSwish},
+                                                          {"Swish", ActivationKind::kSwish},
+                                                          {"Gelu", ActivationKind::kGelu},
+                                                          {"GeluTanh", ActivationKind::kGeluTanh}};
+  const std::string name = node.text("activation");
+  if (name.empty()) return {};
+  for (const auto& [its_name, kind] : known) {
+    if (name != its_name) continue;
+    const Activation found{kind, node.number("alpha", 1), node.number("gain", 1), node.number("shift", 0)};
+    for (const float each : {found.alpha, found.gain, found.shift}) {
+      if (!std::isfinite(each)) throw Refused("alpha, gain or shift is not finite");
+    }
+    return found;
+  }
+  throw Refused("activation is " + name + ", which is none that it knows");
+}
+
+Epilogue epilogue_of(const Node& node) {
+  const Epilogue found{{node.number("min", -kInfinity), node.number("max", kInfinity)}, activation_of(node)};
+  if (!(found.clamp.low <= found.clamp.high)) throw Refused("min is not below max");
+  return found;
 }
 
 template <class Value>
@@ -91,7 +109,7 @@ bool is_within(int64_t place, int64_t size) { return static_cast<uint64_t>(place
 }  // namespace
 
 NmConv::NmConv(const Node& node, const Implementation& use)
-    : convolution_(convolution_of(node)), clamp_(clamp_of(node)) {
+    : convolution_(convolution_of(node)), epilogue_(epilogue_of(node)) {
   const auto rows = weights_of<float>(node, convolution_.outputs(), convolution_.columns());
   product_ = std::make_unique<FloatProduct>(*use.floats, rows, bias_of(node, kBias, convolution_.outputs()),
                                             convolution_.groups);
@@ -109,10 +127,10 @@ void NmConv::operator()(const Call& call) const {
   size_of(shape);
   const float* residual = residual_of<float>(call, kResidual, shape);
   const Tensor y = call.output(shape);
-  if (y.size()) product_->image(geometry, x.shape[0], x.as<float>(), residual, clamp_, y.as<float>(), call.parallel());
+  if (y.size()) product_->image(geometry, x.shape[0], x.as<float>(), residual, epilogue_, y.as<float>(), call.parallel());
 }
 
-NmMatMul::NmMatMul(const Node& node, const Implementation& use) : clamp_(clamp_of(node)) {
+NmMatMul::NmMatMul(const Node& node, const Implementation& use) : epilogue_(epilogue_of(node)) {
   const Shape shape = matrix_of(node);
   const auto rows = weights_of<float>(node, shape[0], shape[1]);
   product_ = std::make_unique<FloatProduct>(*use.floats, rows, bias_of(node, kBias, shape[0]), 1);
@@ -124,10 +142,10 @@ void NmMatMul::operator()(const Call& call) const {
   const Shape shape = rows_out(x, product_->inputs(), product_->outputs(), &rows);
   const float* residual = residual_of<float>(call, kResidual, shape);
   const Tensor y = call.output(shape);
-  if (rows) product_->matrix(rows, x.as<float>(), residual, clamp_, y.as<float>(), call.parallel());
+  if (rows) product_->matrix(rows, x.as<float>(), residual, epilogue_, y.as<float>(), call.parallel());
 }
 
-NmMatMulInt8::NmMatMulInt8(const Node& node, const Implementation& use) : clamp_(clamp_of(node)) {
+NmMatMulInt8::NmMatMulInt8(const Node& node, const Implementation& use) : epilogue_(epilogue_of(node)) {
   const Shape shape = matrix_of(node);
   const auto rows = weights_of<int8_t>(node, shape[0], shape[1]);
   scales_ = floats_of(node, kScales, "scales", shape[0]);
@@ -156,8 +174,7 @@ void NmMatMulInt8::operator()(const Call& call) const {
         const int64_t to = row * outputs + first;
         product_->kernel().to_floats(sums, end - first,
                                      {of_rows[row], product_->weight_sums().data() + first, scales_.data() + first,
-                                      bias_.data() + first, residual ? residual + to : nullptr, clamp_.low,
-                                      clamp_.high},
+                                      bias_.data() + first, residual ? residual + to : nullptr, epilogue_},
                                      y.as<float>() + to);
       });
 }
@@ -166,7 +183,8 @@ NmConvInt8::NmConvInt8(const Node& node, const Implementation& use)
     : convolution_(convolution_of(node)),
       residual_scale_(node.number("residual_scale", 1.0f)),
       low_(node.number("min", 0.0f)),
-      high_(node.number("max", 255.0f)) {
+      high_(node.number("max", 255.0f)),
+      activation_(activation_of(node)) {
   const int64_t zero_point = node.integer("x_zero_point");
   if (zero_point < 0 || zero_point > 255) throw Refused("x_zero_point is not 0 to 255");
   if (!(0.0f <= low_ && low_ <= high_ && high_ <= 255.0f) || low_ != std::floor(low_) || high_ != std::floor(high_)) {
@@ -232,7 +250,7 @@ void NmConvInt8::operator()(const Call& call) const {
           const int64_t channel = group * in_group + first, to = p * outputs + channel;
           product_->kernel().to_bytes(sums, end - first,
                                       {scales_.data() + channel, offsets_.data() + channel,
-                                       residual ? residual + to : nullptr, residual_scale_, low_, high_},
+                                       residual ? residual + to : nullptr, residual_scale_, low_, high_, activation_},
                                       y.as<uint8_t>() + to);
         });
   }

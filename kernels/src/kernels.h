@@ -25,7 +25,7 @@ class NmConv {
 
  private:
   Convolution convolution_;
-  Clamp clamp_;
+  Epilogue epilogue_;
   std::unique_ptr<FloatProduct> product_;
 };
 
@@ -36,7 +36,7 @@ class NmMatMul {
   void operator()(const Call&) const;
 
  private:
-  Clamp clamp_;
+  Epilogue epilogue_;
   std::unique_ptr<FloatProduct> product_;
 };
 
@@ -47,7 +47,7 @@ class NmMatMulInt8 {
   void operator()(const Call&) const;
 
  private:
-  Clamp clamp_;
+  Epilogue epilogue_;
   std::vector<float> scales_, bias_;
   std::unique_ptr<ByteProduct> product_;
 };
@@ -65,6 +65,7 @@ class NmConvInt8 {
 
   Convolution convolution_;
   float residual_scale_, low_, high_;
+  Activation activation_;
   uint8_t x_zero_point_;
   std::vector<float> scales_, offsets_;
   std::unique_ptr<ByteProduct> product_;

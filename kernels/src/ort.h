@@ -45,7 +45,8 @@ struct Api {
   void* unused_66[19];
   Status*(ORT_CALL* KernelInfoGetAttribute_float)(const KernelInfo*, const char* name, float* out);
   Status*(ORT_CALL* KernelInfoGetAttribute_int64)(const KernelInfo*, const char* name, int64_t* out);
-  void* unused_87[3];
+  Status*(ORT_CALL* KernelInfoGetAttribute_string)(const KernelInfo*, const char* name, char* out, size_t* size);
+  void* unused_88[2];
   Status*(ORT_CALL* KernelContext_GetInput)(const KernelContext*, size_t index, const Value** out);
   Status*(ORT_CALL* KernelContext_GetOutput)(KernelContext*, size_t index, const int64_t* dims, size_t count,
                                              Value** out);
@@ -75,6 +76,7 @@ ORT_SLOT(GetDimensions, 62);
 ORT_SLOT(GetTensorTypeAndShape, 65);
 ORT_SLOT(KernelInfoGetAttribute_float, 85);
 ORT_SLOT(KernelInfoGetAttribute_int64, 86);
+ORT_SLOT(KernelInfoGetAttribute_string, 87);
 ORT_SLOT(KernelContext_GetInput, 90);
 ORT_SLOT(KernelContext_GetOutput, 91);
 ORT_SLOT(ReleaseStatus, 93);

@@ -29,6 +29,18 @@ int64_t Node::integer(const char* name) const {
   return value;
 }
 
+std::string Node::text(const char* name) const {
+  char value[32];
+  size_t size = sizeof value;
+  if (ort::Status* missing = api_.KernelInfoGetAttribute_string(info_, name, nullptr, &size)) {
+    api_.ReleaseStatus(missing);
+    return {};
+  }
+  if (size > sizeof value) throw Refused(std::string(name) + " is too long");
+  pass(api_.KernelInfoGetAttribute_string(info_, name, value, &size));
+  return size ? std::string(value, size - 1) : std::string();
+}
+
 float Node::number(const char* name, float otherwise) const {
   float value = otherwise;
   if (ort::Status* missing = api_.KernelInfoGetAttribute_float(info_, name, &value)) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include "convolution.h"
 #include "ort.h"
@@ -37,6 +38,7 @@ class Node {
   Node(const ort::Api& api, const ort::KernelInfo* info) : api_(api), info_(info) {}
 
   int64_t integer(const char* name) const;
+  std::string text(const char* name) const;  // empty without the attribute
   float number(const char* name, float otherwise) const;
   Shape integers(const char* name) const;  // empty without the attribute
   bool has_input(size_t index) const;

@@ -96,6 +96,32 @@ std::pair<int64_t, int64_t> any_scheme() {
   return {between(1, m), m};
 }
 
+Activation any_activation() {
+  const auto kind = static_cast<ActivationKind>(between(0, 4));
+  return {kind, static_cast<float>(between(1, 8)) / 4, static_cast<float>(between(1, 8)) / 8, 0.25f};
+}
+
+double activated(double x, const Activation& how) {
+  double y = x;
+  switch (how.kind) {
+    case ActivationKind::kNone:
+      return x;
+    case ActivationKind::kHardSwish:
+      y = x * std::fmin(std::fmax(x / 6 + 0.5, 0), 1);
+      break;
+    case ActivationKind::kSwish:
+      y = x / (1 + std::exp(-double{how.alpha} * x));
+      break;
+    case ActivationKind::kGelu:
+      y = x * 0.5 * std::erfc(-x * std::sqrt(0.5));
+      break;
+    case ActivationKind::kGeluTanh:
+      y = x * 0.5 * (1 + std::tanh(std::sqrt(2 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
+      break;
+  }
+  return y * how.gain + how.shift;
+}
+
 void check_float_matrix(const Implementation& use) {
   const auto [n, m] = any_scheme();
   const Weight<float> weight(between(1, 70), m * between(1, 300 / m), n, m, between(0, 3) == 0);
@@ -104,17 +130,18 @@ void check_float_matrix(const Implementation& use) {
   for (auto* values : {&x, &bias, &residual}) {
     for (float& each : *values) each = any_value<float>();
   }
-  const Clamp clamp{-4, 6};
+  const Epilogue epilogue{{-4, 6}, any_activation()};
   const bool has_residual = between(0, 1);
   FloatProduct(*use.floats, weight.stored_rows(), bias, 1)
-      .matrix(count, x.data(), has_residual ? residual.data() : nullptr, clamp, y.data(), in_turn);
+      .matrix(count, x.data(), has_residual ? residual.data() : nullptr, epilogue, y.data(), in_turn);
   for (int64_t row = 0; row < count; ++row) {
     for (int64_t o = 0; o < weight.rows; ++o) {
       double sum = bias[o] + (has_residual ? residual[row * weight.rows + o] : 0);
       for (int64_t k = 0; k < weight.columns; ++k) {
         sum += double{weight.dense[o * weight.columns + k]} * x[row * weight.columns + k];
       }
-      expect(close(y[row * weight.rows + o], std::fmin(std::fmax(sum, -4), 6)), use.name, "float matrix");
+      const double wanted = activated(std::fmin(std::fmax(sum, -4), 6), epilogue.activation);
+      expect(close(y[row * weight.rows + o], wanted), use.name, "float matrix");
     }
   }
 }
@@ -136,12 +163,13 @@ void check_float_image(const Implementation& use) {
   convolution.check();
   const Geometry g = convolution.geometry(space.data());
   const Weight<float> weight(convolution.outputs(), convolution.columns(), n, m, false);
+  const Activation activation = any_activation();
   const int64_t images = between(1, 2), places = g.pixels_out(), pixels = g.pixels_in(), outputs = weight.rows;
   std::vector<float> x(images * groups * in_group * pixels), bias(outputs), y(images * outputs * places);
   for (float& each : x) each = any_value<float>();
   for (float& each : bias) each = any_value<float>();
   FloatProduct(*use.floats, weight.stored_rows(), bias, groups)
-      .image(g, images, x.data(), nullptr, {-INFINITY, INFINITY}, y.data(), in_turn);
+      .image(g, images, x.data(), nullptr, {{-INFINITY, INFINITY}, activation}, y.data(), in_turn);
   for (int64_t i = 0; i < images * outputs * places; ++i) {
     const int64_t place = i % places, o = i / places % outputs, image = i / places / outputs;
     const float* from = x.data() + (image * groups + o / (outputs / groups)) * in_group * pixels;
@@ -155,7 +183,7 @@ void check_float_image(const Implementation& use) {
       sum += double{weight.dense[o * weight.columns + k]} *
              from[k % in_group * pixels + (a * g.input[1] + b) * g.input[2] + c];
     }
-    expect(close(y[i], sum), use.name, "float image");
+    expect(close(y[i], activated(sum, activation)), use.name, "float image");
   }
 }
 
@@ -197,11 +225,13 @@ void check_rounding(const Implementation& use) {
   for (int64_t i = 0; i < count; ++i) {
     expect(std::fabs((bytes[i] - found.zero_point) * found.scale - x[i]) <= found.scale * 1.01f, use.name, "grid");
   }
-  const ToBytes to_bytes{scales.data(), offsets.data(), between(0, 1) ? residual.data() : nullptr, 0.37f, 3, 250};
+  const ToBytes to_bytes{scales.data(), offsets.data(), between(0, 1) ? residual.data() : nullptr, 0.37f, 3, 250,
+                         any_activation()};
   use.bytes->to_bytes(sums.data(), count, to_bytes, bytes.data());
   plain.to_bytes(sums.data(), count, to_bytes, wanted.data());
   expect(bytes == wanted, use.name, "bytes");
-  const ToFloats to_floats{found, sums.data(), scales.data(), offsets.data(), nullptr, -50, 50};
+  const ToFloats to_floats{found, sums.data(), scales.data(), offsets.data(), nullptr,
+                           {{-50, 50}, any_activation()}};
   use.bytes->to_floats(sums.data(), count, to_floats, y.data());
   plain.to_floats(sums.data(), count, to_floats, wanted_y.data());
   expect(y == wanted_y, use.name, "floats");

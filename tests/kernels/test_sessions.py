@@ -109,6 +109,9 @@ def _spoil_code(stored: dict[str, np.ndarray], attributes: Change) -> None:
         (_set("codes", np.zeros(3, np.uint8)), "codes are not as many"),
         (_spoil_code, "don't ascend"),
         (_set("min", float("nan")), "min is not below max"),
+        (_set("activation", "Softplus"), "activation is Softplus"),
+        (_set("activation", "Swish" * 9), "activation is too long"),
+        (lambda _, attributes: attributes.update(activation="Gelu", gain=float("inf")), "gain or shift is not finite"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(

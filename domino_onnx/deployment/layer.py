@@ -1,0 +1,81 @@
+"""A product with a stored weight, and what joins in behind it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.deployment.activations import Activation
+
+__all__ = ["Kept", "Layer", "Product", "Shapes"]
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Of activations, as far as they were seen in a run."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Product:
+    """What a node multiplies with.
+
+    Attributes
+    ----------
+    op
+        ``"Conv"``, or ``"MatMul"`` for Gemm too.
+    rows
+        (outputs, *kernel, inputs of a group) of a Conv, (outputs, inputs) of a matrix; C-contiguous.
+    shape
+        Of the weight: (outputs, inputs of a group, *kernel) or (outputs, inputs).
+    geometry
+        Strides, dilations, pads and group of a Conv.
+    bias
+        (outputs,).
+    """
+
+    op: str
+    rows: NDArray[np.float32]
+    shape: tuple[int, ...]
+    geometry: Mapping[str, Any]
+    bias: NDArray[np.float32] | None
+
+    @property
+    def zeros(self) -> float:
+        """Share of the weights that are zero."""
+        return 1 - np.count_nonzero(self.rows) / self.rows.size
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Layer(Product):
+    """One product, with the scale, bias, residual, bounds or activation behind it.
+
+    Attributes
+    ----------
+    data, residual, output
+        Names of activations. The residual is added before the bounds or the activation.
+    activation
+        What comes last; None where there are bounds.
+    nodes
+        The graph's nodes that it replaces, the product first.
+    """
+
+    name: str
+    data: str
+    output: str
+    residual: str | None = None
+    low: float = -math.inf
+    high: float = math.inf
+    activation: Activation | None = None
+    nodes: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A node that stays as it is, and why."""
+
+    name: str
+    op: str
+    reason: str
