@@ -184,7 +184,7 @@ def deploy(
     options: CompressOptions | None = None,
     observer: Observer | None = None,
     *,
-    precision: DeployPrecision = "float32",
+    precision: DeployPrecision = "auto",
     force: bool = False,
 ) -> DeployResult:
     """Write a pruned model for the CPU, with operators that skip zeros wherever that is faster on this machine.

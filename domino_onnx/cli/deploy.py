@@ -21,9 +21,10 @@ __all__ = ["command"]
     cloup.option("-o", "--output", type=o.PATH, metavar="FILE", help="File to write. [default: MODEL.cpu.onnx]"),
     cloup.option(
         "--precision",
-        type=click.Choice(("float32", "int8")),
-        default="float32",
-        help="float32 is exact up to rounding; int8 also tries 8 bits, for Conv with --data. [default: float32]",
+        type=click.Choice(("auto", "float32", "int8")),
+        default="auto",
+        help="float32: exact up to rounding. int8: 8 bits where faster, of Conv with --data. auto: 8 bits where the "
+        "outputs on --data stay close too, float32 without data. [default: auto]",
     ),
     o.FORCE,
 )

@@ -95,13 +95,14 @@ class ConvertResult:
     warnings: tuple[str, ...]
 
 
-DeployPrecision = Literal["float32", "int8"]
-"""What deployed layers may compute in: float32, exact up to rounding, or int8 as well, where that is faster."""
+DeployPrecision = Literal["auto", "float32", "int8"]
+"""What deployed layers may compute in: float32, exact up to rounding, or int8 as well, where that is faster; auto takes
+int8 where the outputs stay close, too."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DeployedLayer:
-    """A product with a weight that has zeros: seconds of each kind by itself, and the kind that was chosen."""
+    """A product with a weight that has zeros: seconds of each kind by itself, the kind that was chosen, and why."""
 
     name: str
     op: str
@@ -109,6 +110,7 @@ class DeployedLayer:
     zeros: float
     seconds: Mapping[str, float]
     chosen: str
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,16 +128,25 @@ class DeployResult:
         with one thread, else of the wall clock.
     error
         The largest difference of their outputs on those inputs, as a share of an output's largest value.
+    divergence, judges
+        How far their outputs are apart on samples that nothing was calibrated on (`OutputDivergence`), and how many;
+        None where no layer has 8 bits, or nothing judged them.
+    bits
+        What became of 8 bits, in words.
     """
 
     model: Path
     output: Path
     threads: int
+    precision: DeployPrecision
     layers: tuple[DeployedLayer, ...]
     kept: tuple[tuple[str, str, str], ...]
     dense: float
     deployed: float
     error: float
+    divergence: float | None
+    judges: int
+    bits: str
     nbytes: int
     warnings: tuple[str, ...]
 

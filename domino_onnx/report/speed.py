@@ -17,7 +17,7 @@ __all__ = ["benchmark_document", "benchmark_view", "deploy_document", "deploy_vi
 
 def deploy_view(result: DeployResult) -> RenderableType:
     """A row a layer that was timed, a line for what wasn't and why, and what the whole model gained."""
-    table = _table("layer", "op", "shape", "zeros", "dense ms", "float32 ms", "int8 ms", "chosen")
+    table = _table("layer", "op", "shape", "zeros", "dense ms", "float32 ms", "int8 ms", "chosen", "why")
     for layer in result.layers:
         table.add_row(*_cells(layer))
     reasons: dict[str, list[str]] = {}
@@ -26,7 +26,8 @@ def deploy_view(result: DeployResult) -> RenderableType:
     left = [
         Text(f"dense: {counted(names)}: {printable(reason, 160)}", style="dim") for reason, names in reasons.items()
     ]
-    return Group(*([table] if result.layers else []), *left, Text(_summary(result), style="bold"))
+    said = [*left, Text(result.bits, style="dim"), Text(_summary(result), style="bold")]
+    return Group(*([table] if result.layers else []), *said)
 
 
 def deploy_document(result: DeployResult) -> dict[str, Any]:
@@ -39,6 +40,10 @@ def deploy_document(result: DeployResult) -> dict[str, Any]:
         "deployed_seconds": result.deployed,
         "speedup": result.dense / result.deployed,
         "largest_error": result.error,
+        "precision": result.precision,
+        "divergence": result.divergence,
+        "judges": result.judges,
+        "int8": result.bits,
         "bytes": result.nbytes,
         "layers": [{**dataclasses.asdict(layer), "shape": list(layer.shape)} for layer in result.layers],
         "dense": [{"name": name, "op": op, "reason": reason} for name, op, reason in result.kept],
@@ -72,8 +77,9 @@ def benchmark_document(result: BenchmarkResult) -> dict[str, Any]:
 
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for place, name in enumerate(names):
-        table.add_column(name, justify="left" if place == 0 else "right", no_wrap=place > 0, overflow="fold")
+    for name in names:
+        words = name in ("layer", "model", "why")
+        table.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     return table
 
 
@@ -82,7 +88,15 @@ def _cells(layer: DeployedLayer) -> tuple[RenderableType, ...]:
         _milliseconds(layer.seconds[kind]) if kind in layer.seconds else "" for kind in ("dense", "float32", "int8")
     )
     chosen = Text(layer.chosen, style="dim" if layer.chosen == "dense" else "green")
-    return (Text(printable(layer.name)), layer.op, shape(layer.shape), percent(layer.zeros, 0), *times, chosen)
+    return (
+        Text(printable(layer.name)),
+        layer.op,
+        shape(layer.shape),
+        percent(layer.zeros, 0),
+        *times,
+        chosen,
+        layer.reason,
+    )
 
 
 def _milliseconds(seconds: float) -> str:

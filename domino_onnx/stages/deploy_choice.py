@@ -11,21 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from domino_onnx.graph import OnnxFile, with_outputs
-from domino_onnx.options import CompressOptions
+from domino_onnx.report.results import DeployPrecision
+from domino_onnx.stages.deploy_accuracy import ByteJudge, Grids
 from domino_onnx.stages.journal import Journal
 
 if TYPE_CHECKING:
-    from domino_onnx.deployment import Grid, Kind, Layer, Timed
+    from domino_onnx.deployment import Kind, Layer, Timed
 
-__all__ = ["Tried", "calibrated_grids", "fastest"]
+__all__ = ["MOST_DIVERGENCE", "Tried", "fastest"]
 
+MOST_DIVERGENCE = 0.001
+"""Of the outputs (`OutputDivergence`), up to which `auto` takes 8 bits."""
 _SECONDS = 2.0
 _GAINS = (0.97, 0.75)
 """Largest time, as a share of the dense layer's, that makes a layer worth it: what is tried on the whole model."""
-_SAMPLES = 32
+_WORTH_BYTES = 0.97
+"""What `auto` takes 8 bits for: a smaller gain of the whole model isn't worth any loss."""
 Inputs = Mapping[str, NDArray[Any]]
-Grids = Mapping[str, "Grid"]
+Choice = dict["Layer", "Kind"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,76 +37,122 @@ class Tried:
 
     Attributes
     ----------
+    refused
+        Layers that 8 bits would cost too much.
     dense, deployed
         Seconds of a run: of the processor with one thread, else of the wall clock.
     error
         The largest difference of an output, as a share of the output's largest value.
+    divergence
+        Of the outputs, on the samples that judge; None where there is no judge or no layer in 8 bits.
     """
 
     proto: ModelProto
     chosen: Mapping[Layer, Kind]
+    refused: frozenset[Layer]
     dense: float
     deployed: float
     error: float
+    divergence: float | None
 
 
-def calibrated_grids(
-    file: OnnxFile, layers: Sequence[Layer], options: CompressOptions, journal: Journal
-) -> list[dict[str, Grid]]:
-    """Grids of the activations around convolutions, for each share of kept values; none without data."""
-    from domino_onnx.data import load_data
-    from domino_onnx.deployment import KEPT_SHARES, Grid, seen_ranges
-    from domino_onnx.runtime import Session
+class Chooser:
+    """Puts choices of layers into a model."""
 
-    around = [(layer.data, layer.output, layer.residual) for layer in layers if layer.op == "Conv"]
-    names = list(dict.fromkeys(name for each in around for name in each if name))
-    if not names:
-        return []
-    if options.data.path is None:
-        journal.warn("no --data: convolutions stay in float32, since their int8 has to be calibrated")
-        return []
-    with journal.stage("calibrate"):
-        data = load_data(options.data.path, file.proto)
-        batch = data.batch_size(1)
-        samples = [data.take(np.arange(first, first + batch)) for first in range(0, min(data.count, _SAMPLES), batch)]
-        session = Session(with_outputs(file, names) or b"", device="cpu", threads=options.run.threads)
-        ranges = seen_ranges(session.run, samples, names)
-    return [{name: Grid.of(*ranges[name][place]) for name in names} for place in range(len(KEPT_SHARES))]
+    def __init__(self, whole: ModelProto, timed: Mapping[Layer, Timed], judge: ByteJudge | None) -> None:
+        self._whole = whole
+        self._timed = timed
+        self._judge = judge
+        self._grids: Grids | None = None
+
+    def written(self, choice: Choice) -> ModelProto:
+        """The model with a choice, its layers in 8 bits on the grids with which the outputs are the closest."""
+        judge = self._judge
+        if judge is None or not any(kind == "int8" and layer.op == "Conv" for layer, kind in choice.items()):
+            return _rewritten(self._whole, choice, {})
+        if self._grids is None:
+            protos = [_rewritten(self._whole, choice, grids) for grids in judge.grids]
+            self._grids = judge.grids[judge.closest(protos)]
+        return _rewritten(self._whole, choice, self._grids)
+
+    def within(self, choice: Choice, floats: Choice, judge: ByteJudge, journal: Journal) -> tuple[Choice, set[Layer]]:
+        """A choice with as many layers in 8 bits as the outputs bear, and the layers that they don't.
+
+        Layers that cost least for what they gain come first.
+        """
+        if judge.divergence(self.written(choice)) <= MOST_DIVERGENCE:
+            return choice, set()
+        in_bytes = [layer for layer, kind in choice.items() if kind == "int8"]
+        cost: dict[Layer, float] = {}
+        for done, layer in enumerate(in_bytes):
+            journal.progress(done, len(in_bytes), f"8 bits of {layer.name}")
+            seconds = self._timed[layer].seconds
+            gained = max(seconds[floats[layer]] - seconds["int8"], 1e-9)
+            cost[layer] = judge.divergence(self.written({**floats, layer: "int8"}), few=True) / gained
+        cheapest = sorted(in_bytes, key=lambda layer: cost[layer])
+
+        def first(count: int) -> Choice:
+            return {**choice, **{layer: floats[layer] for layer in cheapest[count:]}}
+
+        fits, too_many = 0, len(cheapest)
+        while too_many - fits > 1:
+            middle = (fits + too_many) // 2
+            if judge.divergence(self.written(first(middle))) <= MOST_DIVERGENCE:
+                fits = middle
+            else:
+                too_many = middle
+        return first(fits), set(cheapest[fits:])
 
 
 def fastest(
-    whole: ModelProto, timed: Mapping[Layer, Timed], grids: Sequence[Grids], inputs: Inputs, threads: int
+    whole: ModelProto,
+    timed: Mapping[Layer, Timed],
+    precision: DeployPrecision,
+    judge: ByteJudge | None,
+    inputs: Inputs,
+    threads: int,
+    journal: Journal,
 ) -> Tried:
-    """Of several choices of layers, and none, the one with which the whole model is the fastest."""
+    """Of several choices of layers, and none, the one with which the whole model is the fastest.
+
+    With the precision `auto`, 8 bits count only within `MOST_DIVERGENCE`, and where they gain enough.
+    """
     from domino_onnx.deployment import clock_for, measure
     from domino_onnx.runtime import Session
 
-    choices = _choices(timed)
-    wanted = Session(_bytes(whole), device="cpu", threads=threads).run(inputs)
-    protos = [_most_exact(whole, choice, grids, inputs, wanted, threads) for choice in choices]
-    sessions = [Session(_bytes(proto), device="cpu", threads=threads) for proto in protos]
+    chooser = Chooser(whole, timed, judge)
+    choices: list[Choice] = [dict.fromkeys(timed, "dense")]
+    refused: set[Layer] = set()
+    for gain in _GAINS:
+        _put(choices, {layer: _kind(each.seconds, ("float32",), gain) for layer, each in timed.items()})
+    for gain in _GAINS:
+        choice = {layer: _kind(each.seconds, ("float32", "int8"), gain) for layer, each in timed.items()}
+        if precision == "auto" and judge is not None and "int8" in choice.values():
+            floats = {layer: _kind(each.seconds, ("float32",), gain) for layer, each in timed.items()}
+            choice, more = chooser.within(choice, floats, judge, journal)
+            refused |= more
+        _put(choices, choice)
+    protos = [chooser.written(choice) for choice in choices]
+    sessions = [Session(bytes(proto.SerializeToString()), device="cpu", threads=threads) for proto in protos]
     taken = measure(
         [functools.partial(each.run, inputs) for each in sessions], _SECONDS * len(sessions), clock_for(threads)
     )
-    best = min(range(len(choices)), key=lambda place: taken[place].low)
+    best = _best(choices, [each.low for each in taken], careful=precision == "auto")
+    in_bytes = "int8" in choices[best].values()
     return Tried(
         proto=protos[best],
         chosen=choices[best],
+        refused=frozenset(refused),
         dense=taken[0].median,
         deployed=taken[best].median,
-        error=_error(wanted, sessions[best].run(inputs)),
+        error=_error(sessions[0].run(inputs), sessions[best].run(inputs)),
+        divergence=judge.divergence(protos[best]) if judge is not None and in_bytes else None,
     )
 
 
-def _choices(timed: Mapping[Layer, Timed]) -> list[dict[Layer, Kind]]:
-    """All dense first; then, in float32 alone and with int8, the layers that gain at all, and those that gain much."""
-    found: list[dict[Layer, Kind]] = [dict.fromkeys(timed, "dense")]
-    for kinds in (("float32",), ("float32", "int8")):
-        for gain in _GAINS:
-            choice = {layer: _kind(each.seconds, kinds, gain) for layer, each in timed.items()}
-            if choice not in found:
-                found.append(choice)
-    return found
+def _put(choices: list[Choice], choice: Choice) -> None:
+    if choice not in choices:
+        choices.append(choice)
 
 
 def _kind(seconds: Mapping[Kind, float], kinds: Sequence[str], gain: float) -> Kind:
@@ -112,24 +161,11 @@ def _kind(seconds: Mapping[Kind, float], kinds: Sequence[str], gain: float) -> K
     return best if seconds[best] < gain * seconds["dense"] else "dense"
 
 
-def _most_exact(
-    whole: ModelProto,
-    choice: Mapping[Layer, Kind],
-    grids: Sequence[Grids],
-    inputs: Inputs,
-    wanted: Inputs,
-    threads: int,
-) -> ModelProto:
-    """The model with a choice, and of several grids the one with which its outputs are the closest."""
-    from domino_onnx.runtime import Session
-
-    in_bytes = any(kind == "int8" and layer.op == "Conv" for layer, kind in choice.items())
-    protos = [_rewritten(whole, choice, each) for each in (grids if in_bytes else [{}])]
-    if len(protos) == 1:
-        return protos[0]
-    return min(
-        protos, key=lambda proto: _error(wanted, Session(_bytes(proto), device="cpu", threads=threads).run(inputs))
-    )
+def _best(choices: Sequence[Choice], seconds: Sequence[float], *, careful: bool) -> int:
+    """The fastest choice; a careful one has 8 bits only where they gain enough over all without."""
+    exact = [place for place, choice in enumerate(choices) if "int8" not in choice.values()]
+    best, of_all = (min(places, key=lambda place: seconds[place]) for places in (exact, range(len(choices))))
+    return of_all if seconds[of_all] < (_WORTH_BYTES if careful else 1) * seconds[best] else best
 
 
 def _rewritten(whole: ModelProto, choice: Mapping[Layer, Kind], grids: Grids) -> ModelProto:
@@ -145,10 +181,6 @@ def _rewritten(whole: ModelProto, choice: Mapping[Layer, Kind], grids: Grids) ->
         for layer, kind in choice.items()
     }
     return rewritten_graph(whole, graph, again, grids)
-
-
-def _bytes(proto: ModelProto) -> bytes:
-    return bytes(proto.SerializeToString())
 
 
 def _error(wanted: Inputs, found: Inputs) -> float:

@@ -15,7 +15,8 @@ from domino_onnx.files import check_output
 from domino_onnx.graph import OnnxFile, loaded, read_model, with_outputs, write_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.report.results import DeployedLayer, DeployPrecision, DeployResult
-from domino_onnx.stages.deploy_choice import calibrated_grids, fastest
+from domino_onnx.stages.deploy_accuracy import ByteJudge, byte_judge
+from domino_onnx.stages.deploy_choice import MOST_DIVERGENCE, Tried, fastest
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.sampling import inputs_to_time
 
@@ -65,11 +66,18 @@ def deployed(
         shapes = _shapes(file, inputs, options.run.threads)
         graph = open_graph(whole.proto)
         layers, kept = find_layers(graph, shapes)
-    grids = calibrated_grids(file, layers, options, journal) if precision == "int8" else []
+    judge: ByteJudge | str = "not asked for"
+    if precision != "float32" and layers:
+        with journal.stage("calibrate"):
+            judge = byte_judge(file, bytes(whole.proto.SerializeToString()), layers, options)
+    judges = None if isinstance(judge, str) else judge
+    if judges is None and precision == "int8" and any(layer.op == "Conv" for layer in layers):
+        journal.warn(f"convolutions stay in float32, since their int8 has to be calibrated: {judge}")
     with journal.stage("time"):
-        first = grids[0] if grids else {}
-        timed = _timed(layers, shapes, graph.opset, options, first, journal, int8=precision == "int8")
-        best = fastest(whole.proto, timed, grids, inputs, options.run.threads)
+        grids = judges.grids[0] if judges is not None else {}
+        in_bytes = precision == "int8" or judges is not None
+        timed = _timed(layers, shapes, graph.opset, options, grids, journal, int8=in_bytes)
+        best = fastest(whole.proto, timed, precision, judges, inputs, options.run.threads, journal)
     with journal.stage("write"):
         written = write_model(dataclasses.replace(whole, proto=best.proto), {}, None, output, force=force)
     if timed and not any(kind != "dense" for kind in best.chosen.values()):
@@ -78,11 +86,15 @@ def deployed(
         model=model,
         output=output,
         threads=options.run.threads,
-        layers=tuple(_record(layer, timed[layer], best.chosen[layer]) for layer in timed),
+        precision=precision,
+        layers=tuple(_record(layer, timed[layer], best) for layer in timed),
         kept=tuple((each.name, each.op, each.reason) for each in kept),
         dense=best.dense,
         deployed=best.deployed,
         error=best.error,
+        divergence=best.divergence,
+        judges=0 if judges is None else judges.samples,
+        bits=_bits(best, precision, judge),
         nbytes=written.nbytes,
         warnings=journal.warnings,
     )
@@ -138,7 +150,8 @@ def _timed(
     return timed
 
 
-def _record(layer: Layer, timed: Timed, chosen: Kind) -> DeployedLayer:
+def _record(layer: Layer, timed: Timed, best: Tried) -> DeployedLayer:
+    chosen = best.chosen[layer]
     return DeployedLayer(
         name=layer.name,
         op=layer.op,
@@ -146,4 +159,38 @@ def _record(layer: Layer, timed: Timed, chosen: Kind) -> DeployedLayer:
         zeros=float(layer.zeros),
         seconds={str(kind): seconds for kind, seconds in timed.seconds.items()},
         chosen=chosen,
+        reason=_reason(timed.seconds, chosen, refused=layer in best.refused),
     )
+
+
+def _reason(seconds: Mapping[Kind, float], chosen: Kind, *, refused: bool) -> str:
+    """Why a layer is deployed as it is, by its own times and by what the whole model took."""
+    dense, floats, in_bytes = seconds["dense"], seconds["float32"], seconds.get("int8")
+    if chosen == "int8" and in_bytes is not None:
+        return f"{dense / in_bytes:.1f}x dense, {floats / in_bytes:.1f}x float32"
+    gain = f"{dense / floats:.1f}x dense"
+    others = "" if chosen == "float32" else f"{gain} in float32; "
+    if chosen == "float32" and (in_bytes is None or in_bytes >= floats):
+        return gain
+    if refused:
+        return f"{others or gain + '; '}int8 costs too much accuracy"
+    if chosen == "float32":
+        return f"{gain}; int8 gains too little in the whole model"
+    return (
+        f"{gain}; no gain in the whole model" if min(floats, in_bytes or floats) < 0.97 * dense else f"{gain}: no gain"
+    )
+
+
+def _bits(best: Tried, precision: DeployPrecision, judge: ByteJudge | str) -> str:
+    """What became of 8 bits."""
+    if precision == "float32":
+        return "8 bits: not asked for (--precision float32)"
+    count = sum(kind == "int8" for kind in best.chosen.values())
+    if isinstance(judge, str):
+        return f"8 bits: {count} layers, not judged: {judge}" if count else f"8 bits: not tried, since {judge}"
+    if not count:
+        return "8 bits: tried, and not taken: " + (
+            "they cost too much accuracy" if best.refused else "the whole model gains too little by them"
+        )
+    limit = f" of {MOST_DIVERGENCE:g} allowed" if precision == "auto" else ""
+    return f"8 bits: {count} layers; outputs diverge by {best.divergence:.2g}{limit}, on {judge.samples} other samples"

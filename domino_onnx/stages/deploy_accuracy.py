@@ -1,0 +1,131 @@
+"""What do 8 bits cost a model? Some samples of the data calibrate the grids of activations, others judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from domino_onnx.errors import ModelError
+from domino_onnx.graph import OnnxFile, with_outputs
+from domino_onnx.options import CompressOptions
+
+if TYPE_CHECKING:
+    from domino_onnx.data import Dataset
+    from domino_onnx.deployment import Grid, Layer
+    from domino_onnx.runtime import Session
+
+__all__ = ["ByteJudge", "Grids", "byte_judge"]
+
+_SAMPLES = 32
+_FEW = 8
+_MOST_BYTES = 256 << 20
+"""Of outputs that are held to be compared with."""
+_Arrays = Mapping[str, NDArray[Any]]
+Grids = Mapping[str, "Grid"]
+
+
+class ByteJudge:
+    """Grids of activations, and how far a model with 8 bits is from the one that was read.
+
+    Attributes
+    ----------
+    grids
+        For each share of kept values (`KEPT_SHARES`), of the activations around convolutions.
+    samples
+        How many judge. No grid was calibrated on them.
+    """
+
+    def __init__(
+        self, file: OnnxFile, model: bytes, layers: Sequence[Layer], data: Dataset, options: CompressOptions
+    ) -> None:
+        from domino_onnx.evaluate import meanings_on
+        from domino_onnx.outputs import OutputDivergence
+        from domino_onnx.runtime import Session
+
+        self._threads = options.run.threads
+        batch = data.batch or 1
+        chosen = data.subset(_evenly(data.count, max(2 * _SAMPLES // batch, 2) * batch))
+        runs = list(chosen.batches(1))
+        session = Session(model, device="cpu", threads=self._threads)
+        self._divergence = OutputDivergence(meanings_on(session, chosen, 1))
+        self._teach, self._judge = (_answered(session, each) for each in (runs[::2], runs[1::2]))
+        self.grids = _grids(file, layers, runs[::2], self._threads)
+        self.samples = batch * len(self._judge)
+
+    @property
+    def usable(self) -> bool:
+        """Whether the model has an output whose differences mean something."""
+        return self._divergence.usable and bool(self._judge)
+
+    def divergence(self, proto: ModelProto, *, few: bool = False) -> float:
+        """Of a model's outputs, on the samples that judge (`OutputDivergence`); on a few of them, to compare layers."""
+        return self._of(proto, self._judge[:_FEW] if few else self._judge)
+
+    def closest(self, protos: Sequence[ModelProto]) -> int:
+        """Which of several models is the closest on the samples that its grids were calibrated on."""
+        return min(range(len(protos)), key=lambda place: self._of(protos[place], self._teach))
+
+    def _of(self, proto: ModelProto, samples: Sequence[tuple[_Arrays, _Arrays]]) -> float:
+        from domino_onnx.runtime import Session
+
+        session = Session(bytes(proto.SerializeToString()), device="cpu", threads=self._threads)
+        found: Iterable[_Arrays] = (session.run(inputs) for inputs, _ in samples)
+        return self._divergence((wanted for _, wanted in samples), found)
+
+
+def byte_judge(file: OnnxFile, model: bytes, layers: Sequence[Layer], options: CompressOptions) -> ByteJudge | str:
+    """Calibrate on the data of the options; why not, where there are too few.
+
+    Raises
+    ------
+    DataError
+        If the data don't fit the model.
+    ModelError
+        If the model can't be run.
+    """
+    from domino_onnx.data import load_data
+
+    if options.data.path is None:
+        return "there are no --data to measure their loss on"
+    data = load_data(options.data.path, file.proto)
+    if data.count < 2 * (data.batch or 1):
+        return "one run of samples can't both calibrate and judge"
+    judge = ByteJudge(file, model, layers, data, options)
+    return judge if judge.usable else "no output of the model can be compared"
+
+
+def _answered(session: Session, runs: Sequence[_Arrays]) -> list[tuple[_Arrays, _Arrays]]:
+    """Inputs, and the outputs of the model that was read, as far as memory for outputs goes."""
+    answered: list[tuple[_Arrays, _Arrays]] = []
+    held = 0
+    for inputs in runs:
+        if held > _MOST_BYTES:
+            break
+        answered.append((inputs, session.run(inputs)))
+        held += sum(value.nbytes for value in answered[-1][1].values() if isinstance(value, np.ndarray))
+    return answered
+
+
+def _evenly(count: int, most: int) -> NDArray[np.int64]:
+    """Up to `most` indices from all over the data, in order."""
+    chosen = min(count, most)
+    return np.arange(chosen, dtype=np.int64) * count // chosen
+
+
+def _grids(file: OnnxFile, layers: Sequence[Layer], samples: Sequence[_Arrays], threads: int) -> list[dict[str, Grid]]:
+    from domino_onnx.deployment import KEPT_SHARES, Grid, seen_ranges
+    from domino_onnx.runtime import Session
+
+    around = [(layer.data, layer.output, layer.residual) for layer in layers if layer.op == "Conv"]
+    names = list(dict.fromkeys(name for each in around for name in each if name))
+    if not names:
+        return [{}]
+    shown = with_outputs(file, names)
+    if shown is None:
+        raise ModelError(f"{file.path} is too large to be calibrated, or has external data: at most 1 GiB in one file")
+    ranges = seen_ranges(Session(shown, device="cpu", threads=threads).run, samples, names)
+    return [{name: Grid.of(*ranges[name][place]) for name in names} for place in range(len(KEPT_SHARES))]
