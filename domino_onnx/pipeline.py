@@ -31,6 +31,7 @@ from domino_onnx.stages import (
     Observer,
     Output,
     benchmarked,
+    check_second,
     compared,
     deployed,
     diagnosed,
@@ -55,6 +56,7 @@ from domino_onnx.stages import (
     search_result,
     sweep_result,
     verified,
+    with_second,
     write,
 )
 from domino_onnx.storage import Form
@@ -90,9 +92,11 @@ def compress(
 ) -> CompressResult:
     """Choose schemes, prune, refit, finetune, write `output`, and compare it with `model` in ONNX Runtime."""
     journal = Journal(observer)
+    check_second(output, options, (model,), force=force)
     with open_checkpoint(options, output, journal) as checkpoint:
         made = _compressed(model, Output(path=output, force=force), options, journal, checkpoint)
-        return compared(made, journal)
+        result = compared(made, journal)
+    return with_second(result, journal, force=force)
 
 
 def search(model: Path, options: CompressOptions, observer: Observer | None = None) -> SearchResult:
@@ -137,9 +141,11 @@ def apply(
 ) -> CompressResult:
     """Prune `model` as `plan` says, without search or finetuning; refitted where there are data."""
     journal, options = Journal(observer), options.without_goal()
+    check_second(output, options, (model,), force=force)
     with open_checkpoint(options, output, journal) as checkpoint:
         made = _applied(model, plan, Output(path=output, force=force), options, journal, checkpoint)
-        return compared(made, journal)
+        result = compared(made, journal)
+    return with_second(result, journal, force=force)
 
 
 def finetune(
@@ -153,9 +159,11 @@ def finetune(
 ) -> CompressResult:
     """Finetune a file that domino-onnx wrote: zeros stay zeros, `teacher` is the dense model."""
     journal, options = Journal(observer), options.without_goal()
+    check_second(output, options, (model, teacher), force=force)
     with open_checkpoint(options, output, journal) as checkpoint:
         made = _finetuned(model, teacher, Output(path=output, force=force), options, journal, checkpoint)
-        return compared(made, journal)
+        result = compared(made, journal)
+    return with_second(result, journal, force=force)
 
 
 def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None) -> None:

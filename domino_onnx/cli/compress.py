@@ -21,7 +21,7 @@ __all__ = ["command"]
 @o.goal_options(o.SPARSITY, o.FLOPS_REDUCTION, o.MAX_DROP, o.SCHEME, o.PLAN)
 @o.data_options(o.DATA, o.EVAL_DATA, o.METRIC, o.OUTPUT_KIND, o.BATCH_AXIS, o.INPUT_SHAPE)
 @o.target_options(o.TARGET, o.SPEED_ONLY, o.INCLUDE, o.EXCLUDE, o.POOL)
-@o.output_options(o.OUTPUT, o.FORMAT, o.PRECISION, o.WEIGHTS, o.REPORT, o.FORCE)
+@o.output_options(o.OUTPUT, o.FORMAT, o.PRECISION, o.WEIGHTS, o.DEPLOY, o.REPORT, o.FORCE)
 @o.finetuning_options(o.FINETUNE, o.FINETUNE_STEPS, o.FINETUNE_TIME)
 @o.run_options(o.RECIPE, o.CHECKPOINT, o.RESUME, o.BATCH_SIZE, *o.RESOURCES, o.SEED)
 def command(

@@ -40,9 +40,10 @@ def command(
     """
     from domino_onnx.pipeline import deploy
     from domino_onnx.report.speed import deploy_document, deploy_view
+    from domino_onnx.stages import name_for_cpu
 
     o.set_up_logging(verbose, quiet)
-    written = output or model.with_name(f"{model.stem}.cpu{model.suffix}")
+    written = output or name_for_cpu(model)
     with observing(quiet) as observer:
         result = deploy(model, written, o.chosen_options(has_goal=False), observer, precision=precision, force=force)
     present_or_json(deploy_view(result), deploy_document(result), as_json=as_json, quiet=quiet)

@@ -54,6 +54,7 @@ FORMAT = field_option("output.format", "--format")
 PRECISION = field_option("output.precision", "--precision")
 WEIGHTS = field_option("output.weights", "--weights")
 OUTPUT = cloup.option("-o", "--output", type=PATH, metavar="FILE", help="File to write. [default: next to MODEL]")
+DEPLOY = field_option("output.deploy", "--deploy")
 FORCE = cloup.option("--force", is_flag=True, help="Replace files that exist.")
 REPORT = cloup.option("--report", type=PATH, metavar="FILE", help="Also write a report: .html or .json.")
 

@@ -276,10 +276,11 @@ class OutputOptions(_Group):
     format: Annotated[
         Form, Meta(description="dense: zeros in place. packed: zeros left out; standard operators expand them.")
     ] = "dense"
-    precision: Annotated[
-        Precision, Meta(description="fp16: compute in half precision; inputs and outputs stay float32.")
-    ] = "keep"
+    precision: Annotated[Precision, Meta(description="fp16: half precision, float32 at inputs and outputs.")] = "keep"
     weights: Annotated[WeightType, Meta(description="int8: integers and a scale for each output channel.")] = "keep"
+    deploy: Annotated[
+        Literal["cpu"] | None, Meta(description="Also write OUTPUT.cpu.onnx, where zeros are skipped.")
+    ] = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from domino_onnx.report.results import (
     Trial,
     WeightRecord,
 )
+from domino_onnx.report.speed import deploy_document
 from domino_onnx.scheme import Plan, Site, Skip, WeightKey
 from domino_onnx.search import Decision
 from domino_onnx.targets import TwoFourCost
@@ -56,6 +57,7 @@ def compress_document(result: CompressResult) -> Document:
         "format": result.options.output.format,
         "bytes": result.nbytes,
         "dense_bytes": result.dense_bytes,
+        "deployed": None if result.deployed is None else deploy_document(result.deployed),
         "strategy": result.plan.strategy,
         "target": result.plan.target,
         "budgets": [budget.to_document() for budget in result.plan.budgets],

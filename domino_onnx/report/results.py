@@ -363,6 +363,8 @@ class CompressResult:
         What each input was taken to be where samples were drawn; empty with real data.
     forecast
         What it was expected to cost, before the work began; None where that wasn't known.
+    deployed
+        The second file, for the CPU, where one was asked for and could be made.
     """
 
     model: Path
@@ -395,3 +397,4 @@ class CompressResult:
     trials: tuple[Trial, ...] = ()
     drawn: tuple[str, ...] = ()
     forecast: Forecast | None = None
+    deployed: DeployResult | None = None

@@ -12,7 +12,7 @@ from rich.text import Text
 from domino_onnx.report.results import BenchmarkResult, DeployedLayer, DeployResult
 from domino_onnx.report.text import counted, percent, printable, shape
 
-__all__ = ["benchmark_document", "benchmark_view", "deploy_document", "deploy_view"]
+__all__ = ["benchmark_document", "benchmark_view", "deploy_document", "deploy_summary", "deploy_view"]
 
 
 def deploy_view(result: DeployResult) -> RenderableType:
@@ -26,7 +26,7 @@ def deploy_view(result: DeployResult) -> RenderableType:
     left = [
         Text(f"dense: {counted(names)}: {printable(reason, 160)}", style="dim") for reason, names in reasons.items()
     ]
-    said = [*left, Text(result.bits, style="dim"), Text(_summary(result), style="bold")]
+    said = [*left, Text(result.bits, style="dim"), Text(deploy_summary(result), style="bold")]
     return Group(*([table] if result.layers else []), *said)
 
 
@@ -103,7 +103,8 @@ def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1e3:.3f}" if seconds < 0.01 else f"{seconds * 1e3:.1f}"
 
 
-def _summary(result: DeployResult) -> str:
+def deploy_summary(result: DeployResult) -> str:
+    """What was written and gained, on one line."""
     skipping = sum(layer.chosen != "dense" for layer in result.layers)
     threads = f"{result.threads} threads" if result.threads > 1 else "1 thread" if result.threads else "all threads"
     return (

@@ -16,6 +16,7 @@ from rich.text import Text
 from domino_onnx.evaluate import Evaluation, Verdict
 from domino_onnx.outputs import OutputComparison
 from domino_onnx.report.results import CompressResult, ConvertResult, InspectResult, SearchResult
+from domino_onnx.report.speed import deploy_summary
 from domino_onnx.report.sweep import trials_table
 from domino_onnx.report.text import counted, lost_in_words, millions, percent, printable, shape
 from domino_onnx.scheme import NMScheme, Skip
@@ -255,6 +256,9 @@ def _worth(result: CompressResult) -> Iterator[tuple[str, str]]:
 def _cost(result: CompressResult, report: Path | None) -> Iterator[tuple[str, str]]:
     size = f"{result.nbytes:,} bytes, {result.options.output.format}"
     yield "written", f"{printable(str(result.output), 200)} ({size})"
+    if result.deployed is not None:
+        yield "deployed", deploy_summary(result.deployed)
+        yield "", result.deployed.bits
     if result.two_four is not None and result.two_four.broken:
         yield "TensorRT", result.two_four.in_words()
     if report is not None:

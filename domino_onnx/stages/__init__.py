@@ -20,6 +20,7 @@ from domino_onnx.stages.processes import is_assistant
 from domino_onnx.stages.pruned_file import finetune_file, open_pruned
 from domino_onnx.stages.reading import Output, read
 from domino_onnx.stages.resuming import checkpoint_folder, found_once, identity, name_of_sweep, open_checkpoint
+from domino_onnx.stages.second_file import check_second, name_for_cpu, with_second
 from domino_onnx.stages.trials import finetune_within, found_for_budgets, sweep_result
 from domino_onnx.stages.writing import Made, compared, search_result, write
 
@@ -30,6 +31,7 @@ __all__ = [
     "Observer",
     "Output",
     "benchmarked",
+    "check_second",
     "checkpoint_folder",
     "compared",
     "deployed",
@@ -46,6 +48,7 @@ __all__ = [
     "identity",
     "inspected",
     "is_assistant",
+    "name_for_cpu",
     "name_of_sweep",
     "open_checkpoint",
     "open_laboratory",
@@ -57,5 +60,6 @@ __all__ = [
     "search_result",
     "sweep_result",
     "verified",
+    "with_second",
     "write",
 ]

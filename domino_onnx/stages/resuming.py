@@ -28,6 +28,7 @@ _MAY_CHANGE = frozenset(
         "data.calibration",
         "data.evaluation",
         "goal.plan",
+        "output.deploy",
         "output.format",
         "run.checkpoint",
         "run.checkpoint_after",

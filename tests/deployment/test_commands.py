@@ -13,7 +13,7 @@ import pytest
 from onnx import ModelProto, helper
 
 from domino_onnx import convert, evaluate, session
-from domino_onnx.errors import DependencyError
+from domino_onnx.errors import DependencyError, ModelError
 from domino_onnx.runtime import Session
 
 from .test_rewrite import deployed, normal, sparse
@@ -32,6 +32,16 @@ def pruned(make_model: Make, tmp_path: Path) -> Path:
         {"w": sparse((512, 512), 0) * (np.arange(512) % 4 == 0)},
     )
     path = tmp_path / "pruned.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.fixture
+def wide(make_model: Make, tmp_path: Path) -> Path:
+    """A dense layer."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    model = make_model(nodes, {"x": ("N", 256)}, {"y": ("N", 256)}, {"w": normal(256, 256)})
+    path = tmp_path / "wide.onnx"
     path.write_bytes(model.SerializeToString())
     return path
 
@@ -121,3 +131,41 @@ def test_int8_convolutions_are_calibrated_on_the_data(domino: Run, make_model: M
     ran = domino("deploy", path, "-o", out, "--precision", "int8", "--threads", "1", "--json", "--force")
     assert set(json.loads(ran.out)["layers"][0]["seconds"]) == {"dense", "float32"}
     assert "convolutions stay in float32" in ran.err
+
+
+def test_compress_writes_a_second_file_too(domino: Run, wide: Path, tmp_path: Path) -> None:
+    """Both files are there, the normal one as without the option, and the report tells of the second."""
+    for name, more in (("alone", ()), ("both", ("--deploy", "cpu"))):
+        ran = domino("compress", wide, "--sparsity", "0.8", "-o", tmp_path / f"{name}.onnx", *more, "--json")
+        assert ran.code == 0, ran.err
+    assert (tmp_path / "both.onnx").read_bytes() == (tmp_path / "alone.onnx").read_bytes()
+    told = json.loads(ran.out)["deployed"]
+    assert told["output"] == str(tmp_path / "both.cpu.onnx")
+    assert not (tmp_path / "alone.cpu.onnx").exists()
+    x = normal(2, 256)
+    one, two = (session(tmp_path / f"both{end}.onnx").run(None, {"x": x})[0] for end in ("", ".cpu"))
+    np.testing.assert_allclose(one, two, rtol=0, atol=1e-4 * np.abs(one).max())
+
+
+def test_a_second_file_that_exists_is_refused_before_the_work(domino: Run, wide: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.cpu.onnx").write_bytes(b"mine")
+    ran = domino("compress", wide, "--sparsity", "0.8", "-o", tmp_path / "out.onnx", "--deploy", "cpu")
+    assert (ran.code, "out.cpu.onnx" in ran.err) == (1, True)
+    assert not (tmp_path / "out.onnx").exists()
+    assert (tmp_path / "out.cpu.onnx").read_bytes() == b"mine"
+
+
+def test_a_second_file_that_fails_costs_a_warning(
+    domino: Run, wide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The normal file is written by then, and its report must not be lost."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ModelError("too large to be timed")
+
+    monkeypatch.setattr("domino_onnx.stages.second_file.deployed", fail)
+    out = tmp_path / "out.onnx"
+    ran = domino("compress", wide, "--sparsity", "0.8", "-o", out, "--deploy", "cpu", "--json")
+    assert ran.code == 0
+    assert "out.cpu.onnx was not written: too large to be timed" in ran.err
+    assert (json.loads(ran.out)["deployed"], out.exists()) == (None, True)
