@@ -64,6 +64,7 @@ class Chooser:
         self._timed = timed
         self._judge = judge
         self._grids: Grids | None = None
+        self._costs: dict[Layer, float] = {}
 
     def written(self, choice: Choice) -> ModelProto:
         """The model with a choice, its layers in 8 bits on the grids with which the outputs are the closest."""
@@ -83,13 +84,13 @@ class Chooser:
         if judge.divergence(self.written(choice)) <= MOST_DIVERGENCE:
             return choice, set()
         in_bytes = [layer for layer, kind in choice.items() if kind == "int8"]
-        cost: dict[Layer, float] = {}
         for done, layer in enumerate(in_bytes):
-            journal.progress(done, len(in_bytes), f"8 bits of {layer.name}")
-            seconds = self._timed[layer].seconds
-            gained = max(seconds[floats[layer]] - seconds["int8"], 1e-9)
-            cost[layer] = judge.divergence(self.written({**floats, layer: "int8"}), few=True) / gained
-        cheapest = sorted(in_bytes, key=lambda layer: cost[layer])
+            if layer not in self._costs:
+                journal.progress(done, len(in_bytes), f"8 bits of {layer.name}")
+                seconds = self._timed[layer].seconds
+                gained = max(seconds[floats[layer]] - seconds["int8"], 1e-9)
+                self._costs[layer] = judge.divergence(self.written({**floats, layer: "int8"}), few=True) / gained
+        cheapest = sorted(in_bytes, key=lambda layer: self._costs[layer])
 
         def first(count: int) -> Choice:
             return {**choice, **{layer: floats[layer] for layer in cheapest[count:]}}

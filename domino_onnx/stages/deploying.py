@@ -66,7 +66,7 @@ def deployed(
         shapes = _shapes(file, inputs, options.run.threads)
         graph = open_graph(whole.proto)
         layers, kept = find_layers(graph, shapes)
-    judge: ByteJudge | str = "not asked for"
+    judge: ByteJudge | str = "no layer has enough zeros"
     if precision != "float32" and layers:
         with journal.stage("calibrate"):
             judge = byte_judge(file, bytes(whole.proto.SerializeToString()), layers, options)
@@ -186,11 +186,11 @@ def _bits(best: Tried, precision: DeployPrecision, judge: ByteJudge | str) -> st
     if precision == "float32":
         return "8 bits: not asked for (--precision float32)"
     count = sum(kind == "int8" for kind in best.chosen.values())
+    layers = "1 layer" if count == 1 else f"{count} layers"
     if isinstance(judge, str):
-        return f"8 bits: {count} layers, not judged: {judge}" if count else f"8 bits: not tried, since {judge}"
+        return f"8 bits: {layers}, not judged: {judge}" if count else f"8 bits: not tried, since {judge}"
     if not count:
-        return "8 bits: tried, and not taken: " + (
-            "they cost too much accuracy" if best.refused else "the whole model gains too little by them"
-        )
+        borne = " as far as the outputs bear them" if best.refused else ""
+        return f"8 bits: tried, and not taken: the whole model gains too little by them{borne}"
     limit = f" of {MOST_DIVERGENCE:g} allowed" if precision == "auto" else ""
-    return f"8 bits: {count} layers; outputs diverge by {best.divergence:.2g}{limit}, on {judge.samples} other samples"
+    return f"8 bits: {layers}; outputs diverge by {best.divergence:.2g}{limit}, on {judge.samples} other samples"
