@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -165,20 +166,16 @@ def _record(layer: Layer, timed: Timed, best: Tried) -> DeployedLayer:
 
 def _reason(seconds: Mapping[Kind, float], chosen: Kind, *, refused: bool) -> str:
     """Why a layer is deployed as it is, by its own times and by what the whole model took."""
-    dense, floats, in_bytes = seconds["dense"], seconds["float32"], seconds.get("int8")
-    if chosen == "int8" and in_bytes is not None:
+    dense, floats, in_bytes = seconds["dense"], seconds["float32"], seconds.get("int8", math.inf)
+    if chosen == "int8":
         return f"{dense / in_bytes:.1f}x dense, {floats / in_bytes:.1f}x float32"
     gain = f"{dense / floats:.1f}x dense"
-    others = "" if chosen == "float32" else f"{gain} in float32; "
-    if chosen == "float32" and (in_bytes is None or in_bytes >= floats):
-        return gain
-    if refused:
-        return f"{others or gain + '; '}int8 costs too much accuracy"
+    if in_bytes < min(floats, dense):
+        why = "costs too much accuracy" if refused else "gains too little in the whole model"
+        return f"{gain}; int8 {why}" if chosen == "float32" else f"{gain} in float32; int8 {why}"
     if chosen == "float32":
-        return f"{gain}; int8 gains too little in the whole model"
-    return (
-        f"{gain}; no gain in the whole model" if min(floats, in_bytes or floats) < 0.97 * dense else f"{gain}: no gain"
-    )
+        return gain
+    return f"{gain}; no gain in the whole model" if floats < dense else f"{gain}: no gain"
 
 
 def _bits(best: Tried, precision: DeployPrecision, judge: ByteJudge | str) -> str:

@@ -1,0 +1,27 @@
+"""What `deploy` says of a layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from domino_onnx.stages.deploying import _reason
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen", "refused", "said"),
+    [
+        ((3, 2, 1), "int8", False, "3.0x dense, 2.0x float32"),
+        ((3, 2, 1), "float32", True, "1.5x dense; int8 costs too much accuracy"),
+        ((3, 2, 1), "float32", False, "1.5x dense; int8 gains too little in the whole model"),
+        ((3, 2, 2.5), "float32", False, "1.5x dense"),
+        ((3, 2), "float32", False, "1.5x dense"),
+        ((3, 6, 1), "dense", True, "0.5x dense in float32; int8 costs too much accuracy"),
+        ((3, 2), "dense", False, "1.5x dense; no gain in the whole model"),
+        ((3, 3), "dense", False, "1.0x dense: no gain"),
+    ],
+)
+def test_the_reason_follows_from_the_times(seconds: tuple[float, ...], chosen: Any, refused: bool, said: str) -> None:
+    times: Any = dict(zip(("dense", "float32", "int8"), seconds, strict=False))
+    assert _reason(times, chosen, refused=refused) == said
