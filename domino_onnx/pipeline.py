@@ -212,6 +212,7 @@ def benchmark(
     threads: Sequence[int] = (1,),
     batches: Sequence[int] = (1,),
     seconds: float = 5.0,
+    profile: bool = False,
 ) -> BenchmarkResult:
     """Time models side by side in ONNX Runtime on the CPU, in turns, deployed ones among them.
 
@@ -223,8 +224,11 @@ def benchmark(
         Samples in a run, where the first axis is free.
     seconds
         For each number of threads and batch, all models together.
+    profile
+        Whether to tell what each operator takes, and how much memory the model.
     """
-    return benchmarked(models, options or CompressOptions(), threads, batches, seconds, Journal(observer))
+    journal = Journal(observer)
+    return benchmarked(models, options or CompressOptions(), threads, batches, seconds, journal, profile=profile)
 
 
 def session(path: Path | str, threads: int = 1) -> InferenceSession:

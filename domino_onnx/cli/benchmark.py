@@ -42,6 +42,11 @@ __all__ = ["command"]
         metavar="S",
         help="How long all models together are timed, for each row of the table. [default: 5]",
     ),
+    cloup.option(
+        "--profile",
+        is_flag=True,
+        help="Also tell what each operator takes and how much memory, in a process by itself.",
+    ),
     o.SEED,
 )
 def command(
@@ -49,6 +54,7 @@ def command(
     threads: tuple[int, ...],
     batches: tuple[int, ...],
     seconds: float,
+    profile: bool,
     as_json: bool,
     quiet: bool,
     verbose: int,
@@ -65,5 +71,5 @@ def command(
     o.set_up_logging(verbose, quiet)
     chosen = o.chosen_options(has_goal=False)
     with observing(quiet) as observer:
-        result = benchmark(models, chosen, observer, threads=threads, batches=batches, seconds=seconds)
+        result = benchmark(models, chosen, observer, threads=threads, batches=batches, seconds=seconds, profile=profile)
     present_or_json(benchmark_view(result), benchmark_document(result), as_json=as_json, quiet=quiet)

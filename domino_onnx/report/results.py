@@ -15,6 +15,7 @@ from domino_onnx.options import CompressOptions
 from domino_onnx.outputs import Comparison
 from domino_onnx.precision import Conversion
 from domino_onnx.report.text import lost_in_words, percent, score_in_words
+from domino_onnx.runtime import Profile
 from domino_onnx.scheme import Budget, Inventory, Manifest, NMScheme, Plan, Skip, WeightKey
 from domino_onnx.search import Decision, LossTable
 from domino_onnx.storage import FileForm, Form
@@ -153,7 +154,10 @@ class DeployResult:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkRow:
-    """A model with a number of threads and a batch: seconds of a run (median and quartiles), and of the first load."""
+    """A model with a number of threads and a batch: seconds of a run (median and quartiles), and of the first load.
+
+    `profile` tells of its operators and its memory, where that was asked for.
+    """
 
     model: Path
     threads: int
@@ -164,6 +168,7 @@ class BenchmarkRow:
     rounds: int
     load: float
     speedup: float
+    profile: Profile | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from domino_onnx.report.results import BenchmarkResult, DeployedLayer, DeployResult
+from domino_onnx.report.results import BenchmarkResult, BenchmarkRow, DeployedLayer, DeployResult
 from domino_onnx.report.text import counted, percent, printable, shape
+from domino_onnx.runtime import Profile
 
 __all__ = ["benchmark_document", "benchmark_view", "deploy_document", "deploy_summary", "deploy_view"]
+
+_MOST_OPERATORS = 12
 
 
 def deploy_view(result: DeployResult) -> RenderableType:
@@ -66,7 +69,24 @@ def benchmark_view(result: BenchmarkResult) -> RenderableType:
             f"{row.load * 1e3:.0f}",
             str(row.rounds),
         )
-    return table
+    profiles = [_profile_view(row, row.profile) for row in result.rows if row.profile is not None]
+    return Group(table, *profiles)
+
+
+def _profile_view(row: BenchmarkRow, profile: Profile) -> RenderableType:
+    """The operators of a model that take most of its time."""
+    table = _table("operator", "nodes", "ms", "share")
+    total = sum(each.seconds for each in profile.operators)
+    for each in profile.operators[:_MOST_OPERATORS]:
+        table.add_row(each.op, str(each.nodes), _milliseconds(each.seconds), percent(each.seconds / total, 1))
+    others = profile.operators[_MOST_OPERATORS:]
+    if others:
+        left = sum(each.seconds for each in others)
+        nodes = str(sum(each.nodes for each in others))
+        table.add_row(f"{len(others)} more", nodes, _milliseconds(left), percent(left / total, 1))
+    memory = "" if profile.memory is None else f", {profile.memory / 2**20:,.0f} MiB of memory"
+    where = f"{row.threads or 'all'} threads, batch {row.batch}{memory}"
+    return Group("", Text(f"{printable(str(row.model))}: {where}", style="bold"), table)
 
 
 def benchmark_document(result: BenchmarkResult) -> dict[str, Any]:
@@ -78,7 +98,7 @@ def benchmark_document(result: BenchmarkResult) -> dict[str, Any]:
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in names:
-        words = name in ("layer", "model", "why")
+        words = name in ("layer", "model", "operator", "why")
         table.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     return table
 

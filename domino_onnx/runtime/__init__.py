@@ -5,6 +5,7 @@ from domino_onnx.runtime.deployed import open_session
 from domino_onnx.runtime.heap import give_back_memory
 from domino_onnx.runtime.kernels import kernels_library
 from domino_onnx.runtime.memory import available_memory, memory_budget, resident_memory
+from domino_onnx.runtime.profile import OperatorTime, Profile, profiled
 from domino_onnx.runtime.providers import cuda_objection, require_onnxruntime
 from domino_onnx.runtime.room import Room
 from domino_onnx.runtime.scratch import Scratch, scratch_folder
@@ -16,6 +17,8 @@ from domino_onnx.runtime.trial import require_survivable
 __all__ = [
     "Activations",
     "Carried",
+    "OperatorTime",
+    "Profile",
     "Room",
     "Scratch",
     "SegmentRunner",
@@ -27,6 +30,7 @@ __all__ = [
     "memory_budget",
     "observe_shapes",
     "open_session",
+    "profiled",
     "require_onnxruntime",
     "require_survivable",
     "resident_memory",

@@ -24,8 +24,15 @@ def benchmarked(
     batches: Sequence[int],
     seconds: float,
     journal: Journal,
+    *,
+    profile: bool,
 ) -> BenchmarkResult:
     """Time all models on the same inputs, in turns, for each number of threads and each batch.
+
+    Parameters
+    ----------
+    profile
+        Whether to look at the operators and the memory of each model, too.
 
     Raises
     ------
@@ -37,7 +44,7 @@ def benchmarked(
         If ONNX Runtime is missing.
     """
     from domino_onnx.deployment import measure
-    from domino_onnx.runtime import Session
+    from domino_onnx.runtime import Session, profiled
 
     first = read_model(models[0])
     rows: list[BenchmarkRow] = []
@@ -68,6 +75,7 @@ def benchmarked(
                         rounds=each.rounds,
                         load=load,
                         speedup=taken[0].median / each.median,
+                        profile=profiled(path, inputs, count) if profile else None,
                     )
                     for path, each, load in zip(models, taken, loads, strict=True)
                 ]

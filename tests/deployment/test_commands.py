@@ -103,6 +103,20 @@ def test_benchmark_compares_with_the_first(domino: Run, pruned: Path) -> None:
     assert all(0 < row["low"] <= row["median"] <= row["high"] and row["load"] > 0 for row in rows)
 
 
+def test_benchmark_tells_what_operators_take(domino: Run, pruned: Path, tmp_path: Path) -> None:
+    model, out = onnx.load(pruned), tmp_path / "out.onnx"
+    changed, _, _ = deployed(model, {})
+    out.write_bytes(changed.SerializeToString())
+    ran = domino("benchmark", pruned, out, "--seconds", "0.05", "--profile", "--json")
+    assert ran.code == 0, ran.err
+    dense, sparse_one = (row["profile"] for row in json.loads(ran.out)["rows"])
+    assert [(each["op"], each["nodes"]) for each in sparse_one["operators"]] == [("NmMatMul", 1)]
+    assert {each["op"] for each in dense["operators"]} == {"MatMul", "Relu"}
+    assert all(each["seconds"] > 0 for each in (*dense["operators"], *sparse_one["operators"]))
+    assert dense["memory"] is None or dense["memory"] > 0
+    assert "NmMatMul" in domino("benchmark", out, "--seconds", "0.05", "--profile").out
+
+
 def test_a_model_with_other_inputs_is_refused(domino: Run, pruned: Path, make_model: Make, tmp_path: Path) -> None:
     other = make_model([helper.make_node("Relu", ["z"], ["y"])], {"z": (1, 4)}, {"y": (1, 4)}, {})
     (tmp_path / "other.onnx").write_bytes(other.SerializeToString())
