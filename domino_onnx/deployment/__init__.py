@@ -1,5 +1,6 @@
 """How does a pruned model run faster on the CPU: which layers become operators that skip zeros, and what is gained?"""
 
+from domino_onnx.deployment.alone import with_activations
 from domino_onnx.deployment.grids import KEPT_SHARES, Grid, Ranges, seen_ranges
 from domino_onnx.deployment.latency import Latency, clock_for, measure
 from domino_onnx.deployment.layer import Kept, Layer
@@ -26,4 +27,5 @@ __all__ = [
     "rewritten_graph",
     "seen_ranges",
     "time_layer",
+    "with_activations",
 ]

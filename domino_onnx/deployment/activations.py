@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.deployment.surgeon import value_of
 
-__all__ = ["Activation", "ActivationName", "activation_behind"]
+__all__ = ["Activation", "ActivationName", "activation_behind", "scalar_of"]
 
 ActivationName = Literal["HardSwish", "Swish", "Gelu", "GeluTanh"]
 _MOST_NODES = 12
@@ -41,19 +41,21 @@ class Activation:
         return {"activation": self.name, "alpha": self.alpha, "gain": self.gain, "shift": self.shift}
 
 
-def activation_behind(tensor: Any, outputs: set[int]) -> tuple[Activation, tuple[Any, ...]] | None:
+def activation_behind(tensor: Any, outputs: set[int], rank: int) -> tuple[Activation, tuple[Any, ...]] | None:
     """The activation that all readers of a tensor are part of, and its nodes, the last one giving its values.
 
     Parameters
     ----------
     outputs
         Ids of the graph's outputs, which must stay.
+    rank
+        Of the tensor: a stored number of more axes would add some.
     """
     values: dict[int, _Wide] = {id(tensor): _POINTS}
     tensors, nodes = [tensor], list[Any]()
     best: tuple[Activation, tuple[Any, ...]] | None = None
     while len(nodes) < _MOST_NODES:
-        found = _next(tensors, nodes, values)
+        found = _next(tensors, nodes, values, rank)
         if found is None:
             break
         node, result = found
@@ -69,14 +71,16 @@ def activation_behind(tensor: Any, outputs: set[int]) -> tuple[Activation, tuple
     return best
 
 
-def _next(tensors: Sequence[Any], nodes: Sequence[Any], values: Mapping[int, _Wide]) -> tuple[Any, _Wide] | None:
+def _next(
+    tensors: Sequence[Any], nodes: Sequence[Any], values: Mapping[int, _Wide], rank: int
+) -> tuple[Any, _Wide] | None:
     """Another node that can be computed from what is known, and its values."""
     known = {id(node) for node in nodes}
     for tensor in tensors:
         for node in tensor.outputs:
             if id(node) in known:
                 continue
-            result = _computed(node, values)
+            result = _computed(node, values, rank)
             if result is not None:
                 return node, result
     return None
@@ -90,15 +94,15 @@ def _is_closed(tensors: Sequence[Any], nodes: Sequence[Any], outputs: set[int]) 
     )
 
 
-def _computed(node: Any, values: Mapping[int, _Wide]) -> _Wide | None:
+def _computed(node: Any, values: Mapping[int, _Wide], rank: int) -> _Wide | None:
     function = _FUNCTIONS.get(node.op)
     if node.domain or function is None or len(node.outputs) != 1:
         return None
     inputs = []
     for each in node.inputs:
-        value = values.get(id(each))
+        value: Any = values.get(id(each))
         if value is None:
-            value = _scalar(each)
+            value = _ABSENT if each.is_empty() else scalar_of(each, rank)
         if value is None:
             return None
         inputs.append(value)
@@ -110,11 +114,10 @@ def _computed(node: Any, values: Mapping[int, _Wide]) -> _Wide | None:
     return np.broadcast_to(np.asarray(result, np.float64), _POINTS.shape)
 
 
-def _scalar(tensor: Any) -> Any:
-    if tensor.is_empty():
-        return _ABSENT
+def scalar_of(tensor: Any, rank: int) -> float | None:
+    """The value of a stored tensor of one number and at most so many axes; None for others."""
     stored = value_of(tensor)
-    if stored is None or stored.size != 1 or stored.dtype.kind not in "fiu":
+    if stored is None or stored.size != 1 or stored.ndim > rank or stored.dtype.kind not in "fiu":
         return None
     return float(stored.reshape(-1)[0])
 

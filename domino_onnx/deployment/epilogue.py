@@ -51,7 +51,7 @@ def with_epilogue(found: Product, node: Any, outputs: set[int], taken: set[int],
         (low, high), tensor = bounds, reader.outputs[0]
         nodes.append(reader)
     elif id(tensor) not in outputs:
-        behind = activation_behind(tensor, outputs)
+        behind = activation_behind(tensor, outputs, len(found.shape) if found.op == "Conv" else max(rank, 1))
         if behind is not None and not any(id(each) in taken for each in behind[1]):
             activation, tensor = behind[0], behind[1][-1].outputs[0]
             nodes.extend(behind[1])

@@ -11,7 +11,7 @@ from onnx import ModelProto, helper
 from domino_onnx.deployment.grids import Grid
 from domino_onnx.deployment.layer import Layer
 from domino_onnx.deployment.operators import DOMAIN, DOMAIN_VERSION, Kind, written
-from domino_onnx.deployment.surgeon import exported, require_surgeon
+from domino_onnx.deployment.surgeon import drop_unread_constants, exported, require_surgeon
 from domino_onnx.graph import sort_nodes
 from domino_onnx.scheme import MANIFEST_KEY
 
@@ -34,7 +34,7 @@ def rewritten_graph(
         if kind != "dense":
             work.replace(layer, kind)
     work.put_borders()
-    _drop_unread_constants(graph)
+    drop_unread_constants(graph)
     result = exported(graph, model)
     sort_nodes(result.graph)  # graphsurgeon's own order overlooks what subgraphs read
     if any(node.domain == DOMAIN for node in result.graph.node):
@@ -104,11 +104,6 @@ def _drop_manifest(model: ModelProto) -> None:
     kept = [entry for entry in model.metadata_props if entry.key != MANIFEST_KEY]
     del model.metadata_props[:]
     model.metadata_props.extend(kept)
-
-
-def _drop_unread_constants(graph: Any) -> None:
-    read = {id(tensor) for node in graph.nodes for tensor in node.inputs} | {id(tensor) for tensor in graph.outputs}
-    graph.nodes[:] = [node for node in graph.nodes if node.op != "Constant" or id(node.outputs[0]) in read]
 
 
 def _new_names(model: ModelProto) -> Iterator[str]:

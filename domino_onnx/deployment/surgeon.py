@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from domino_onnx.errors import DependencyError
 
-__all__ = ["exported", "node_protos", "open_graph", "require_surgeon", "value_of"]
+__all__ = ["drop_unread_constants", "exported", "node_protos", "open_graph", "require_surgeon", "value_of"]
 
 
 def require_surgeon() -> Any:
@@ -43,6 +43,12 @@ def node_protos(nodes: Sequence[Any]) -> list[NodeProto]:
     """Some nodes of a graph as a file has them, in this order."""
     surgeon = require_surgeon()
     return list(surgeon.export_onnx(surgeon.Graph(nodes=list(nodes)), do_type_check=False).graph.node)
+
+
+def drop_unread_constants(graph: Any) -> None:
+    """Take away the Constant nodes that nothing in the graph reads any more."""
+    read = {id(tensor) for node in graph.nodes for tensor in node.inputs} | {id(tensor) for tensor in graph.outputs}
+    graph.nodes[:] = [node for node in graph.nodes if node.op != "Constant" or id(node.outputs[0]) in read]
 
 
 def exported(graph: Any, model: ModelProto) -> ModelProto:

@@ -132,6 +132,8 @@ class DeployResult:
     divergence, judges
         How far their outputs are apart on samples that nothing was calibrated on (`OutputDivergence`), and how many;
         None where no layer has 8 bits, or nothing judged them.
+    activations
+        How many that no layer took are one operator each.
     bits
         What became of 8 bits, in words.
     """
@@ -147,6 +149,7 @@ class DeployResult:
     error: float
     divergence: float | None
     judges: int
+    activations: int
     bits: str
     nbytes: int
     warnings: tuple[str, ...]

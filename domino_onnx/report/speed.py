@@ -47,6 +47,7 @@ def deploy_document(result: DeployResult) -> dict[str, Any]:
         "divergence": result.divergence,
         "judges": result.judges,
         "int8": result.bits,
+        "activations": result.activations,
         "bytes": result.nbytes,
         "layers": [{**dataclasses.asdict(layer), "shape": list(layer.shape)} for layer in result.layers],
         "dense": [{"name": name, "op": op, "reason": reason} for name, op, reason in result.kept],
@@ -127,9 +128,10 @@ def deploy_summary(result: DeployResult) -> str:
     """What was written and gained, on one line."""
     skipping = sum(layer.chosen != "dense" for layer in result.layers)
     threads = f"{result.threads} threads" if result.threads > 1 else "1 thread" if result.threads else "all threads"
+    others = f", {result.activations} activations are one operator each" if result.activations else ""
     return (
         f"{printable(str(result.output), 200)}: {skipping} of {len(result.layers) + len(result.kept)} products skip "
-        f"zeros; {_milliseconds(result.dense)} → {_milliseconds(result.deployed)} ms a run "
+        f"zeros{others}; {_milliseconds(result.dense)} → {_milliseconds(result.deployed)} ms a run "
         f"({result.dense / result.deployed:.2f}x, {threads}), outputs within {result.error:.1e} of their scale, "
         f"{result.nbytes:,} bytes"
     )

@@ -18,15 +18,16 @@ from domino_onnx.stages.journal import Journal
 if TYPE_CHECKING:
     from domino_onnx.deployment import Kind, Layer, Timed
 
-__all__ = ["MOST_DIVERGENCE", "Tried", "fastest"]
+__all__ = ["MOST_DIVERGENCE", "Tried", "fastest", "with_fewer_passes"]
 
 MOST_DIVERGENCE = 0.001
 """Of the outputs (`OutputDivergence`), up to which `auto` takes 8 bits."""
 _SECONDS = 2.0
 _GAINS = (0.97, 0.75)
 """Largest time, as a share of the dense layer's, that makes a layer worth it: what is tried on the whole model."""
+_WORTH_IT = 0.98
 _WORTH_BYTES = 0.97
-"""What `auto` takes 8 bits for: a smaller gain of the whole model isn't worth any loss."""
+"""Shares of the time of the whole model that make it worth to change nodes, or to take 8 bits with `auto`."""
 Inputs = Mapping[str, NDArray[Any]]
 Choice = dict["Layer", "Kind"]
 
@@ -45,6 +46,8 @@ class Tried:
         The largest difference of an output, as a share of the output's largest value.
     divergence
         Of the outputs, on the samples that judge; None where there is no judge or no layer in 8 bits.
+    activations
+        How many became one operator each.
     """
 
     proto: ModelProto
@@ -54,6 +57,7 @@ class Tried:
     deployed: float
     error: float
     divergence: float | None
+    activations: int = 0
 
 
 class Chooser:
@@ -148,6 +152,36 @@ def fastest(
         deployed=taken[best].median,
         error=_error(sessions[0].run(inputs), sessions[best].run(inputs)),
         divergence=judge.divergence(protos[best]) if judge is not None and in_bytes else None,
+    )
+
+
+def with_fewer_passes(
+    best: Tried, whole: ModelProto, shapes: Mapping[str, tuple[int, ...]], inputs: Inputs, threads: int
+) -> Tried:
+    """A deployed model with its other activations as one operator each, if that is faster.
+
+    Parameters
+    ----------
+    shapes
+        Of activations that are float32.
+    """
+    from domino_onnx.deployment import clock_for, measure, with_activations
+    from domino_onnx.runtime import Session
+
+    if all(kind == "dense" for kind in best.chosen.values()):
+        return best
+    proto, count = with_activations(best.proto, shapes)
+    if not count:
+        return best
+    protos = (whole, best.proto, proto)
+    sessions = [Session(bytes(each.SerializeToString()), device="cpu", threads=threads) for each in protos]
+    runs = [functools.partial(each.run, inputs) for each in sessions]
+    dense, before, after = measure(runs, _SECONDS * len(runs), clock_for(threads))
+    if after.low >= _WORTH_IT * before.low:
+        return best
+    error = _error(sessions[0].run(inputs), sessions[2].run(inputs))
+    return dataclasses.replace(
+        best, proto=proto, activations=count, dense=dense.median, deployed=after.median, error=error
     )
 
 

@@ -17,7 +17,7 @@ from domino_onnx.graph import OnnxFile, loaded, read_model, with_outputs, write_
 from domino_onnx.options import CompressOptions
 from domino_onnx.report.results import DeployedLayer, DeployPrecision, DeployResult
 from domino_onnx.stages.deploy_accuracy import ByteJudge, byte_judge
-from domino_onnx.stages.deploy_choice import MOST_DIVERGENCE, Tried, fastest
+from domino_onnx.stages.deploy_choice import MOST_DIVERGENCE, Tried, fastest, with_fewer_passes
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.sampling import inputs_to_time
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["deployed"]
 
+_AROUND = ("Add", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul")
 Inputs = Mapping[str, NDArray[Any]]
 
 
@@ -79,6 +80,7 @@ def deployed(
         in_bytes = precision == "int8" or judges is not None
         timed = _timed(layers, shapes, graph.opset, options, grids, journal, int8=in_bytes)
         best = fastest(whole.proto, timed, precision, judges, inputs, options.run.threads, journal)
+        best = with_fewer_passes(best, whole.proto, shapes, inputs, options.run.threads)
     with journal.stage("write"):
         written = write_model(dataclasses.replace(whole, proto=best.proto), {}, None, output, force=force)
     if timed and not any(kind != "dense" for kind in best.chosen.values()):
@@ -95,6 +97,7 @@ def deployed(
         error=best.error,
         divergence=best.divergence,
         judges=0 if judges is None else judges.samples,
+        activations=best.activations,
         bits=_bits(best, precision, judge),
         nbytes=written.nbytes,
         warnings=journal.warnings,
@@ -102,19 +105,19 @@ def deployed(
 
 
 def _shapes(file: OnnxFile, inputs: Inputs, threads: int) -> dict[str, tuple[int, ...]]:
-    """Of all activations around the products and sums of the main graph, seen in a run."""
+    """Of the float32 activations of the main graph that layers and activations begin or end at, seen in a run."""
     from domino_onnx.runtime import Session
 
     graph = file.proto.graph
     known = {tensor.name for tensor in graph.initializer} | set(inputs) | {""}
     known |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
-    around = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul", "Add")]
+    around = [node for node in graph.node if node.op_type in _AROUND]
     names = dict.fromkeys(name for node in around for name in (*node.input, *node.output) if name not in known)
     shown = with_outputs(file, names)
     if shown is None:
         raise ModelError(f"{file.path} is too large to be timed, or has external data: at most 1 GiB in one file")
     seen = {**Session(shown, device="cpu", threads=threads, lean=True).run(inputs), **inputs}
-    return {name: np.shape(value) for name, value in seen.items()}
+    return {name: value.shape for name, value in seen.items() if getattr(value, "dtype", None) == np.float32}
 
 
 def _timed(

@@ -45,6 +45,8 @@ struct FloatKernel {
                    const FloatOutput* image);
   // What was summed up, to rows of outputs.
   void (*store_rows)(const float* sums, int64_t outputs, int pixels, const FloatOutput& rows);
+  // y = activation(x * scale + offset).
+  void (*map)(const float* x, int64_t count, float scale, float offset, const Activation&, float* y);
 };
 
 }  // namespace domino

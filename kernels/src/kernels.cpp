@@ -9,24 +9,6 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-Activation activation_of(const Node& node) {
-  const std::pair<const char*, ActivationKind> known[] = {{"HardSwish", ActivationKind::kHardSwish},
-                                                          {"Swish", ActivationKind::kSwish},
-                                                          {"Gelu", ActivationKind::kGelu},
-                                                          {"GeluTanh", ActivationKind::kGeluTanh}};
-  const std::string name = node.text("activation");
-  if (name.empty()) return {};
-  for (const auto& [its_name, kind] : known) {
-    if (name != its_name) continue;
-    const Activation found{kind, node.number("alpha", 1), node.number("gain", 1), node.number("shift", 0)};
-    for (const float each : {found.alpha, found.gain, found.shift}) {
-      if (!std::isfinite(each)) throw Refused("alpha, gain or shift is not finite");
-    }
-    return found;
-  }
-  throw Refused("activation is " + name + ", which is none that it knows");
-}
-
 Epilogue epilogue_of(const Node& node) {
   const Epilogue found{{node.number("min", -kInfinity), node.number("max", kInfinity)}, activation_of(node)};
   if (!(found.clamp.low <= found.clamp.high)) throw Refused("min is not below max");
@@ -107,6 +89,24 @@ std::vector<Tap> lines_of(const Geometry& g) {
 bool is_within(int64_t place, int64_t size) { return static_cast<uint64_t>(place) < static_cast<uint64_t>(size); }
 
 }  // namespace
+
+Activation activation_of(const Node& node) {
+  const std::pair<const char*, ActivationKind> known[] = {{"HardSwish", ActivationKind::kHardSwish},
+                                                          {"Swish", ActivationKind::kSwish},
+                                                          {"Gelu", ActivationKind::kGelu},
+                                                          {"GeluTanh", ActivationKind::kGeluTanh}};
+  const std::string name = node.text("activation");
+  if (name.empty()) return {};
+  for (const auto& [its_name, kind] : known) {
+    if (name != its_name) continue;
+    const Activation found{kind, node.number("alpha", 1), node.number("gain", 1), node.number("shift", 0)};
+    for (const float each : {found.alpha, found.gain, found.shift}) {
+      if (!std::isfinite(each)) throw Refused("alpha, gain or shift is not finite");
+    }
+    return found;
+  }
+  throw Refused("activation is " + name + ", which is none that it knows");
+}
 
 NmConv::NmConv(const Node& node, const Implementation& use)
     : convolution_(convolution_of(node)), epilogue_(epilogue_of(node)) {

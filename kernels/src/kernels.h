@@ -12,6 +12,9 @@ namespace domino {
 
 constexpr int kDomainVersion = 1;
 
+// What a node says of its activation; Refused if there is none of that name.
+Activation activation_of(const Node&);
+
 // Inputs: X, values, codes, bias (optional), residual (optional).
 enum FloatInput : size_t { kX, kValues, kCodes, kBias, kResidual, kFloatInputs };
 // Inputs: X, values, codes, scales, bias or offsets, residual (optional).
@@ -69,6 +72,18 @@ class NmConvInt8 {
   uint8_t x_zero_point_;
   std::vector<float> scales_, offsets_;
   std::unique_ptr<ByteProduct> product_;
+};
+
+// An activation by itself, of f(x * scale + offset): behind what stays with ONNX Runtime.
+class NmActivation {
+ public:
+  NmActivation(const Node&, const Implementation&);
+  void operator()(const Call&) const;
+
+ private:
+  const FloatKernel& kernel_;
+  float scale_, offset_;
+  Activation activation_;
 };
 
 // Floats (image, channel, *space) become bytes (image, *space, channel): round(x / scale) + zero point, saturated. An

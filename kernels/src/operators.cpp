@@ -95,6 +95,8 @@ template <>
 Signature Operator<NmConvInt8>::signature = {"NmConvInt8", ort::kUint8, ort::kInt8, ort::kUint8, kByteInputs,
                                              kByteResidual};
 template <>
+Signature Operator<NmActivation>::signature = {"NmActivation", ort::kFloat, ort::kFloat, ort::kFloat, 1, 1};
+template <>
 Signature Operator<NmToBytes>::signature = {"NmToBytes", ort::kFloat, ort::kFloat, ort::kUint8, 1, 1};
 template <>
 Signature Operator<NmToFloats>::signature = {"NmToFloats", ort::kUint8, ort::kUint8, ort::kFloat, 1, 1};
@@ -105,7 +107,7 @@ ort::OpDomain* domain() {
     ort::OpDomain* domain = nullptr;
     pass(api->CreateCustomOpDomain("domino_onnx", &domain));
     for (const ort::CustomOp* op : {Operator<NmConv>::get(), Operator<NmMatMul>::get(), Operator<NmMatMulInt8>::get(),
-                                    Operator<NmConvInt8>::get(), Operator<NmToBytes>::get(),
+                                    Operator<NmConvInt8>::get(), Operator<NmToBytes>::get(), Operator<NmActivation>::get(),
                                     Operator<NmToFloats>::get()}) {
       pass(api->CustomOpDomain_Add(domain, op));
     }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx.parser
@@ -9,7 +12,7 @@ import pytest
 from onnx import ModelProto
 
 from domino_onnx import session
-from domino_onnx.deployment import Grid, Kind, Layer, find_layers, open_graph, rewritten_graph
+from domino_onnx.deployment import Grid, Kind, Layer, find_layers, open_graph, rewritten_graph, with_activations
 
 from .test_rewrite import deployed, normal, ops, outputs, same, sparse
 
@@ -137,3 +140,64 @@ def test_activations_of_convolutions_in_bytes(tail: str) -> None:
     assert layers[0].activation is not None
     found = session(changed.SerializeToString()).run(None, {"x": x})[0]  # type: ignore[arg-type]
     assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max()
+
+
+def _alone(text: str, shapes: dict[str, tuple[int, ...]], **stored: Any) -> tuple[ModelProto, ModelProto, int]:
+    header = '<ir_version: 8, opset_import: ["" : 14]> g (float[N,32] x) => (float[N,32] y)'
+    model = onnx.parser.parse_model(f"{header} {{ {text} }}")
+    arrays = {name: np.array(value, np.float32) for name, value in {**SCALARS, "zero": 0, **stored}.items()}
+    used = {name for node in model.graph.node for name in node.input}
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(value, name) for name, value in arrays.items() if name in used
+    )
+    return model, *with_activations(model, shapes)
+
+
+def test_activations_that_no_layer_takes() -> None:
+    """Behind any node, with a factor and a summand in front of it and behind it."""
+    text = "n = Abs(x) p = Mul(n, two) m = Add(half, p) " + HARD_SWISH.replace("y =", "h =") + " y = Mul(h, three)"
+    model, changed, count = _alone(text, {"n": (4, 32)})
+    assert (ops(changed), count) == (["Abs", "NmActivation"], 1)
+    same(model, changed, {"x": 3 * normal(4, 32)})
+
+
+def test_each_node_belongs_to_one_activation() -> None:
+    text = "m = Abs(x) " + HARD_SWISH.replace("y =", "h =") + " s = Sigmoid(h) y = Mul(h, s)"
+    model, changed, count = _alone(text, {"m": (4, 32), "h": (4, 32)})
+    assert (ops(changed), count) == (["Abs", "NmActivation", "NmActivation"], 2)
+    same(model, changed, {"x": 3 * normal(4, 32)})
+
+
+@pytest.mark.parametrize(
+    ("text", "shapes", "stored"),
+    [
+        ("m = Abs(x) y = HardSwish(m)", {"m": (4, 32)}, {}),  # one pass already
+        ("m = Abs(x) " + HARD_SWISH, {}, {}),  # not known to be of float32
+        ("m = Abs(x) q = Mul(m, m) a = Sigmoid(q) y = Mul(m, a)", {"m": (4, 32), "q": (4, 32)}, {}),
+        ("m = Abs(x) " + HARD_SWISH.replace("y =", "t =") + " y = Squeeze(t)", {"m": (4, 32)}, {"six": [[[6]]]}),
+    ],
+)
+def test_what_stays_as_it_is(text: str, shapes: dict[str, tuple[int, ...]], stored: dict[str, Any]) -> None:
+    model, changed, count = _alone(text, shapes, **stored)
+    assert count == 0
+    assert changed is model
+
+
+def test_what_a_subgraph_reads_stays(make_model: Callable[..., ModelProto]) -> None:
+    node = onnx.helper.make_node
+    branches = [
+        onnx.helper.make_graph([node(op, ["a"], ["b"])], op, [], [onnx.helper.make_tensor_value_info("b", 1, None)])
+        for op in ("Neg", "Abs")
+    ]
+    model = make_model(
+        [
+            node("Abs", ["x"], ["m"]),
+            node("Sigmoid", ["m"], ["a"]),
+            node("Mul", ["m", "a"], ["y"]),
+            node("If", ["c"], ["z"], then_branch=branches[0], else_branch=branches[1]),
+        ],
+        {"x": ("N", 32)},
+        {"y": ("N", 32), "z": None},
+        {"c": np.array(True)},
+    )
+    assert with_activations(model, {"m": (4, 32)}) == (model, 0)

@@ -15,7 +15,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def node_model(
-    op: str, inputs: Sequence[str], stored: Mapping[str, Array], domain: str = "domino_onnx", **attributes: Any
+    op: str,
+    inputs: Sequence[str],
+    stored: Mapping[str, Array],
+    domain: str = "domino_onnx",
+    opset: int = 17,
+    **attributes: Any,
 ) -> bytes:
     """A model of one node. What isn't stored is an input of the model."""
     of_x = TensorProto.UINT8 if op in ("NmConvInt8", "NmToFloats") else TensorProto.FLOAT
@@ -27,7 +32,7 @@ def node_model(
         [helper.make_tensor_value_info("y", of_y, None)],
         [numpy_helper.from_array(value, name) for name, value in stored.items()],
     )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("domino_onnx", 1)]
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("domino_onnx", 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
 
 
