@@ -5,6 +5,7 @@ from domino_onnx.deployment.grids import KEPT_SHARES, Grid, Ranges, seen_ranges
 from domino_onnx.deployment.latency import Latency, clock_for, measure
 from domino_onnx.deployment.layer import Kept, Layer
 from domino_onnx.deployment.layers import find_layers
+from domino_onnx.deployment.means import InputMeans
 from domino_onnx.deployment.operators import Kind
 from domino_onnx.deployment.rewrite import rewritten_graph
 from domino_onnx.deployment.surgeon import open_graph, require_surgeon
@@ -13,6 +14,7 @@ from domino_onnx.deployment.timing import Timed, time_layer
 __all__ = [
     "KEPT_SHARES",
     "Grid",
+    "InputMeans",
     "Kept",
     "Kind",
     "Latency",

@@ -58,6 +58,8 @@ class Layer(Product):
         Names of activations. The residual is added before the bounds or the activation.
     activation
         What comes last; None where there are bounds.
+    mean
+        (groups, columns): the mean of what each weight multiplies with, where samples told.
     nodes
         The graph's nodes that it replaces, the product first.
     """
@@ -69,6 +71,7 @@ class Layer(Product):
     low: float = -math.inf
     high: float = math.inf
     activation: Activation | None = None
+    mean: NDArray[np.float64] | None = None
     nodes: tuple[Any, ...]
 
 

@@ -52,7 +52,10 @@ def written(layer: Layer, kind: Kind, grids: Mapping[str, Grid]) -> Written:
     behind = {name: bound for name, bound in (("min", layer.low), ("max", layer.high)) if math.isfinite(bound)}
     if layer.activation is not None:
         behind = layer.activation.attributes
-    bias: str | NDArray[Any] = "" if layer.bias is None else layer.bias
+    exact: NDArray[Any] | None = layer.bias
+    if scales is not None:
+        exact = _corrected_bias(layer, rows, scales)
+    bias: str | NDArray[Any] = "" if exact is None else exact.astype(np.float32)
     return Written(
         op=f"Nm{layer.op}" + ("" if scales is None else "Int8"),
         inputs=_without_end([layer.data, *packed, *([] if scales is None else [scales]), bias, layer.residual or ""]),
@@ -71,7 +74,9 @@ def _bytes_to_bytes(layer: Layer, grids: Mapping[str, Grid]) -> Written:
         behind = {**how.attributes, "gain": how.gain / y.scale, "shift": how.shift / y.scale + y.zero_point}
     scales = weight_scales.astype(np.float64) * x.scale / unit
     sums = rows.reshape(len(rows), -1).sum(axis=1, dtype=np.int64)
-    bias = np.zeros(len(rows)) if layer.bias is None else layer.bias.astype(np.float64)
+    bias = _corrected_bias(layer, rows, weight_scales)
+    if bias is None:
+        bias = np.zeros(len(rows))
     offsets = bias / unit + zero - x.zero_point * sums * scales
     attributes: dict[str, Any] = {"weight_shape": list(layer.shape), **layer.geometry, "x_zero_point": x.zero_point}
     if layer.residual:
@@ -81,6 +86,18 @@ def _bytes_to_bytes(layer: Layer, grids: Mapping[str, Grid]) -> Written:
     packed, grouping = _packed(rows)
     inputs = [layer.data, *packed, scales.astype(np.float32), offsets.astype(np.float32), layer.residual or ""]
     return Written(op="NmConvInt8", inputs=_without_end(inputs), attributes={**attributes, **grouping, **behind})
+
+
+def _corrected_bias(layer: Layer, rows: NDArray[Any], scales: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    """The bias, less what rounding the weights adds to the outputs on average; None where there is neither."""
+    if layer.mean is None:
+        return None if layer.bias is None else layer.bias.astype(np.float64)
+    by_output = (len(rows), *[1] * (rows.ndim - 1))
+    errors = (rows * scales.reshape(by_output).astype(np.float64) - layer.rows).reshape(
+        len(layer.mean), -1, layer.mean.shape[1]
+    )
+    shift: NDArray[np.float64] = np.einsum("gok,gk->go", errors, layer.mean).reshape(-1)
+    return -shift if layer.bias is None else layer.bias.astype(np.float64) - shift
 
 
 def quantized_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -35,6 +35,8 @@ class ByteJudge:
     ----------
     grids
         For each share of kept values (`KEPT_SHARES`), of the activations around convolutions.
+    layers
+        Those that were given, with the means of their inputs.
     samples
         How many judge. No grid was calibrated on them.
     """
@@ -53,7 +55,7 @@ class ByteJudge:
         session = Session(model, device="cpu", threads=self._threads)
         self._divergence = OutputDivergence(meanings_on(session, chosen, 1))
         self._teach, self._judge = (_answered(session, each) for each in (runs[::2], runs[1::2]))
-        self.grids = _grids(file, layers, runs[::2], self._threads)
+        self.grids, self.layers = _calibrated(file, layers, runs[::2], self._threads)
         self.samples = batch * len(self._judge)
 
     @property
@@ -116,16 +118,26 @@ def _evenly(count: int, most: int) -> NDArray[np.int64]:
     return np.arange(chosen, dtype=np.int64) * count // chosen
 
 
-def _grids(file: OnnxFile, layers: Sequence[Layer], samples: Sequence[_Arrays], threads: int) -> list[dict[str, Grid]]:
-    from domino_onnx.deployment import KEPT_SHARES, Grid, seen_ranges
+def _calibrated(
+    file: OnnxFile, layers: Sequence[Layer], samples: Sequence[_Arrays], threads: int
+) -> tuple[list[dict[str, Grid]], list[Layer]]:
+    """Grids of the activations around convolutions, for each share of kept values, and layers that know their means."""
+    from domino_onnx.deployment import KEPT_SHARES, Grid, InputMeans, seen_ranges
     from domino_onnx.runtime import Session
 
     around = [(layer.data, layer.output, layer.residual) for layer in layers if layer.op == "Conv"]
     names = list(dict.fromkeys(name for each in around for name in each if name))
-    if not names:
-        return [{}]
-    shown = with_outputs(file, names)
+    wanted = dict.fromkeys([*names, *(layer.data for layer in layers)])
+    shown = with_outputs(file, [name for name in wanted if name not in samples[0]])
     if shown is None:
         raise ModelError(f"{file.path} is too large to be calibrated, or has external data: at most 1 GiB in one file")
-    ranges = seen_ranges(Session(shown, device="cpu", threads=threads).run, samples, names)
-    return [{name: Grid.of(*ranges[name][place]) for name in names} for place in range(len(KEPT_SHARES))]
+    session, means = Session(shown, device="cpu", threads=threads), InputMeans(layers)
+
+    def run(inputs: _Arrays) -> _Arrays:
+        outputs = session.run(inputs)
+        means.add({**inputs, **outputs})
+        return outputs
+
+    ranges = seen_ranges(run, samples, names)
+    grids = [{name: Grid.of(*ranges[name][place]) for name in names} for place in range(len(KEPT_SHARES))]
+    return grids, means.layers()

@@ -77,6 +77,7 @@ def deployed(
         journal.warn(f"convolutions stay in float32, since their int8 has to be calibrated: {judge}")
     with journal.stage("time"):
         grids = judges.grids[0] if judges is not None else {}
+        layers = judges.layers if judges is not None else layers
         in_bytes = precision == "int8" or judges is not None
         timed = _timed(layers, shapes, graph.opset, options, grids, journal, int8=in_bytes)
         best = fastest(whole.proto, timed, precision, judges, inputs, options.run.threads, journal)
