@@ -1,4 +1,4 @@
-"""The second file that a run writes where it is asked to: for the CPU, beside the normal one."""
+"""The second file that a run writes where it is asked to: for the CPU, next to the normal one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["check_second", "name_for_cpu", "with_second"]
 
 
 def name_for_cpu(model: Path) -> Path:
-    """Where the file for the CPU lies if nothing else is said: beside the model, as `MODEL.cpu.onnx`."""
+    """Where the file for the CPU goes if nothing else is said: next to the model, as `MODEL.cpu.onnx`."""
     return model.with_name(f"{model.stem}.cpu{model.suffix}")
 
 
