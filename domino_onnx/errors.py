@@ -5,6 +5,7 @@
     DominoError                        exit code 1
     ├── DependencyError                a package is missing, doubled or too old
     ├── ModelError                     the model can't be read, is invalid or unsafe to read
+    │   ├── CrashError                 ONNX Runtime crashes on the model, in a process of its own
     │   └── UnsupportedOperatorError   operators without a torch counterpart, all of them at once
     ├── DeviceMemoryError              a GPU's memory is full; says what needs less
     ├── OptionError                    exit code 2: an option out of range, unknown, or against another
@@ -33,6 +34,7 @@ __all__ = [
     "BudgetError",
     "CheckFailed",
     "CheckpointError",
+    "CrashError",
     "DataError",
     "DependencyError",
     "DeviceMemoryError",
@@ -65,6 +67,10 @@ class DependencyError(DominoError):
 
 class ModelError(DominoError):
     """The model can't be read, isn't a valid ONNX model, or asks for files outside its folder."""
+
+
+class CrashError(ModelError):
+    """ONNX Runtime ended the child process in which it loaded or ran the model."""
 
 
 class UnsupportedOperatorError(ModelError):

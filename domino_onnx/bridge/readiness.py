@@ -17,7 +17,7 @@ from domino_onnx.data import Dataset, input_specs
 from domino_onnx.errors import DataError, DependencyError, ModelError, UnsupportedOperatorError
 from domino_onnx.evaluate import random_inputs
 from domino_onnx.graph import OnnxFile
-from domino_onnx.runtime import Session
+from domino_onnx.runtime import ChildSession
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["Readiness", "check_readiness"]
@@ -99,17 +99,17 @@ def check_readiness(
     try:
         hint = "" if data is not None else _hint(file, shapes or {})
         trials = _few_of(data) if data is not None else _made_up(file, shapes or {}, seed)
-        session = Session(file.path, threads=threads)
-        inputs, expected = _answered(session, trials[:2])
+        with ChildSession(file.path, threads=threads) as session:
+            inputs, expected = _answered(session, trials[:2])
+            so_far = _with_parity(so_far, file, module, inputs, expected, threads)
+            if so_far.max_abs is None and hint:
+                so_far = dataclasses.replace(so_far, parity_ok=None, reason=f"{so_far.reason}{hint}")
+            further = (more for more in trials[2:] if not isinstance(_answer(session, more), ModelError))
+            return _with_gradients(so_far, module, keys, itertools.chain([inputs], further), seed)
     except (DataError, DependencyError) as error:
         return dataclasses.replace(so_far, reason=str(error))
     except ModelError as error:
         return dataclasses.replace(so_far, reason=f"{error}{hint}")
-    so_far = _with_parity(so_far, file, module, inputs, expected, threads)
-    if so_far.max_abs is None and hint:
-        so_far = dataclasses.replace(so_far, parity_ok=None, reason=f"{so_far.reason}{hint}")
-    further = (more for more in trials[2:] if not isinstance(_answer(session, more), ModelError))
-    return _with_gradients(so_far, module, keys, itertools.chain([inputs], further), seed)
 
 
 def _hint(file: OnnxFile, shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -150,7 +150,7 @@ def _with_parity(
     return dataclasses.replace(so_far, worst=worst, reason=mismatch(parity, first))
 
 
-def _answered(session: Session, trials: Iterable[Inputs]) -> tuple[Inputs, Inputs]:
+def _answered(session: ChildSession, trials: Iterable[Inputs]) -> tuple[Inputs, Inputs]:
     """The first inputs that ONNX Runtime accepts, with its outputs; its first objection if it accepts none."""
     objection: ModelError | None = None
     for inputs in trials:
@@ -161,7 +161,7 @@ def _answered(session: Session, trials: Iterable[Inputs]) -> tuple[Inputs, Input
     raise objection or ModelError("there is nothing to run the model on")
 
 
-def _answer(session: Session, inputs: Inputs) -> Inputs | ModelError:
+def _answer(session: ChildSession, inputs: Inputs) -> Inputs | ModelError:
     """Its outputs in good time: torch has no way out of a loop that never ends, so it is let at nothing else."""
     try:
         outputs = session.run(inputs, seconds=_SECONDS)

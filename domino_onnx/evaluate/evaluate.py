@@ -15,12 +15,12 @@ from domino_onnx.errors import DataError, ModelError
 from domino_onnx.evaluate.metric import Answers, Metric
 from domino_onnx.options import Device
 from domino_onnx.outputs import Comparison, Meanings, OutputKind, OutputMeaning, Survey, Tally
-from domino_onnx.runtime import Session
+from domino_onnx.runtime import ChildSession
 
 __all__ = ["Evaluation", "evaluate_models", "meanings_on", "random_inputs", "top1"]
 
 _MAX_RANDOM_ELEMENTS = 1 << 26
-_MAX_SECONDS = 60.0
+_MAX_SECONDS = 25.0
 _LABELLED = 1024
 """Samples that tell whether the labels fit the model."""
 
@@ -50,7 +50,7 @@ def evaluate_models(
     metric: Metric | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Run both models on the same inputs and compare their outputs.
+    """Run both models on the same inputs, in child processes, and compare their outputs.
 
     Parameters
     ----------
@@ -77,28 +77,31 @@ def evaluate_models(
     if data is None:
         inputs = random_inputs(specs, shapes or {}, seed)
         return _on_random_inputs(reference, candidate, inputs, device, threads, meanings)
-    sessions = [Session(path, device=device, threads=threads) for path in (reference, candidate)]
-    _require_same_outputs(sessions[0], sessions[1])
-    if meanings is None:
-        meanings = meanings_on(sessions[0], data, batch_size, given)
-    tally, answers, done = Tally(meanings), Answers(data.batching.outputs), 0
-    for samples in _batches(data, batch_size):
-        inputs, labels = data.take(samples), _labels(data, samples)
-        expected, got = sessions[0].run(inputs), sessions[1].run(inputs)
-        tally.add(expected, got, len(samples), labels)
-        if metric is not None:
-            answers.add(expected, got, len(samples), labels)
-        done += len(samples)
-        if progress is not None:
-            progress(done)
+    with (
+        ChildSession(reference, device=device, threads=threads) as first,
+        ChildSession(candidate, device=device, threads=threads) as second,
+    ):
+        _require_same_outputs(first, second)
+        if meanings is None:
+            meanings = meanings_on(first, data, batch_size, given)
+        tally, answers, done = Tally(meanings), Answers(data.batching.outputs), 0
+        for samples in _batches(data, batch_size):
+            inputs, labels = data.take(samples), _labels(data, samples)
+            expected, got = first.run(inputs), second.run(inputs)
+            tally.add(expected, got, len(samples), labels)
+            if metric is not None:
+                answers.add(expected, got, len(samples), labels)
+            done += len(samples)
+            if progress is not None:
+                progress(done)
     if not tally.comparable and metric is None:
         raise ModelError("no output can be compared: the two models give different shapes, or no tensors at all")
     custom = None if metric is None else answers.scores(metric)
-    return Evaluation(comparison=tally.result(custom), provider=sessions[1].provider, inputs="data")
+    return Evaluation(comparison=tally.result(custom), provider=second.provider, inputs="data")
 
 
 def meanings_on(
-    session: Session,
+    session: ChildSession,
     data: Dataset,
     batch_size: int,
     given: Mapping[str, OutputKind] | None = None,
@@ -125,7 +128,7 @@ def meanings_on(
     return survey.meanings()
 
 
-def top1(session: Session, data: Dataset, batch_size: int, meanings: Meanings) -> float | None:
+def top1(session: ChildSession, data: Dataset, batch_size: int, meanings: Meanings) -> float | None:
     """Share of labelled samples, up to 1,024 of them, that a model classifies as they say; None if it tells no classes.
 
     Raises
@@ -205,11 +208,11 @@ def _on_random_inputs(
 def _run_once(
     model: Path, inputs: dict[str, NDArray[Any]], device: Device, threads: int
 ) -> tuple[dict[str, NDArray[Any]], str]:
-    session = Session(model, device=device, threads=threads, lean=True)
-    return session.run(inputs, seconds=_MAX_SECONDS), session.provider
+    with ChildSession(model, device=device, threads=threads, lean=True) as session:
+        return session.run(inputs, seconds=_MAX_SECONDS), session.provider
 
 
-def _require_same_outputs(reference: Session, candidate: Session) -> None:
+def _require_same_outputs(reference: ChildSession, candidate: ChildSession) -> None:
     if reference.output_names != candidate.output_names:
         raise ModelError(
             f"the models have different outputs: {', '.join(reference.output_names)} and "

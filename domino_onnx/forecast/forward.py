@@ -9,7 +9,7 @@ import numpy as np
 
 from domino_onnx.data import Dataset
 from domino_onnx.options import Device
-from domino_onnx.runtime import Session
+from domino_onnx.runtime import ChildSession
 
 __all__ = ["seconds_per_sample"]
 
@@ -30,20 +30,20 @@ def seconds_per_sample(model: Path, data: Dataset, batch_size: int, *, device: D
     ModelError, DependencyError
         If ONNX Runtime can't run the model.
     """
-    session = Session(model, device=device, threads=threads)
     few, many = data.batch_size(1), data.batch_size(batch_size)
-    one = _timed(session, data, few)
-    count = many if few == many else int(np.clip(_A_RUN / one, few, many))
-    best, spent = one / few, 0.0
-    for _ in range(_RUNS):
-        took = _timed(session, data, count)
-        best, spent = min(best, took / count), spent + took
-        if spent > _ENOUGH:
-            break
+    with ChildSession(model, device=device, threads=threads) as session:
+        one = _timed(session, data, few)
+        count = many if few == many else int(np.clip(_A_RUN / one, few, many))
+        best, spent = one / few, 0.0
+        for _ in range(_RUNS):
+            took = _timed(session, data, count)
+            best, spent = min(best, took / count), spent + took
+            if spent > _ENOUGH:
+                break
     return best
 
 
-def _timed(session: Session, data: Dataset, count: int) -> float:
+def _timed(session: ChildSession, data: Dataset, count: int) -> float:
     inputs = data.take(np.arange(count))
     start = time.perf_counter()
     session.run(inputs)

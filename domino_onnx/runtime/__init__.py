@@ -1,6 +1,7 @@
 """ONNX Runtime: sessions, and a model run piece by piece."""
 
 from domino_onnx.runtime.carried import Carried
+from domino_onnx.runtime.child_session import ChildSession
 from domino_onnx.runtime.deployed import open_session
 from domino_onnx.runtime.heap import give_back_memory
 from domino_onnx.runtime.kernels import kernels_library
@@ -17,6 +18,7 @@ from domino_onnx.runtime.trial import require_survivable
 __all__ = [
     "Activations",
     "Carried",
+    "ChildSession",
     "OperatorTime",
     "Profile",
     "Room",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,17 @@ from numpy.typing import NDArray
 
 from domino_onnx.errors import LESS_MEMORY, DeviceMemoryError, ModelError
 from domino_onnx.options import Device
+from domino_onnx.runtime.interruptible import interruptible
 from domino_onnx.runtime.kernels import kernels_library, register_kernels
 from domino_onnx.runtime.providers import providers, require_onnxruntime
 
-__all__ = ["Session", "error_types", "first_line"]
+__all__ = ["LONGEST", "OR_SLOW", "Session", "check_types", "error_types", "first_line"]
 
+LONGEST = 300.0
+"""Seconds that one run may take: a loop in a model may never end."""
+OR_SLOW = "a loop in it may never end. Give a smaller --batch-size if it is only slow"
 _REGISTERED = 2
+_NO_MEMORY = ("bad_alloc", "Failed to allocate memory", "bad allocation")
 _FULL = ("Failed to allocate memory", "out of memory", "ALLOC_FAILED")
 """What ONNX Runtime, CUDA and its libraries say when a GPU's memory is full."""
 
@@ -34,11 +38,15 @@ class Session:
         For a part of a model, one of many sessions that take turns with other work. It keeps no memory between runs.
         Its threads don't spin between runs. Products with integers behind DequantizeLinear stay floats, whatever else
         this part holds.
+    timed
+        For runs that are timed: they have no thread of their own. Neither a deadline nor Ctrl-C ends them.
 
     Attributes
     ----------
     provider
         The execution provider that really runs, as the session says.
+    inputs
+        Of each input its type, as ONNX Runtime writes it, and its shape, with names or None for free axes.
     output_names
         In the graph's order.
     output_types
@@ -62,8 +70,10 @@ class Session:
         threads: int = 0,
         lean: bool = False,
         piece: bool = False,
+        timed: bool = False,
     ) -> None:
         ort = require_onnxruntime()
+        self._timed = timed
         self._errors = error_types()
         self._run_options = ort.RunOptions
         options = ort.SessionOptions()
@@ -92,36 +102,47 @@ class Session:
                 kernels_library()
             raise self._told(f"ONNX Runtime {ort.__version__} can't load {self._name}", error) from None
         self.provider: str = self._session.get_providers()[0]
+        self.inputs: dict[str, tuple[str, list[Any]]] = {
+            given.name: (given.type, given.shape) for given in self._session.get_inputs()
+        }
         self.output_names: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
         self.output_types: dict[str, str] = {output.name: output.type for output in self._session.get_outputs()}
 
-    def run(self, inputs: Mapping[str, NDArray[Any]], *, seconds: float | None = None) -> dict[str, NDArray[Any]]:
-        """All outputs by name; ModelError if the run fails, or takes longer than `seconds` (a loop may never end).
+    def run(self, inputs: Mapping[str, NDArray[Any]], *, seconds: float = LONGEST) -> dict[str, NDArray[Any]]:
+        """All outputs by name; ModelError if the run fails, or takes longer than `seconds`.
 
         Raises
         ------
         DeviceMemoryError
             If the GPU's memory doesn't hold what is computed.
         """
-        for name, array in inputs.items():
-            if array.dtype.isbuiltin == _REGISTERED:  # by ml_dtypes
-                raise ModelError(f"ONNX Runtime takes no {array.dtype} from Python, which input {name!r} holds")
-        run_options = self._run_options()
-        timer = None if seconds is None else threading.Timer(seconds, setattr, (run_options, "terminate", True))
-        if timer is not None:
-            timer.start()
-        try:
-            outputs: Sequence[NDArray[Any]] = self._session.run(None, dict(inputs), run_options)
-        except self._errors as error:
-            raise self._told(f"ONNX Runtime can't run {self._name}", error) from None
-        finally:
-            if timer is not None:
-                timer.cancel()
+        check_types(inputs)
+        outputs = self._outputs(dict(inputs), seconds)
         return {name: _as_array(output) for name, output in zip(self.output_names, outputs, strict=True)}
+
+    def _outputs(self, inputs: dict[str, NDArray[Any]], seconds: float) -> Sequence[NDArray[Any]]:
+        run_options, ended = self._run_options(), []
+
+        def end() -> None:
+            ended.append(True)
+            run_options.terminate = True
+
+        def work() -> Sequence[NDArray[Any]]:
+            outputs: Sequence[NDArray[Any]] = self._session.run(None, inputs, run_options)
+            return outputs
+
+        try:
+            return work() if self._timed else interruptible(work, end, seconds)
+        except self._errors as error:
+            if ended:
+                raise ModelError(f"ONNX Runtime takes more than {seconds:g} s to run {self._name}: {OR_SLOW}") from None
+            raise self._told(f"ONNX Runtime can't run {self._name}", error) from None
 
     def _told(self, what: str, error: Exception) -> ModelError | DeviceMemoryError:
         if self._on_cuda and any(sign in str(error) for sign in _FULL):
             return DeviceMemoryError(f"{what}: the GPU's memory is full ({first_line(error)}). {LESS_MEMORY}")
+        if any(sign in str(error) for sign in _NO_MEMORY):
+            return ModelError(f"{what}: memory ran out. Give a smaller --batch-size, or end other programs")
         return ModelError(f"{what}: {first_line(error)}")
 
     def run_all(
@@ -134,11 +155,18 @@ class Session:
         }
 
 
+def check_types(inputs: Mapping[str, NDArray[Any]]) -> None:
+    """Raise ModelError if an array's type is one that ONNX Runtime doesn't take from Python."""
+    for name, array in inputs.items():
+        if array.dtype.isbuiltin == _REGISTERED:  # by ml_dtypes
+            raise ModelError(f"ONNX Runtime takes no {array.dtype} from Python, which input {name!r} holds")
+
+
 def error_types() -> tuple[type[Exception], ...]:
     """All that ONNX Runtime raises."""
     state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     own = (value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception))
-    return (*own, RuntimeError, ValueError, TypeError)
+    return (*own, RuntimeError, ValueError, TypeError, MemoryError)
 
 
 def _as_array(output: Any) -> Any:

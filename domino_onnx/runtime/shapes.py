@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from domino_onnx.graph import OnnxFile, Shape, ShapeTable, with_outputs
-from domino_onnx.runtime.session import Session
+from domino_onnx.runtime.child_session import ChildSession
 
 __all__ = ["observe_shapes"]
 
@@ -31,7 +31,8 @@ def observe_shapes(file: OnnxFile, table: ShapeTable, inputs: Mapping[str, NDArr
     shown = with_outputs(file, lacking) if lacking else None
     if shown is None:
         return table
-    outputs = Session(shown, lean=True).run(inputs, seconds=_SECONDS)
+    with ChildSession(shown, lean=True) as session:
+        outputs = session.run(inputs, seconds=_SECONDS)
     seen: dict[tuple[tuple[str, ...], str], Shape] = {((), name): tuple(outputs[name].shape) for name in lacking}
     return {**table, **seen}
 

@@ -2,54 +2,20 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
+import contextlib
 
-from domino_onnx.errors import ModelError
+import numpy as np
+
+from domino_onnx.errors import CrashError, ModelError
+from domino_onnx.runtime.child_session import ChildSession
 from domino_onnx.runtime.providers import require_onnxruntime
 
 __all__ = ["require_survivable"]
 
-_SECONDS = 600
-_REFUSED = 3
-"""Exit code of the child where ONNX Runtime gave an error. All others but 0 are crashes."""
-_CHILD = f"""
-import sys, threading
-try:
-    import resource
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-except ImportError:
-    pass
-import numpy, onnxruntime
-types = {{"float": "float32", "double": "float64"}}
-options = onnxruntime.SessionOptions()
-options.log_severity_level = 4
-options.intra_op_num_threads = 1
-if sys.argv[1] == "plain":
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-try:
-    session = onnxruntime.InferenceSession(sys.stdin.buffer.read(), options, providers=["CPUExecutionProvider"])
-except Exception as error:
-    sys.stdout.write(str(error).strip().split(chr(10))[0][:500])
-    sys.stdout.flush()
-    sys.exit({_REFUSED})
-try:
-    inputs = {{}}
-    for value in session.get_inputs():
-        kind = value.type.removeprefix("tensor(").removesuffix(")")
-        shape = [size if isinstance(size, int) else 1 for size in value.shape]
-        if numpy.prod(shape, dtype=float) > 1e7:
-            raise ValueError
-        inputs[value.name] = numpy.ones(shape, types.get(kind, kind))
-    limit = onnxruntime.RunOptions()
-    timer = threading.Timer(20, setattr, (limit, "terminate", True))
-    timer.daemon = True
-    timer.start()
-    session.run(None, inputs, limit)
-except Exception:
-    pass  # made-up inputs needn't fit; a crash tells
-"""
+_SECONDS = 20.0
+_MOST_ELEMENTS = 1e7
+_TYPES = {"float": "float32", "double": "float64"}
+"""NumPy's names of types where ONNX Runtime has others."""
 
 
 def require_survivable(model: bytes) -> None:
@@ -60,35 +26,36 @@ def require_survivable(model: bytes) -> None:
     model
         With all data inline.
     """
-    version = require_onnxruntime().__version__
-    code, said = _tried(model, "optimised")
-    if code == 0:
-        return
-    if code == _REFUSED:
-        raise ModelError(f"ONNX Runtime {version} can't load the model: {said}")
-    without = _tried(model, "plain")[0] == 0
-    advice = "; without its graph optimisations it runs" if without else ""
-    raise ModelError(f"ONNX Runtime {version} crashes on the model ({_ending(code)}){advice}")
-
-
-def _tried(model: bytes, how: str) -> tuple[int, str]:
-    """Exit code of the child, and what it says."""
     try:
-        child = subprocess.run(
-            [sys.executable, "-I", "-c", _CHILD, how], input=model, capture_output=True, timeout=_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise ModelError(f"ONNX Runtime takes more than {_SECONDS} s to load the model") from None
-    except OSError as error:
-        raise ModelError(f"no process can be started to try the model in: {error}") from None
-    return child.returncode, child.stdout.decode("utf-8", "replace")
+        _try(model, lean=False)
+    except CrashError as crash:
+        try:
+            _try(model, lean=True)
+        except ModelError:
+            raise crash from None
+        version = require_onnxruntime().__version__
+        raise ModelError(f"{crash}; without the graph optimisations of ONNX Runtime {version} it runs") from None
 
 
-def _ending(code: int) -> str:
-    """How a process ended, in words."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
+def _try(model: bytes, *, lean: bool) -> None:
+    """Load it, and run it once: made-up inputs needn't fit; a crash tells."""
+    with ChildSession(model, threads=1, lean=lean) as session, contextlib.suppress(TypeError, ValueError):
+        shapes = {
+            name: [size if isinstance(size, int) else 1 for size in shape]
+            for name, (_, shape) in session.inputs.items()
+        }
+        if any(np.prod(shape, dtype=float) > _MOST_ELEMENTS for shape in shapes.values()):
+            return
+        inputs = {name: np.ones(shape, _dtype(session.inputs[name][0])) for name, shape in shapes.items()}
+        try:
+            session.run(inputs, seconds=_SECONDS)
+        except CrashError:
+            raise
+        except ModelError:
+            return
+
+
+def _dtype(kind: str) -> np.dtype[np.generic]:
+    """Of ``"tensor(float)"``: float32."""
+    name = kind.removeprefix("tensor(").removesuffix(")")
+    return np.dtype(_TYPES.get(name, name))

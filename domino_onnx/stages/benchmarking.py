@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from domino_onnx.errors import ModelError
 from domino_onnx.graph import read_model
@@ -13,6 +16,9 @@ from domino_onnx.options import CompressOptions
 from domino_onnx.report.results import BenchmarkResult, BenchmarkRow
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.sampling import inputs_to_time
+
+if TYPE_CHECKING:
+    from domino_onnx.runtime import ChildSession
 
 __all__ = ["benchmarked"]
 
@@ -44,7 +50,7 @@ def benchmarked(
         If ONNX Runtime is missing.
     """
     from domino_onnx.deployment import measure
-    from domino_onnx.runtime import Session, profiled
+    from domino_onnx.runtime import ChildSession, Session, profiled
 
     first = read_model(models[0])
     rows: list[BenchmarkRow] = []
@@ -57,13 +63,12 @@ def benchmarked(
                 journal.progress(done, total, f"{count or 'all'} threads, batch {size}")
                 sessions, loads = [], []
                 for path in models:
+                    with ChildSession(path, threads=count) as tried:
+                        _require_run(tried, inputs, models[0])
                     start = time.perf_counter()
-                    sessions.append(Session(path, device="cpu", threads=count))
+                    sessions.append(Session(path, device="cpu", threads=count, timed=True))
                     loads.append(time.perf_counter() - start)
-                try:
-                    taken = measure([functools.partial(each.run, inputs) for each in sessions], seconds)
-                except ModelError as error:
-                    raise ModelError(f"{error}; all models must take the inputs of {models[0]}") from None
+                taken = measure([functools.partial(each.run, inputs) for each in sessions], seconds)
                 rows += [
                     BenchmarkRow(
                         model=path,
@@ -81,3 +86,11 @@ def benchmarked(
                 ]
                 done += 1
     return BenchmarkResult(rows=tuple(rows), warnings=journal.warnings)
+
+
+def _require_run(session: ChildSession, inputs: Mapping[str, NDArray[Any]], first: Path) -> None:
+    """Run a model once where it can do no harm, before it is timed in this process."""
+    try:
+        session.run(inputs)
+    except ModelError as error:
+        raise ModelError(f"{error}; all models must take the inputs of {first}") from None

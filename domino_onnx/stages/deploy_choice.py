@@ -138,7 +138,9 @@ def fastest(
             refused |= more
         _put(choices, choice)
     protos = [chooser.written(choice) for choice in choices]
-    sessions = [Session(bytes(proto.SerializeToString()), device="cpu", threads=threads) for proto in protos]
+    sessions = [
+        Session(bytes(proto.SerializeToString()), device="cpu", threads=threads, timed=True) for proto in protos
+    ]
     taken = measure(
         [functools.partial(each.run, inputs) for each in sessions], _SECONDS * len(sessions), clock_for(threads)
     )

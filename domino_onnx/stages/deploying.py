@@ -107,7 +107,7 @@ def deployed(
 
 def _shapes(file: OnnxFile, inputs: Inputs, threads: int) -> dict[str, tuple[int, ...]]:
     """Of the float32 activations of the main graph that layers and activations begin or end at, seen in a run."""
-    from domino_onnx.runtime import Session
+    from domino_onnx.runtime import ChildSession
 
     graph = file.proto.graph
     known = {tensor.name for tensor in graph.initializer} | set(inputs) | {""}
@@ -117,7 +117,8 @@ def _shapes(file: OnnxFile, inputs: Inputs, threads: int) -> dict[str, tuple[int
     shown = with_outputs(file, names)
     if shown is None:
         raise ModelError(f"{file.path} is too large to be timed, or has external data: at most 1 GiB in one file")
-    seen = {**Session(shown, device="cpu", threads=threads, lean=True).run(inputs), **inputs}
+    with ChildSession(shown, threads=threads, lean=True) as session:
+        seen = {**session.run(inputs), **inputs}
     return {name: value.shape for name, value in seen.items() if getattr(value, "dtype", None) == np.float32}
 
 
@@ -136,7 +137,7 @@ def _timed(
     from domino_onnx.runtime import Session
 
     def opened(data: bytes) -> Callable[[Inputs], Inputs]:
-        return Session(data, device="cpu", threads=options.run.threads).run
+        return Session(data, device="cpu", threads=options.run.threads, timed=True).run
 
     alike: dict[object, Timed] = {}
     timed: dict[Layer, Timed] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["drawn_samples"]
 
 _MOST, _FEWEST = 1024, 128
+_SECONDS = 60.0
+"""That a run on drawn samples may take."""
 _NUMBERS = 1 << 25
 """Samples, and numbers in all of them: more drawn ones of a kind add little to a refit (benchmarks/synthesis.py)."""
 
@@ -38,20 +41,23 @@ def drawn_samples(file: OnnxFile, options: CompressOptions, journal: Journal) ->
 
 def _opened(file: OnnxFile, options: CompressOptions) -> Synthesis:
     from domino_onnx.data import input_specs
-    from domino_onnx.runtime import Session
+    from domino_onnx.runtime import ChildSession
     from domino_onnx.synthesis import open_synthesis
 
     run = options.run
-    session = Session(file.path, device=run.device, threads=run.threads)
     specs = input_specs(file.proto)
-    return open_synthesis(
+    session = ChildSession(file.path, device=run.device, threads=run.threads)
+    synthesis = open_synthesis(
         file,
         specs,
         seed=run.seed,
-        run=session.run,
+        run=functools.partial(session.run, seconds=_SECONDS),
         shapes=options.data.input_shapes,
         batch_axes=options.data.batch_axes,
     )
+    if not synthesis.states:  # which the model makes as long as samples are drawn
+        session.close()
+    return synthesis
 
 
 def _count(synthesis: Synthesis) -> int:

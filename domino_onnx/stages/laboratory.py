@@ -161,13 +161,13 @@ class Laboratory:
 
     def _decide_meanings(self) -> Meanings:
         from domino_onnx.evaluate import meanings_on, top1
-        from domino_onnx.runtime import Session
+        from domino_onnx.runtime import ChildSession
 
         run, split = self.options.run, self.source.split
         if split is None:
             raise ModelError("there are no data to run through the model")
-        session = Session(self.dense, device=run.device, threads=run.threads)
-        with self.journal.stage("outputs"):
+        dense = ChildSession(self.dense, device=run.device, threads=run.threads)
+        with dense as session, self.journal.stage("outputs"):
             given, drawn = self.options.data.output_kinds, bool(self.source.drawn)
             meanings = meanings_on(session, split.fit, run.batch_size, given, drawn=drawn)
             for data in (split.fit, split.apart):
