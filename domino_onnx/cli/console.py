@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +14,12 @@ from rich.console import Console, RenderableType
 
 from domino_onnx.cli.progress import LineObserver, LiveObserver, QuietObserver
 
+from domino_onnx.errors import OutputError
+
 if TYPE_CHECKING:
     from domino_onnx.stages import Observer
 
-__all__ = ["default_output", "observing", "present", "present_or_json"]
+__all__ = ["default_output", "observing", "present", "present_or_json", "print_no_more"]
 
 _WIDEST = 120
 
@@ -35,21 +39,46 @@ def observing(quiet: bool) -> Iterator[Observer]:
 
 
 def present(view: RenderableType) -> None:
-    """Print a result; wide enough for its columns where the output is no terminal."""
+    """Print a result; wide enough for its columns where the output is no terminal.
+
+    Raises
+    ------
+    OutputError
+        If it can't be printed: the disk is full to which the output goes.
+    """
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDEST, no_color=True)
-    console.print(view)
+    with _printing():
+        console.print(view)
 
 
 def present_or_json(view: RenderableType, document: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
-    """The document with ``--json``, else the view, unless quiet."""
+    """The document with ``--json``, else the view, unless quiet; OutputError as `present`."""
     if as_json:
         from domino_onnx.report.document import dump
 
-        click.echo(dump(document))
+        with _printing():
+            click.echo(dump(document))
     elif not quiet:
         present(view)
+
+
+def print_no_more() -> None:
+    """Send to nowhere what is still to be printed: the stream would fail again when the program ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _printing() -> Iterator[None]:
+    """Within the block an error of the stream is one of the program."""
+    try:
+        yield
+    except BrokenPipeError:  # the reader has seen enough, which is no error
+        raise
+    except OSError as error:
+        print_no_more()
+        raise OutputError(f"can't print the result: {error.strerror or error}") from None
 
 
 def default_output(model: Path) -> Path:

@@ -26,6 +26,7 @@ from domino_onnx.cli import (
     sweep,
     verify,
 )
+from domino_onnx.cli.console import print_no_more
 from domino_onnx.cli.interrupting import ends_like_ctrl_c
 from domino_onnx.errors import DominoError
 
@@ -83,7 +84,7 @@ def main() -> None:
     except MemoryError as error:
         _fail(MemoryError(f"memory ran out{f': {error}' if str(error) else ''}; {_MORE_MEMORY}"), 1, _notes(error))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print_no_more()
         sys.exit(1)
     except OSError as error:
         _fail(error, 1)
@@ -103,7 +104,11 @@ def _fail(error: BaseException, code: int, notes: Sequence[str] = ()) -> None:
     name, lines = type(error).__name__, notes or _notes(error)
     if "--json" in sys.argv:
         document = {"type": name, "message": str(error), **({"notes": lines} if lines else {})}
-        click.echo(json.dumps({"error": document}, ensure_ascii=False))
+        try:
+            click.echo(json.dumps({"error": document}, ensure_ascii=False))
+        except OSError:  # stderr tells it too
+            print_no_more()
     prefix = click.style("error:", fg="red", bold=True)
-    click.echo("\n".join([f"{prefix} {str(error) or name}", *lines]), err=True)
+    with contextlib.suppress(OSError):
+        click.echo("\n".join([f"{prefix} {str(error) or name}", *lines]), err=True)
     sys.exit(code)

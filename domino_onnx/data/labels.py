@@ -47,10 +47,10 @@ def labels_from_file(file: Path, names: Sequence[PurePosixPath]) -> NDArray[np.i
         if len(row) != 2 or not row[1].isdecimal() or len(row[1]) > 9:
             if number == 1 and len(row) == 2 and not row[1].lstrip("-").isdecimal():
                 continue
-            raise DataError(f"{file}, line {number}: {row} is not a file and its class number (0, 1, ...)")
+            raise DataError(f"{file}, line {number}: that is no file and its class number (0, 1, ...)")
         name = PurePosixPath(row[0].replace("\\", "/"))
         if labels.setdefault(name, int(row[1])) != int(row[1]):
-            raise DataError(f"{file}, line {number}: {name} has the label {row[1]} here and {labels[name]} above")
+            raise DataError(f"{file}, line {number}: its file has another label in a line above")
     missing = [name for name in names if name not in labels]
     if missing:
         raise DataError(

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset
 
-__all__ = ["doubts_of_judges", "doubts_of_labels"]
+__all__ = ["doubts_of_judges", "doubts_of_labels", "doubts_of_samples"]
 
+_LOOKED_AT = 8
 _CHANCE = 3.0
 """Standard errors by which a model must be better than the commonest label alone."""
 
@@ -36,6 +37,21 @@ def doubts_of_labels(labels: NDArray[np.int64], right: float | None) -> Iterator
             f"the dense model is right on {right:.1%} of {len(labels)} labelled samples, which looks like chance. "
             "Check the labels, and how the inputs were prepared"
         )
+
+
+def doubts_of_samples(data: Dataset) -> Iterator[str]:
+    """Why data may tell nothing of the model. A few samples from all over them are looked at."""
+    count = min(data.count, _LOOKED_AT)
+    places = np.arange(count) * data.count // count
+    if count > 1 and all(_are_the_same(samples[places]) for samples in data.arrays.values()):
+        yield (
+            f"all of {count} samples from all over the data are the same: they tell the program next to nothing. Give "
+            "samples that differ as the model's real inputs do"
+        )
+
+
+def _are_the_same(samples: NDArray[np.generic]) -> bool:
+    return bool(np.all(samples == samples[:1]))
 
 
 def doubts_of_judges(judges: Dataset, max_drop: float | None) -> Iterator[str]:

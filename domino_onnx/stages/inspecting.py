@@ -9,7 +9,7 @@ from domino_onnx.errors import DataError
 from domino_onnx.graph import read_manifest, read_model
 from domino_onnx.options import CompressOptions, RunOptions
 from domino_onnx.report.results import DoctorResult, InspectResult
-from domino_onnx.stages.doubts import doubts_of_labels
+from domino_onnx.stages.doubts import doubts_of_labels, doubts_of_samples
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.laboratory import torch_missing
 from domino_onnx.stages.reading import load_chosen_metric, load_samples
@@ -92,6 +92,8 @@ def evaluated(reference: Path, candidate: Path, data: Path, options: CompressOpt
     file = read_model(reference)
     read_model(candidate)
     samples = load_samples(data, file, options)
+    for doubt in doubts_of_samples(samples):
+        journal.warn(doubt)
     with journal.stage("evaluate"):
         evaluation = evaluate_models(
             reference,

@@ -14,6 +14,7 @@ from domino_onnx.options import CompressOptions
 from domino_onnx.precision import Conversion, check_conversion
 from domino_onnx.scheme import Plan
 from domino_onnx.stages.devices import require_devices
+from domino_onnx.stages.doubts import doubts_of_samples
 from domino_onnx.stages.drawing import drawn_samples
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.source import Source, open_source
@@ -93,6 +94,8 @@ def read(
         require_devices(options)
         metric = load_chosen_metric(options)
         split = _split(file, options, journal, judged=judged)
+    for doubt in () if split is None else doubts_of_samples(split.fit):
+        journal.warn(doubt)
     if split is None and draws and options.data.draws:
         split, lines = _drawn(file, options, journal, judged=judged)
     with journal.stage("read"):
