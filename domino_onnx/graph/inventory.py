@@ -238,7 +238,7 @@ def _overlapping(file: OnnxFile, weights: dict[WeightKey, FoundWeight]) -> dict[
 
 
 def _left_dense(sites: Sequence[Site], skips: Sequence[Skip], unprunable: Iterable[Skip]) -> Iterator[str]:
-    """How many of the weights no budget reaches, where that is worth knowing."""
+    """How many of the weights no option of a budget reaches, where that is worth knowing."""
     listed = sum(site.params for site in sites) + sum(skip.params for skip in skips)
     params = Counter[str]()
     for skip in unprunable:
@@ -248,7 +248,10 @@ def _left_dense(sites: Sequence[Site], skips: Sequence[Skip], unprunable: Iterab
         return
     most = [f"{operator} {count / listed:.1%}" for operator, count in params.most_common(3) if count]
     more = ", ..." if len(params) > len(most) else ""
-    yield f"{left / listed:.1%} of the weights can't be pruned ({', '.join(most)}{more}): they stay as they are"
+    yield (
+        f"{left / listed:.1%} of the weights can't be pruned ({', '.join(most)}{more}): they stay as they are, and "
+        "budgets count them"
+    )
 
 
 def _pool_notes(pool: SchemePool) -> Iterable[str]:

@@ -12,16 +12,7 @@ from domino_onnx.graph.values import Stored
 from domino_onnx.graph.walk import normal_domain
 from domino_onnx.scheme import WeightLayout
 
-__all__ = [
-    "PRUNABLE",
-    "WeightView",
-    "is_counted",
-    "listed_inputs",
-    "operator_of",
-    "stored_view",
-    "weight_view",
-    "weights_in",
-]
+__all__ = ["PRUNABLE", "WeightView", "listed_inputs", "operator_of", "stored_view", "weight_view", "weights_in"]
 
 PRUNABLE: Mapping[str, tuple[int, ...]] = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1)}
 """Operators whose weights are pruned, and the inputs that can be a weight."""
@@ -36,7 +27,7 @@ _LISTED: Mapping[str, tuple[int, ...]] = {
     "QLinearConv": (3,),
     "QLinearMatMul": (0, 3),
 }
-"""Standard operators whose weights are reported but not pruned."""
+"""Standard operators whose weights are counted but not pruned: integer and recurrent ones among them."""
 _CONTRIB: Mapping[str, tuple[int, ...]] = {
     **dict.fromkeys(
         (
@@ -66,8 +57,6 @@ _CONTRIB: Mapping[str, tuple[int, ...]] = {
 }
 """ONNX Runtime's own operators, most of them fused ones: the same."""
 _CONTRIB_DOMAIN = "com.microsoft."
-_RECURRENT = frozenset({"AttnLSTM", "DynamicQuantizeLSTM", "GRU", "LSTM", "RNN"})
-"""Listed, and not counted: no budget can reach them."""
 _SEVERAL_A_BYTE = frozenset({"com.microsoft.MatMulBnb4", "com.microsoft.MatMulNBits"})
 
 
@@ -103,16 +92,10 @@ def operator_of(use: Use) -> str:
 
 
 def listed_inputs(operator: str) -> tuple[int, ...]:
-    """Inputs of an operator that are reported when they are weights, pruned or not."""
+    """Inputs of an operator that are counted when they are weights, pruned or not."""
     if operator.startswith(_CONTRIB_DOMAIN):
         return _CONTRIB.get(operator.removeprefix(_CONTRIB_DOMAIN), ())
     return PRUNABLE[operator] if operator in PRUNABLE else _LISTED.get(operator, ())
-
-
-def is_counted(use: Use) -> bool:
-    """Whether a weight that is read here counts for the sparsity of the model."""
-    operator = operator_of(use)
-    return use.position in listed_inputs(operator) and operator.removeprefix(_CONTRIB_DOMAIN) not in _RECURRENT
 
 
 def weights_in(use: Use, shape: Sequence[int]) -> int:

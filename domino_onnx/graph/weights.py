@@ -10,15 +10,7 @@ from onnx import TensorProto
 from domino_onnx.graph.attributes import has_attribute_of_caller
 from domino_onnx.graph.index import GraphIndex, Use
 from domino_onnx.graph.io.read import OnnxFile
-from domino_onnx.graph.operators import (
-    PRUNABLE,
-    WeightView,
-    is_counted,
-    listed_inputs,
-    operator_of,
-    stored_view,
-    weights_in,
-)
+from domino_onnx.graph.operators import PRUNABLE, WeightView, listed_inputs, operator_of, stored_view, weights_in
 from domino_onnx.graph.stored_numbers import grid_of
 from domino_onnx.graph.values import Derived, Sparse, Stored
 from domino_onnx.scheme import StoredNumbers, WeightKey
@@ -142,7 +134,7 @@ def _add(
     weight.uses.append(use)
     weight.views.append(view)
     weight.parts.append(sum(weights_in(use, origin.tensor.dims) for origin in _origins(value)))
-    weight.counted = weight.counted or is_counted(use)
+    weight.counted = weight.counted or use.position in listed_inputs(operator_of(use))
     weight.reasons += _reasons(use, value, view, weight.shape, index)
     return weight
 

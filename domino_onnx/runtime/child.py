@@ -152,7 +152,7 @@ class Child:
         self.end()
         if ended_for:
             if "memory" in ended_for[0]:
-                return ModelError(f"ONNX Runtime {ended_for[0]} {what}. Give a smaller --batch-size")
+                return ModelError(f"ONNX Runtime {ended_for[0]} {what}. Take smaller batches")
             self.was_too_slow = True
             return ModelError(f"ONNX Runtime {ended_for[0]} {what}: {OR_SLOW}")
         if code == -_KILLED:

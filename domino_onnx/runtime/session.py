@@ -20,7 +20,7 @@ __all__ = ["LONGEST", "OR_SLOW", "Session", "check_types", "error_types", "first
 
 LONGEST = 300.0
 """Seconds that one run may take: a loop in a model may never end."""
-OR_SLOW = "a loop in it may never end. Give a smaller --batch-size if it is only slow"
+OR_SLOW = "a loop in it may never end. Take smaller batches if it is only slow"
 _REGISTERED = 2
 _NO_MEMORY = ("bad_alloc", "Failed to allocate memory", "bad allocation")
 _FULL = ("Failed to allocate memory", "out of memory", "ALLOC_FAILED")
@@ -142,7 +142,7 @@ class Session:
         if self._on_cuda and any(sign in str(error) for sign in _FULL):
             return DeviceMemoryError(f"{what}: the GPU's memory is full ({first_line(error)}). {LESS_MEMORY}")
         if any(sign in str(error) for sign in _NO_MEMORY):
-            return ModelError(f"{what}: memory ran out. Give a smaller --batch-size, or end other programs")
+            return ModelError(f"{what}: memory ran out. Take smaller batches, or end other programs")
         return ModelError(f"{what}: {first_line(error)}")
 
     def run_all(

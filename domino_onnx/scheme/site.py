@@ -104,8 +104,8 @@ class Site:
 class Skip:
     """A weight that stays as it is, and why.
 
-    `counted` is False for recurrent weights, and for tensors of ONNX Runtime's own operators that aren't known to be
-    weights, as embeddings are: those are listed so that nothing is silent, but the model's sparsity doesn't count them.
+    `counted` is False for tensors of ONNX Runtime's own operators that aren't known to be weights, as embeddings are:
+    those are listed so that nothing is silent, but the model's sparsity doesn't count them.
     """
 
     key: WeightKey

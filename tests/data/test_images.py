@@ -206,7 +206,7 @@ class TestLabels:
             ("a b.png,-1\nc.png,1\nd/e.png,1", "line 1.*class number"),
             ("a b.png,1\nc.png,99999999999999999999\nd/e.png,1", "line 2"),
             ("a b.png,1,2\n", "line 1"),
-            ("a b.png,1\na b.png,2\nc.png,1\nd/e.png,1", "line 2.*1 above"),
+            ("a b.png,1\na b.png,2\nc.png,1\nd/e.png,1", "line 2.*another label in a line above"),
             ("", "no label for 3"),
             ("\x00\x01", "l.csv"),
             ('"', "l.csv"),
@@ -216,6 +216,12 @@ class TestLabels:
         (tmp_path / "l.csv").write_text(text)
         with pytest.raises(DataError, match=says):
             load("scale: 1\nlabels: l.csv")
+
+    def test_no_line_of_another_file_is_quoted(self, three: None, tmp_path: Path, load: Load) -> None:
+        (tmp_path / "l.csv").write_text("root:secret:0:0\n")
+        with pytest.raises(DataError, match="line 1") as error:
+            load("scale: 1\nlabels: l.csv")
+        assert "secret" not in str(error.value)
 
     def test_lists_that_cannot_be_read(self, three: None, tmp_path: Path, load: Load) -> None:
         with pytest.raises(DataError, match="readable list"):

@@ -9,7 +9,7 @@ import pytest
 
 from domino_onnx.data import Dataset
 from domino_onnx.outputs import Comparison, CustomScores, OutputComparison
-from domino_onnx.stages.doubts import doubts_of_judges, doubts_of_labels
+from domino_onnx.stages.doubts import doubts_of_judges, doubts_of_labels, doubts_of_samples
 from domino_onnx.stages.gate import _change
 from domino_onnx.stages.measuring import is_better
 
@@ -91,3 +91,12 @@ def test_what_decided_is_said() -> None:
     assert "chance, and its divergence is 0.4 instead of 0.3" in _change(answers(0.90, 0.3), answers(0.91, 0.4), "9")
     assert "divergence" not in _change(answers(0.90, 0.3), answers(0.60, 0.2), "9")
     assert "divergence" not in _change(values(0.1), values(0.2), "9")
+
+
+@pytest.mark.parametrize(("differ", "said"), [([], 1), ([3], 1), ([0], 0), ([35], 0)])
+def test_samples_that_are_all_the_same_are_doubted(differ: list[int], said: int) -> None:
+    """Eight samples from all over the data are looked at: of forty each fifth."""
+    x = np.ones((40, 3), np.float32)
+    x[differ, 1] = 2
+    data = Dataset(arrays={"x": x, "mask": np.zeros((40, 1), np.int64)}, constant={}, labels=None)
+    assert len(list(doubts_of_samples(data))) == said
