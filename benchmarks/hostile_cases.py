@@ -1,0 +1,113 @@
+"""The hard and hostile files of FOLDER/hardcases through `compress`, each judged by what its generator expects of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError
+from hostile_checks import differences, loads, pruned_weights
+from hostile_runs import Ran, complaint, run
+
+__all__ = ["KINDS", "compress", "hard_cases", "judged"]
+
+KINDS = ("weights", "structure", "attack", "big")
+_MARKS = (Path("/tmp/domino_pwned_pickle"), Path("/tmp/domino_slip.npy"))
+"""What code would leave behind that is hidden in calibration data."""
+Case = dict[str, Any]
+
+
+def hard_cases(generators: Path, folder: Path, kind: str) -> list[Case]:
+    """The cases of one generator, made in `folder` and sorted by class; `file` is the model or the data."""
+    made = folder / kind
+    if not (made / f"manifest_{kind}.json").exists():
+        environment = {**os.environ, "PYTHONPATH": str(generators)}
+        words = [sys.executable, "-W", "ignore", "-B", str(generators / f"gen_{kind}.py"), str(made)]
+        subprocess.run(words, check=True, capture_output=True, env=environment, timeout=300)
+    manifest = json.loads((made / f"manifest_{kind}.json").read_text())
+    cases = [
+        {
+            "name": name,
+            **case,
+            "file": made / case.get("path", name if case["cls"] == "calibration" else f"{name}.onnx"),
+        }
+        for name, case in manifest.items()
+    ]
+    for case in cases:
+        case["model"] = made / "base.onnx" if case["cls"] == "calibration" else case["file"]
+    return sorted(cases, key=lambda case: (case["cls"], case["name"]))
+
+
+def compress(model: Path, output: Path, *more: object, limit: float = 30.0) -> Ran:
+    """A plain run on one thread, without drawn samples unless data are given."""
+    data = () if "--data" in more else ("--data", "none")
+    return run("compress", model, "--threads", 1, "--no-finetune", "-o", output, "--quiet", *data, *more, limit=limit)
+
+
+def judged(case: Case, folder: Path) -> tuple[str, str | None]:
+    """How a case ended, in a word, and what is wrong with that."""
+    output = folder / "out" / "written.onnx"
+    output.parent.mkdir()
+    for mark in _MARKS:
+        mark.unlink(missing_ok=True)
+    data = ("--data", case["file"]) if case["cls"] == "calibration" else ()
+    ran = compress(case["model"], output, "--scheme", "2:4", *data, limit=300.0 if case["cls"] == "big" else 30.0)
+    wrong = list(_wrong(case, ran, output))
+    if ran.code:
+        word = "refused"
+    elif not output.exists():
+        word = "ended"
+    else:
+        word = "pruned" if case["cls"] == "big" or _pruned(output) else "left dense"
+    return word, "; ".join(wrong) or None
+
+
+def _wrong(case: Case, ran: Ran, output: Path) -> Iterator[str]:
+    said = complaint(ran)
+    if said is not None:
+        yield said
+        return
+    if any(mark.exists() for mark in _MARKS):
+        yield "code in the data was run"
+    left = [path.name for path in output.parent.iterdir()]
+    if ran.code and left:
+        yield f"refused, and left {left}"
+    expected = case["expect"]
+    if ran.code == 0 and expected == "refuse-path":
+        yield "was read"
+    if ran.code == 0 and case["cls"] == "calibration" and expected == "reject":
+        yield "the data were taken"
+    if ran.code and expected in ("prune", "partial", "skip", "keep", "accept", "warn"):
+        yield f"refused: {ran.err.strip()[-150:]}"
+    if expected == "warn" and "the same" not in ran.err:
+        yield "no warning"
+    if ran.code == 0 and case["cls"] != "big":
+        yield from _wrong_file(case, output)
+
+
+def _wrong_file(case: Case, output: Path) -> Iterator[str]:
+    try:
+        before, after = (onnx.load(path, load_external_data=False) for path in (case["model"], output))
+    except DecodeError as error:
+        yield f"can't be parsed: {error}"
+        return
+    yield from differences(before, after, case["model"], output)
+    pruned = pruned_weights(after)
+    if case["expect"] == "skip" and pruned:
+        yield f"pruned {sorted(pruned)}"
+    for (_, name), entry in pruned.items():
+        known = case["weights"].get(name)
+        if known is not None and (known == "conflict" or known.get("axis") != entry["axis"]):
+            yield f"{name} was pruned along axis {entry['axis']}, not {known}"
+    if loads(case["model"]) and not loads(output):
+        yield "ONNX Runtime loads what was read, and not what was written"
+
+
+def _pruned(output: Path) -> bool:
+    return bool(pruned_weights(onnx.load(output, load_external_data=False)))

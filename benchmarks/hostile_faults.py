@@ -1,0 +1,210 @@
+"""Commands that are killed, or whose system calls fail, at each call that changes the output's folder; and two at once."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+__all__ = ["BLOWS", "COMMANDS", "faulted", "opened_outside", "raced"]
+
+BLOWS: Mapping[str, str] = {"SIGKILL": "signal=KILL", "ENOSPC": "error=ENOSPC", "EIO": "error=EIO"}
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "compress": ("compress", "--data", "none", "--no-finetune", "--scheme", "2:4", "--threads", "1", "--force"),
+    "compress, packed": (
+        *("compress", "--data", "none", "--no-finetune", "--scheme", "2:16", "--format", "packed"),
+        *("--threads", "1", "--force"),
+    ),
+    "convert": ("convert", "--format", "packed", "--force"),
+    "compress with a report": (
+        *("compress", "--data", "none", "--no-finetune", "--scheme", "2:4", "--threads", "1", "--force"),
+        *("--report", "{out}/report.json"),
+    ),
+}
+_CALLS = (
+    "openat,open,creat,write,pwrite64,writev,pwritev,ftruncate,truncate,rename,renameat,renameat2,unlink,unlinkat,fsync,"
+    "fdatasync,fallocate,copy_file_range,sendfile,linkat,fchmod,fchmodat,chmod"
+)
+_OPENING = ("openat", "open", "creat")
+_RUN = [sys.executable, "-m", "domino_onnx"]
+
+
+def model(path: Path, seed: int, *, external: bool = True) -> Path:
+    """Two products; the weights are in a file of their own if `external`."""
+    generator = np.random.default_rng(seed)
+    weights = {name: generator.standard_normal((64, 64)).astype(np.float32) for name in ("a", "b")}
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "a"], ["h"]), helper.make_node("MatMul", ["h", "b"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(made, path, save_as_external_data=external, location=f"{path.stem}.data", size_threshold=0)
+    return path
+
+
+def faulted(folder: Path, command: str, blow: str, *, over: bool) -> Iterator[tuple[str, str | None]]:
+    """Each point at which the blow falls, and what is wrong afterwards.
+
+    The output is the old one or the new one, whole; the input is as it was; a command that fails leaves nothing else
+    behind; and the next one comes to the same end as if nothing had been.
+    """
+    folder.mkdir(parents=True)
+    source, older = model(folder / "new.onnx", 1), model(folder / "old.onnx", 2)
+    inputs, place, log = _contents(folder), folder / "out", folder / "log"
+    place.mkdir()
+    if over:
+        _command(command, older, place)
+    before = _contents(place)
+    if _command(command, source, place).returncode:
+        raise RuntimeError(f"{command} fails without any fault")
+    after = _contents(place)
+    _refill(place, before)
+    _command(command, source, place, "-y", "-e", f"trace={_CALLS}", "-o", str(log))
+    for name, number in _points(log, place):
+        _refill(place, before)
+        ran = _command(
+            command, source, place, "-e", f"trace={name}", "-e", f"inject={name}:{BLOWS[blow]}:when={number}"
+        )
+        yield f"{name} {number}", _what_is_wrong(ran, place, before, after, blow, inputs, folder, command, source)
+
+
+def raced(folder: Path, turn: int) -> str | None:
+    """Two commands write one output at once. What is wrong: it is neither the one's nor the other's, or more is there."""
+    folder.mkdir(parents=True)
+    sources = [model(folder / f"{name}.onnx", seed) for name, seed in (("left", 1), ("right", 2))]
+    wanted = []
+    for source in sources:
+        _refill(folder / "out", {})
+        _command("convert", source, folder / "out")
+        wanted.append(_meaning(folder / "out" / "written.onnx"))
+    _refill(folder / "out", {})
+    words = [_words("convert", source, folder / "out") for source in sources]
+    order = words if turn % 2 else words[::-1]
+    running = [subprocess.Popen(each, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for each in order]
+    said = [process.communicate()[1].decode() for process in running]
+    codes = [process.returncode for process in running]
+    now = _meaning(folder / "out" / "written.onnx")
+    if now not in wanted or any(code not in (0, 1) for code in codes) or all(codes):
+        return f"codes {codes}, {now}, {said}"
+    if any("Traceback" in each for each in said):
+        return f"traceback: {said}"
+    left = sorted(path.name for path in (folder / "out").iterdir())
+    known = {"written.onnx"} | {name for name in left if name.startswith("written") and name.endswith(".data")}
+    return None if len(left) <= 2 and set(left) <= known else f"left {left}"
+
+
+def opened_outside(source: Path, secret: Path, log: Path) -> str | None:
+    """Whether `inspect` opens a file beside the folder of a model that names it as its data."""
+    words = ["strace", "-f", "-qq", "-e", "trace=open,openat,openat2", "-o", str(log), *_RUN, "inspect", str(source)]
+    ran = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    if "Traceback" in ran.stderr or ran.returncode not in (0, 1):
+        return f"exit code {ran.returncode}: {ran.stderr[-150:]}"
+    outside = ("/etc/passwd", "/dev/zero", "/proc/self/environ", secret.name)
+    opened = (line for line in log.read_text(errors="replace").splitlines() if " = -1 " not in line)
+    bad = [line for line in opened if any(f'{name}"' in line for name in outside)]
+    return bad[0] if bad else None
+
+
+def _words(command: str, source: Path, place: Path) -> list[str]:
+    name, *options = (word.replace("{out}", str(place)) for word in COMMANDS[command])
+    return [*_RUN, name, str(source), "-o", str(place / "written.onnx"), "--quiet", *options]
+
+
+def _command(command: str, source: Path, place: Path, *tracing: str) -> subprocess.CompletedProcess[str]:
+    output = () if "-o" in tracing else ("-o", os.devnull)
+    traced = ["strace", "-f", "-qq", *tracing, *output] if tracing else []
+    return subprocess.run(
+        [*traced, *_words(command, source, place)], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def _points(log: Path, place: Path) -> Iterator[tuple[str, int]]:
+    """Calls that change something in the folder: each by its name, and how many of that name there were with it."""
+    seen: collections.Counter[str] = collections.Counter()
+    for line in log.read_text(errors="replace").splitlines():
+        found = re.match(r"^\d+\s+(\w+)\((.*)", line)
+        if found is None or found[1] not in _CALLS.split(","):
+            continue
+        seen[found[1]] += 1
+        reads = found[1] in _OPENING and not re.search(r"O_(WRONLY|RDWR|CREAT)", found[2])
+        if str(place) in found[2] and not reads:
+            yield found[1], seen[found[1]]
+
+
+def _what_is_wrong(
+    ran: subprocess.CompletedProcess[str],
+    place: Path,
+    before: Mapping[str, bytes],
+    after: Mapping[str, bytes],
+    blow: str,
+    inputs: Mapping[str, bytes],
+    folder: Path,
+    command: str,
+    source: Path,
+) -> str | None:
+    output = place / "written.onnx"
+    now, left = _contents(place), sorted(path.name for path in place.iterdir())
+    if {name: value for name, value in _contents(folder).items() if name != "log"} != dict(inputs):
+        return "the input changed"
+    meanings = [_meaning_of(each) for each in (before, after)]
+    if _meaning_of(now) not in meanings:
+        return f"the output is neither the old one nor the new one: {left}"
+    if blow != "SIGKILL":
+        if "Traceback" in ran.stderr or ran.returncode < 0:
+            return f"ended by {ran.returncode}: {ran.stderr[-200:]}"
+        if not ran.returncode and not output.exists():
+            return "exit code 0 without an output"
+        if set(left) - set(before) - set(after):
+            return f"left behind: {sorted(set(left) - set(before) - set(after))}"
+    again = _command(command, source, place)
+    return (
+        None
+        if again.returncode == 0 and _contents(place).keys() == after.keys()
+        else f"the next run: {again.stderr[-200:]}"
+    )
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def _refill(folder: Path, files: Mapping[str, bytes]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+def _meaning_of(files: Mapping[str, bytes]) -> str | None:
+    """A hash of all that a model holds, data files included; None without one."""
+    if "written.onnx" not in files:
+        return None
+    model = onnx.ModelProto.FromString(files["written.onnx"])
+    digest = hashlib.sha256()
+    for tensor in model.graph.initializer:
+        given = {entry.key: entry.value for entry in tensor.external_data}
+        if given:
+            start, length = int(given.get("offset", 0)), int(given["length"])
+            data = files.get(given["location"], b"")[start : start + length]
+            digest.update(b"torn" if len(data) != length else data)
+        else:
+            digest.update(tensor.raw_data)
+        digest.update(tensor.name.encode())
+    return digest.hexdigest()
+
+
+def _meaning(output: Path) -> str | None:
+    return _meaning_of(_contents(output.parent)) if output.exists() else None

@@ -1,0 +1,162 @@
+"""Writes docs/reliability.md from the rows of benchmarks/results/reliability.json."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["write_page"]
+
+PAGE = Path(__file__).parents[1] / "docs" / "reliability.md"
+Row = dict[str, Any]
+
+PROMISES: Sequence[tuple[str, str, Callable[[Row], bool], str]] = (
+    (
+        "R1",
+        "No crash, no traceback, no internal error, no run of more than 30 s, whatever the file holds",
+        lambda row: _part(row) == "mutants",
+        "mutants of small models, each through `inspect`, `verify`, `doctor`, `convert` and `compress`",
+    ),
+    (
+        "R2",
+        "Each hard case ends as its author expects: pruned along the right axis, left alone, or refused",
+        lambda row: _part(row) == "cases",
+        "generated hard and hostile files, and files that crashed other tools",
+    ),
+    (
+        "R3",
+        "SIGKILL, a full disk and an I/O error leave the output absent, old or new, and the input as it was",
+        lambda row: _part(row) == "faults",
+        "each system call that changes the output's folder",
+    ),
+    ("R4", "Two writers of one output leave that of one of them, whole", lambda row: _part(row) == "races", "races"),
+    (
+        "R5",
+        "External data outside the model's folder aren't opened",
+        lambda row: _part(row) == "paths",
+        "hostile paths, under strace",
+    ),
+    (
+        "R6",
+        "Everything but the pruned weights and the program's own metadata stays byte for byte",
+        lambda row: _part(row) == "models",
+        "foreign models through `compress`",
+    ),
+    (
+        "R7",
+        "A model that ONNX Runtime loads is one that it loads after pruning, and `verify` agrees",
+        lambda row: _part(row) == "models",
+        "the same",
+    ),
+    (
+        "R9",
+        "The same command gives the same bytes, and one on its own output changes no weight",
+        lambda row: _part(row) == "again",
+        "the sample networks",
+    ),
+    (
+        "R10",
+        "A model of gigabytes takes no more memory than 1 GiB over its largest tensor",
+        lambda row: _part(row) == "cases" and row["case"]["kind"] == "big",
+        "the large ones among the hard cases",
+    ),
+    (
+        "R11",
+        "No NaN and no infinity is written where none was read; such data are refused",
+        lambda row: _part(row) == "models" or _class(row) == "calibration",
+        "the foreign models, and hard cases of calibration data",
+    ),
+    (
+        "R12",
+        "A run that is killed and resumed ends in the same bytes and the same report",
+        lambda row: _part(row) == "resumed",
+        "moments of `compress --max-drop` on a sample network",
+    ),
+    (
+        "R13",
+        "Code in data isn't run",
+        lambda row: _class(row) == "calibration",
+        "hard cases of calibration data, with pickles among them",
+    ),
+    (
+        "R14",
+        "The manifest's schemes are obeyed, counted by plain loops without the program's code",
+        lambda row: (
+            _part(row) == "models" or (_part(row) == "cases" and row["case"]["kind"] in ("weights", "structure"))
+        ),
+        "every pruned weight of the foreign models and of the hard cases",
+    ),
+)
+
+
+def write_page(rows: Path) -> None:
+    """Write the page anew."""
+    found = json.loads(rows.read_text(encoding="utf-8"))
+    PAGE.write_text("\n".join(_lines(found)), encoding="utf-8")
+
+
+def _lines(found: dict[str, Any]) -> Iterable[str]:
+    rows: list[Row] = found["rows"]
+    yield "# Reliability\n"
+    yield "What foreign and hostile files, faults of the disk and second writers do to the program, as figures."
+    yield "[security.md](security.md) says what is defended against, and what isn't.\n"
+    yield "This page is made by `python benchmarks/reliability.py`. Anyone can run that on the models that packages bring."
+    yield "With more, name folders, or the one in `DOMINO_ONNX_SHARED`. An internal error counts as wrong.\n"
+    about = ", ".join(f"{name} {found[name]}" for name in ("onnx", "onnxruntime", "numpy"))
+    yield f"Run on {found['machine']}, with Python {found['python']}, {about}.\n"
+    yield "| | promise | what was tried | tried | right | wrong |"
+    yield "|---|---|---|--:|--:|--:|"
+    for name, promise, belongs, what in PROMISES:
+        chosen = [row for row in rows if belongs(row)]
+        tried, wrong = sum(row["tried"] for row in chosen), sum(len(row["wrong"]) for row in chosen)
+        figures = f"{tried:,} | {tried - wrong:,} | {wrong:,}" if tried else "not run | |"
+        yield f"| {name} | {promise} | {what} | {figures} |"
+    yield "\nR8, which models can be finetuned, is measured by `benchmarks/bridge.py`: [operators.md](operators.md).\n"
+    yield from _table("Hard cases by class", rows, "cases", ("kind", "class"))
+    yield "A class is what its generator calls it. Of the cases that are to be refused, some can be pruned all the same: a"
+    yield "file that no standard allows, and that ONNX Runtime runs. Then what was written is judged like any other.\n"
+    yield from _table("Foreign models by source", rows, "models", ("source",))
+    yield "`packages` are all .onnx files beside the interpreter's packages.\n"
+    yield from _table("Mutants", rows, "mutants", ())
+    yield "Each mutant counts once a command.\n"
+    yield from _table("Faults", rows, "faults", ("command", "blow"))
+    wrong = [f"- {_named(row)}: {each}" for row in rows for each in row["wrong"]]
+    if wrong:
+        yield "## What is wrong\n"
+        yield from wrong
+        yield ""
+
+
+def _table(title: str, rows: Sequence[Row], part: str, keys: Sequence[str]) -> Iterable[str]:
+    """Rows of a part, summed over all but these keys."""
+    chosen = [row for row in rows if _part(row) == part]
+    if not chosen:
+        return
+    ends = sorted({end for row in chosen for end in row["ends"]})
+    yield f"## {title}\n"
+    yield "| " + " | ".join([*(keys or ("all",)), "tried", *ends, "wrong"]) + " |"
+    yield "|" + "---|" * (len(keys) or 1) + "--:|" * (len(ends) + 2)
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in chosen:
+        groups.setdefault(tuple(str(row["case"][key]) for key in keys), []).append(row)
+    for names, group in groups.items():
+        counts = sum((Counter(row["ends"]) for row in group), Counter[str]())
+        tried, wrong = sum(row["tried"] for row in group), sum(len(row["wrong"]) for row in group)
+        cells = [*(names or ("",)), f"{tried:,}", *(f"{counts[end]:,}" for end in ends), str(wrong)]
+        yield "| " + " | ".join(cells) + " |"
+    yield ""
+
+
+def _part(row: Row) -> str:
+    return str(row["case"]["part"])
+
+
+def _class(row: Row) -> str:
+    return str(row["case"].get("class"))
+
+
+def _named(row: Row) -> str:
+    return ", ".join(f"{key} {value}" for key, value in row["case"].items())

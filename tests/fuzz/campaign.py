@@ -1,0 +1,42 @@
+"""Let atheris look for bytes that a reader breaks on.
+
+usage: python -m tests.fuzz.campaign READER [--seconds 3600] [--found FOLDER]
+
+It needs `pip install atheris`. What it finds is kept in FOLDER; put it into seeds/READER once it is mended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["domino_onnx"]):
+    from .readers import READERS, SEEDS, read
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("reader", choices=READERS)
+    parser.add_argument("--seconds", type=int, default=3600)
+    parser.add_argument("--found", type=Path, default=Path("found"))
+    given = parser.parse_args()
+    given.found.mkdir(exist_ok=True)
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder:
+        grown = Path(folder) / "grown"
+        grown.mkdir()
+        words = [sys.argv[0], f"-max_total_time={given.seconds}", "-timeout=30", "-rss_limit_mb=4096"]
+        words += [f"-artifact_prefix={given.found}/{given.reader}-", "-max_len=65536", "-print_final_stats=1"]
+        atheris.Setup(
+            [*words, str(grown), str(SEEDS / given.reader)], lambda data: read(given.reader, data, Path(folder))
+        )
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
