@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-__all__ = ["differences", "loads", "obeys", "pruned_weights"]
+__all__ = ["differences", "obeys", "pruned_weights"]
 
 _OURS = "domino_onnx."
-_LOAD = (
-    "import sys, onnxruntime as o; s = o.SessionOptions(); s.log_severity_level = 4\n"
-    "o.InferenceSession(sys.argv[1], s, providers=['CPUExecutionProvider'])"
-)
 Key = tuple[tuple[str, ...], str]
 """Scope and name, as a manifest writes them."""
 
@@ -57,15 +51,6 @@ def obeys(values: NDArray[Any], entry: Mapping[str, Any]) -> bool:
     if rows.shape[-1] % (entry["m"] * entry.get("conv_groups", 1)):
         return False
     return bool(((rows.reshape(-1, entry["m"]) != 0).sum(axis=1) <= entry["n"]).all())
-
-
-def loads(path: Path, seconds: float = 60) -> bool:
-    """Whether ONNX Runtime loads a file, in a process of its own."""
-    words = [sys.executable, "-I", "-c", _LOAD, str(path)]
-    try:
-        return subprocess.run(words, capture_output=True, timeout=seconds, check=False).returncode == 0
-    except subprocess.TimeoutExpired:
-        return False
 
 
 def _manifest(model: onnx.ModelProto) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Commands that are killed, or whose system calls fail, at each call that changes the output's folder; and two at once."""
+"""Commands that are killed, or whose system calls fail, wherever they change the output's folder; and two at once."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def faulted(folder: Path, command: str, blow: str, *, over: bool) -> Iterator[tu
 
 
 def raced(folder: Path, turn: int) -> str | None:
-    """Two commands write one output at once. What is wrong: it is neither the one's nor the other's, or more is there."""
+    """Two commands write one output at once. It is wrong if that is neither the one's nor the other's."""
     folder.mkdir(parents=True)
     sources = [model(folder / f"{name}.onnx", seed) for name, seed in (("left", 1), ("right", 2))]
     wanted = []

@@ -1,4 +1,4 @@
-"""Mutants of ONNX files: what a field holds is doubled, dropped, exchanged, or set to a value at a border of its type."""
+"""Mutants of ONNX files: what a field holds is doubled, dropped, exchanged, or set to a border of its type."""
 
 from __future__ import annotations
 

@@ -103,8 +103,8 @@ def _lines(found: dict[str, Any]) -> Iterable[str]:
     yield "# Reliability\n"
     yield "What foreign and hostile files, faults of the disk and second writers do to the program, as figures."
     yield "[security.md](security.md) says what is defended against, and what isn't.\n"
-    yield "This page is made by `python benchmarks/reliability.py`. Anyone can run that on the models that packages bring."
-    yield "With more, name folders, or the one in `DOMINO_ONNX_SHARED`. An internal error counts as wrong.\n"
+    yield "`python benchmarks/reliability.py` makes this page. Anyone can run that on the models that packages bring."
+    yield "Name more folders, or one in `DOMINO_ONNX_SHARED`, for more models. An internal error counts as wrong.\n"
     about = ", ".join(f"{name} {found[name]}" for name in ("onnx", "onnxruntime", "numpy"))
     yield f"Run on {found['machine']}, with Python {found['python']}, {about}.\n"
     yield "| | promise | what was tried | tried | right | wrong |"
@@ -116,8 +116,9 @@ def _lines(found: dict[str, Any]) -> Iterable[str]:
         yield f"| {name} | {promise} | {what} | {figures} |"
     yield "\nR8, which models can be finetuned, is measured by `benchmarks/bridge.py`: [operators.md](operators.md).\n"
     yield from _table("Hard cases by class", rows, "cases", ("kind", "class"))
-    yield "A class is what its generator calls it. Of the cases that are to be refused, some can be pruned all the same: a"
-    yield "file that no standard allows, and that ONNX Runtime runs. Then what was written is judged like any other.\n"
+    yield "`listed`: no weight can have the scheme, and each is listed with the reason."
+    yield "Some cases that may be refused are pruned: no standard allows the file, and ONNX Runtime runs it."
+    yield "Then what was written is judged like any other.\n"
     yield from _table("Foreign models by source", rows, "models", ("source",))
     yield "`packages` are all .onnx files beside the interpreter's packages.\n"
     yield from _table("Mutants", rows, "mutants", ())

@@ -13,9 +13,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import onnxruntime
+
 from domino_onnx.cli import main
 
-__all__ = ["LIMIT", "Ran", "complaint", "run"]
+__all__ = ["LIMIT", "Ran", "complaint", "loads", "run"]
 
 LIMIT = 30.0
 """Seconds after which a command hangs."""
@@ -48,21 +50,32 @@ def run(*words: object, limit: float = LIMIT) -> Ran:
     return Ran(code=code, out=said[0], err=said[1], seconds=seconds)
 
 
+def loads(path: Path, limit: float = 60.0) -> bool:
+    """Whether ONNX Runtime loads a file, in a process of its own."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            os.setsid()
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 4
+            options.intra_op_num_threads = 1
+            onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            code = 0
+        finally:
+            os._exit(code)
+    return _waited(child, time.monotonic() + limit) == 0
+
+
 def complaint(ran: Ran) -> str | None:
-    """What no input may lead to; None if the command ended as documented. An internal error is one, however it is put."""
+    """What no input may lead to; None if the command ended as documented. An internal error is no such end."""
     if ran.code is None:
         return f"hangs: more than {ran.seconds:.0f} s"
-    if ran.code < 0:
-        return f"ended by {signal.Signals(-ran.code).name}"
     if ran.code not in _CODES:
-        return f"exit code {ran.code}"
-    if "Traceback (most recent call last)" in ran.err:
-        return "traceback"
-    if _BUG in ran.err:
+        return f"ended by {signal.Signals(-ran.code).name}" if ran.code < 0 else f"exit code {ran.code}"
+    if "Traceback (most recent call last)" in ran.err or _BUG in ran.err:
         return f"internal error: {ran.err.strip()[-200:]}"
-    if ran.code and "error:" not in ran.err.lower():
-        return f"exit code {ran.code} without a word"
-    return None
+    return f"exit code {ran.code} without a word" if ran.code and "error:" not in ran.err.lower() else None
 
 
 def _be_a_command(words: Sequence[str], out: int, err: int) -> None:

@@ -1,0 +1,235 @@
+"""All that can be tried on one machine, in pieces of some seconds to a minute or two."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import itertools
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError
+from hostile_cases import KINDS, compress, hard_cases, judged
+from hostile_checks import differences, pruned_weights
+from hostile_faults import BLOWS, COMMANDS, faulted, opened_outside, raced
+from hostile_mutants import mutant
+from hostile_runs import complaint, loads, run
+from interrupting import fresh
+
+__all__ = ["PARTS", "Case", "Material", "Outcome"]
+
+LARGEST = 20_000_000
+SMALL = 200_000
+"""Bytes of a model that is tried, and of one that mutants are made of."""
+AT_ONCE = 5
+MOMENTS = 20
+SAMPLES = Path(__file__).parents[1] / "sample_models"
+COMMANDS_ON_MUTANTS: tuple[tuple[str, ...], ...] = (
+    ("inspect", "{in}"),
+    ("verify", "{in}"),
+    ("doctor", "{in}"),
+    ("convert", "{in}", "--format", "packed", "-o", "{out}", "--quiet"),
+    ("compress", "{in}", "--data", "none", "--no-finetune", "--threads", "1", "-o", "{out}", "--quiet"),
+)
+Case = Mapping[str, Any]
+Outcome = tuple[str, str, str | None]
+"""What was tried, how it ended, and what is wrong with that."""
+Task = tuple[Case, Callable[[Path], Iterable[Outcome]]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What there is to try: generators of hard cases, a folder for what they make, and models by their source."""
+
+    generators: Path | None
+    made: Path
+    models: Mapping[str, Sequence[Path]]
+    mutants: int
+    races: int
+
+    @classmethod
+    def of(cls, given: argparse.Namespace, shared: Path | None, made: Path) -> Material:
+        """What is installed, and in the folders that were named."""
+        folders = {"packages": Path(sysconfig.get_paths()["purelib"]), **{str(path): path for path in given.more}}
+        if shared is not None:
+            folders |= {"corpus": shared / "corpus", "networks": shared / "models"}
+        generators = None if shared is None or not (shared / "hardcases").is_dir() else shared / "hardcases"
+        models = {name: found(folder) for name, folder in folders.items()}
+        return cls(generators=generators, made=made, models=models, mutants=given.mutants, races=given.races)
+
+
+def found(folder: Path) -> list[Path]:
+    paths = sorted(folder.rglob("*.onnx")) if folder.is_dir() else []
+    return [path for path in paths if path.is_file() and path.stat().st_size < LARGEST]
+
+
+def case_tasks(material: Material) -> Iterator[Task]:
+    if material.generators is None:
+        return
+    for kind in KINDS:
+        cases = hard_cases(material.generators, material.made, kind)
+        for cls in dict.fromkeys(case["cls"] for case in cases):
+            chosen = [case for case in cases if case["cls"] == cls]
+            for first in range(0, len(chosen), AT_ONCE):
+                case = {"part": "cases", "kind": kind, "class": cls, "first": first}
+                yield case, functools.partial(judge_all, chosen[first : first + AT_ONCE])
+    broken = found(material.generators / "fuzz_found")
+    if broken:
+        yield (
+            {"part": "cases", "kind": "fuzz_found", "class": "crashed other tools"},
+            lambda place: (
+                (path.name, "ended", complaint(compress(path, place / f"{path.stem}.out.onnx"))) for path in broken
+            ),
+        )
+
+
+def judge_all(cases: Sequence[dict[str, Any]], place: Path) -> Iterator[Outcome]:
+    for number, case in enumerate(cases):
+        own = place / str(number)
+        own.mkdir()
+        yield (case["name"], *judged(case, own))
+
+
+def path_tasks(material: Material) -> Iterator[Task]:
+    if material.generators is None:
+        return
+    cases = [case for case in hard_cases(material.generators, material.made, "attack") if case["cls"] == "external"]
+    for first in range(0, len(cases), AT_ONCE):
+        yield {"part": "paths", "first": first}, functools.partial(looked_at, cases[first : first + AT_ONCE])
+
+
+def looked_at(cases: Sequence[dict[str, Any]], place: Path) -> Iterator[Outcome]:
+    for case in cases:
+        yield case["name"], "looked at", opened_outside(case["file"], Path("secret.bin"), place / "log")
+
+
+def model_tasks(material: Material) -> Iterator[Task]:
+    for source, paths in material.models.items():
+        for first in range(0, len(paths), AT_ONCE):
+            case = {"part": "models", "source": source, "first": first}
+            yield case, functools.partial(survivors, paths[first : first + AT_ONCE])
+
+
+def survivors(paths: Sequence[Path], place: Path) -> Iterator[Outcome]:
+    for number, path in enumerate(paths):
+        yield survived(path, place / f"{number}.onnx")
+
+
+def survived(path: Path, output: Path) -> Outcome:
+    """A model is pruned and still loads, with all else byte for byte; or it is refused in words."""
+    ran = compress(path, output)
+    said = complaint(ran)
+    if said is not None or ran.code:
+        return path.name, "refused", said
+    try:
+        before, after = (onnx.load(each, load_external_data=False) for each in (path, output))
+    except DecodeError as error:
+        return path.name, "pruned", str(error)
+    wrong = differences(before, after, path, output)
+    if loads(path) and not loads(output):
+        wrong.append("ONNX Runtime loads what was read, and not what was written")
+    proof = run("verify", output)
+    if proof.code:
+        wrong.append(f"verify: {proof.err.strip()[-150:]}")
+    end = "pruned" if pruned_weights(after) else "left dense"
+    output.unlink()
+    return path.name, end, "; ".join(wrong) or None
+
+
+def mutant_tasks(material: Material) -> Iterator[Task]:
+    seeds = [path for paths in material.models.values() for path in paths if path.stat().st_size < SMALL]
+    for first in range(0, material.mutants if seeds else 0, AT_ONCE):
+        yield {"part": "mutants", "seeds": len(seeds), "first": first}, functools.partial(mutants, first, seeds)
+
+
+def mutants(first: int, seeds: Sequence[Path], place: Path) -> Iterator[Outcome]:
+    """Each mutant through each command: an outcome a command."""
+    for number in range(first, first + AT_ONCE):
+        path = place / f"{number}.onnx"
+        source = seeds[number * 7919 % len(seeds)]
+        path.write_bytes(mutant(source.read_bytes(), str(number)))
+        for command in COMMANDS_ON_MUTANTS:
+            output = place / "written.onnx"
+            ran = run(*(word.replace("{in}", str(path)).replace("{out}", str(output)) for word in command))
+            yield f"{command[0]} of {number} ({source.name})", "done" if ran.code == 0 else "refused", complaint(ran)
+            output.unlink(missing_ok=True)
+
+
+def race_tasks(material: Material) -> Iterator[Task]:
+    for first in range(0, material.races, AT_ONCE):
+        yield (
+            {"part": "races", "first": first},
+            functools.partial(races, range(first, min(first + AT_ONCE, material.races))),
+        )
+
+
+def races(turns: Iterable[int], place: Path) -> Iterator[Outcome]:
+    for turn in turns:
+        yield str(turn), "raced", raced(place / str(turn), turn)
+
+
+def fault_tasks(material: Material) -> Iterator[Task]:  # noqa: ARG001  (a model of its own)
+    for command, blow, over in itertools.product(COMMANDS, BLOWS, (False, True)):
+        case = {"part": "faults", "command": command, "blow": blow, "over": over}
+        yield case, functools.partial(faults, command, blow, over)
+
+
+def faults(command: str, blow: str, over: bool, place: Path) -> Iterator[Outcome]:
+    for point, wrong in faulted(place / "faults", command, blow, over=over):
+        yield point, blow, wrong
+
+
+def sample_tasks(material: Material) -> Iterator[Task]:  # noqa: ARG001  (the networks in the checkout)
+    yield {"part": "again"}, lambda place: (again(model, place) for model in found(SAMPLES))
+    for first in range(0, MOMENTS, 5):
+        yield {"part": "resumed", "first": first}, functools.partial(resumed, range(first + 1, first + 6))
+
+
+def resumed(moments: Iterable[int], place: Path) -> Iterator[Outcome]:
+    """Killed at so many of the moments of an undisturbed run, and resumed."""
+    data, judge = SAMPLES / "digits_calibration.npz", SAMPLES / "digits_evaluation.npz"
+    given = argparse.Namespace(
+        model=SAMPLES / "digits_resnet.onnx", data=data, eval_data=judge, max_drop="0.05", steps=20
+    )
+    undisturbed = fresh(place, given, 1e9)
+    seconds = undisturbed.finished()
+    wanted = undisturbed.outcome()
+    for moment in moments:
+        attempt = fresh(place, given, 0)
+        killed = attempt.killed(seconds * moment / (MOMENTS + 1))
+        attempt.finished("--resume", *([] if killed else ["--force"]))
+        content, report = attempt.outcome()
+        wrong = [what for what, same in (("bytes", content == wanted[0]), ("report", report == wanted[1])) if not same]
+        wrong += ["something is left behind"] if attempt.kept.exists() else []
+        yield str(moment), "resumed" if killed else "ended before", ", ".join(wrong) or None
+
+
+def again(model: Path, place: Path) -> Outcome:
+    """The same command gives the same bytes, and one on its own output changes no weight."""
+    outputs = [place / f"{model.stem}.{number}.onnx" for number in range(3)]
+    for source, output in ((model, outputs[0]), (model, outputs[1]), (outputs[0], outputs[2])):
+        ran = compress(source, output, "--scheme", "2:4", limit=100)
+        if ran.code:
+            return model.name, "failed", ran.err[-150:]
+    if outputs[0].read_bytes() != outputs[1].read_bytes():
+        return model.name, "again", "other bytes the second time"
+    kept = [
+        {tensor.name: tensor.raw_data for tensor in onnx.load(path).graph.initializer}
+        for path in (outputs[0], outputs[2])
+    ]
+    return model.name, "again", None if kept[0] == kept[1] else "its own output is pruned further"
+
+
+PARTS: Mapping[str, Callable[[Material], Iterator[Task]]] = {
+    "cases": case_tasks,
+    "paths": path_tasks,
+    "models": model_tasks,
+    "races": race_tasks,
+    "faults": fault_tasks,
+    "samples": sample_tasks,
+    "mutants": mutant_tasks,
+}
