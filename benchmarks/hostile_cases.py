@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -20,6 +21,8 @@ __all__ = ["KINDS", "compress", "hard_cases", "judged"]
 KINDS = ("weights", "structure", "attack", "big")
 _MARKS = (Path("/tmp/domino_pwned_pickle"), Path("/tmp/domino_slip.npy"))
 """What code would leave behind that is hidden in calibration data."""
+_ROOM = 1 << 30
+"""Bytes of memory that a large model may take over its largest tensor."""
 _NOTHING = "no weight of the model can have"
 _ALSO_PRUNED = ("convT", "matmul")
 """Classes whose author expected that weights are left alone, and that this program prunes: the axis is checked."""
@@ -61,8 +64,12 @@ def judged(case: Case, folder: Path) -> tuple[str, str | None]:
     for mark in _MARKS:
         mark.unlink(missing_ok=True)
     data = ("--data", case["file"]) if case["cls"] == "calibration" else ()
-    ran = compress(case["model"], output, "--scheme", "2:4", *data, limit=300.0 if case["cls"] == "big" else 30.0)
+    is_big, report = case["cls"] == "big", folder / "report.json"
+    more = ("--report", report, *data)
+    ran = compress(case["model"], output, "--scheme", "2:4", *more, limit=600.0 if is_big else 30.0)
     wrong = list(_wrong(case, ran, output))
+    if is_big and not ran.code:
+        wrong += _wrong_memory(case["model"], json.loads(report.read_text())["peak_rss_bytes"])
     if _NOTHING in ran.err:
         word = "listed"
     elif ran.code:
@@ -97,6 +104,13 @@ def _wrong(case: Case, ran: Ran, output: Path) -> Iterator[str]:
         yield "no warning"
     if ran.code == 0 and case["cls"] != "big":
         yield from _wrong_file(case, output)
+
+
+def _wrong_memory(model: Path, peak: int) -> Iterator[str]:
+    tensors = onnx.load(model, load_external_data=False).graph.initializer
+    largest = max(math.prod(tensor.dims) * 4 for tensor in tensors)  # all are float32
+    if peak > largest + _ROOM:
+        yield f"took {peak:,} bytes of memory; its largest tensor has {largest:,}"
 
 
 def _wrong_file(case: Case, output: Path) -> Iterator[str]:

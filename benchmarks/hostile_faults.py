@@ -107,7 +107,7 @@ def raced(folder: Path, turn: int) -> str | None:
 
 
 def opened_outside(source: Path, secret: Path, log: Path) -> str | None:
-    """Whether `inspect` opens a file beside the folder of a model that names it as its data."""
+    """Whether `inspect` opens a file that a model names as its data, outside its folder."""
     words = ["strace", "-f", "-qq", "-e", "trace=open,openat,openat2", "-o", str(log), *_RUN, "inspect", str(source)]
     ran = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
     if "Traceback" in ran.stderr or ran.returncode not in (0, 1):

@@ -65,7 +65,7 @@ PROMISES: Sequence[tuple[str, str, Callable[[Row], bool], str]] = (
     ),
     (
         "R11",
-        "No NaN and no infinity is written where none was read; such data are refused",
+        "No NaN and no infinity is written where none was read; and data that hold them are refused",
         lambda row: _part(row) == "models" or _class(row) == "calibration",
         "the foreign models, and hard cases of calibration data",
     ),
@@ -120,7 +120,7 @@ def _lines(found: dict[str, Any]) -> Iterable[str]:
     yield "Some cases that may be refused are pruned: no standard allows the file, and ONNX Runtime runs it."
     yield "Then what was written is judged like any other.\n"
     yield from _table("Foreign models by source", rows, "models", ("source",))
-    yield "`packages` are all .onnx files beside the interpreter's packages.\n"
+    yield "`packages` are all .onnx files among the packages of the interpreter.\n"
     yield from _table("Mutants", rows, "mutants", ())
     yield "Each mutant counts once a command.\n"
     yield from _table("Faults", rows, "faults", ("command", "blow"))

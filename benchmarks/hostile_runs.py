@@ -68,7 +68,7 @@ def loads(path: Path, limit: float = 60.0) -> bool:
 
 
 def complaint(ran: Ran) -> str | None:
-    """What no input may lead to; None if the command ended as documented. An internal error is no such end."""
+    """What no input may lead to; None if the command ended as documented. An internal error is none."""
     if ran.code is None:
         return f"hangs: more than {ran.seconds:.0f} s"
     if ran.code not in _CODES:

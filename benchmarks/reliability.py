@@ -2,9 +2,9 @@
 
 usage: python benchmarks/reliability.py [PART ...] [--seconds 170] [--mutants 2000] [--more FOLDER ...]
 
-Models come from what is installed (all .onnx files beside the interpreter's packages: onnx's backend tests, models in
-wheels), from the folders that are named, and from the folder that DOMINO_ONNX_SHARED names. Rows are kept in
-benchmarks/results/reliability.json; what is there isn't tried again. docs/reliability.md is written from the rows.
+Models come from the packages of the interpreter (onnx's backend tests, models in wheels), from the folders that are
+named, and from the folder that DOMINO_ONNX_SHARED names. Rows are kept in benchmarks/results/reliability.json; what is
+there isn't tried again. docs/reliability.md is written from the rows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Native work that Ctrl-C and a deadline end: it is done in a thread beside the one that waits for it."""
+"""Native work that Ctrl-C and a deadline end: it is done in another thread than that which waits for it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def interruptible(work: Callable[[], _T], end: Callable[[], None], seconds: floa
             if not ended and time.monotonic() > until:
                 ended = True
                 end()
-    except BaseException:  # an interruption: what it interrupts must not go on beside what comes next
+    except BaseException:  # an interruption: what it interrupts must not go on during what comes next
         end()
         task.done.wait()
         raise

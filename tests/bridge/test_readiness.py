@@ -14,7 +14,7 @@ from domino_onnx.bridge import Readiness, check_readiness, readiness
 from domino_onnx.data import load_data
 from domino_onnx.errors import DependencyError
 from domino_onnx.graph import read_model, take_inventory
-from domino_onnx.runtime import session
+from domino_onnx.runtime import child
 from domino_onnx.scheme import SchemePool
 
 Ready = Callable[..., Readiness]
@@ -113,10 +113,10 @@ def test_an_unknown_rank_leaves_it_open(ready) -> None:
 
 
 def test_without_onnx_runtime_it_says_so(ready, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> None:
+    def missing(*_: object) -> None:
         raise DependencyError("ONNX Runtime is missing")
 
-    monkeypatch.setattr(session, "require_onnxruntime", missing)
+    monkeypatch.setattr(child.Child, "ask", missing)
     found = ready(f"g (float[2, 16] x, {W}) => (float[2, 16] y) {{ y = MatMul(x, w) }}")
     assert (found.supported, found.parity_ok, len(found.trainable)) == (True, None, 0)
     assert found.reason == "ONNX Runtime is missing"

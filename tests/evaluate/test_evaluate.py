@@ -212,7 +212,7 @@ def test_a_model_that_never_ends_is_stopped(tmp_path: Path) -> None:
     path.write_bytes(
         helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
     )
-    with pytest.raises(ModelError, match="can't run"):
+    with pytest.raises(ModelError, match="a loop in it may never end"):
         Session(path).run({"x": np.ones(1, np.float32)}, seconds=0.5)
 
 

@@ -1,1 +1,1 @@
-"""Bytes that others wrote, changed at random, through everything that reads such."""
+"""Bytes that others wrote, changed at random, through all that reads them."""
