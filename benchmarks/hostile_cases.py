@@ -47,7 +47,7 @@ def hard_cases(generators: Path, folder: Path, kind: str) -> list[Case]:
         for name, case in manifest.items()
     ]
     for case in cases:
-        case["model"] = made / "base.onnx" if case["cls"] == "calibration" else case["file"]
+        case["model"] = made / "ext/ok/model/m.onnx" if case["cls"] == "calibration" else case["file"]
     return sorted(cases, key=lambda case: (case["cls"], case["name"]))
 
 

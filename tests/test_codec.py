@@ -10,8 +10,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from itertools import pairwise
-from string import ascii_lowercase
 from pathlib import Path
+from string import ascii_lowercase
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 

@@ -13,7 +13,6 @@ import click
 from rich.console import Console, RenderableType
 
 from domino_onnx.cli.progress import LineObserver, LiveObserver, QuietObserver
-
 from domino_onnx.errors import OutputError
 
 if TYPE_CHECKING:

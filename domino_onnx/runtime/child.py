@@ -91,9 +91,11 @@ class Child:
         if self._process.poll() is not None:
             self.end()
             return
-        with contextlib.suppress(DominoError):
+        try:
             self.ask({"do": "close"}, _SECONDS_TO_CLOSE, "to close the model", "it")
             self._idle.append(self)
+        except DominoError:
+            self.end()
 
     def end(self) -> None:
         """End the process, whatever it is doing. A forked process leaves it to the one that started it."""

@@ -42,12 +42,12 @@ def _plan(data: bytes, folder: Path) -> None:
     assert Plan.from_json(plan.to_json()) == plan
 
 
-def _manifest(data: bytes, folder: Path) -> None:  # noqa: ARG001  (the text is in a model)
+def _manifest(data: bytes, folder: Path) -> None:
     manifest = Manifest.from_json(data.decode("utf-8", "replace"))
     assert Manifest.from_json(manifest.to_json()) == manifest
 
 
-def _record(data: bytes, folder: Path) -> None:  # noqa: ARG001
+def _record(data: bytes, folder: Path) -> None:
     record = Storage.from_json(data.decode("utf-8", "replace"))
     assert Storage.from_json(record.to_json()) == record
 
