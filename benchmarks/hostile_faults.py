@@ -14,22 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from hostile_runs import Running, complaint, run
 from onnx import TensorProto, helper, numpy_helper
 
 __all__ = ["BLOWS", "COMMANDS", "faulted", "opened_outside", "raced"]
 
 BLOWS: Mapping[str, str] = {"SIGKILL": "signal=KILL", "ENOSPC": "error=ENOSPC", "EIO": "error=EIO"}
+_COMPRESS = ("compress", "--data", "none", "--no-finetune", "--scheme", "2:4", "--threads", "1", "--force")
 COMMANDS: Mapping[str, tuple[str, ...]] = {
-    "compress": ("compress", "--data", "none", "--no-finetune", "--scheme", "2:4", "--threads", "1", "--force"),
-    "compress, packed": (
-        *("compress", "--data", "none", "--no-finetune", "--scheme", "2:16", "--format", "packed"),
-        *("--threads", "1", "--force"),
-    ),
+    "compress": _COMPRESS,
     "convert": ("convert", "--format", "packed", "--force"),
-    "compress with a report": (
-        *("compress", "--data", "none", "--no-finetune", "--scheme", "2:4", "--threads", "1", "--force"),
-        *("--report", "{out}/report.json"),
-    ),
+    "compress with a report": (*_COMPRESS, "--report", "{out}/report.json"),
 }
 _CALLS = (
     "openat,open,creat,write,pwrite64,writev,pwritev,ftruncate,truncate,rename,renameat,renameat2,unlink,unlinkat,fsync,"
@@ -66,18 +61,17 @@ def faulted(folder: Path, command: str, blow: str, *, over: bool) -> Iterator[tu
     inputs, place, log = _contents(folder), folder / "out", folder / "log"
     place.mkdir()
     if over:
-        _command(command, older, place)
+        run(*_words(command, older, place))
     before = _contents(place)
-    if _command(command, source, place).returncode:
+    if run(*_words(command, source, place)).code:
         raise RuntimeError(f"{command} fails without any fault")
     after = _contents(place)
     _refill(place, before)
-    _command(command, source, place, "-y", "-e", f"trace={_CALLS}", "-o", str(log))
+    _traced(command, source, place, "-y", "-e", f"trace={_CALLS}", "-o", str(log))
     for name, number in _points(log, place):
         _refill(place, before)
-        ran = _command(
-            command, source, place, "-e", f"trace={name}", "-e", f"inject={name}:{BLOWS[blow]}:when={number}"
-        )
+        inject = f"inject={name}:{BLOWS[blow]}:when={number}"
+        ran = _traced(command, source, place, "-e", f"trace={name}", "-e", inject, "-o", os.devnull)
         yield f"{name} {number}", _what_is_wrong(ran, place, before, after, blow, inputs, folder, command, source)
 
 
@@ -88,19 +82,16 @@ def raced(folder: Path, turn: int) -> str | None:
     wanted = []
     for source in sources:
         _refill(folder / "out", {})
-        _command("convert", source, folder / "out")
+        run(*_words("convert", source, folder / "out"))
         wanted.append(_meaning(folder / "out" / "written.onnx"))
     _refill(folder / "out", {})
-    words = [_words("convert", source, folder / "out") for source in sources]
-    order = words if turn % 2 else words[::-1]
-    running = [subprocess.Popen(each, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for each in order]
-    said = [process.communicate()[1].decode() for process in running]
-    codes = [process.returncode for process in running]
+    order = sources if turn % 2 else sources[::-1]
+    running = [Running(*_words("convert", source, folder / "out")) for source in order]
+    ends = [command.ended() for command in running]
     now = _meaning(folder / "out" / "written.onnx")
-    if now not in wanted or any(code not in (0, 1) for code in codes) or all(codes):
-        return f"codes {codes}, {now}, {said}"
-    if any("Traceback" in each for each in said):
-        return f"traceback: {said}"
+    complaints = [said for end in ends if (said := complaint(end)) is not None]
+    if complaints or now not in wanted or all(end.code for end in ends):
+        return f"{complaints}, codes {[end.code for end in ends]}, {now}"
     left = sorted(path.name for path in (folder / "out").iterdir())
     known = {"written.onnx"} | {name for name in left if name.startswith("written") and name.endswith(".data")}
     return None if len(left) <= 2 and set(left) <= known else f"left {left}"
@@ -120,15 +111,12 @@ def opened_outside(source: Path, secret: Path, log: Path) -> str | None:
 
 def _words(command: str, source: Path, place: Path) -> list[str]:
     name, *options = (word.replace("{out}", str(place)) for word in COMMANDS[command])
-    return [*_RUN, name, str(source), "-o", str(place / "written.onnx"), "--quiet", *options]
+    return [name, str(source), "-o", str(place / "written.onnx"), "--quiet", *options]
 
 
-def _command(command: str, source: Path, place: Path, *tracing: str) -> subprocess.CompletedProcess[str]:
-    output = () if "-o" in tracing else ("-o", os.devnull)
-    traced = ["strace", "-f", "-qq", *tracing, *output] if tracing else []
-    return subprocess.run(
-        [*traced, *_words(command, source, place)], capture_output=True, text=True, check=False, timeout=120
-    )
+def _traced(command: str, source: Path, place: Path, *tracing: str) -> subprocess.CompletedProcess[str]:
+    words = ["strace", "-f", "--seccomp-bpf", "-qq", *tracing, *_RUN, *_words(command, source, place)]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
 
 
 def _points(log: Path, place: Path) -> Iterator[tuple[str, int]]:
@@ -169,12 +157,9 @@ def _what_is_wrong(
             return "exit code 0 without an output"
         if set(left) - set(before) - set(after):
             return f"left behind: {sorted(set(left) - set(before) - set(after))}"
-    again = _command(command, source, place)
-    return (
-        None
-        if again.returncode == 0 and _contents(place).keys() == after.keys()
-        else f"the next run: {again.stderr[-200:]}"
-    )
+    again = run(*_words(command, source, place))
+    same = again.code == 0 and _contents(place).keys() == after.keys()
+    return None if same else f"the next run: {again.err[-200:]}"
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

@@ -17,7 +17,7 @@ import onnxruntime
 
 from domino_onnx.cli import main
 
-__all__ = ["LIMIT", "Ran", "complaint", "loads", "run"]
+__all__ = ["LIMIT", "Ran", "Running", "complaint", "loads", "run"]
 
 LIMIT = 30.0
 """Seconds after which a command hangs."""
@@ -37,17 +37,31 @@ class Ran:
     seconds: float
 
 
-def run(*words: object, limit: float = LIMIT) -> Ran:
-    """Run `domino-onnx` with these words. It is forked from this process, which has imported everything."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        start = time.monotonic()
-        child = os.fork()
-        if not child:
-            _be_a_command([str(word) for word in words], out.fileno(), err.fileno())
-        code = _waited(child, start + limit)
-        seconds = time.monotonic() - start
-        said = [_text(file.fileno()) for file in (out, err)]
-    return Ran(code=code, out=said[0], err=said[1], seconds=seconds)
+class Running:
+    """A command that was started: `domino-onnx` with these words, forked from this process, which has imported all.
+
+    `memory` are the bytes that it may have for itself. What lies in files that it only reads can be mapped besides.
+    """
+
+    def __init__(self, *words: object, memory: int | None = None) -> None:
+        self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115  (closed by `ended`)
+        self._start = time.monotonic()
+        self._child = os.fork()
+        if not self._child:
+            _be_a_command([str(word) for word in words], self._out.fileno(), self._err.fileno(), memory)
+
+    def ended(self, limit: float = LIMIT) -> Ran:
+        """Wait for its end, until so many seconds after its start."""
+        code = _waited(self._child, self._start + limit)
+        seconds = time.monotonic() - self._start
+        with self._out, self._err:
+            out, err = (_text(file.fileno()) for file in (self._out, self._err))
+        return Ran(code=code, out=out, err=err, seconds=seconds)
+
+
+def run(*words: object, limit: float = LIMIT, memory: int | None = None) -> Ran:
+    """Run a command to its end."""
+    return Running(*words, memory=memory).ended(limit)
 
 
 def loads(path: Path, limit: float = 60.0) -> bool:
@@ -78,12 +92,14 @@ def complaint(ran: Ran) -> str | None:
     return f"exit code {ran.code} without a word" if ran.code and "error:" not in ran.err.lower() else None
 
 
-def _be_a_command(words: Sequence[str], out: int, err: int) -> None:
+def _be_a_command(words: Sequence[str], out: int, err: int, memory: int | None) -> None:
     """In the forked process: become the leader of a group, and never come back."""
     code = 1
     try:
         os.setsid()
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+        if memory is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(out, 1)
         os.dup2(err, 2)

@@ -13,7 +13,7 @@ from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
-from hostile_cases import KINDS, compress, hard_cases, judged
+from hostile_cases import compress, hard_cases, judged
 from hostile_checks import differences, pruned_weights
 from hostile_faults import BLOWS, COMMANDS, faulted, opened_outside, raced
 from hostile_mutants import mutant
@@ -27,6 +27,7 @@ SMALL = 200_000
 """Bytes of a model that is tried, and of one that mutants are made of."""
 AT_ONCE = 5
 MOMENTS = 20
+SMALL_KINDS = ("weights", "structure", "attack")
 SAMPLES = Path(__file__).parents[1] / "sample_models"
 COMMANDS_ON_MUTANTS: tuple[tuple[str, ...], ...] = (
     ("inspect", "{in}"),
@@ -70,7 +71,7 @@ def found(folder: Path) -> list[Path]:
 def case_tasks(material: Material) -> Iterator[Task]:
     if material.generators is None:
         return
-    for kind in KINDS:
+    for kind in SMALL_KINDS:
         cases = hard_cases(material.generators, material.made, kind)
         for cls in dict.fromkeys(case["cls"] for case in cases):
             chosen = [case for case in cases if case["cls"] == cls]
@@ -79,12 +80,21 @@ def case_tasks(material: Material) -> Iterator[Task]:
                 yield case, functools.partial(judge_all, chosen[first : first + AT_ONCE])
     broken = found(material.generators / "fuzz_found")
     if broken:
-        yield (
-            {"part": "cases", "kind": "fuzz_found", "class": "crashed other tools"},
-            lambda place: (
-                (path.name, "ended", complaint(compress(path, place / f"{path.stem}.out.onnx"))) for path in broken
-            ),
-        )
+        yield {"part": "cases", "kind": "fuzz_found", "class": "crashed other tools"}, functools.partial(ended, broken)
+
+
+def big_tasks(material: Material) -> Iterator[Task]:
+    """Models of gigabytes, one at a time."""
+    if material.generators is not None:
+        for number, case in enumerate(hard_cases(material.generators, material.made, "big")):
+            named = {"part": "cases", "kind": "big", "class": "big", "first": number}
+            yield named, functools.partial(judge_all, [case])
+
+
+def ended(paths: Sequence[Path], place: Path) -> Iterator[Outcome]:
+    for path in paths:
+        ran = compress(path, place / f"{path.stem}.out.onnx")
+        yield path.name, "refused" if ran.code else "pruned", complaint(ran)
 
 
 def judge_all(cases: Sequence[dict[str, Any]], place: Path) -> Iterator[Outcome]:
@@ -231,5 +241,6 @@ PARTS: Mapping[str, Callable[[Material], Iterator[Task]]] = {
     "races": race_tasks,
     "faults": fault_tasks,
     "samples": sample_tasks,
+    "big": big_tasks,
     "mutants": mutant_tasks,
 }

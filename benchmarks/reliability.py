@@ -24,6 +24,8 @@ from hostile_page import write_page
 from hostile_tasks import PARTS, Case, Material, Outcome
 from rows import RESULTS, Results, machine
 
+ROWS = RESULTS / "reliability.json"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -39,19 +41,18 @@ def main() -> None:
     until = time.monotonic() + given.seconds
     shared = os.environ.get("DOMINO_ONNX_SHARED")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    results = Results(
-        RESULTS / "reliability.json", {"machine": machine(), "python": sys.version.split()[0], **versions()}
-    )
+    header = {"machine": machine(), "python": sys.version.split()[0], **versions()}
     with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
         material = Material.of(given, Path(shared) if shared else None, given.work or Path(folder) / "made")
         for case, work in itertools.chain.from_iterable(PARTS[part](material) for part in given.parts or PARTS):
-            if results.has(case):
+            if Results(ROWS, header).has(case):
                 continue
             if time.monotonic() > until:
                 break
             with tempfile.TemporaryDirectory(dir=folder) as place:
-                results.put(row(case, work(Path(place))))
-    write_page(results.path)
+                done = row(case, work(Path(place)))
+            Results(ROWS, header).put(done)  # read anew: another process may have added rows
+    write_page(ROWS)
 
 
 def versions() -> dict[str, str]:

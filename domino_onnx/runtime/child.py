@@ -61,6 +61,7 @@ class Child:
             child = cls._idle.pop()
             if child._parent == os.getpid() and child._process.poll() is None:
                 return child
+            child.end()
         return cls()
 
     def ask(self, request: Mapping[str, Any], seconds: float, what: str, name: str) -> Any:

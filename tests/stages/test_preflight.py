@@ -160,12 +160,12 @@ def test_the_share_that_can_be_pruned(domino: Run, save: Callable[..., Path], tm
         model.graph.initializer.append(numpy_helper.from_array(values, name))
     model.graph.initializer.append(numpy_helper.from_array(np.array([1]), "one"))
     np.savez(tmp_path / "data.npz", x=rng.standard_normal((8, 4, 1, 32)).astype(np.float32))
-    words = ["--sparsity", "0.5", "--data", tmp_path / "data.npz", "-o", tmp_path / "out.onnx", "--json"]
+    words = ["--scheme", "2:4", "--data", tmp_path / "data.npz", "-o", tmp_path / "out.onnx", "--json"]
     ran = domino("compress", save(model), *words, "--no-finetune")
     assert ran.code == 0, ran.err
     forecast = json.loads(ran.out)["forecast"]
     whole = 512 + 2 * 4096 + 256 + 1
     assert forecast["prunable"] == pytest.approx(512 / whole)
     (lstm,) = forecast["unprunable"]
-    assert (lstm["op"], lstm["counted"]) == ("LSTM", False)
+    assert (lstm["op"], lstm["counted"]) == ("LSTM", True)
     assert lstm["share"] == pytest.approx(2 * 4096 / whole)
