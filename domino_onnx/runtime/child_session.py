@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from domino_onnx.errors import ModelError
 from domino_onnx.options import Device
 from domino_onnx.runtime.child import Child
+from domino_onnx.runtime.providers import CUDA
 from domino_onnx.runtime.session import LONGEST, check_types
 
 __all__ = ["ChildSession"]
@@ -56,6 +57,7 @@ class ChildSession:
     def __init__(self, model: Path | bytes, *, device: Device = "cpu", threads: int = 0, lean: bool = False) -> None:
         self._name = str(model) if isinstance(model, Path) else "the model"
         self._known = _identity(model) if isinstance(model, Path) else None
+        self.provider: str = ""
         self._child: Child | None = Child.take()
         self._at_the_end = weakref.finalize(self, self._child.end)
         source = str(model.absolute()) if isinstance(model, Path) else np.frombuffer(model, np.uint8)
@@ -65,7 +67,7 @@ class ChildSession:
         except BaseException:
             self.close()
             raise
-        self.provider: str = opened["provider"]
+        self.provider = opened["provider"]
         self.inputs: dict[str, tuple[str, list[Any]]] = opened["inputs"]
         self.output_types: dict[str, str] = opened["outputs"]
         self.output_names: tuple[str, ...] = tuple(self.output_types)
@@ -100,7 +102,10 @@ class ChildSession:
         child, self._child = self._child, None
         if child is not None:
             self._at_the_end.detach()
-            child.give_back()
+            if self.provider == CUDA:  # what the driver keeps for a process would be missing elsewhere
+                child.end()
+            else:
+                child.give_back()
 
     def __enter__(self) -> ChildSession:
         return self
