@@ -16,7 +16,7 @@ from domino_onnx.options import CompressOptions
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset
     from domino_onnx.deployment import Grid, Layer
-    from domino_onnx.runtime import Session
+    from domino_onnx.runtime import ChildSession
 
 __all__ = ["ByteJudge", "Grids", "byte_judge"]
 
@@ -46,15 +46,15 @@ class ByteJudge:
     ) -> None:
         from domino_onnx.evaluate import meanings_on
         from domino_onnx.outputs import OutputDivergence
-        from domino_onnx.runtime import Session
+        from domino_onnx.runtime import ChildSession
 
         self._threads = options.run.threads
         batch = data.batch or 1
         chosen = data.subset(_evenly(data.count, max(2 * _SAMPLES // batch, 2) * batch))
         runs = list(chosen.batches(1))
-        session = Session(model, device="cpu", threads=self._threads)
-        self._divergence = OutputDivergence(meanings_on(session, chosen, 1))
-        self._teach, self._judge = (_answered(session, each) for each in (runs[::2], runs[1::2]))
+        with ChildSession(model, threads=self._threads) as session:
+            self._divergence = OutputDivergence(meanings_on(session, chosen, 1))
+            self._teach, self._judge = (_answered(session, each) for each in (runs[::2], runs[1::2]))
         self.grids, self.layers = _calibrated(file, layers, runs[::2], self._threads)
         self.samples = batch * len(self._judge)
 
@@ -100,7 +100,7 @@ def byte_judge(file: OnnxFile, model: bytes, layers: Sequence[Layer], options: C
     return judge if judge.usable else "no output of the model can be compared"
 
 
-def _answered(session: Session, runs: Sequence[_Arrays]) -> list[tuple[_Arrays, _Arrays]]:
+def _answered(session: ChildSession, runs: Sequence[_Arrays]) -> list[tuple[_Arrays, _Arrays]]:
     """Inputs, and the outputs of the model that was read, as far as memory for outputs goes."""
     answered: list[tuple[_Arrays, _Arrays]] = []
     held = 0
@@ -123,7 +123,7 @@ def _calibrated(
 ) -> tuple[list[dict[str, Grid]], list[Layer]]:
     """Grids of the activations around convolutions, for each share of kept values, and layers that know their means."""
     from domino_onnx.deployment import KEPT_SHARES, Grid, InputMeans, seen_ranges
-    from domino_onnx.runtime import Session
+    from domino_onnx.runtime import ChildSession
 
     around = [(layer.data, layer.output, layer.residual) for layer in layers if layer.op == "Conv"]
     names = list(dict.fromkeys(name for each in around for name in each if name))
@@ -131,13 +131,14 @@ def _calibrated(
     shown = with_outputs(file, [name for name in wanted if name not in samples[0]])
     if shown is None:
         raise ModelError(f"{file.path} is too large to be calibrated, or has external data: at most 1 GiB in one file")
-    session, means = Session(shown, device="cpu", threads=threads), InputMeans(layers)
+    means = InputMeans(layers)
+    with ChildSession(shown, threads=threads) as session:
 
-    def run(inputs: _Arrays) -> _Arrays:
-        outputs = session.run(inputs)
-        means.add({**inputs, **outputs})
-        return outputs
+        def run(inputs: _Arrays) -> _Arrays:
+            outputs = session.run(inputs)
+            means.add({**inputs, **outputs})
+            return outputs
 
-    ranges = seen_ranges(run, samples, names)
+        ranges = seen_ranges(run, samples, names)
     grids = [{name: Grid.of(*ranges[name][place]) for name in names} for place in range(len(KEPT_SHARES))]
     return grids, means.layers()
