@@ -16,13 +16,13 @@ from google.protobuf.message import DecodeError
 from hostile_checks import differences, pruned_weights
 from hostile_runs import LIMIT, Ran, complaint, loads, run
 
-__all__ = ["compress", "hard_cases", "judged"]
+__all__ = ["NOTHING", "compress", "hard_cases", "judged"]
 
 _MARKS = (Path("/tmp/domino_pwned_pickle"), Path("/tmp/domino_slip.npy"))
 """What code would leave behind that is hidden in calibration data."""
 _ROOM = 1 << 30
 """Bytes of memory that a large model may take over its largest tensor."""
-_NOTHING = "no weight of the model can have"
+NOTHING = "no weight of the model can have"
 _ALSO_PRUNED = ("convT", "matmul")
 """Classes whose author expected that weights are left alone, and that this program prunes: the axis is checked."""
 Case = dict[str, Any]
@@ -53,7 +53,7 @@ def hard_cases(generators: Path, folder: Path, kind: str) -> list[Case]:
 def compress(model: Path, output: Path, *more: object, limit: float = LIMIT, memory: int | None = None) -> Ran:
     """A plain run on one thread, without drawn samples unless data are given."""
     data = () if "--data" in more else ("--data", "none")
-    words = ("compress", model, "--threads", 1, "--no-finetune", "-o", output, "--quiet")
+    words = ("compress", model, "--scheme", "2:4", "--threads", 1, "--no-finetune", "-o", output, "--quiet")
     return run(*words, *data, *more, limit=limit, memory=memory)
 
 
@@ -67,9 +67,9 @@ def judged(case: Case, folder: Path) -> tuple[str, str | None]:
     limits: dict[str, Any] = {}
     if case["cls"] == "big":
         limits = {"limit": 600.0, "memory": _memory(case["model"])}
-    ran = compress(case["model"], output, "--scheme", "2:4", *data, **limits)
+    ran = compress(case["model"], output, *data, **limits)
     wrong = list(_wrong(case, ran, output))
-    if _NOTHING in ran.err:
+    if NOTHING in ran.err:
         word = "listed"
     elif ran.code:
         word = "refused"
@@ -96,7 +96,7 @@ def _wrong(case: Case, ran: Ran, output: Path) -> Iterator[str]:
     if ran.code == 0 and case["cls"] == "calibration" and expected == "reject":
         yield "the data were taken"
     listed = "can't be pruned" in ran.err  # with the reasons
-    nothing = _NOTHING in ran.err and (listed or expected in ("partial", "skip", "keep"))
+    nothing = NOTHING in ran.err and (listed or expected in ("partial", "skip", "keep"))
     if ran.code and not nothing and expected in ("prune", "partial", "skip", "keep", "accept", "warn"):
         yield f"refused: {ran.err.strip()[-150:]}"
     if expected == "warn" and "the same" not in ran.err:

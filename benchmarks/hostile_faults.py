@@ -22,8 +22,8 @@ __all__ = ["BLOWS", "COMMANDS", "faulted", "opened_outside", "raced"]
 BLOWS: Mapping[str, str] = {"SIGKILL": "signal=KILL", "ENOSPC": "error=ENOSPC", "EIO": "error=EIO"}
 _COMPRESS = ("compress", "--data", "none", "--no-finetune", "--scheme", "2:4", "--threads", "1", "--force")
 COMMANDS: Mapping[str, tuple[str, ...]] = {
-    "compress": _COMPRESS,
     "convert": ("convert", "--format", "packed", "--force"),
+    "compress": _COMPRESS,
     "compress with a report": (*_COMPRESS, "--report", "{out}/report.json"),
 }
 _CALLS = (
@@ -50,8 +50,10 @@ def model(path: Path, seed: int, *, external: bool = True) -> Path:
     return path
 
 
-def faulted(folder: Path, command: str, blow: str, *, over: bool) -> Iterator[tuple[str, str | None]]:
-    """Each point at which the blow falls, and what is wrong afterwards.
+def faulted(
+    folder: Path, command: str, blow: str, *, over: bool, chosen: slice
+) -> Iterator[tuple[str, str, str | None]]:
+    """Each of the chosen points at which the blow falls, and what is wrong afterwards.
 
     The output is the old one or the new one, whole; the input is as it was; a command that fails leaves nothing else
     behind; and the next one comes to the same end as if nothing had been.
@@ -68,11 +70,12 @@ def faulted(folder: Path, command: str, blow: str, *, over: bool) -> Iterator[tu
     after = _contents(place)
     _refill(place, before)
     _traced(command, source, place, "-y", "-e", f"trace={_CALLS}", "-o", str(log))
-    for name, number in _points(log, place):
+    for name, number in list(_points(log, place))[chosen]:
         _refill(place, before)
         inject = f"inject={name}:{BLOWS[blow]}:when={number}"
         ran = _traced(command, source, place, "-e", f"trace={name}", "-e", inject, "-o", os.devnull)
-        yield f"{name} {number}", _what_is_wrong(ran, place, before, after, blow, inputs, folder, command, source)
+        wrong = _what_is_wrong(ran, place, before, after, blow, inputs, folder, command, source)
+        yield f"{name} {number}", "failed" if ran.returncode else "went on", wrong
 
 
 def raced(folder: Path, turn: int) -> str | None:
@@ -115,21 +118,23 @@ def _words(command: str, source: Path, place: Path) -> list[str]:
 
 
 def _traced(command: str, source: Path, place: Path, *tracing: str) -> subprocess.CompletedProcess[str]:
-    words = ["strace", "-f", "--seccomp-bpf", "-qq", *tracing, *_RUN, *_words(command, source, place)]
+    fast = () if any("signal=" in word for word in tracing) else ("--seccomp-bpf",)  # which sends no signals
+    words = ["strace", "-f", *fast, "-qq", *tracing, *_RUN, *_words(command, source, place)]
     return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
 
 
 def _points(log: Path, place: Path) -> Iterator[tuple[str, int]]:
-    """Calls that change something in the folder: each by its name, and how many of that name there were with it."""
-    seen: collections.Counter[str] = collections.Counter()
+    """Calls that change something in the folder: each by its name, and how many of that name its thread has made."""
+    seen: collections.Counter[tuple[str, str]] = collections.Counter()
     for line in log.read_text(errors="replace").splitlines():
-        found = re.match(r"^\d+\s+(\w+)\((.*)", line)
-        if found is None or found[1] not in _CALLS.split(","):
+        found = re.match(r"^(\d+)\s+(\w+)\((.*)", line)
+        if found is None or found[2] not in _CALLS.split(","):
             continue
-        seen[found[1]] += 1
-        reads = found[1] in _OPENING and not re.search(r"O_(WRONLY|RDWR|CREAT)", found[2])
-        if str(place) in found[2] and not reads:
-            yield found[1], seen[found[1]]
+        thread, name, arguments = found.groups()
+        seen[thread, name] += 1
+        reads = name in _OPENING and not re.search(r"O_(WRONLY|RDWR|CREAT)", arguments)
+        if str(place) in arguments and not reads:
+            yield name, seen[thread, name]
 
 
 def _what_is_wrong(

@@ -89,7 +89,7 @@ def complaint(ran: Ran) -> str | None:
         return f"ended by {signal.Signals(-ran.code).name}" if ran.code < 0 else f"exit code {ran.code}"
     if "Traceback (most recent call last)" in ran.err or _BUG in ran.err:
         return f"internal error: {ran.err.strip()[-200:]}"
-    return f"exit code {ran.code} without a word" if ran.code and "error:" not in ran.err.lower() else None
+    return f"exit code {ran.code} without a word" if ran.code and not (ran.err + ran.out).strip() else None
 
 
 def _be_a_command(words: Sequence[str], out: int, err: int, memory: int | None) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
-from hostile_cases import compress, hard_cases, judged
+from hostile_cases import NOTHING, compress, hard_cases, judged
 from hostile_checks import differences, pruned_weights
 from hostile_faults import BLOWS, COMMANDS, faulted, opened_outside, raced
 from hostile_mutants import mutant
@@ -26,7 +26,8 @@ LARGEST = 20_000_000
 SMALL = 200_000
 """Bytes of a model that is tried, and of one that mutants are made of."""
 AT_ONCE = 5
-MOMENTS = 20
+MOMENTS, POINTS = 20, 25
+"""Of an undisturbed run, at which it is killed; and the most system calls of a command that change a folder."""
 SMALL_KINDS = ("weights", "structure", "attack")
 SAMPLES = Path(__file__).parents[1] / "sample_models"
 COMMANDS_ON_MUTANTS: tuple[tuple[str, ...], ...] = (
@@ -34,7 +35,20 @@ COMMANDS_ON_MUTANTS: tuple[tuple[str, ...], ...] = (
     ("verify", "{in}"),
     ("doctor", "{in}"),
     ("convert", "{in}", "--format", "packed", "-o", "{out}", "--quiet"),
-    ("compress", "{in}", "--data", "none", "--no-finetune", "--threads", "1", "-o", "{out}", "--quiet"),
+    (
+        "compress",
+        "{in}",
+        "--scheme",
+        "2:4",
+        "--data",
+        "none",
+        "--no-finetune",
+        "--threads",
+        "1",
+        "-o",
+        "{out}",
+        "--quiet",
+    ),
 )
 Case = Mapping[str, Any]
 Outcome = tuple[str, str, str | None]
@@ -134,7 +148,7 @@ def survived(path: Path, output: Path) -> Outcome:
     ran = compress(path, output)
     said = complaint(ran)
     if said is not None or ran.code:
-        return path.name, "refused", said
+        return path.name, "listed" if NOTHING in ran.err else "refused", said
     try:
         before, after = (onnx.load(each, load_external_data=False) for each in (path, output))
     except DecodeError as error:
@@ -183,14 +197,13 @@ def races(turns: Iterable[int], place: Path) -> Iterator[Outcome]:
 
 
 def fault_tasks(material: Material) -> Iterator[Task]:  # noqa: ARG001  (a model of its own)
-    for command, blow, over in itertools.product(COMMANDS, BLOWS, (False, True)):
-        case = {"part": "faults", "command": command, "blow": blow, "over": over}
-        yield case, functools.partial(faults, command, blow, over)
+    for command, over, first, blow in itertools.product(COMMANDS, (True, False), range(0, POINTS, AT_ONCE), BLOWS):
+        case = {"part": "faults", "command": command, "blow": blow, "over": over, "first": first}
+        yield case, functools.partial(faults, command, blow, over, slice(first, first + AT_ONCE))
 
 
-def faults(command: str, blow: str, over: bool, place: Path) -> Iterator[Outcome]:
-    for point, wrong in faulted(place / "faults", command, blow, over=over):
-        yield point, blow, wrong
+def faults(command: str, blow: str, over: bool, chosen: slice, place: Path) -> Iterator[Outcome]:
+    yield from faulted(place / "faults", command, blow, over=over, chosen=chosen)
 
 
 def sample_tasks(material: Material) -> Iterator[Task]:  # noqa: ARG001  (the networks in the checkout)
@@ -222,7 +235,7 @@ def again(model: Path, place: Path) -> Outcome:
     """The same command gives the same bytes, and one on its own output changes no weight."""
     outputs = [place / f"{model.stem}.{number}.onnx" for number in range(3)]
     for source, output in ((model, outputs[0]), (model, outputs[1]), (outputs[0], outputs[2])):
-        ran = compress(source, output, "--scheme", "2:4", limit=100)
+        ran = compress(source, output, limit=100)
         if ran.code:
             return model.name, "failed", ran.err[-150:]
     if outputs[0].read_bytes() != outputs[1].read_bytes():
