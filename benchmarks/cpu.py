@@ -29,11 +29,12 @@ import onnx
 import shapes
 from rows import RESULTS, Results, machine
 
-from domino_onnx import CompressOptions, DataOptions, FinetuneOptions, Goal, RunOptions, SearchOptions, compress, deploy
 from domino_onnx.data import input_specs
 from domino_onnx.deployment import clock_for, measure
 from domino_onnx.errors import DominoError
 from domino_onnx.evaluate import random_inputs
+from domino_onnx.options import CompressOptions, DataOptions, FinetuneOptions, Goal, RunOptions, SearchOptions
+from domino_onnx.pipeline import compress, deploy
 from domino_onnx.runtime import Session
 
 SPARSITIES = (0.5, 0.75, 0.875)

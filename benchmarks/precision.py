@@ -18,16 +18,8 @@ import click
 from networks import NETWORKS, prepare, score
 from rows import RESULTS, Results, machine
 
-from domino_onnx import (
-    CompressOptions,
-    DataOptions,
-    FinetuneOptions,
-    Goal,
-    RunOptions,
-    compress,
-    convert,
-    verify,
-)
+from domino_onnx.options import CompressOptions, DataOptions, FinetuneOptions, Goal, RunOptions
+from domino_onnx.pipeline import compress, convert, verify
 from domino_onnx.precision import Conversion
 
 WAYS = (

@@ -22,9 +22,10 @@ import click
 import numpy as np
 from rows import RESULTS, Results, machine
 
-from domino_onnx import CompressOptions, DataOptions, FinetuneOptions, Goal, RunOptions, compress
 from domino_onnx.data import input_specs
 from domino_onnx.graph import read_model
+from domino_onnx.options import CompressOptions, DataOptions, FinetuneOptions, Goal, RunOptions
+from domino_onnx.pipeline import compress
 from domino_onnx.runtime import Session
 from domino_onnx.synthesis import open_synthesis
 

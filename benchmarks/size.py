@@ -26,10 +26,11 @@ import numpy as np
 import onnx
 from rows import RESULTS, Results, machine
 
-from domino_onnx import CompressOptions, FinetuneOptions, Goal, RunOptions, SearchOptions, compress, convert
 from domino_onnx.data import input_specs
 from domino_onnx.errors import DominoError
 from domino_onnx.evaluate import random_inputs
+from domino_onnx.options import CompressOptions, FinetuneOptions, Goal, RunOptions, SearchOptions
+from domino_onnx.pipeline import compress, convert
 from domino_onnx.precision import Conversion
 from domino_onnx.report.text import percent
 from domino_onnx.storage import Form

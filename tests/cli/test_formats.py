@@ -12,8 +12,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from domino_onnx import convert
 from domino_onnx.errors import OptionError
+from domino_onnx.pipeline import convert
 from domino_onnx.precision import Conversion
 
 Run = Callable[..., Any]

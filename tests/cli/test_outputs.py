@@ -14,9 +14,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from domino_onnx import CompressOptions, DataOptions, Goal, apply, finetune, pipeline, search
+from domino_onnx import pipeline
 from domino_onnx.cli.files import write_text
 from domino_onnx.errors import OutputError
+from domino_onnx.options import CompressOptions, DataOptions, Goal
+from domino_onnx.pipeline import apply, finetune, search
 from domino_onnx.report.document import compress_document, dump
 from domino_onnx.scheme import NMScheme
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper
 
-from domino_onnx import CompressOptions, DataOptions, RunOptions
 from domino_onnx.deployment import Layer, Timed, find_layers, open_graph
 from domino_onnx.graph import read_model
+from domino_onnx.options import CompressOptions, DataOptions, RunOptions
 from domino_onnx.stages import Journal, deploy_choice
 from domino_onnx.stages.deploy_accuracy import ByteJudge, byte_judge
 from domino_onnx.stages.deploy_choice import Chooser

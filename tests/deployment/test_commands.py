@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import ModelProto, helper
 
-from domino_onnx import convert, evaluate, session
 from domino_onnx.errors import DependencyError, ModelError
+from domino_onnx.pipeline import convert, evaluate, session
 from domino_onnx.runtime import Session
 
 from .test_rewrite import deployed, normal, sparse

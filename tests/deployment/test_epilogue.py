@@ -11,8 +11,8 @@ import onnx.parser
 import pytest
 from onnx import ModelProto
 
-from domino_onnx import session
 from domino_onnx.deployment import Grid, Kind, Layer, find_layers, open_graph, rewritten_graph, with_activations
+from domino_onnx.pipeline import session
 
 from .test_rewrite import deployed, normal, ops, outputs, same, sparse
 

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import ModelProto, helper
 
-from domino_onnx import session
 from domino_onnx.deployment import Grid, Kept, Kind, Layer, find_layers, open_graph, rewritten_graph, seen_ranges
+from domino_onnx.pipeline import session
 
 Make = Callable[..., ModelProto]
 node = helper.make_node

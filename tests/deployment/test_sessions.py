@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper
 
-from domino_onnx import session
 from domino_onnx.deployment import Grid, find_layers, open_graph, rewritten_graph
+from domino_onnx.pipeline import session
 
 from .test_rewrite import normal, ops, sparse
 

@@ -18,22 +18,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 import domino_onnx
-from domino_onnx import (
-    CompressOptions,
-    DataOptions,
-    NMScheme,
-    Plan,
-    RunOptions,
-    apply,
-    compress,
-    evaluate,
-    search,
-    verify,
-)
 from domino_onnx.errors import DominoError, PlanError
-from domino_onnx.options import NO_DATA, overridden
-from domino_onnx.pipeline import finetune
-from domino_onnx.scheme import FrozenMapping
+from domino_onnx.options import NO_DATA, CompressOptions, DataOptions, RunOptions, overridden
+from domino_onnx.pipeline import apply, compress, evaluate, finetune, search, verify
+from domino_onnx.scheme import FrozenMapping, NMScheme, Plan
 
 MODELS = ["digits_resnet.onnx", "digits_transformer.onnx"]
 HALF = {"goal.sparsity": 0.5, "search.strategy": "uniform"}

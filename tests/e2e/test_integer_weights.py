@@ -12,8 +12,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from domino_onnx import CompressOptions, NMScheme, compress, convert, doctor, verify
-from domino_onnx.options import NO_DATA, overridden
+from domino_onnx.options import NO_DATA, CompressOptions, overridden
+from domino_onnx.pipeline import compress, convert, doctor, verify
+from domino_onnx.scheme import NMScheme
 
 Build = Callable[..., Path]
 Run = Callable[..., Any]

@@ -12,10 +12,10 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from domino_onnx import Budget, CompressOptions, apply, compress, search, verify
 from domino_onnx.errors import DataError
-from domino_onnx.options import NO_DATA, overridden
-from domino_onnx.scheme import NMScheme
+from domino_onnx.options import NO_DATA, CompressOptions, overridden
+from domino_onnx.pipeline import apply, compress, search, verify
+from domino_onnx.scheme import Budget, NMScheme
 
 BUDGET = Budget(measure="params", reduction=0.875)
 

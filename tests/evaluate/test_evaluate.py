@@ -11,10 +11,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from domino_onnx import CompressOptions, RunOptions, evaluate
 from domino_onnx.data import InputSpec, input_specs, load_data
 from domino_onnx.errors import DataError, DependencyError, ModelError
 from domino_onnx.evaluate import evaluate_models, random_inputs
+from domino_onnx.options import CompressOptions, RunOptions
+from domino_onnx.pipeline import evaluate
 from domino_onnx.runtime import Session, require_onnxruntime
 
 node = helper.make_node

@@ -12,9 +12,9 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from domino_onnx import CompressOptions, compress, verify
 from domino_onnx.errors import CheckFailed
-from domino_onnx.options import NO_DATA, overridden
+from domino_onnx.options import NO_DATA, CompressOptions, overridden
+from domino_onnx.pipeline import compress, verify
 
 node = helper.make_node
 

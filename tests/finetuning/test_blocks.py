@@ -14,13 +14,13 @@ from onnx import helper
 
 torch = pytest.importorskip("torch")
 
-from domino_onnx import verify  # noqa: E402
 from domino_onnx.bridge import missing_operators  # noqa: E402
 from domino_onnx.data import Dataset, Split, load_data  # noqa: E402
 from domino_onnx.errors import FinetuneError  # noqa: E402
 from domino_onnx.finetuning import finetune_blocks  # noqa: E402
 from domino_onnx.graph import OnnxFile, read_model, stored_tensors, take_inventory  # noqa: E402
 from domino_onnx.options import Duration, FinetuneOptions, RunOptions  # noqa: E402
+from domino_onnx.pipeline import verify  # noqa: E402
 from domino_onnx.scheme import NMScheme, SchemePool, WeightKey  # noqa: E402
 from domino_onnx.solve import PrunedWeights  # noqa: E402
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from domino_onnx import CompressOptions, DataOptions
 from domino_onnx.forecast.layers import walk_through
+from domino_onnx.options import CompressOptions, DataOptions
 from domino_onnx.reconstruction import Network
 from domino_onnx.stages import Journal, open_laboratory, read
 

@@ -13,7 +13,7 @@ import onnxruntime as ort
 import pytest
 from onnx import helper
 
-from domino_onnx import inspect, verify
+from domino_onnx.pipeline import inspect, verify
 
 Build = Callable[..., Path]
 

@@ -17,9 +17,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from domino_onnx import inspect
 from domino_onnx.errors import DominoError, ModelError
 from domino_onnx.graph import read_model
+from domino_onnx.pipeline import inspect
 
 Make = Callable[..., onnx.ModelProto]
 node = helper.make_node

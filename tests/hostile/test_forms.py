@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from domino_onnx import convert, inspect
 from domino_onnx.errors import DominoError, ModelError
+from domino_onnx.pipeline import convert, inspect
 from domino_onnx.storage import STORAGE_KEY
 
 Make = Callable[..., onnx.ModelProto]

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from domino_onnx import errors, inspect
+from domino_onnx import errors
+from domino_onnx.pipeline import inspect
 
 pytestmark = pytest.mark.shared
 Cases = tuple[Path, dict[str, dict[str, Any]]]

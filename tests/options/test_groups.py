@@ -8,21 +8,20 @@ from typing import Any
 
 import pytest
 
-from domino_onnx import (
+from domino_onnx.errors import BudgetError, DominoError, OptionError
+from domino_onnx.options import (
     CompressOptions,
-    DominoOptions,
     FinetuneOptions,
     Goal,
-    NMScheme,
     OutputOptions,
     RunOptions,
-    SchemePool,
     SearchOptions,
     SolverOptions,
     TargetOptions,
+    overridden,
 )
-from domino_onnx.errors import BudgetError, DominoError, OptionError
-from domino_onnx.options import overridden
+from domino_onnx.scheme import NMScheme, SchemePool
+from domino_onnx.search import DominoOptions
 
 TWO_FOUR = NMScheme(2, 4)
 

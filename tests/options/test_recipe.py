@@ -11,9 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domino_onnx import CompressOptions, Goal, NMScheme, RunOptions, SchemePool, SearchOptions, read_recipe
 from domino_onnx.errors import OptionError
-from domino_onnx.options import overridden, recipe_document
+from domino_onnx.options import (
+    CompressOptions,
+    Goal,
+    RunOptions,
+    SearchOptions,
+    overridden,
+    read_recipe,
+    recipe_document,
+)
+from domino_onnx.scheme import NMScheme, SchemePool
 
 TEXT = """
 [goal]

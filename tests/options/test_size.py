@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domino_onnx import ByteSize, RunOptions
 from domino_onnx.errors import OptionError
+from domino_onnx.options import ByteSize, RunOptions
 
 
 @pytest.mark.parametrize(

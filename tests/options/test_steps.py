@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domino_onnx import CompressOptions, FinetuneOptions
 from domino_onnx.errors import OptionError
-from domino_onnx.options import Duration, Pace, overridden, planned_steps
+from domino_onnx.options import CompressOptions, Duration, FinetuneOptions, Pace, overridden, planned_steps
 
 PACES = st.builds(Pace, step=st.floats(1e-4, 100), look=st.floats(0, 100), spent=st.floats(0, 1000))
 TIMES = st.integers(1, 100_000).map(Duration)

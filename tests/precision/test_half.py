@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from domino_onnx import compress, convert, finetune, verify
 from domino_onnx.errors import ModelError
+from domino_onnx.pipeline import compress, convert, finetune, verify
 from domino_onnx.precision import Conversion
 
 from .written import manifest, options, weights

@@ -14,9 +14,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from domino_onnx import CompressOptions, DataOptions, compress, convert, doctor, verify
 from domino_onnx.errors import ModelError, PlanError
-from domino_onnx.pipeline import finetune
+from domino_onnx.options import CompressOptions, DataOptions
+from domino_onnx.pipeline import compress, convert, doctor, finetune, verify
 from domino_onnx.precision import Conversion
 
 from .written import manifest, options, weights

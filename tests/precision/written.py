@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from domino_onnx import CompressOptions, NMScheme
-from domino_onnx.options import NO_DATA, overridden
+from domino_onnx.options import NO_DATA, CompressOptions, overridden
+from domino_onnx.scheme import NMScheme
 
 __all__ = ["manifest", "options", "weights"]
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from domino_onnx import CompressOptions, DataOptions, FinetuneOptions, Goal, compress
+from domino_onnx.options import CompressOptions, DataOptions, FinetuneOptions, Goal
+from domino_onnx.pipeline import compress
 from domino_onnx.report.page import compress_page
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")

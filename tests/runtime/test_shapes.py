@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from domino_onnx import CompressOptions, compress, inspect
 from domino_onnx.graph import infer_shapes, read_model
-from domino_onnx.options import overridden
+from domino_onnx.options import CompressOptions, overridden
+from domino_onnx.pipeline import compress, inspect
 from domino_onnx.runtime import observe_shapes
 
 

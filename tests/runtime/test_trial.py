@@ -44,7 +44,7 @@ def test_a_crash_is_an_error(survives: str, says: str, model: bytes, crashing: C
 def test_a_conversion_that_crashes_writes_nothing(
     make_model: Callable[..., onnx.ModelProto], save: Callable[..., Any], crashing: Callable[[str], None]
 ) -> None:
-    from domino_onnx import convert
+    from domino_onnx.pipeline import convert
     from domino_onnx.precision import Conversion
 
     node = helper.make_node("MatMul", ["x", "w"], ["y"])

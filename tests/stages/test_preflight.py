@@ -14,8 +14,10 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
-from domino_onnx import CompressOptions, DataOptions, FinetuneOptions, Goal, Plan, apply, compress, search, sweep
 from domino_onnx.forecast import Forecast
+from domino_onnx.options import CompressOptions, DataOptions, FinetuneOptions, Goal
+from domino_onnx.pipeline import apply, compress, search, sweep
+from domino_onnx.scheme import Plan
 from domino_onnx.stages import Journal, open_laboratory, preflight, read
 
 Run = Callable[..., Any]

@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from domino_onnx import convert
 from domino_onnx.errors import OutputError
 from domino_onnx.graph import read_model, stored_tensors
+from domino_onnx.pipeline import convert
 from domino_onnx.storage import STORAGE_KEY, Form
 
 Make = Callable[..., onnx.ModelProto]

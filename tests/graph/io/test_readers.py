@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from domino_onnx import CompressOptions, compress, inspect
 from domino_onnx.errors import OutputError
-from domino_onnx.options import NO_DATA, overridden
+from domino_onnx.options import NO_DATA, CompressOptions, overridden
+from domino_onnx.pipeline import compress, inspect
 
 OPSETS = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
 HALF = overridden(CompressOptions(), {"data.calibration": NO_DATA, "goal.sparsity": 0.5, "search.strategy": "uniform"})
