@@ -64,7 +64,7 @@ from domino_onnx.storage import Form
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-    from domino_onnx.evaluate import Evaluation, Verdict
+    from domino_onnx.evaluate import Evaluation, Metric, Verdict
     from domino_onnx.finetuning import Finetuned
     from domino_onnx.stages.choosing import Found
     from domino_onnx.stages.laboratory import Laboratory
@@ -88,22 +88,39 @@ __all__ = [
 
 
 def compress(
-    model: Path, output: Path, options: CompressOptions, observer: Observer | None = None, *, force: bool = False
+    model: Path,
+    output: Path,
+    options: CompressOptions,
+    observer: Observer | None = None,
+    *,
+    force: bool = False,
+    metric: Metric | None = None,
+    keeps: bool = True,
 ) -> CompressResult:
-    """Choose schemes, prune, refit, finetune, write `output`, and compare it with `model` in ONNX Runtime."""
+    """Choose schemes, prune, refit, finetune, write `output`, and compare it with `model` in ONNX Runtime.
+
+    Parameters
+    ----------
+    metric
+        Judges instead of the one that the options name.
+    keeps
+        Whether what is found is kept beside `output` meanwhile. A folder that the options name is used anyway.
+    """
     journal = Journal(observer)
     check_second(output, options, (model,), force=force)
-    with open_checkpoint(options, output, journal) as checkpoint:
-        made = _compressed(model, Output(path=output, force=force), options, journal, checkpoint)
+    with open_checkpoint(options, output if keeps else None, journal) as checkpoint:
+        made = _compressed(model, Output(path=output, force=force), options, journal, checkpoint, metric)
         result = compared(made, journal)
     return with_second(result, journal, force=force)
 
 
-def search(model: Path, options: CompressOptions, observer: Observer | None = None) -> SearchResult:
+def search(
+    model: Path, options: CompressOptions, observer: Observer | None = None, *, metric: Metric | None = None
+) -> SearchResult:
     """Choose the scheme of every site within the goal's budgets, and write nothing."""
     journal = Journal(observer)
     plan = given_plan(options)
-    lab = open_laboratory(read(model, options, journal, plan=plan), options, journal, plan)
+    lab = open_laboratory(read(model, options, journal, plan=plan, metric=metric), options, journal, plan)
     preflight(lab, "search")
     return search_result(lab, found_for_budgets(lab))
 
@@ -115,15 +132,18 @@ def sweep(
     observer: Observer | None = None,
     *,
     output: Path | None = None,
+    metric: Metric | None = None,
+    keeps: bool = True,
 ) -> SweepResult:
     """Measure a refitted plan for each share of zeros on unseen data. The shares replace the options' goal.
 
     `output` is what the caller is going to write. While the run lasts, what it has found is kept next to it, else next
-    to the model as `MODEL.sweep.partial`.
+    to the model as `MODEL.sweep.partial`; `metric` and `keeps` are those of `compress`.
     """
     journal, options = Journal(observer), options.without_goal()
-    with open_checkpoint(options, output or name_of_sweep(model), journal) as checkpoint:
-        source = read(model, options, journal, judged=True)
+    beside = (output or name_of_sweep(model)) if keeps else None
+    with open_checkpoint(options, beside, journal) as checkpoint:
+        source = read(model, options, journal, judged=True, metric=metric)
         lab = open_laboratory(source, options, journal, checkpoint=checkpoint)
         checkpoint.is_of(identity(lab, "sweep"))
         preflight(lab, "sweep", plans=len(set(shares)))
@@ -138,12 +158,17 @@ def apply(
     observer: Observer | None = None,
     *,
     force: bool = False,
+    metric: Metric | None = None,
+    keeps: bool = True,
 ) -> CompressResult:
-    """Prune `model` as `plan` says, without search or finetuning; refitted where there are data."""
+    """Prune `model` as `plan` says, without search or finetuning; refitted where there are data.
+
+    `metric` and `keeps` are those of `compress`.
+    """
     journal, options = Journal(observer), options.without_goal()
     check_second(output, options, (model,), force=force)
-    with open_checkpoint(options, output, journal) as checkpoint:
-        made = _applied(model, plan, Output(path=output, force=force), options, journal, checkpoint)
+    with open_checkpoint(options, output if keeps else None, journal) as checkpoint:
+        made = _applied(model, plan, Output(path=output, force=force), options, journal, checkpoint, metric)
         result = compared(made, journal)
     return with_second(result, journal, force=force)
 
@@ -156,12 +181,17 @@ def finetune(
     observer: Observer | None = None,
     *,
     force: bool = False,
+    metric: Metric | None = None,
+    keeps: bool = True,
 ) -> CompressResult:
-    """Finetune a file that domino-onnx wrote: zeros stay zeros, `teacher` is the dense model."""
+    """Finetune a file that domino-onnx wrote: zeros stay zeros, `teacher` is the dense model.
+
+    `metric` and `keeps` are those of `compress`.
+    """
     journal, options = Journal(observer), options.without_goal()
     check_second(output, options, (model, teacher), force=force)
-    with open_checkpoint(options, output, journal) as checkpoint:
-        made = _finetuned(model, teacher, Output(path=output, force=force), options, journal, checkpoint)
+    with open_checkpoint(options, output if keeps else None, journal) as checkpoint:
+        made = _finetuned(model, teacher, Output(path=output, force=force), options, journal, checkpoint, metric)
         result = compared(made, journal)
     return with_second(result, journal, force=force)
 
@@ -257,12 +287,14 @@ def evaluate(
     data: Path,
     options: CompressOptions | None = None,
     observer: Observer | None = None,
+    *,
+    metric: Metric | None = None,
 ) -> Evaluation:
     """Compare two models with the same inputs and outputs in ONNX Runtime.
 
-    Of the options, those of the run, the metric and the outputs' kinds are looked at.
+    Of the options, those of the run, the metric and the outputs' kinds are looked at. `metric` is that of `compress`.
     """
-    return evaluated(reference, candidate, data, options or CompressOptions(), Journal(observer))
+    return evaluated(reference, candidate, data, options or CompressOptions(), Journal(observer), metric)
 
 
 def inspect(model: Path, options: CompressOptions | None = None, *, bridge: bool = False) -> InspectResult:
@@ -288,12 +320,18 @@ def verify(model: Path) -> Verdict:
 
 
 def _compressed(
-    model: Path, output: Output, options: CompressOptions, journal: Journal, checkpoint: Checkpoint
+    model: Path,
+    output: Output,
+    options: CompressOptions,
+    journal: Journal,
+    checkpoint: Checkpoint,
+    metric: Metric | None,
 ) -> Made:
     """The model leaves memory with this function. ONNX Runtime needs the room when it compares."""
     require_devices(options, trains=True)
     plan = given_plan(options)
-    source = read(model, options, journal, output=output, judged=options.goal.max_drop is not None, plan=plan)
+    judged = options.goal.max_drop is not None
+    source = read(model, options, journal, output=output, judged=judged, plan=plan, metric=metric)
     lab = open_laboratory(source, options, journal, plan, checkpoint=checkpoint)
     checkpoint.is_of(identity(lab, "compress"))
     preflight(lab, "compress", output=output.path)
@@ -302,9 +340,15 @@ def _compressed(
 
 
 def _applied(
-    model: Path, plan: Plan, output: Output, options: CompressOptions, journal: Journal, checkpoint: Checkpoint
+    model: Path,
+    plan: Plan,
+    output: Output,
+    options: CompressOptions,
+    journal: Journal,
+    checkpoint: Checkpoint,
+    metric: Metric | None,
 ) -> Made:
-    source = read(model, options, journal, output=output, plan=plan)
+    source = read(model, options, journal, output=output, plan=plan, metric=metric)
     lab = open_laboratory(source, options, journal, plan, checkpoint=checkpoint)
     checkpoint.is_of(identity(lab, "apply"))
     preflight(lab, "apply", output=output.path)
@@ -312,10 +356,16 @@ def _applied(
 
 
 def _finetuned(
-    model: Path, teacher: Path, output: Output, options: CompressOptions, journal: Journal, checkpoint: Checkpoint
+    model: Path,
+    teacher: Path,
+    output: Output,
+    options: CompressOptions,
+    journal: Journal,
+    checkpoint: Checkpoint,
+    metric: Metric | None,
 ) -> Made:
     require_devices(options, trains=True)
-    source = read(model, options, journal, output=output, also=(teacher,))
+    source = read(model, options, journal, output=output, also=(teacher,), metric=metric)
     lab = open_pruned(source, options, journal, teacher, checkpoint)
     preflight(lab, "finetune", output=output.path)
     found, finetuned = finetune_file(lab)

@@ -13,8 +13,8 @@ import click
 import cloup
 import msgspec
 
-from domino_onnx.cli.types import BatchAxis, InputShape, NamedChoice, Parsed
-from domino_onnx.options import ByteSize, CompressOptions, Duration
+from domino_onnx.cli.types import BatchAxis, InputShape, NamedChoice, Parsed, Share
+from domino_onnx.options import SHARE, ByteSize, CompressOptions, Duration
 from domino_onnx.scheme import NMScheme, SchemePool
 
 __all__ = ["field_option", "given_fields"]
@@ -118,6 +118,8 @@ def _single(field: _Field) -> click.ParamType:  # type: ignore[type-arg]
         return click.Choice(typing.get_args(kind))
     if kind in _PARSED:
         return _PARSED[kind]
+    if any((meta.extra or {}).get(SHARE) for meta in field.metas):
+        return Share()
     if kind is Path:
         return click.Path(path_type=Path)
     return click.STRING if kind is str else _range(field)

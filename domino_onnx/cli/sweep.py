@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import click
 import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
 from domino_onnx.cli.files import check_folder, check_outputs, write_sweep_report, write_text
 from domino_onnx.cli.interrupting import resumable
+from domino_onnx.cli.types import Share
 
 __all__ = ["command"]
 
@@ -25,7 +25,7 @@ _SHARES = (0.5, 0.625, 0.75, 0.8125, 0.875, 0.9)
     cloup.option(
         "--sparsity",
         "shares",
-        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        type=Share(closed=False),
         multiple=True,
         default=_SHARES,
         metavar="S",

@@ -8,8 +8,10 @@ from typing import Any, Literal
 import click
 
 from domino_onnx.errors import OptionError, PlanError
+from domino_onnx.options import parse_share
+from domino_onnx.scheme import share_hint
 
-__all__ = ["BatchAxis", "InputShape", "NamedChoice", "Parsed"]
+__all__ = ["BatchAxis", "InputShape", "NamedChoice", "Parsed", "Share"]
 
 
 class InputShape(click.ParamType):  # type: ignore[type-arg]  # generic only in click 8.4 and later
@@ -82,3 +84,22 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # as above
             return self._parse(value)
         except (PlanError, OptionError) as error:
             self.fail(str(error), param, ctx)
+
+
+class Share(click.ParamType):  # type: ignore[type-arg]  # as above
+    """``0.5``, or ``50%``; from 0 to 1 where that is `closed`, else between them."""
+
+    name = "S"
+
+    def __init__(self, *, closed: bool = True) -> None:
+        self._closed = closed
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The share; click's usage error if the text is none."""
+        try:
+            share = value if isinstance(value, float) else parse_share(value)
+        except OptionError as error:
+            self.fail(str(error), param, ctx)
+        if not (0 <= share <= 1 if self._closed else 0 < share < 1):
+            self.fail(f"{value} is not between 0 and 1: {share_hint(share)}", param, ctx)
+        return share

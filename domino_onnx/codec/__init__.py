@@ -6,7 +6,7 @@ document, where in it, what it holds there, and what it must hold.
 
 from domino_onnx.codec.syntax import Syntax, parse
 from domino_onnx.codec.typed import Hook, check_fields, convert, decode, refuse_unknown, require_version
-from domino_onnx.codec.words import shown
+from domino_onnx.codec.words import nearest, shown
 from domino_onnx.codec.write import encode, plain
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "convert",
     "decode",
     "encode",
+    "nearest",
     "parse",
     "plain",
     "refuse_unknown",

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import os
 import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +26,7 @@ import msgspec
 import msgspec.inspect as mi
 
 from domino_onnx.codec.syntax import Syntax, parse
-from domino_onnx.codec.words import at, described, nearest, shown
+from domino_onnx.codec.words import at, described, meant, nearest, shown
 from domino_onnx.codec.write import is_text_class
 from domino_onnx.errors import DominoError
 
@@ -57,7 +58,16 @@ def decode(
     return convert(value, kind, what=what, error=error, dec_hook=dec_hook)
 
 
-def convert(value: object, kind: type[T], *, what: str, error: type[DominoError], dec_hook: Hook | None = None) -> T:
+def convert(
+    value: object,
+    kind: type[T],
+    *,
+    what: str,
+    error: type[DominoError],
+    dec_hook: Hook | None = None,
+    path: str = "",
+    python: bool = False,
+) -> T:
     """Plain values as a value of the type `kind`.
 
     Parameters
@@ -68,15 +78,20 @@ def convert(value: object, kind: type[T], *, what: str, error: type[DominoError]
         The document, as messages call it.
     error
         What is raised for a value that doesn't fit.
+    path
+        The value's place in the document, for messages.
+    python
+        Whether the value is Python's, in which scalars may be numpy's and a None is called so.
 
     Raises
     ------
     DominoError
         Of the class `error`, naming the place, the value there, and what it must be.
     """
-    reader = _Reader(what, error, dec_hook)
+    reader = _Reader(what, error, dec_hook, by_class=python)
+    plain = _plain(value) if python else value
     try:
-        return typing.cast(T, reader.typed(reader.admitted(value, mi.type_info(kind), ""), kind, ""))
+        return typing.cast(T, reader.typed(reader.admitted(plain, mi.type_info(kind), path), kind, path))
     except RecursionError:
         raise error(f"{what} is nested too deeply") from None
 
@@ -118,12 +133,16 @@ def refuse_unknown(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads one document, or checks one instance that Python code made (`python`)."""
+    """Reads one document, or checks one instance that Python code made (`python`).
+
+    Messages name classes, and None, where the value comes from Python (`by_class`).
+    """
 
     what: str
     error: type[DominoError]
     hook: Hook | None = None
     python: bool = False
+    by_class: bool = False
 
     def check(self, instance: Any, path: str) -> None:
         """Each field of a dataclass instance."""
@@ -194,8 +213,8 @@ class _Reader:
 
     def _wrong(self, path: str, value: object, kind: mi.Type) -> NoReturn:
         is_, must = ("is", "it must be") if path else ("holds", "it must hold")
-        wanted = described(kind, by_class=self.python)
-        raise self.error(f"{at(self.what, path)} {is_} {shown(value)}; {must} {wanted}")
+        wanted = described(kind, by_class=self.python or self.by_class)
+        raise self.error(f"{at(self.what, path)} {is_} {shown(value)}; {meant(value, kind)}{must} {wanted}")
 
     def _refuse(self, message: str, value: Any, kind: Any, path: str) -> NoReturn:
         """Raise the error for what msgspec said, with the value there and the type's words."""
@@ -281,6 +300,17 @@ def _builtin(value: Any) -> Any:
     if isinstance(value, numbers.Integral):
         return int(value)
     return float(value) if isinstance(value, float) else value
+
+
+def _plain(value: Any) -> Any:
+    """A value of Python code as a document would hold it, as far as it is no instance of our own classes."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, PurePath):
+        return value
+    return os.fspath(value) if isinstance(value, os.PathLike) else _builtin(value)
 
 
 def _as_it_is(cls: type, value: Any) -> Any:

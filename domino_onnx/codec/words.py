@@ -12,7 +12,7 @@ import msgspec.inspect as mi
 
 from domino_onnx.codec.write import is_text_class
 
-__all__ = ["at", "described", "either", "listed", "nearest", "shown"]
+__all__ = ["at", "described", "either", "listed", "meant", "nearest", "shown"]
 
 _MOST_KEYS = 40
 
@@ -35,9 +35,25 @@ def shown(value: object) -> str:
 def nearest(key: object, known: Iterable[str]) -> str:
     """What an unknown key may have been meant to be, and the keys there are."""
     names = list(known)
-    close = difflib.get_close_matches(str(key), names, n=1) if isinstance(key, str) else []
-    meant = f"did you mean {close[0]!r}? " if close else ""
-    return f"{meant}known are {listed(names)}"
+    return f"{_perhaps(key, names)}known are {listed(names)}"
+
+
+def meant(value: object, kind: mi.Type) -> str:
+    """What a value that is none of the choices of a type may have been meant to be, as a question; "" without any."""
+    return _perhaps(value, [choice for choice in _choices(kind) if isinstance(choice, str)])
+
+
+def _perhaps(value: object, names: list[str]) -> str:
+    close = difflib.get_close_matches(value.lower(), names, n=1) if isinstance(value, str) else []
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+def _choices(kind: mi.Type) -> list[object]:
+    if isinstance(kind, mi.Metadata):
+        return _choices(kind.type)
+    if isinstance(kind, mi.UnionType):
+        return [choice for each in kind.types for choice in _choices(each)]
+    return list(kind.values) if isinstance(kind, mi.LiteralType) else []
 
 
 def listed(names: list[str]) -> str:

@@ -8,7 +8,7 @@ from domino_onnx.deployment.layers import find_layers
 from domino_onnx.deployment.means import InputMeans
 from domino_onnx.deployment.operators import Kind
 from domino_onnx.deployment.rewrite import rewritten_graph
-from domino_onnx.deployment.surgeon import open_graph, require_surgeon
+from domino_onnx.deployment.surgeon import exported, open_graph, require_surgeon
 from domino_onnx.deployment.timing import Timed, time_layer
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Ranges",
     "Timed",
     "clock_for",
+    "exported",
     "find_layers",
     "measure",
     "open_graph",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from domino_onnx.errors import DependencyError
 
@@ -52,11 +52,11 @@ def drop_unread_constants(graph: Any) -> None:
 
 
 def exported(graph: Any, model: ModelProto) -> ModelProto:
-    """`model` with the nodes and initializers of `graph`.
+    """`model` with the inputs, outputs, nodes and initializers of `graph`.
 
-    Nodes and initializers that are as they were stay the same bytes, with their metadata and doc strings. So do the
-    model's metadata, inputs, outputs, functions, training information and quantisation annotations. Entries of
-    value_info stay for tensors that there still are.
+    Those that are as they were stay the same bytes, with their metadata and doc strings. So do the model's metadata,
+    functions, training information and quantisation annotations. Entries of value_info stay for tensors that there
+    still are.
     """
     made = require_surgeon().export_onnx(graph, do_type_check=False)
     result = ModelProto()
@@ -64,6 +64,10 @@ def exported(graph: Any, model: ModelProto) -> ModelProto:
     nodes = {tuple(node.output): node for node in model.graph.node}
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     del result.graph.node[:], result.graph.initializer[:], result.graph.value_info[:]
+    del result.graph.input[:], result.graph.output[:], result.opset_import[:]
+    result.graph.input.extend(_originals(made.graph.input, model.graph.input))
+    result.graph.output.extend(_originals(made.graph.output, model.graph.output))
+    result.opset_import.extend(made.opset_import)
     result.graph.node.extend(_original(node, nodes.get(tuple(node.output))) for node in made.graph.node)
     used = {name for node in result.graph.node for name in node.input} | _in_subgraphs(result)
     used |= {value.name for value in result.graph.output}
@@ -82,6 +86,17 @@ def _original(node: NodeProto, before: NodeProto | None) -> NodeProto:
         list(node.input),
     )
     return before if same and before is not None else node
+
+
+def _originals(made: Iterable[ValueInfoProto], before: Iterable[ValueInfoProto]) -> Iterator[ValueInfoProto]:
+    """Each input or output as it was before, where name, type and shape are the same."""
+    known = {_described(value): value for value in before}
+    return (known.get(_described(value), value) for value in made)
+
+
+def _described(value: ValueInfoProto) -> tuple[object, ...]:
+    tensor = value.type.tensor_type
+    return (value.name, tensor.elem_type, *(axis.dim_param or axis.dim_value for axis in tensor.shape.dim))
 
 
 def _in_order(made: ModelProto, before: dict[str, TensorProto]) -> list[TensorProto]:

@@ -20,7 +20,9 @@ from domino_onnx.options.groups import (
     TargetOptions,
     WeightType,
 )
-from domino_onnx.options.recipe import overridden, read_recipe, recipe_document
+from domino_onnx.options.keywords import KEYWORDS
+from domino_onnx.options.recipe import overridden, read_recipe, recipe_document, recipe_of
+from domino_onnx.options.share import SHARE, parse_share
 from domino_onnx.options.size import ByteSize
 from domino_onnx.options.steps import (
     DEFAULT_TIME,
@@ -35,8 +37,10 @@ from domino_onnx.options.steps import (
 
 __all__ = [
     "DEFAULT_TIME",
+    "KEYWORDS",
     "LOOKS",
     "NO_DATA",
+    "SHARE",
     "TRIED_RATES",
     "ByteSize",
     "CompressOptions",
@@ -60,8 +64,10 @@ __all__ = [
     "TargetOptions",
     "WeightType",
     "overridden",
+    "parse_share",
     "planned_steps",
     "read_recipe",
     "recipe_document",
+    "recipe_of",
     "trial_steps",
 ]

@@ -15,6 +15,7 @@ from msgspec import Meta
 from domino_onnx.codec import check_fields
 from domino_onnx.errors import OptionError
 from domino_onnx.options.duration import Duration
+from domino_onnx.options.share import SHARE
 from domino_onnx.options.size import ByteSize
 from domino_onnx.outputs import OutputKind
 from domino_onnx.scheme import Budget, NMScheme, SchemePool
@@ -80,15 +81,19 @@ class Goal(_Group):
         For a budget that is not between 0 and 1.
     """
 
-    sparsity: Annotated[float | None, Meta(description="Zeros over all Conv/Gemm/MatMul weights: 0.875 is 87.5 %.")] = (
-        None
-    )
-    flops_reduction: Annotated[float | None, Meta(description="Share of the MACs to save, 0 to 1.")] = None
+    sparsity: Annotated[
+        float | None,
+        Meta(description="Zeros over all Conv/Gemm/MatMul weights: 0.875 or 87.5%.", extra={SHARE: True}),
+    ] = None
+    flops_reduction: Annotated[
+        float | None, Meta(description="Share of the MACs to save: 0.5 or 50%.", extra={SHARE: True})
+    ] = None
     max_drop: Annotated[
         _Share | None,
         Meta(
             description="Most zeros that cost at most this much: 0.01 is a point of top-1, agreement, cosine or "
-            "relative error."
+            "relative error.",
+            extra={SHARE: True},
         ),
     ] = None
     scheme: Annotated[NMScheme | None, Meta(description="One scheme for every weight, for instance 2:4.")] = None

@@ -13,7 +13,7 @@ from domino_onnx.errors import OptionError
 from domino_onnx.options.compress import CompressOptions
 from domino_onnx.options.groups import Goal
 
-__all__ = ["overridden", "read_recipe", "recipe_document"]
+__all__ = ["overridden", "read_recipe", "recipe_document", "recipe_of"]
 
 _KEY = "recipe"
 """Where a report has the recipe of its run."""
@@ -38,7 +38,18 @@ def read_recipe(path: Path) -> CompressOptions:
     report = decode(text, dict[str, Any], what=f"the report {path}", error=OptionError, syntax="json")
     if _KEY not in report:
         raise OptionError(f"{path} holds no recipe: give a TOML file, or the JSON report of a compress run")
-    return _converted(report[_KEY], path)
+    return _converted(report[_KEY], f"the recipe in {path}")
+
+
+def recipe_of(document: Mapping[str, Any]) -> CompressOptions:
+    """The options of a report's document, or of its recipe alone.
+
+    Raises
+    ------
+    OptionError
+        If it has an unknown key, or a value that the field doesn't take.
+    """
+    return _converted(document.get(_KEY, document), "the recipe")
 
 
 def recipe_document(options: CompressOptions) -> dict[str, Any]:
@@ -70,5 +81,5 @@ def overridden(options: CompressOptions, given: Mapping[str, Any]) -> CompressOp
     return dataclasses.replace(options, **groups)
 
 
-def _converted(document: Any, path: Path) -> CompressOptions:
-    return convert(document, CompressOptions, what=f"the recipe in {path}", error=OptionError)
+def _converted(document: Any, what: str) -> CompressOptions:
+    return convert(document, CompressOptions, what=what, error=OptionError)

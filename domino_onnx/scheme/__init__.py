@@ -1,7 +1,7 @@
 """The values that pass between stages: pure, frozen, numpy only."""
 
 from domino_onnx.scheme.arrays import NamedArrays, WeightArrays
-from domino_onnx.scheme.budget import OPTION, Budget, Measure, require_reachable
+from domino_onnx.scheme.budget import OPTION, Budget, Measure, require_reachable, share_hint
 from domino_onnx.scheme.frozen import FrozenMapping
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.layout import WeightLayout
@@ -42,5 +42,6 @@ __all__ = [
     "WeightLayout",
     "mask_sha256",
     "require_reachable",
+    "share_hint",
     "values_sha256",
 ]

@@ -15,7 +15,7 @@ from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.nm import NMScheme
 from domino_onnx.scheme.site import Inventory, Site, Skip, macs_saved
 
-__all__ = ["OPTION", "Budget", "Measure", "require_distinct", "require_reachable"]
+__all__ = ["OPTION", "Budget", "Measure", "require_distinct", "require_reachable", "share_hint"]
 
 Measure = Literal["params", "flops"]
 OPTION: dict[Measure, str] = {"params": "--sparsity", "flops": "--flops-reduction"}
@@ -49,7 +49,7 @@ class Budget:
             )
         if not 0 <= self.reduction < 1:
             raise BudgetError(
-                f"{OPTION[self.measure]} {_shown(self.reduction)} is not between 0 and 1: write 0.875 for 87.5 %"
+                f"{OPTION[self.measure]} {_shown(self.reduction)} is not between 0 and 1: {share_hint(self.reduction)}"
             )
 
     def to_document(self) -> dict[str, object]:
@@ -139,6 +139,13 @@ def require_reachable(budgets: Sequence[Budget], inventory: Inventory) -> None:
 def _shown(number: float) -> str:
     """A number in a message; integers of hundreds of digits are cut off."""
     return f"{max(min(number, 1e300), -1e300):g}"
+
+
+def share_hint(number: float) -> str:
+    """What to write instead of a number that is no share: 50 was meant as 50 %."""
+    if 2 <= number < 100:
+        return f"write {number / 100:g} or {number:g}%"
+    return "write 0.875 or 87.5%"
 
 
 def require_distinct(budgets: Sequence[Budget], error: type[DominoError]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import msgspec
@@ -108,10 +109,10 @@ class Plan:
         )
 
     @classmethod
-    def load(cls, path: Path) -> Plan:
+    def load(cls, path: str | os.PathLike[str]) -> Plan:
         """Read a plan file; PlanError if it can't be read."""
         try:
-            text = path.read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
             raise PlanError(f"can't read the plan {path}: {error}") from None
         except UnicodeDecodeError:

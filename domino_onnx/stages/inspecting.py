@@ -18,7 +18,7 @@ from domino_onnx.targets import GROUPS_OF_FOUR, BuildLog, diagnose, read_build_l
 
 if TYPE_CHECKING:
     from domino_onnx.bridge import Readiness
-    from domino_onnx.evaluate import Evaluation, Verdict
+    from domino_onnx.evaluate import Evaluation, Metric, Verdict
 
 __all__ = ["diagnosed", "evaluated", "inspected", "verified"]
 
@@ -73,7 +73,14 @@ def verified(model: Path) -> Verdict:
     return verify_file(read_model(model))
 
 
-def evaluated(reference: Path, candidate: Path, data: Path, options: CompressOptions, journal: Journal) -> Evaluation:
+def evaluated(
+    reference: Path,
+    candidate: Path,
+    data: Path,
+    options: CompressOptions,
+    journal: Journal,
+    metric: Metric | None = None,
+) -> Evaluation:
     """Compare two models with the same inputs and outputs.
 
     Raises
@@ -88,7 +95,7 @@ def evaluated(reference: Path, candidate: Path, data: Path, options: CompressOpt
     from domino_onnx.data import input_specs
     from domino_onnx.evaluate import evaluate_models
 
-    run, metric = options.run, load_chosen_metric(options)
+    run, metric = options.run, metric or load_chosen_metric(options)
     file = read_model(reference)
     read_model(candidate)
     samples = load_samples(data, file, options)

@@ -53,6 +53,7 @@ def read(
     also: tuple[Path, ...] = (),
     judged: bool = False,
     plan: Plan | None = None,
+    metric: Metric | None = None,
     draws: bool = True,
 ) -> Source:
     """Read the model and the data, and take the inventory.
@@ -67,6 +68,8 @@ def read(
         Whether plans are compared, as `--max-drop` and `sweep` do: then samples to judge by are a must.
     plan
         Names weights that are to be pruned whatever they hold.
+    metric
+        Judges instead of the one that the options name.
     draws
         Whether samples may be drawn where no data are given.
 
@@ -92,7 +95,7 @@ def read(
             output.check((*file.data_files, *_data_files(also if output.path.exists() else ())))
         check_conversion(file, conversion(options))
         require_devices(options)
-        metric = load_chosen_metric(options)
+        metric = metric or load_chosen_metric(options)
         split = _split(file, options, journal, judged=judged)
     for doubt in () if split is None else doubts_of_samples(split.fit):
         journal.warn(doubt)

@@ -55,11 +55,14 @@ def name_of_sweep(model: Path) -> Path:
     return model.with_suffix(".sweep")
 
 
-def open_checkpoint(options: CompressOptions, output: Path, journal: Journal) -> Checkpoint:
-    """What the run keeps. A folder that the options name is written to at once, another one after a while."""
+def open_checkpoint(options: CompressOptions, output: Path | None, journal: Journal) -> Checkpoint:
+    """What the run keeps. A folder that the options name is written to at once, another one after a while.
+
+    Without an `output` nothing is kept but in a folder that the options name.
+    """
     run = options.run
     return Checkpoint(
-        checkpoint_folder(options, output),
+        run.checkpoint if output is None else checkpoint_folder(options, output),
         journal,
         resume=run.resume,
         after=run.checkpoint_after if run.checkpoint is None else 0.0,

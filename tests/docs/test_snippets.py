@@ -108,6 +108,8 @@ def test_python_runs(page: Path, folder: Path) -> None:
     for code in _blocks(page, "python"):
         if ".cpu.onnx" in code:
             _require_kernels()
+        if "finetune_steps" in code:
+            pytest.importorskip("torch")
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300, check=False
         )
@@ -133,6 +135,13 @@ def test_every_command_stands_in_the_readme() -> None:
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [command for command in cli.commands if f"domino-onnx {command}" not in text] == []
+
+
+def test_every_public_name_has_an_example() -> None:
+    import domino_onnx
+
+    code = "\n".join(_blocks(ROOT / "docs" / "python.md", "python"))
+    assert [name for name in domino_onnx.__all__ if f"domino_onnx.{name}" not in code] == []
 
 
 def test_links_lead_somewhere() -> None:

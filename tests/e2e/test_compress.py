@@ -34,10 +34,10 @@ def options(given: Mapping[str, Any]) -> CompressOptions:
 
 def test_the_public_surface_is_this() -> None:
     assert sorted(domino_onnx.__all__) == [
-        "Budget", "ByteSize", "CompressOptions", "DataOptions", "DominoError", "DominoOptions", "FinetuneOptions",
-        "Goal", "NMScheme", "OutputOptions", "Plan", "RunOptions", "SchemePool", "SearchOptions", "SolverOptions",
-        "TargetOptions", "__version__", "apply", "benchmark", "compress", "convert", "deploy", "doctor", "errors",
-        "evaluate", "finetune", "inspect", "read_recipe", "search", "session", "sweep", "verify",
+        "BenchmarkResult", "CompressResult", "ConvertResult", "DeployResult", "DoctorResult", "DominoError",
+        "DominoWarning", "EvaluateResult", "InspectResult", "NMScheme", "Observer", "Plan", "Progress", "SearchResult",
+        "SweepResult", "VerifyResult", "WrittenModel", "__version__", "apply", "benchmark", "compress", "convert",
+        "deploy", "doctor", "errors", "evaluate", "finetune", "inspect", "search", "session", "sweep", "verify",
     ]  # fmt: skip
     for name in domino_onnx.__all__:
         assert hasattr(domino_onnx, name)

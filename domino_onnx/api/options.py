@@ -1,0 +1,108 @@
+"""Keywords of a Python call as the options that the stages take."""
+
+from __future__ import annotations
+
+import os
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from domino_onnx.codec import convert, nearest
+from domino_onnx.errors import OptionError, PlanError
+from domino_onnx.options import (
+    KEYWORDS,
+    SHARE,
+    ByteSize,
+    CompressOptions,
+    Duration,
+    overridden,
+    parse_share,
+    read_recipe,
+    recipe_of,
+)
+from domino_onnx.scheme import NMScheme, SchemePool
+
+__all__ = ["Recipe", "chosen_options", "refuse_unknown_keywords"]
+
+Recipe = str | os.PathLike[str] | Mapping[str, Any]
+"""A .toml, a JSON report, or what one of them holds."""
+_GIVEN_OTHERWISE = frozenset(("data", "eval_data", "metric", "plan"))
+"""Keywords that take more than a document can hold: their values are given to the stages by other ways."""
+
+
+def refuse_unknown_keywords(function: str, given: Mapping[str, Any], keywords: type) -> None:
+    """Raise TypeError for a keyword that the function doesn't take, with the one that was perhaps meant."""
+    known = sorted(typing.get_type_hints(keywords))
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{function}() takes no keyword {name!r}; {nearest(name, known)}")
+
+
+def chosen_options(function: str, given: Mapping[str, Any], recipe: Recipe | None) -> CompressOptions:
+    """The recipe's options, with those that are given as keywords in their place.
+
+    Raises
+    ------
+    OptionError
+        For a value that an option doesn't take, naming the keyword; and for options that contradict each other.
+    """
+    if recipe is None:
+        base = CompressOptions()
+    elif isinstance(recipe, Mapping):
+        base = recipe_of(recipe)
+    else:
+        base = read_recipe(Path(recipe))
+    values = {KEYWORDS[name]: _value(function, name, value) for name, value in given.items()}
+    return overridden(base, values)
+
+
+def _value(function: str, keyword: str, value: Any) -> Any:
+    if keyword in _GIVEN_OTHERWISE:
+        return value
+    group, field = KEYWORDS[keyword].split(".")
+    kind = typing.get_type_hints(typing.get_type_hints(CompressOptions)[group], include_extras=True)[field]
+    what = f"{function}()"
+    read = _READ.get(keyword) or (_share if _is_share(kind) else None)
+    try:
+        plain = read(value) if read else value
+    except (OptionError, PlanError) as error:
+        raise OptionError(f"{what}: {keyword!r}: {error}") from None
+    return convert(plain, kind, what=what, error=OptionError, path=keyword, python=True)
+
+
+def _is_share(kind: Any) -> bool:
+    return any((getattr(meta, "extra", None) or {}).get(SHARE) for meta in getattr(kind, "__metadata__", ()))
+
+
+def _share(value: Any) -> Any:
+    return parse_share(value) if isinstance(value, str) else value
+
+
+def _names(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _pool(value: Any) -> Any:
+    if isinstance(value, str | SchemePool) or value is None:
+        return value
+    return SchemePool.of(each if isinstance(each, NMScheme) else NMScheme.parse(each) for each in value)
+
+
+def _seconds(value: Any) -> Any:
+    return Duration(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _bytes(value: Any) -> Any:
+    return ByteSize(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    "finetune_label_weight": _share,
+    "finetune_time": _seconds,
+    "include": _names,
+    "exclude": _names,
+    "memory": _bytes,
+    "pool": _pool,
+}
+"""What Python code may write beyond what a recipe may."""

@@ -1,0 +1,76 @@
+"""The keywords are the fields of the option groups, no more and no less."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any
+
+import pytest
+
+from domino_onnx.api import keywords
+from domino_onnx.api.options import chosen_options
+from domino_onnx.errors import OptionError
+from domino_onnx.options import KEYWORDS, ByteSize, CompressOptions, Duration
+from domino_onnx.scheme import NMScheme, SchemePool
+
+
+def test_compress_takes_every_field_of_a_recipe() -> None:
+    groups = typing.get_type_hints(CompressOptions)
+    fields = {f"{group}.{field.name}" for group in groups for field in dataclasses.fields(groups[group])}
+    assert set(KEYWORDS.values()) == fields
+    assert set(typing.get_type_hints(keywords.CompressKeywords)) == set(KEYWORDS)
+
+
+@pytest.mark.parametrize("name", [name for name in keywords.__all__ if name.endswith("Keywords")])
+def test_other_functions_take_some_of_them(name: str) -> None:
+    assert set(typing.get_type_hints(getattr(keywords, name))) <= set(KEYWORDS)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "expected"),
+    [
+        ("sparsity", "87.5%", 0.875),
+        ("sparsity", 1 / 2, 0.5),
+        ("max_drop", "1 %", 0.01),
+        ("scheme", "2:4", NMScheme(2, 4)),
+        ("scheme", NMScheme(1, 4), NMScheme(1, 4)),
+        ("pool", ["2:4", NMScheme(1, 4)], SchemePool.parse("2:4,1:4")),
+        ("pool", "2:4,1:4", SchemePool.parse("2:4,1:4")),
+        ("memory", "4GB", ByteSize(4_000_000_000)),
+        ("memory", 1 << 30, ByteSize(1 << 30)),
+        ("finetune_time", "90s", Duration(90)),
+        ("finetune_time", 90, Duration(90)),
+        ("include", "head.*", ("head.*",)),
+        ("exclude", ["a", "b"], ("a", "b")),
+        ("input_shapes", {"x": [1, 3]}, {"x": (1, 3)}),
+    ],
+)
+def test_values_may_be_written_as_python_has_them(keyword: str, value: Any, expected: Any) -> None:
+    group, field = KEYWORDS[keyword].split(".")
+    options = chosen_options("compress", {keyword: value}, None)
+    assert getattr(getattr(options, group), field) == expected
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "said"),
+    [
+        ("strategy", "sensitivty", "'strategy' is 'sensitivty'; did you mean 'sensitivity'?"),
+        ("target", "TensorRT", "did you mean 'tensorrt'? it must be 'generic' or 'tensorrt' or None"),
+        ("scheme", "2/4", "write for instance 2:4"),
+        ("sparsity", "half", "write for instance 0.5 or 50%"),
+        ("threads", "two", "'threads' is 'two'; it must be a whole number"),
+        ("batch_size", 0, "'batch_size' is 0"),
+        ("memory", "4 apples", "write a number and a unit"),
+    ],
+)
+def test_a_wrong_value_names_the_keyword_and_what_was_meant(keyword: str, value: Any, said: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        chosen_options("compress", {keyword: value}, None)
+    assert str(caught.value).startswith("compress(): ")
+    assert said in str(caught.value)
+
+
+def test_keywords_replace_a_recipe() -> None:
+    options = chosen_options("compress", {"sparsity": 0.5}, {"goal": {"scheme": "2:4"}, "run": {"seed": 3}})
+    assert (options.goal.sparsity, options.goal.scheme, options.run.seed) == (0.5, None, 3)

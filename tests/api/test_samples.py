@@ -1,0 +1,86 @@
+"""Each form of samples gives the same arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto, helper
+
+from domino_onnx.api.samples import samples_file
+from domino_onnx.data import load_data
+from domino_onnx.errors import DataError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def read(given: Any, folder: Path, model: Path, proto: ModelProto) -> dict[str, Array]:
+    """What the stages get to see."""
+    data = load_data(samples_file(given, "data", folder, model, {}), proto)
+    found = data.take(np.arange(data.count))
+    return found if data.labels is None else {**found, "labels": data.labels}
+
+
+def feeds(rows: Array) -> Iterator[dict[str, Array]]:
+    """A generator, whose last feed is shorter."""
+    for start in range(0, len(rows), 40):
+        yield {"x": rows[start : start + 40]}
+
+
+@pytest.mark.parametrize(
+    "form", [lambda rows: rows, lambda rows: {"x": rows}, feeds, lambda rows: list(feeds(rows)),
+             lambda rows: [rows[:5], rows[5:]], lambda rows: [(rows,)]],
+    ids=["array", "by name", "generator", "list", "arrays", "tuple"],
+)  # fmt: skip
+def test_every_form_is_the_same(
+    form: Callable[[Array], Any], rows: Array, small: ModelProto, save: Any, tmp_path: Path
+) -> None:
+    found = read(form(rows), tmp_path, save(small), small)
+    np.testing.assert_array_equal(found["x"], rows)
+
+
+def test_a_dataloader_of_pairs_has_labels(rows: Array, small: ModelProto, save: Any, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    labels = np.arange(96) % 4
+    pairs = torch.utils.data.TensorDataset(torch.from_numpy(rows).requires_grad_(), torch.from_numpy(labels))
+    found = read(torch.utils.data.DataLoader(pairs, batch_size=40), tmp_path, save(small), small)
+    np.testing.assert_array_equal(found["x"], rows)
+    np.testing.assert_array_equal(found["labels"], labels)
+
+
+def test_names_that_are_no_file_names(rows: Array, make_model: Any, save: Any, tmp_path: Path) -> None:
+    node = helper.make_node("MatMul", ["a/b:0", "w"], ["y"])
+    model = make_model([node], {"a/b:0": ["batch", 32]}, {"y": ["batch", 32]}, {"w": np.eye(32, dtype=np.float32)})
+    found = read(({"a/b:0": rows[i : i + 8]} for i in range(0, 96, 8)), tmp_path, save(model), model)
+    np.testing.assert_array_equal(found["a/b:0"], rows)
+
+
+def test_feeds_are_joined_along_the_batch_axis(make_model: Any, save: Any, tmp_path: Path) -> None:
+    nodes = [helper.make_node("Add", ["x", "c"], ["a"]), helper.make_node("Mul", ["a", "s"], ["y"])]
+    model = make_model(nodes, {"x": [3, "batch"], "c": ["batch"], "s": [1]}, {"y": [3, "batch"]}, {})
+    x, c, s = (np.random.default_rng(0).standard_normal(shape).astype(np.float32) for shape in ((3, 20), (20,), (1,)))
+    found = read(
+        [{"x": x[:, i : i + 5], "c": c[i : i + 5], "s": s} for i in range(0, 20, 5)], tmp_path, save(model), model
+    )
+    for name, array in (("x", x), ("c", c), ("s", s)):
+        np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((each for each in ()), "holds no samples"),
+        (3, "give a path, an array, arrays by input, or an iterable of feeds"),
+        ([{"x": np.zeros((2, 32))}, {"z": np.zeros((2, 32))}], "feed 1 has ['z'], feed 0 has ['x']"),
+        ([np.zeros((2, 32)), np.zeros((2, 31))], "feed 1: 'x' is float64 (2, 31), that of feed 0 is float64 (2, 32)"),
+        ([["a", "b", "c"]], "feed 0 is 3 parts; the model's inputs are 'x'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(given: Any, said: str, small: ModelProto, save: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        samples_file(given, "eval_data", tmp_path, save(small), {})
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("eval_data")
