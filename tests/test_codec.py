@@ -145,7 +145,10 @@ def test_any_text_is_read_or_refused_in_words(text: str | bytes, syntax: codec.S
         ({"training": {"lr": True}}, "'training.lr' is True; it must be a number"),
         ({"training": {"steps": 0}}, "'training.steps' is 0; it must be a whole number from 1 to 9"),
         ({"training": {"steps": 2.0}}, "'training.steps' is 2.0; it must be a whole number"),
-        ({"training": {"method": "fix"}}, "'training.method' is 'fix'; it must be 'fixed' or 'sr-ste'"),
+        (
+            {"training": {"method": "fix"}},
+            "'training.method' is 'fix'; did you mean 'fixed'? it must be 'fixed' or 'sr-ste'",
+        ),
         ({"training": {"method": []}}, "'training.method' is []; it must be 'fixed' or 'sr-ste'"),
         ({"training": 3}, "'training' is 3; it must be keys and values (lr, method, steps) or null"),
         ({"always": None}, "'always' is None; it must be keys and values"),

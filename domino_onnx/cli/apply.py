@@ -45,7 +45,7 @@ def command(
     from domino_onnx.scheme import Plan
     from domino_onnx.stages import checkpoint_folder
 
-    o.set_up_logging(verbose, quiet)
+    o.begin(verbose, quiet)
     options = o.chosen_options(recipe, has_goal=False)
     written = output or default_output(model)
     check_outputs(written, report, (model,), (plan, recipe, *options.inputs), force=force)

@@ -68,7 +68,7 @@ def command(
     from domino_onnx.pipeline import benchmark
     from domino_onnx.report.speed import benchmark_document, benchmark_view
 
-    o.set_up_logging(verbose, quiet)
+    o.begin(verbose, quiet)
     chosen = o.chosen_options(has_goal=False)
     with observing(quiet) as observer:
         result = benchmark(models, chosen, observer, threads=threads, batches=batches, seconds=seconds, profile=profile)

@@ -49,7 +49,7 @@ def command(
     from domino_onnx.report.terminal import compress_view
     from domino_onnx.stages import checkpoint_folder, is_assistant
 
-    o.set_up_logging(verbose, quiet)
+    o.begin(verbose, quiet)
     options = o.chosen_options(recipe)
     written = output or default_output(model)
     check_outputs(written, report, (model,), (recipe, *options.inputs), force=force)

@@ -41,7 +41,7 @@ def command(model: Path, output: Path | None, force: bool, as_json: bool, quiet:
     from domino_onnx.report.document import convert_document
     from domino_onnx.report.terminal import convert_view
 
-    o.set_up_logging(verbose, quiet)
+    o.begin(verbose, quiet)
     chosen = o.chosen_options().output
     form = chosen.format if "output.format" in given_fields(click.get_current_context()) else None
     wanted = Conversion(precision=chosen.precision, weights=chosen.weights)

@@ -42,7 +42,7 @@ def command(
     from domino_onnx.report.speed import deploy_document, deploy_view
     from domino_onnx.stages import name_for_cpu
 
-    o.set_up_logging(verbose, quiet)
+    o.begin(verbose, quiet)
     written = output or name_for_cpu(model)
     with observing(quiet) as observer:
         result = deploy(model, written, o.chosen_options(has_goal=False), observer, precision=precision, force=force)

@@ -47,7 +47,7 @@ def command(model: Path, target: str, log: Path | None, strict: bool, as_json: b
     from domino_onnx.pipeline import doctor
     from domino_onnx.report.doctor import doctor_document, doctor_view
 
-    o.set_up_logging(verbose, quiet)
+    o.begin(verbose, quiet)
     result = doctor(model, log=log)
     present_or_json(doctor_view(result), doctor_document(result), as_json=as_json, quiet=quiet)
     if strict and not result.passes:

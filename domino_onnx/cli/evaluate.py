@@ -35,7 +35,7 @@ def command(reference: Path, candidate: Path, data: Path, as_json: bool, quiet: 
     from domino_onnx.report.document import evaluation_document
     from domino_onnx.report.terminal import evaluation_view
 
-    o.set_up_logging(verbose, quiet)
+    o.begin(verbose, quiet)
     with observing(quiet) as observer:
         evaluation = evaluate(reference, candidate, data, o.chosen_options(), observer)
     document = {"reference": str(reference), "candidate": str(candidate), **evaluation_document(evaluation)}

@@ -50,7 +50,7 @@ def command(
     from domino_onnx.report.terminal import compress_view
     from domino_onnx.stages import checkpoint_folder, is_assistant
 
-    o.set_up_logging(verbose, quiet)
+    o.begin(verbose, quiet)
     options = o.chosen_options(recipe, has_goal=False)
     written = output or model.parent / f"{model.stem}.finetuned{model.suffix}"
     check_outputs(written, report, (model, teacher), (recipe, *options.inputs), force=force)

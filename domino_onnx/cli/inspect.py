@@ -39,6 +39,6 @@ def command(model: Path, bridge: bool, as_json: bool, quiet: bool, verbose: int,
     from domino_onnx.report.document import inspect_document
     from domino_onnx.report.terminal import inspect_view
 
-    o.set_up_logging(verbose, quiet)
+    o.begin(verbose, quiet)
     result = inspect(model, o.chosen_options(), bridge=bridge)
     present_or_json(inspect_view(result), inspect_document(result), as_json=as_json, quiet=quiet)

@@ -12,9 +12,11 @@ import click
 import cloup
 
 from domino_onnx.cli.fields import field_option, given_fields
+from domino_onnx.cli.starting import begun
 from domino_onnx.options import CompressOptions, overridden, read_recipe
 
 __all__ = [
+    "begin",
     "chosen_options",
     "data_options",
     "finetuning_options",
@@ -22,7 +24,6 @@ __all__ = [
     "model_argument",
     "output_options",
     "run_options",
-    "set_up_logging",
     "target_options",
 ]
 
@@ -98,8 +99,9 @@ def run_options(*options: Any) -> Section:
     return group
 
 
-def set_up_logging(verbose: int, quiet: bool) -> None:
-    """Log to stderr: warnings alone, the decisions with -v, everything with -vv."""
+def begin(verbose: int, quiet: bool) -> None:
+    """All is imported, and the work begins. Log to stderr: warnings alone, the decisions with -v, all with -vv."""
+    begun()
     level = logging.ERROR if quiet else [logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)]
     logging.basicConfig(level=level, format="%(message)s")
 

@@ -47,7 +47,7 @@ def command(
     from domino_onnx.report.document import search_document
     from domino_onnx.report.terminal import search_view
 
-    o.set_up_logging(verbose, quiet)
+    o.begin(verbose, quiet)
     options = o.chosen_options(recipe)
     if not options.goal.budgets and options.goal.scheme is None:
         raise click.UsageError(

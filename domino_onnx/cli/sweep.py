@@ -63,7 +63,7 @@ def command(
     from domino_onnx.report.sweep import sweep_view
     from domino_onnx.stages import checkpoint_folder, name_of_sweep
 
-    o.set_up_logging(verbose, quiet)
+    o.begin(verbose, quiet)
     options = o.chosen_options(recipe, has_goal=False)
     check_outputs(None, report, (model,), (recipe, *options.inputs), force=force)
     names = {share: f"{share:g}.json" for share in shares}

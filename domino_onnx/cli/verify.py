@@ -26,7 +26,7 @@ def command(model: Path, as_json: bool, quiet: bool, verbose: int) -> None:
     from domino_onnx.report.document import verify_document
     from domino_onnx.report.terminal import verify_view
 
-    o.set_up_logging(verbose, quiet)
+    o.begin(verbose, quiet)
     verdict = verify(model)
     present_or_json(verify_view(verdict), verify_document(verdict), as_json=as_json, quiet=quiet)
     if not verdict.holds:

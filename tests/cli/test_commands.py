@@ -19,7 +19,7 @@ import pytest
 from onnx import helper
 
 import domino_onnx
-from domino_onnx.cli.main import cli
+from domino_onnx.cli.group import cli
 from domino_onnx.scheme import Plan
 
 Run = Callable[..., Any]
@@ -71,13 +71,41 @@ def test_short_help_and_version(domino: Run) -> None:
     assert domino("-h").out == domino("--help").out
     ran = domino("--version")
     assert (ran.code, ran.err) == (0, "")
-    assert domino_onnx.__version__ in ran.out
+    first, libraries = ran.out.splitlines()
+    assert first == f"domino-onnx {domino_onnx.__version__}"
+    assert f"numpy {np.__version__}" in libraries
+    assert f"onnx {onnx.__version__}" in libraries
+
+
+@pytest.mark.parametrize(
+    ("shell", "script"), [("bash", "complete -o nosort -F"), ("zsh", "compdef"), ("fish", "complete --")]
+)
+def test_completion_is_a_script_for_the_shell(shell: str, script: str, domino: Run) -> None:
+    ran = domino("completion", shell)
+    assert (ran.code, ran.err) == (0, "")
+    assert script in ran.out
+    assert "_DOMINO_ONNX_COMPLETE" in ran.out
+
+
+def test_commands_options_and_choices_are_completed(domino: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_DOMINO_ONNX_COMPLETE", "bash_complete")
+
+    def offered(line: str) -> set[str]:
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(len(line.split()) - 1))
+        return {each.partition(",")[2] for each in domino().out.splitlines()}
+
+    assert offered("domino-onnx co") == {"compress", "convert", "completion"}
+    assert offered("domino-onnx compress --spar") == {"--sparsity"}
+    assert offered("domino-onnx compress --target ten") == {"tensorrt"}
 
 
 USAGE = [
     (["nonsense"], "nonsense"),
     (["compress", "MODEL"], "--scheme or --plan"),
-    (["compress", "MODEL", "--sparsity", "much"], "much"),
+    (["compress", "MODEL", "--sparsity", "much"], "write for instance 0.5 or 50%"),
+    (["compress", "MODEL", "--sparsity", "50"], "write 0.5 or 50%"),
+    (["sweep", "MODEL", "--sparsity", "87.5"], "write 0.875 or 87.5%"),
     (["compress", "MODEL", "--flops-reduction", "0.5", "--plan", "p.json"], "contradict"),
     (["compress", "MODEL", "--sparsity", "0.5", "--format", "magic"], "magic"),
     (["compress", "MODEL", "--sparsity", "0.5", "--recipe", "missing.toml"], "missing.toml"),
@@ -106,7 +134,6 @@ ERRORS = [
     (["compress", "MODEL", "--scheme", "3:7"], "no weight of the model can have 3:7"),
     (["compress", "MODEL", "--sparsity", "0.6", "--pool", "2:4"], "--pool 1:32"),
     (["inspect", "MODEL", "--input-shape", "q:1,2"], "'q'"),
-    (["compress", "MODEL", "--sparsity", "87.5"], "0.875"),
     (["compress", "MODEL", "--sparsity", "0.99"], "at most"),
     (["compress", "MODEL", "--sparsity", "0.5", "-o", "MODEL"], "input itself"),
     (["compress", "MODEL", "--sparsity", "0.5", "-o", "no/where.onnx"], "doesn't exist"),
@@ -447,6 +474,22 @@ class TestProcess:
         ran = self.run("-m", "domino_onnx", "inspect", model, root=root)
         assert ran.returncode == 0, ran.stderr
         assert "first" in ran.stdout
+
+    @pytest.mark.parametrize("module", ["numpy", "click", "domino_onnx.pipeline"])
+    def test_an_interrupted_import_is_quiet(self, module: str, model: Path, root: Path) -> None:
+        code = (
+            "import os, signal, sys\n"
+            "class Interrupts:\n"
+            "    def find_spec(self, name, *_):\n"
+            f"        if name == {module!r}:\n"
+            "            os.kill(os.getpid(), signal.SIGINT)\n"
+            "sys.meta_path.insert(0, Interrupts())\n"
+            "from domino_onnx.cli import main\n"
+            "sys.argv[0] = 'domino-onnx'\n"
+            "main()\n"
+        )
+        ran = self.run("-c", code, "inspect", model, root=root)
+        assert (ran.returncode, ran.stderr, ran.stdout) == (130, "interrupted\n", "")
 
     def test_a_closed_pipe_is_no_traceback(self, model: Path, root: Path) -> None:
         ran = subprocess.run(

@@ -15,7 +15,7 @@ import click
 import pytest
 
 import domino_onnx
-from domino_onnx.cli.main import cli
+from domino_onnx.cli.group import cli
 from domino_onnx.options import CompressOptions
 
 Run = Callable[..., Any]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 
 import click
 import cloup
@@ -15,6 +17,7 @@ from domino_onnx._version import __version__
 from domino_onnx.cli import (
     apply,
     benchmark,
+    completion,
     compress,
     convert,
     deploy,
@@ -35,7 +38,25 @@ __all__ = ["cli", "main"]
 _INTERRUPTED = 130
 _WIDEST = 120
 _MORE_MEMORY = "take smaller batches or fewer samples, or end other programs"
+_LIBRARIES = (
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+    "onnx-graphsurgeon",
+    "domino-onnx-kernels",
+)
 _BUG = "this is a bug in domino-onnx; run again with DOMINO_ONNX_DEBUG=1 and report the traceback"
+
+
+def libraries() -> str:
+    """The versions of what decides about results, on one line; what isn't installed is left out."""
+    found = [f"Python {platform.python_version()}"]
+    for name in _LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    return ", ".join(found)
 
 
 _SECTIONS = (
@@ -44,6 +65,7 @@ _SECTIONS = (
         "Look and check", [inspect.command, evaluate.command, verify.command, doctor.command, benchmark.command]
     ),
     cloup.Section("Rewrite", [convert.command, deploy.command]),
+    cloup.Section("Set up", [completion.command]),
 )
 
 
@@ -55,7 +77,7 @@ _SECTIONS = (
         formatter_settings=cloup.HelpFormatter.settings(max_width=_WIDEST, col2_min_width=40),
     ),
 )
-@cloup.version_option(__version__, prog_name="domino-onnx")
+@cloup.version_option(__version__, prog_name="domino-onnx", message=f"%(prog)s %(version)s\n{libraries()}")
 def cli() -> None:
     """Compress trained ONNX models with mixed N:M sparsity, layer by layer, without their source code.
 
@@ -68,7 +90,7 @@ def main() -> None:
     """Run the command line and exit: 0 done, 1 error, 2 usage, 3 a check failed, 130 interrupted."""
     try:
         with ends_like_ctrl_c():
-            code = cli.main(standalone_mode=False) or 0
+            code = cli.main(standalone_mode=False, complete_var=completion.VARIABLE) or 0
         sys.exit(code)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
