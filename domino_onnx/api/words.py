@@ -19,6 +19,7 @@ _OPTIONS = {
     "resume": "resume=True",
     "force": "force=True",
     "speed-only": "speed_only=True",
+    "report": "to_html()",
 }
 """Options that are called otherwise as keywords. All others have a hyphen where keywords have an underscore."""
 _CHOICES = frozenset(("auto", "cpu", "cuda", "dense", "packed", "fp16", "int8", "tensorrt", "2:4"))

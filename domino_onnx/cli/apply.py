@@ -40,8 +40,8 @@ def command(
     domino-onnx apply model.onnx plan.json --data calibration.npz -o model.sparse.onnx
     """
     from domino_onnx.pipeline import apply
+    from domino_onnx.report.compressed import compress_view
     from domino_onnx.report.document import compress_document
-    from domino_onnx.report.terminal import compress_view
     from domino_onnx.scheme import Plan
     from domino_onnx.stages import checkpoint_folder
 

@@ -45,8 +45,8 @@ def command(
     docs/options.md lists the options that a recipe has beyond these.
     """
     from domino_onnx.pipeline import assist, compress
+    from domino_onnx.report.compressed import compress_view
     from domino_onnx.report.document import compress_document
-    from domino_onnx.report.terminal import compress_view
     from domino_onnx.stages import checkpoint_folder, is_assistant
 
     o.begin(verbose, quiet)

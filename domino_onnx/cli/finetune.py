@@ -46,8 +46,8 @@ def command(
     domino-onnx finetune model.sparse.onnx --teacher model.onnx --data calibration.npz -o model.finetuned.onnx
     """
     from domino_onnx.pipeline import assist, finetune
+    from domino_onnx.report.compressed import compress_view
     from domino_onnx.report.document import compress_document
-    from domino_onnx.report.terminal import compress_view
     from domino_onnx.stages import checkpoint_folder, is_assistant
 
     o.begin(verbose, quiet)

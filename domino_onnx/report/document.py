@@ -58,6 +58,7 @@ def compress_document(result: CompressResult) -> Document:
         "bytes": result.nbytes,
         "dense_bytes": result.dense_bytes,
         "deployed": None if result.deployed is None else deploy_document(result.deployed),
+        "sizes": None if result.sizes is None else dataclasses.asdict(result.sizes),
         "strategy": result.plan.strategy,
         "target": result.plan.target,
         "budgets": [budget.to_document() for budget in result.plan.budgets],

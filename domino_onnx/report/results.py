@@ -34,6 +34,7 @@ __all__ = [
     "DeployResult",
     "DeployedLayer",
     "DoctorResult",
+    "FileSizes",
     "InspectResult",
     "Prediction",
     "SearchResult",
@@ -328,6 +329,25 @@ class SweepResult:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FileSizes:
+    """Bytes of all files of a model before and after.
+
+    Attributes
+    ----------
+    before_gzipped, after_gzipped
+        As `gzip` leaves them; None for large models.
+    packed
+        Of the model that was written, with its zeros left out; None for large models.
+    """
+
+    before: int
+    after: int
+    before_gzipped: int | None = None
+    after_gzipped: int | None = None
+    packed: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CompressResult:
     """What was written and what it is worth.
 
@@ -365,6 +385,8 @@ class CompressResult:
         What each scheme of each weight was measured to cost; None where nothing was measured.
     options
         All that was asked for, with the steps that finetuning planned: the recipe that leads to the same file again.
+    sizes
+        Of the files before and after; None if they couldn't be looked at.
     trials
         What was tried to find the plan, where a largest loss was given.
     drawn
@@ -402,6 +424,7 @@ class CompressResult:
     nbytes: int
     options: CompressOptions
     losses: LossTable | None = None
+    sizes: FileSizes | None = None
     trials: tuple[Trial, ...] = ()
     drawn: tuple[str, ...] = ()
     forecast: Forecast | None = None

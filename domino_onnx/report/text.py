@@ -5,7 +5,17 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["counted", "file_size", "lost_in_words", "millions", "percent", "printable", "score_in_words", "shape"]
+__all__ = [
+    "counted",
+    "file_size",
+    "lost_in_words",
+    "millions",
+    "percent",
+    "points",
+    "printable",
+    "score_in_words",
+    "shape",
+]
 
 _LONGEST = 60
 _SHOWN = 3
@@ -35,6 +45,11 @@ def counted(names: Sequence[str]) -> str:
 def percent(share: float | None, digits: int = 1) -> str:
     """0.8751 as 87.5 %."""
     return "-" if share is None else f"{share * 100:.{digits}f} %"
+
+
+def points(share: float) -> str:
+    """A difference of two shares: +0.29 points."""
+    return f"{share * 100:+.2f} points"
 
 
 def score_in_words(metric: str, score: float, standard_error: float | None = None) -> str:

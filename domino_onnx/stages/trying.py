@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import gzip
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 from domino_onnx.errors import DataError
 from domino_onnx.report.results import Trial
@@ -17,6 +14,7 @@ from domino_onnx.stages.doubts import doubts_of_judges
 from domino_onnx.stages.kept.found import pack_trial, restore_trial
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.measuring import measured, written_for_a_while
+from domino_onnx.stages.sizing import bytes_and_gzipped
 from domino_onnx.stages.solving import overlaid
 
 __all__ = ["dense_bytes", "most_zeros", "require_judges", "trial_once", "tried"]
@@ -50,7 +48,7 @@ def tried(lab: Laboratory, budget: Budget) -> Found:
     found = find(lab, (budget,))
     values = overlaid(found.solved.weights, found.solved.biases)
     with lab.journal.stage("try"), written_for_a_while(lab, values) as path:
-        comparison, (size, zipped) = measured(lab, path), _sizes(path)
+        comparison, (size, zipped) = measured(lab, path), bytes_and_gzipped(sorted(path.parent.iterdir()))
     inventory, schemes = lab.aim.inventory, found.planned.plan.schemes
     trial = Trial(
         budget=budget,
@@ -68,37 +66,9 @@ def tried(lab: Laboratory, budget: Budget) -> Found:
 def dense_bytes(lab: Laboratory) -> tuple[int, int]:
     """Bytes of the model's files as they are, and gzipped."""
     with written_for_a_while(lab, {}) as path:
-        return _sizes(path)
+        return bytes_and_gzipped(sorted(path.parent.iterdir()))
 
 
 def most_zeros(lab: Laboratory) -> float:
     """The largest share of zeros that schemes can give this model."""
     return lab.aim.inventory.sparsity(lab.aim.inventory.sparsest)
-
-
-def _sizes(path: Path) -> tuple[int, int]:
-    """Of a model's files, which are alone in their folder: bytes, and bytes gzipped."""
-    files = sorted(path.parent.iterdir())
-    return sum(file.stat().st_size for file in files), sum(map(_gzipped, files))
-
-
-def _gzipped(path: Path) -> int:
-    """Bytes of the file as `gzip` would leave it."""
-    counter = _Counter()
-    with path.open("rb") as source, gzip.GzipFile(fileobj=counter, mode="wb", mtime=0) as packed:
-        shutil.copyfileobj(source, packed, 1 << 20)
-    return counter.count
-
-
-class _Counter:
-    """A file that only counts what is written to it."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def write(self, data: bytes) -> int:
-        self.count += len(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing is held back."""

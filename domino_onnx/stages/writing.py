@@ -13,7 +13,7 @@ from domino_onnx._version import __version__
 from domino_onnx.graph import OnnxFile, WeightForm, Written, write_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.precision import converted
-from domino_onnx.report.results import CompressResult, Prediction, SearchResult, WeightRecord
+from domino_onnx.report.results import CompressResult, FileSizes, Prediction, SearchResult, WeightRecord
 from domino_onnx.scheme import (
     Inventory,
     Manifest,
@@ -142,11 +142,17 @@ def compared(made: Made, journal: Journal) -> CompressResult:
 
     What the first import of torch leaves to the garbage collector holds the model, and ONNX Runtime needs the room.
     """
+    from domino_onnx.stages.sizing import sizes_of
+
     gc.collect()
-    run = made.options.run
+    run, comparison, sampled = made.options.run, None, None
     if made.is_sampled:
-        return _result(made, None, sampled_if_possible(made.dense, made.output, run.seed, journal), journal)
-    return _result(made, compare_if_possible(made.dense, made.output, made.judge, run, journal), None, journal)
+        sampled = sampled_if_possible(made.dense, made.output, run.seed, journal)
+    else:
+        comparison = compare_if_possible(made.dense, made.output, made.judge, run, journal)
+    with journal.stage("evaluate"):
+        sizes = sizes_of(made.dense, made.output, made.options.output.format)
+    return _result(made, comparison, sampled, sizes, journal)
 
 
 def search_result(lab: Laboratory, found: Found) -> SearchResult:
@@ -166,7 +172,11 @@ def search_result(lab: Laboratory, found: Found) -> SearchResult:
 
 
 def _result(
-    made: Made, comparison: Evaluation | None, sampled: SampledCheck | None, journal: Journal
+    made: Made,
+    comparison: Evaluation | None,
+    sampled: SampledCheck | None,
+    sizes: FileSizes | None,
+    journal: Journal,
 ) -> CompressResult:
     site_zeros, site_params = sum(r.zeros for r in made.records), sum(r.params for r in made.records)
     planned, solved, inventory = made.found.planned, made.found.solved, made.inventory
@@ -189,6 +199,7 @@ def _result(
         finetuned=made.finetuned,
         parity=comparison,
         sampled=sampled,
+        sizes=sizes,
         judge_seen=made.judge.seen,
         two_four=made.two_four,
         seconds=journal.seconds,

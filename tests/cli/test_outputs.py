@@ -218,7 +218,8 @@ def test_a_model_that_another_run_writes_meanwhile_stays_without_force(
     original = writing.write_model
 
     def late(*arguments: Any, **options: Any) -> Any:
-        (folder / "late.onnx").write_text("another run's")
+        if Path(arguments[3]).name == "late.onnx":  # not the file that tells how large it is packed
+            (folder / "late.onnx").write_text("another run's")
         return original(*arguments, **options)
 
     for module in (writing, converting):

@@ -20,9 +20,10 @@ from onnx import helper
 
 from domino_onnx.options import CompressOptions, FinetuneOptions, Goal
 from domino_onnx.pipeline import compress, inspect, verify
+from domino_onnx.report.compressed import compress_view
 from domino_onnx.report.document import compress_document, dump, inspect_document, verify_document
 from domino_onnx.report.page import compress_page
-from domino_onnx.report.terminal import compress_view, inspect_view, verify_view
+from domino_onnx.report.terminal import inspect_view, verify_view
 from domino_onnx.report.text import millions, percent, printable, shape
 
 EVIL = (
