@@ -21,7 +21,7 @@ from domino_onnx.api.options import Recipe
 from domino_onnx.api.progress import ProgressFunction
 from domino_onnx.api.written import CompressResult
 from domino_onnx.scheme import Plan
-from domino_onnx.stages import Observer
+from domino_onnx.stages import Observer, teacher_beside
 
 __all__ = ["apply", "compress", "finetune", "search", "sweep"]
 
@@ -131,7 +131,7 @@ def apply(
 
 def finetune(
     model: Model,
-    teacher: Model,
+    teacher: Model | None = None,
     *,
     recipe: Recipe | None = None,
     progress: ProgressFunction | None = None,
@@ -143,10 +143,11 @@ def finetune(
     Parameters
     ----------
     teacher
-        The dense model that it came from.
+        The dense model that it came from. Without, it is found beside the file of `model`, by its hash.
     """
     with Call("finetune", options, FinetuneFileKeywords, progress, observer) as call:
-        path, dense = call.model(model), call.model(teacher, "teacher")
+        path = call.model(model)
+        dense = teacher_beside(path) if teacher is None else call.model(teacher, "teacher")
         chosen = call.options(path, recipe, has_goal=False)
         found = pipeline.finetune(
             path, dense, call.output(_OUTPUT), chosen, call.observer, metric=call.metric, keeps=False

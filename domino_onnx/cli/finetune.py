@@ -18,7 +18,12 @@ __all__ = ["command"]
 @cloup.command("finetune", short_help="Finetune a pruned file towards its dense teacher.")
 @o.model_argument
 @o.data_options(
-    cloup.option("--teacher", type=o.PATH, metavar="FILE", required=True, help="Dense model that MODEL came from."),
+    cloup.option(
+        "--teacher",
+        type=o.PATH,
+        metavar="FILE",
+        help="Dense model that MODEL came from. [default: found by its hash beside MODEL]",
+    ),
     o.DATA,
     o.EVAL_DATA,
     o.METRIC,
@@ -30,7 +35,7 @@ __all__ = ["command"]
 @o.run_options(o.RECIPE, o.CHECKPOINT, o.RESUME, o.BATCH_SIZE, *o.RESOURCES, o.SEED)
 def command(
     model: Path,
-    teacher: Path,
+    teacher: Path | None,
     output: Path | None,
     report: Path | None,
     recipe: Path | None,
@@ -43,22 +48,24 @@ def command(
     """Finetune MODEL, a file that domino-onnx wrote, towards its dense teacher. What is pruned stays pruned.
 
     \b
-    domino-onnx finetune model.sparse.onnx --teacher model.onnx --data calibration.npz -o model.finetuned.onnx
+    domino-onnx finetune model.sparse.onnx --data calibration.npz -o model.finetuned.onnx
+    domino-onnx finetune model.sparse.onnx --teacher ../model.onnx --data calibration.npz
     """
     from domino_onnx.pipeline import assist, finetune
     from domino_onnx.report.compressed import compress_view
     from domino_onnx.report.document import compress_document
-    from domino_onnx.stages import checkpoint_folder, is_assistant
+    from domino_onnx.stages import checkpoint_folder, is_assistant, teacher_beside
 
     o.begin(verbose, quiet)
     options = o.chosen_options(recipe, has_goal=False)
     written = output or model.parent / f"{model.stem}.finetuned{model.suffix}"
-    check_outputs(written, report, (model, teacher), (recipe, *options.inputs), force=force)
+    dense = teacher or teacher_beside(model)
+    check_outputs(written, report, (model, dense), (recipe, *options.inputs), force=force)
     if is_assistant():
-        assist(model, options, teacher=teacher)
+        assist(model, options, teacher=dense)
         return
     with resumable(checkpoint_folder(options, written), written), observing(quiet) as observer:
-        result = finetune(model, teacher, written, options, observer, force=force)
+        result = finetune(model, dense, written, options, observer, force=force)
     if report is not None:
         write_report(report, result, force=force)
     present_or_json(compress_view(result, report), compress_document(result), as_json=as_json, quiet=quiet)

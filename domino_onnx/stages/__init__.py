@@ -21,6 +21,7 @@ from domino_onnx.stages.pruned_file import finetune_file, open_pruned
 from domino_onnx.stages.reading import Output, read
 from domino_onnx.stages.resuming import checkpoint_folder, found_once, identity, name_of_sweep, open_checkpoint
 from domino_onnx.stages.second_file import check_second, name_for_cpu, with_second
+from domino_onnx.stages.teachers import teacher_beside
 from domino_onnx.stages.trials import finetune_within, found_for_budgets, sweep_result
 from domino_onnx.stages.writing import Made, compared, search_result, write
 
@@ -59,6 +60,7 @@ __all__ = [
     "rewritten",
     "search_result",
     "sweep_result",
+    "teacher_beside",
     "verified",
     "with_second",
     "write",
