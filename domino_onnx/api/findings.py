@@ -157,6 +157,21 @@ class InspectResult(Result[results.InspectResult]):
         return self._found.inventory.skips
 
     @property
+    def inputs(self) -> tuple[results.Port, ...]:
+        """Names, types and shapes."""
+        return self._found.inputs
+
+    @property
+    def outputs(self) -> tuple[results.Port, ...]:
+        """The same of the outputs."""
+        return self._found.outputs
+
+    @property
+    def shares(self) -> tuple[results.OperatorShare, ...]:
+        """What the file is made of, by kind of operator."""
+        return self._found.shares
+
+    @property
     def params(self) -> int:
         """Weights of Conv, ConvTranspose, Gemm and MatMul."""
         return self._found.inventory.params

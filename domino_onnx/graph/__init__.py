@@ -9,6 +9,7 @@ from domino_onnx.graph.io.read import OnnxFile, read_model
 from domino_onnx.graph.io.write import Written, read_manifest, write_model
 from domino_onnx.graph.linear import Bias, LinearUse, linear_uses
 from domino_onnx.graph.order import sort_nodes
+from domino_onnx.graph.readers import bytes_by_reader
 from domino_onnx.graph.segments import Segment, cut
 from domino_onnx.graph.selection import Selection
 from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes, infer_types, model_inputs
@@ -25,6 +26,7 @@ __all__ = [
     "ShapeTable",
     "WeightForm",
     "Written",
+    "bytes_by_reader",
     "channel_weights",
     "cut",
     "holds_integers",

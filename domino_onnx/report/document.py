@@ -16,6 +16,7 @@ from domino_onnx.report.results import (
     CompressResult,
     ConvertResult,
     InspectResult,
+    Port,
     Prediction,
     SearchResult,
     SweepResult,
@@ -163,6 +164,10 @@ def inspect_document(result: InspectResult) -> Document:
         "ir_version": result.file.proto.ir_version,
         "opset": result.file.opset,
         "format": result.file.form,
+        "inputs": [_port(port) for port in result.inputs],
+        "outputs": [_port(port) for port in result.outputs],
+        "shares": [dataclasses.asdict(share) for share in result.shares],
+        "forecast": _forecast(result.forecast),
         "params": inventory.params,
         "macs": inventory.macs,
         "sparsity": inventory.sparsity({}),
@@ -209,6 +214,12 @@ def verify_document(verdict: Verdict) -> Document:
         "weights": [dataclasses.asdict(finding) for finding in verdict.findings],
         "problems": list(verdict.problems),
     }
+
+
+def _port(port: Port) -> Document:
+    """An input or output; axes are numbers, names, or null."""
+    axes = None if port.axes is None else [int(axis) if axis.isdecimal() else axis for axis in port.axes]
+    return {"name": port.name, "dtype": port.dtype, "shape": axes}
 
 
 def _comparison(comparison: Comparison) -> Document:

@@ -14,7 +14,7 @@ from domino_onnx.graph import OnnxFile, WeightForm
 from domino_onnx.options import CompressOptions
 from domino_onnx.outputs import Comparison
 from domino_onnx.precision import Conversion
-from domino_onnx.report.text import lost_in_words, percent, score_in_words
+from domino_onnx.report.text import lost_in_words, percent, printable, score_in_words
 from domino_onnx.runtime import Profile
 from domino_onnx.scheme import Budget, Inventory, Manifest, NMScheme, Plan, Skip, WeightKey
 from domino_onnx.search import Decision, LossTable
@@ -36,6 +36,8 @@ __all__ = [
     "DoctorResult",
     "FileSizes",
     "InspectResult",
+    "OperatorShare",
+    "Port",
     "Prediction",
     "SearchResult",
     "SweepResult",
@@ -70,12 +72,50 @@ class WeightRecord:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """An input or an output of a model. `axes` are sizes and names, ``?`` for neither; None if any number fits."""
+
+    name: str
+    dtype: str
+    axes: tuple[str, ...] | None
+
+    def __str__(self) -> str:
+        shape = "any shape" if self.axes is None else " x ".join(self.axes) or "one number"
+        return printable(f"{self.name} ({self.dtype}: {shape})", 120)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorShare:
+    """What one kind of operator has of a model's files: bytes, their share, and the share in weights to prune."""
+
+    op: str
+    nbytes: int
+    share: float
+    prunable: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class InspectResult:
-    """A model's inventory, the file it was taken of, and whether it can be finetuned where that was asked."""
+    """A model's inventory, the file it was taken of, and whether it can be finetuned where that was asked.
+
+    Attributes
+    ----------
+    inputs, outputs
+        As the model declares them.
+    shares
+        What the files are made of, the largest share first.
+    forecast, forecast_samples
+        What a default run with so many samples would cost; None where shapes are unknown, or nothing can be pruned.
+    """
 
     file: OnnxFile
     inventory: Inventory
     manifest: Manifest | None
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    shares: tuple[OperatorShare, ...]
+    forecast: Forecast | None
+    forecast_samples: int
     bridge: Readiness | None = None
 
 

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from domino_onnx.evaluate import Verdict
-from domino_onnx.report.results import ConvertResult, InspectResult, SearchResult
+from domino_onnx.report.forecast import forecast_lines
+from domino_onnx.report.results import ConvertResult, InspectResult, OperatorShare, SearchResult
 from domino_onnx.report.tables import skip_lines, table, weight_row
 from domino_onnx.report.text import millions, percent, printable, shape
 from domino_onnx.scheme import NMScheme
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["convert_view", "inspect_view", "search_view", "verify_view"]
 
-_FULL_BAR = 16
-_WORTH_SAYING = 0.05
+_MOST_PORTS = 12
+_WORTH_NAMING = 0.005
+_ALL = 0.999
 
 
 def inspect_view(result: InspectResult) -> RenderableType:
@@ -52,7 +54,38 @@ def inspect_view(result: InspectResult) -> RenderableType:
         made.append(Text(f"stored {result.file.form}"))
     bridge = [] if result.bridge is None else [_readiness(result.bridge)]
     sites = rows if inventory.sites else Text("no weight of Conv, ConvTranspose, Gemm or MatMul can be pruned")
-    return Group(head, *made, *notes, sites, *skip_lines(inventory.skips), *bridge)
+    whole = _file(result)
+    return Group(head, *made, *notes, *whole, sites, *skip_lines(inventory.skips), *_cost(result), *bridge)
+
+
+def _file(result: InspectResult) -> list[RenderableType]:
+    """What goes in and comes out, and what the file is made of."""
+    rows = Table.grid(padding=(0, 2))
+    for name, ports in (("input", result.inputs), ("output", result.outputs)):
+        for port in ports[:_MOST_PORTS]:
+            rows.add_row(name, Text(str(port)))
+        if len(ports) > _MOST_PORTS:
+            rows.add_row("", f"and {len(ports) - _MOST_PORTS} more {name}s")
+    named = [share for share in result.shares if share.share >= _WORTH_NAMING]
+    parts = [f"{printable(share.op)} {percent(share.share)}{_of_it(share)}" for share in named]
+    if parts:
+        rows.add_row("file", Text(", ".join(parts)))
+    return [rows]
+
+
+def _of_it(share: OperatorShare) -> str:
+    if share.prunable > _ALL * share.share:
+        return " (prunable)"
+    return f" ({percent(share.prunable)} prunable)" if share.prunable >= _WORTH_NAMING else ""
+
+
+def _cost(result: InspectResult) -> list[RenderableType]:
+    """What a default run would cost."""
+    if result.forecast is None:
+        unknown = result.inventory.macs is None and result.inventory.sites
+        return [Text("what a run costs is unknown without shapes: give --input-shape or --data")] if unknown else []
+    time, space, *_ = forecast_lines(result.forecast)
+    return [Text(f"compress with {result.forecast_samples} samples takes {time}"), Text(f"it {space}")]
 
 
 def search_view(result: SearchResult) -> RenderableType:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.errors import DataError
-from domino_onnx.graph import read_manifest, read_model
+from domino_onnx.graph import model_inputs, read_manifest, read_model
 from domino_onnx.options import CompressOptions, RunOptions
 from domino_onnx.report.results import DoctorResult, InspectResult
 from domino_onnx.stages.doubts import doubts_of_labels, doubts_of_samples
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.laboratory import torch_missing
+from domino_onnx.stages.outlook import SAMPLES, operator_shares, outlook, ports
 from domino_onnx.stages.reading import load_chosen_metric, load_samples
 from domino_onnx.stages.source import Source, open_source
 from domino_onnx.targets import GROUPS_OF_FOUR, BuildLog, diagnose, read_build_log
@@ -31,10 +32,16 @@ def inspected(source: Source, run: RunOptions, *, bridge: bool) -> InspectResult
     DependencyError
         If `bridge` is wanted and torch is missing.
     """
+    proto = source.file.proto
     return InspectResult(
         file=source.file,
         inventory=source.inventory,
-        manifest=read_manifest(source.file.proto),
+        manifest=read_manifest(proto),
+        inputs=ports(model_inputs(proto)),
+        outputs=ports(proto.graph.output),
+        shares=operator_shares(source.file, source.inventory),
+        forecast=outlook(source),
+        forecast_samples=SAMPLES,
         bridge=_readiness(source, run) if bridge else None,
     )
 
