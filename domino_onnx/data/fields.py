@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,10 +15,15 @@ from domino_onnx.errors import DataError
 __all__ = ["Fields", "Folders", "Variations", "read_fields"]
 
 _MAX_FILE_BYTES = 1 << 16
-_IN_ANY_CASE = ("color", "dtype", "interpolation", "layout")
+_IN_ANY_CASE = ("color", "dtype", "interpolation", "layout", "pad_place")
+_ALSO_CALLED = {"resize_size": "resize", "crop_size": "crop"}
+"""What torchvision calls keys."""
+_ENUMS = ("interpolationmode.", "resampling.")
+"""What torchvision and Pillow put before the name of an interpolation."""
 _Text = Annotated[str, Meta(min_length=1)]
 _Side = Annotated[int, Meta(ge=1, le=1 << 14)]
 _Sides = Annotated[tuple[_Side, ...], Meta(min_length=2, max_length=2)]
+_Pixel = Annotated[int, Meta(ge=0, le=255)]
 _Number = Annotated[float, Meta(gt=-1e30, lt=1e30)]
 _Divisor = Annotated[float, Meta(gt=0, lt=1e30)]
 
@@ -44,6 +50,9 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _Side | _Sides | None, Meta(extra={"wanted": "the length of the short side, or [height, width]"})
     ] = None
     crop: Annotated[_Side | _Sides | None, Meta(extra={"wanted": "a length, or [height, width]"})] = None
+    pad: Annotated[_Sides | None, Meta(extra={"wanted": "[height, width]"})] = None
+    pad_value: _Pixel | Annotated[tuple[_Pixel, ...], Meta(min_length=3, max_length=3)] | None = None
+    pad_place: Literal["center", "corner"] | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] | None = None
     color: Literal["rgb", "bgr", "gray", "grey"] | None = None
     scale: Annotated[_Divisor | None, Meta(extra={"wanted": "a number above 0"})] = None
@@ -77,7 +86,8 @@ def read_fields(file: Path) -> Fields:
     except OSError as error:
         raise DataError(f"{file} can't be read: {error.strerror or error}") from None
     plain = codec.parse(text, what=what, error=DataError, syntax="yaml")
-    return codec.convert(_in_lower_case({} if plain is None else plain), Fields, what=what, error=DataError)
+    said = _in_our_words(_in_lower_case({} if plain is None else plain), what)
+    return codec.convert(said, Fields, what=what, error=DataError)
 
 
 def _in_lower_case(plain: Any) -> Any:
@@ -87,3 +97,45 @@ def _in_lower_case(plain: Any) -> Any:
     return {
         key: value.lower() if key in _IN_ANY_CASE and isinstance(value, str) else value for key, value in plain.items()
     }
+
+
+def _in_our_words(plain: Any, what: str) -> Any:
+    """Torchvision's ``resize_size`` and ``crop_size``, and timm's ``input_size`` and ``crop_pct``, as our keys."""
+    if not isinstance(plain, dict):
+        return plain
+    said = dict(plain)
+    for theirs, ours in _ALSO_CALLED.items():
+        if theirs in said:
+            _say(said, ours, _alone(said.pop(theirs)), theirs, what)
+    if "input_size" in said:
+        size = said.pop("input_size")
+        if not isinstance(size, list) or len(size) != 3:
+            raise DataError(f"{what}: 'input_size' is {codec.shown(size)}; it must be [channels, height, width]")
+        _say(said, "crop", size[1:], "input_size", what)
+    if "crop_pct" in said:
+        _say(said, "resize", _resized_for(said.get("crop"), said.pop("crop_pct"), what), "crop_pct", what)
+    name = said.get("interpolation")
+    if isinstance(name, str):
+        said["interpolation"] = next((name[len(each) :] for each in _ENUMS if name.startswith(each)), name)
+    return said
+
+
+def _say(said: dict[Any, Any], ours: str, value: Any, theirs: str, what: str) -> None:
+    if ours in said:
+        raise DataError(f"{what}: {theirs!r} and {ours!r} say the same: give one of them")
+    said[ours] = value
+
+
+def _alone(value: Any) -> Any:
+    """A list of one, as torchvision writes a short side."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _resized_for(crop: Any, share: Any, what: str) -> int:
+    """The short side of which a square crop is this share, rounded down as timm does."""
+    side = crop[0] if isinstance(crop, list) and len(crop) == 2 and crop[0] == crop[1] else crop
+    if isinstance(side, bool) or not isinstance(side, int):
+        raise DataError(f"{what}: 'crop_pct' needs a square 'crop' (or 'input_size'), which it is a share of")
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise DataError(f"{what}: 'crop_pct' is {codec.shown(share)}; it must be a number above 0 and at most 1")
+    return math.floor(side / share)

@@ -72,7 +72,7 @@ class ImageSamples:
         if shape != self.shape[1:]:
             raise DataError(
                 f"{self.files[index]} becomes {shape}, but {self.files[0]} {self.shape[1:]}: images of different sizes "
-                f"need `resize: [height, width]`, or a `crop`, in {self.preprocessing.file}"
+                f"need `resize: [height, width]`, a `crop` or a `pad`, in {self.preprocessing.file}"
             )
         if (len(self.cache) + 1) * pixels.nbytes <= _CACHED_BYTES:
             self.cache[index] = pixels
@@ -158,7 +158,8 @@ def _decode(file: Path, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         raise DataError(f"{file} is refused: {error}") from None
     except _DAMAGED as error:
         raise DataError(f"{file} is not a readable image: {error}") from None
-    pixels = np.asarray(_cropped(file, _resized(file, converted, preprocessing), preprocessing), np.uint8)
+    sized = _cropped(file, _padded(file, _resized(file, converted, preprocessing), preprocessing), preprocessing)
+    pixels = np.asarray(sized, np.uint8)
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
@@ -172,9 +173,12 @@ def _refuse(file: Path, image: Any) -> None:
 
 
 def _resized(file: Path, image: Any, preprocessing: Preprocessing) -> Any:
-    if preprocessing.resize is None:
+    if preprocessing.resize is not None:
+        size = _target(image.width, image.height, preprocessing.resize)
+    elif preprocessing.pad is not None:
+        size = _fitting(image.width, image.height, preprocessing.pad)
+    else:
         return image
-    size = _target(image.width, image.height, preprocessing.resize)
     if size[0] * size[1] > _MAX_PIXELS:
         raise DataError(f"{file} is {image.width} x {image.height}; resized it would be {size[0]} x {size[1]}")
     return image.resize(size, _pillow().Resampling[preprocessing.interpolation.upper()])
@@ -187,6 +191,28 @@ def _target(width: int, height: int, resize: int | tuple[int, int]) -> tuple[int
     if width <= height:
         return resize, resize * height // width
     return resize * width // height, resize
+
+
+def _fitting(width: int, height: int, pad: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of the largest image of this shape that fits, a pixel at least."""
+    ratio = min(pad[0] / height, pad[1] / width)
+    return max(min(round(width * ratio), pad[1]), 1), max(min(round(height * ratio), pad[0]), 1)
+
+
+def _padded(file: Path, image: Any, preprocessing: Preprocessing) -> Any:
+    """The image on a canvas of the wanted size."""
+    if preprocessing.pad is None:
+        return image
+    height, width = preprocessing.pad
+    if image.width > width or image.height > height:
+        raise DataError(
+            f"{file} is {image.width} x {image.height} when it is padded to {width} x {height}: leave out `resize` "
+            f"in {preprocessing.file}, and it is scaled to fit"
+        )
+    canvas = _pillow().new(image.mode, (width, height), preprocessing.pad_value)
+    centered = preprocessing.pad_place == "center"
+    canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2) if centered else (0, 0))
+    return canvas
 
 
 def _cropped(file: Path, image: Any, preprocessing: Preprocessing) -> Any:

@@ -41,6 +41,9 @@ class Preprocessing:
         The length of the short side, or (height, width); None leaves images as large as they are.
     crop
         (height, width) of the middle that is kept after resizing.
+    pad
+        (height, width) that an image is scaled to fit into, its shape kept, unless `resize` says how large it becomes;
+        the rest is filled with `pad_value`, on all sides (``"center"``) or at the right and below (``"corner"``).
     scale, mean, std
         A pixel of 0 to 255 becomes `(pixel / scale - mean) / std`; mean and std by channel, in the order of `color`.
         None where the input takes pixels as they are.
@@ -55,6 +58,9 @@ class Preprocessing:
     spec: InputSpec
     resize: int | tuple[int, int] | None
     crop: tuple[int, int] | None
+    pad: tuple[int, int] | None
+    pad_value: int | tuple[int, ...]
+    pad_place: str
     interpolation: str
     color: str
     scale: float | None
@@ -106,6 +112,9 @@ def read_preprocessing(file: Path, specs: Sequence[InputSpec]) -> Preprocessing:
         spec=spec,
         resize=fields.resize if isinstance(fields.resize, int) else _sides(fields.resize),
         crop=(fields.crop, fields.crop) if isinstance(fields.crop, int) else _sides(fields.crop),
+        pad=_sides(fields.pad),
+        pad_value=_filling(file, fields, channels),
+        pad_place=fields.pad_place or "center",
         interpolation=fields.interpolation or "bilinear",
         color=color,
         scale=_scale(file, fields, dtype),
@@ -126,6 +135,19 @@ def _input(file: Path, fields: Fields, specs: Sequence[InputSpec]) -> InputSpec:
     if fields.input is not None and fields.input != specs[0].name:
         raise DataError(f"{file}: the model has no input {fields.input!r}; it has {wanted}")
     return specs[0]
+
+
+def _filling(file: Path, fields: Fields, channels: int) -> int | tuple[int, ...]:
+    """The pixels that are filled in, in the order of RGB."""
+    if fields.pad is None:
+        alone = [key for key in ("pad_value", "pad_place") if getattr(fields, key) is not None]
+        if alone:
+            raise DataError(f"{file}: {alone[0]!r} makes no sense without 'pad'")
+    if fields.pad is not None and fields.crop is not None:
+        raise DataError(f"{file}: 'pad' and 'crop' contradict each other: give one of them")
+    if isinstance(fields.pad_value, tuple) and channels == 1:
+        raise DataError(f"{file}: 'pad_value' is {codec.shown(list(fields.pad_value))}; gray images take one number")
+    return fields.pad_value or 0
 
 
 def _sides(given: tuple[int, ...] | None) -> tuple[int, int] | None:

@@ -72,6 +72,22 @@ class TestPreprocessing:
         want = np.asarray(Image.fromarray(pixels(30, 50)).resize((12, 16), Image.NEAREST))
         np.testing.assert_array_equal(got[0], want.transpose(2, 0, 1))
 
+    @pytest.mark.parametrize("place", ["center", "corner"])
+    @pytest.mark.parametrize(("height", "width"), [(10, 40), (40, 10), (16, 12)])
+    def test_padding_keeps_the_shape(
+        self, place: str, height: int, width: int, folder: Path, pixels: Pixels, load: Load
+    ) -> None:
+        Image.fromarray(pixels(height, width)).save(folder / "a.png")
+        text = f"pad: [16, 32]\npad_value: [1, 2, 3]\npad_place: {place}\ninterpolation: bicubic\nscale: 1"
+        got = only(load(text, ["b", 3, 16, 32]))[0].transpose(1, 2, 0)
+        ratio = min(16 / height, 32 / width)
+        size = (round(width * ratio), round(height * ratio))
+        want = np.tile(np.array([1, 2, 3], np.uint8), (16, 32, 1))
+        top, left = ((16 - size[1]) // 2, (32 - size[0]) // 2) if place == "center" else (0, 0)
+        inner = np.asarray(Image.fromarray(pixels(height, width)).resize(size, Image.BICUBIC))
+        want[top : top + size[1], left : left + size[0]] = inner
+        np.testing.assert_array_equal(got, want)
+
     def test_colours_and_layouts(self, folder: Path, pixels: Pixels, load: Load) -> None:
         rgb = pixels(8, 6)
         Image.fromarray(rgb).save(folder / "a.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -49,8 +50,38 @@ def test_variations(read: Read) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "resize", "crop", "interpolation"),
+    [
+        ("input_size: [3, 224, 224]\ncrop_pct: 0.875\ninterpolation: bicubic", 256, (224, 224), "bicubic"),
+        ("crop: 224\ncrop_pct: 0.9", 248, (224, 224), "bilinear"),
+        (
+            "resize_size: [256]\ncrop_size: [224]\ninterpolation: InterpolationMode.BILINEAR",
+            256,
+            (224, 224),
+            "bilinear",
+        ),
+        ("resize_size: 232\ncrop_size: 224\ninterpolation: Resampling.LANCZOS", 232, (224, 224), "lanczos"),
+    ],
+)
+def test_words_of_torchvision_and_timm(text: str, resize: Any, crop: Any, interpolation: str, read: Read) -> None:
+    got = read(f"scale: 255\n{text}")
+    assert (got.resize, got.crop, got.interpolation) == (resize, crop, interpolation)
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
+        ("scale: 1\ncrop_pct: 0.9", "'crop_pct' needs a square 'crop'"),
+        ("scale: 1\ncrop: [2, 3]\ncrop_pct: 0.9", "'crop_pct' needs a square 'crop'"),
+        ("scale: 1\ncrop: 9\ncrop_pct: 9", "'crop_pct' is 9.*at most 1"),
+        ("scale: 1\ncrop: 9\ncrop_size: 9", "'crop_size' and 'crop' say the same"),
+        ("scale: 1\ninput_size: 3", r"\[channels, height, width\]"),
+        ("scale: 1\npad: 3", r"'pad' is 3.*\[height, width\]"),
+        ("scale: 1\npad_value: 3", "'pad_value' makes no sense without 'pad'"),
+        ("scale: 1\npad: [3, 3]\ncrop: 3", "'pad' and 'crop' contradict"),
+        ("scale: 1\npad: [3, 3]\npad_value: 300", "'pad_value' is 300"),
+        ("scale: 1\npad: [3, 3]\npad_place: left", "'pad_place' is 'left'"),
+        ("scale: 1\ncolor: gray\npad: [3, 3]\npad_value: [1, 2, 3]", "gray images take one number"),
         ("", "`scale` is missing"),
         ("scale: 1\nresise: 3", "unknown key 'resise'.*did you mean 'resize'"),
         ("scale: 1\nfoo: 3", "unknown key 'foo'.*known are images"),
