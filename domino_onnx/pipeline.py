@@ -104,7 +104,7 @@ def compress(
     metric
         Judges instead of the one that the options name.
     keeps
-        Whether what is found is kept beside `output` meanwhile. A folder that the options name is used anyway.
+        Whether what is found is kept next to `output` meanwhile. A folder that the options name is used anyway.
     """
     journal = Journal(observer)
     check_second(output, options, (model,), force=force)
@@ -141,8 +141,8 @@ def sweep(
     to the model as `MODEL.sweep.partial`; `metric` and `keeps` are those of `compress`.
     """
     journal, options = Journal(observer), options.without_goal()
-    beside = (output or name_of_sweep(model)) if keeps else None
-    with open_checkpoint(options, beside, journal) as checkpoint:
+    place = (output or name_of_sweep(model)) if keeps else None
+    with open_checkpoint(options, place, journal) as checkpoint:
         source = read(model, options, journal, judged=True, metric=metric)
         lab = open_laboratory(source, options, journal, checkpoint=checkpoint)
         checkpoint.is_of(identity(lab, "sweep"))

@@ -1,4 +1,4 @@
-"""One call of a function: the files that stand for objects of the caller's, and messages in the caller's words."""
+"""One call of a function: files in place of the caller's objects, and messages in the caller's words."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Call:
 
     @property
     def places(self) -> Mapping[Path, str]:
-        """What stands for paths that the caller never gave."""
+        """Names for paths that the caller never gave."""
         return self._places
 
     def in_words(self, message: str) -> str:

@@ -60,7 +60,7 @@ class WrittenModel:
         return graph
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
-        """Write the model, wholly or not at all; external data go beside it.
+        """Write the model, wholly or not at all; external data go next to it.
 
         Parameters
         ----------

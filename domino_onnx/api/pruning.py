@@ -143,7 +143,7 @@ def finetune(
     Parameters
     ----------
     teacher
-        The dense model that it came from. Without, it is found beside the file of `model`, by its hash.
+        The dense model that it came from. Without, it is found next to the file of `model`, by its hash.
     """
     with Call("finetune", options, FinetuneFileKeywords, progress, observer) as call:
         path = call.model(model)

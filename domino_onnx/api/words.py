@@ -36,7 +36,7 @@ def in_python(message: str, places: Mapping[Path, str] | None = None) -> str:
     Parameters
     ----------
     places
-        What stands for paths that the user never gave: ``data`` for a file that arrays were put into.
+        Names for paths that the user never gave: ``data`` for a file that arrays were put into.
     """
     for path, name in sorted((places or {}).items(), key=lambda place: -len(str(place[0]))):
         message = message.replace(str(path), name)

@@ -22,7 +22,7 @@ __all__ = ["command"]
         "--teacher",
         type=o.PATH,
         metavar="FILE",
-        help="Dense model that MODEL came from. [default: found by its hash beside MODEL]",
+        help="Dense model that MODEL came from. [default: found by its hash next to MODEL]",
     ),
     o.DATA,
     o.EVAL_DATA,

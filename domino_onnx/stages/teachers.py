@@ -17,7 +17,7 @@ def teacher_beside(model: Path) -> Path:
     Raises
     ------
     PlanError
-        If the file has no manifest, or no file beside it is the one.
+        If the file has no manifest, or no file next to it is the one.
     ModelError
         If the model can't be read.
     """
