@@ -115,7 +115,7 @@ class Call:
         folder = Path(tempfile.mkdtemp(prefix="domino-onnx-"))
         self._outputs.append(folder)
         path = folder / name
-        self._places[path] = "the result"
+        self._places[path] = "result"
         return path
 
     def _plan(self, plan: Any) -> Path | None:

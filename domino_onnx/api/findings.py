@@ -71,7 +71,7 @@ class SearchResult(Result[results.SearchResult]):
         return search_document(self._found)
 
     def _view(self) -> RenderableType:
-        return search_view(self._found)
+        return search_view(self._told())
 
 
 class SweepResult(Result[results.SweepResult]):
@@ -101,13 +101,13 @@ class SweepResult(Result[results.SweepResult]):
 
     def to_html(self) -> str:
         """The report with its plot."""
-        return self._placed(sweep_page(self._found))
+        return self._page(sweep_page(self._found))
 
     def _document(self) -> dict[str, Any]:
         return sweep_document(self._found)
 
     def _view(self) -> RenderableType:
-        return sweep_view(self._found)
+        return sweep_view(self._told())
 
 
 class EvaluateResult(Result[Evaluation]):
@@ -138,7 +138,7 @@ class EvaluateResult(Result[Evaluation]):
         return evaluation_document(self._found)
 
     def _view(self) -> RenderableType:
-        return evaluation_view(self._found)
+        return evaluation_view(self._told())
 
 
 class InspectResult(Result[results.InspectResult]):
@@ -195,7 +195,7 @@ class InspectResult(Result[results.InspectResult]):
         return inspect_document(self._found)
 
     def _view(self) -> RenderableType:
-        return inspect_view(self._found)
+        return inspect_view(self._told())
 
 
 class DoctorResult(Result[results.DoctorResult]):
@@ -223,7 +223,7 @@ class DoctorResult(Result[results.DoctorResult]):
         return doctor_document(self._found)
 
     def _view(self) -> RenderableType:
-        return doctor_view(self._found)
+        return doctor_view(self._told())
 
 
 class VerifyResult(Result[Verdict]):
@@ -250,7 +250,7 @@ class VerifyResult(Result[Verdict]):
         return verify_document(self._found)
 
     def _view(self) -> RenderableType:
-        return verify_view(self._found)
+        return verify_view(self._told())
 
 
 class BenchmarkResult(Result[results.BenchmarkResult]):
@@ -272,4 +272,4 @@ class BenchmarkResult(Result[results.BenchmarkResult]):
         return benchmark_document(self._found)
 
     def _view(self) -> RenderableType:
-        return benchmark_view(self._found)
+        return benchmark_view(self._told())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
+import html
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from rich.console import Console, RenderableType
 
@@ -54,9 +57,24 @@ class Result(abc.ABC, Generic[T]):
 
     def _repr_html_(self) -> str:
         """The same for a notebook."""
-        console = Console(file=io.StringIO(), width=_WIDTH, record=True, force_jupyter=False)
-        console.print(self._view())
-        return self._placed(console.export_html(inline_styles=True, code_format="<pre>{code}</pre>"))
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+    def _told(self) -> T:
+        """What is shown: with names for paths that the caller never gave, which are long."""
+        found: Any = self._found
+        fields = {field.name for field in dataclasses.fields(found)}
+        named = {
+            name: Path(f"<{self._places[path]}>")
+            for name in ("model", "output")
+            if name in fields and (path := getattr(found, name)) in self._places
+        }
+        return cast(T, dataclasses.replace(found, **named))
+
+    def _page(self, text: str) -> str:
+        """A report's page: files that only this process sees have names without their folders."""
+        for path in sorted(self._places, key=lambda path: -len(str(path))):
+            text = text.replace(str(path), path.name).replace(f"{path.parent}{os.sep}", "")
+        return text
 
     def _placed(self, text: str) -> str:
         return in_python(text, {path: f"<{name}>" for path, name in self._places.items()})

@@ -25,7 +25,8 @@ _OPTIONS = {
 _CHOICES = frozenset(("auto", "cpu", "cuda", "dense", "packed", "fp16", "int8", "tensorrt", "2:4"))
 _SPOKEN = frozenset((*KEYWORDS, "force", "strict", "log", "report", "teacher", "bridge"))
 _FIELDS = {field: keyword for keyword, field in KEYWORDS.items()}
-_COMMAND = re.compile(r"domino-onnx ([a-z]+)((?: [A-Z]+)*)((?: --[a-z-]+(?: [\w:]+)?)*)")
+_OPERAND = r" (?:[A-Z]{2,}|<[\w ]+>|'<[\w ]+>'|[\w./-]+\.onnx)"
+_COMMAND = re.compile(rf"domino-onnx ([a-z]+)((?:{_OPERAND})*)((?: --[a-z-]+(?: [\w:]+)?)*)")
 _OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)(?: (\w+)=(\w+|\.\.\.)| ([\w:]*\w))?")
 _FIELD = re.compile(rf"\b({'|'.join(map(re.escape, _FIELDS))})\b(?: = ('\w+'))?(?: in a recipe)?")
 
@@ -47,8 +48,19 @@ def in_python(message: str, places: Mapping[Path, str] | None = None) -> str:
 def _call(command: re.Match[str]) -> str:
     """``domino-onnx convert MODEL --format dense`` as ``domino_onnx.convert(MODEL, format="dense")``."""
     name, operands, options = command.groups()
-    words = [*operands.split(), *(_spoken(*each.partition(" ")[::2]) for each in options.split(" --")[1:])]
+    words = [_operand(each.strip()) for each in re.findall(_OPERAND, operands)]
+    words += [_given(*each.partition(" ")[::2]) for each in options.split(" --")[1:]]
     return f"domino_onnx.{name}({', '.join(words)})" if words else f"domino_onnx.{name}"
+
+
+def _operand(said: str) -> str:
+    """A name for an object of the caller's, else a path."""
+    name = said.strip("'<>")
+    return f'"{said}"' if said.endswith(".onnx") else name.replace(" ", "_")
+
+
+def _given(name: str, value: str) -> str:
+    return f"{_spoken(name)}=..." if value.isupper() else _spoken(name, value)
 
 
 def _keyword(option: re.Match[str]) -> str:

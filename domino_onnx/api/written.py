@@ -102,7 +102,7 @@ class CompressResult(Result[results.CompressResult], WrittenModel):
 
     def to_html(self) -> str:
         """The report, as ``--report FILE.html`` writes it."""
-        return self._placed(compress_page(self._found))
+        return self._page(compress_page(self._found))
 
     @property
     def _judged(self) -> Evaluation | None:
@@ -113,7 +113,7 @@ class CompressResult(Result[results.CompressResult], WrittenModel):
         return compress_document(self._found)
 
     def _view(self) -> RenderableType:
-        return compress_view(self._found)
+        return compress_view(self._told())
 
 
 class ConvertResult(Result[results.ConvertResult], WrittenModel):
@@ -149,7 +149,7 @@ class ConvertResult(Result[results.ConvertResult], WrittenModel):
         return convert_document(self._found)
 
     def _view(self) -> RenderableType:
-        return convert_view(self._found)
+        return convert_view(self._told())
 
 
 class DeployResult(Result[results.DeployResult], WrittenModel):
@@ -190,4 +190,4 @@ class DeployResult(Result[results.DeployResult], WrittenModel):
         return deploy_document(self._found)
 
     def _view(self) -> RenderableType:
-        return deploy_view(self._found)
+        return deploy_view(self._told())

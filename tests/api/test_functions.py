@@ -177,6 +177,8 @@ def test_results_tell_of_themselves(small: ModelProto, rows: Array) -> None:
     assert (document["model"], document["recipe"]["data"]["calibration"]) == ("<model>", "<data>")
     for text in (str(document), str(result), result._repr_html_(), result.to_html()):
         assert tempfile.gettempdir() + "/domino" not in text
+    assert "domino_onnx.evaluate(model, result, data=...)" in str(result)
+    assert "domino-onnx evaluate model.onnx model.sparse.onnx" in result.to_html()
     again = domino_onnx.compress(small, recipe=document, data=rows)
     assert again.model == result.model
 

@@ -27,6 +27,7 @@ FOREIGN = {"--reflink", "--nproc-per-node", "--sparsity=enable"}
         ("give --data, or search.strategy = 'domino'", "give data, or strategy='domino'"),
         ("a lower finetune.lr in a recipe may do better", "a lower finetune_lr may do better"),
         ("with `domino-onnx convert MODEL --format dense`", 'with `domino_onnx.convert(MODEL, format="dense")`'),
+        ("domino-onnx evaluate a/b.onnx '<result>' --data FILE", 'domino_onnx.evaluate("a/b.onnx", result, data=...)'),
         ("domino-onnx inspect says why", "domino_onnx.inspect says why"),
         ("copy the file (cp --reflink=never)", "copy the file (cp --reflink=never)"),
         ("the weight 'a--b' is odd", "the weight 'a--b' is odd"),
