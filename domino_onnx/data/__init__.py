@@ -1,13 +1,16 @@
 """The user's data: files and images as samples for a model, checked before any work."""
 
+from domino_onnx.data.augment import Augmentation
 from domino_onnx.data.batching import BatchAxes, Batching, batching_of
 from domino_onnx.data.dataset import Dataset
 from domino_onnx.data.inputs import Axes, InputSpec, input_specs
 from domino_onnx.data.loading import load_data
 from domino_onnx.data.samples import Samples
 from domino_onnx.data.split import Split
+from domino_onnx.data.stream import Stream
 
 __all__ = [
+    "Augmentation",
     "Axes",
     "BatchAxes",
     "Batching",
@@ -15,6 +18,7 @@ __all__ = [
     "InputSpec",
     "Samples",
     "Split",
+    "Stream",
     "batching_of",
     "input_specs",
     "load_data",

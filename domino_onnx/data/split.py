@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.data.dataset import Dataset
+from domino_onnx.data.stream import Stream
 from domino_onnx.errors import DataError
 
 __all__ = ["BatchSplit", "Split", "has_judges", "refit_judges", "search_judges"]
@@ -75,15 +76,27 @@ class Split:
         samples where there are too few for two parts.
     apart
         Samples that nothing learns from, where there are any: evaluation data, or a part that was set apart.
+    stream
+        Where samples are made as they are taken: what the finetuning of a whole model learns from and is judged by, in
+        place of `train` and `held_out`.
     """
 
     fit: Dataset
     train: _Indices
     held_out: _Indices
     apart: Dataset | None
+    stream: Stream | None = None
 
     @classmethod
-    def of(cls, data: Dataset, *, evaluation: Dataset | None, judged: bool = False, seed: int) -> Split:
+    def of(
+        cls,
+        data: Dataset,
+        *,
+        evaluation: Dataset | None,
+        judged: bool = False,
+        seed: int,
+        stream: Stream | None = None,
+    ) -> Split:
         """Split the data of a run.
 
         Parameters
@@ -97,6 +110,8 @@ class Split:
             if there are enough.
         seed
             Decides the order in which samples are drawn.
+        stream
+            Samples without end, where there are such.
 
         Raises
         ------
@@ -112,6 +127,7 @@ class Split:
             train=train,
             held_out=held_out,
             apart=judge,
+            stream=stream,
         )
 
     def judge(self, *, refitted: bool, finetuned: bool) -> tuple[Dataset, bool]:

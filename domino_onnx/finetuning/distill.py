@@ -15,6 +15,7 @@ from domino_onnx.bridge import GraphModule
 from domino_onnx.bridge.values import to_tensor
 from domino_onnx.data import Split
 from domino_onnx.errors import DataError, FinetuneError
+from domino_onnx.finetuning.feed import feed_of
 from domino_onnx.finetuning.losses import DistillationLoss
 from domino_onnx.finetuning.mixing import Mixture, can_mix, mixture
 from domino_onnx.finetuning.portions import Portions
@@ -46,7 +47,7 @@ class Distillation:
     device
         Where the student runs.
     train, held_out
-        Those of the split.
+        Those of the split; of a stream those of its first batch, and those that judge.
     """
 
     def __init__(
@@ -59,7 +60,8 @@ class Distillation:
         device: torch.device,
         meanings: Meanings | None = None,
     ) -> None:
-        options, data = options or FinetuneOptions(), split.fit
+        options, feed = options or FinetuneOptions(), feed_of(split)
+        data = feed.data
         self._mixes = options.mix and can_mix(data)
         self._varies = self._mixes or bool(data.augment)
         self._channels_last = _has_images(module)
@@ -69,10 +71,10 @@ class Distillation:
             self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._originals: dict[WeightKey, Tensor] = {}
         self._teacher = teacher
-        self._data = data
+        self._feed, self._data = feed, data
         self._portions = Portions(data.batch or 1)
         self.device = device
-        self.train, self.held_out = split.train, split.held_out
+        self.train, self.held_out = feed.train, feed.held_out
         if meanings is None:
             meanings = self._surveyed()
         self._loss = DistillationLoss(meanings, options)
@@ -104,9 +106,9 @@ class Distillation:
         With `draw` it is that of a random variation of each sample, where there are any: as the data say how to vary
         them, and mixed with one of the training samples.
         """
-        varied = draw is not None and self._varies
-        inputs, mixing = self._inputs(indices, draw, self.train)
-        teacher = self._to_torch(self._teacher.outputs(indices, inputs, varied=varied))
+        inputs, mixing = self._inputs(indices, draw, self._feed.among(draw or 1))
+        once = not self._feed.comes_again or (draw is not None and self._varies)
+        teacher = self._to_torch(self._teacher.outputs(indices, inputs, once=once))
         return self._loss(self._answers(inputs), teacher, self._targets(indices, mixing))
 
     def backward(
@@ -159,21 +161,16 @@ class Distillation:
         return self._judge([teacher], [student])
 
     def shuffled(self, batch_size: int, seed: int) -> Iterator[NDArray[np.int64]]:
-        """Batches of training samples without end; each epoch in a new order that the seed decides."""
-        generator = np.random.default_rng(seed)
-        size = self._batch_of(batch_size)
-        while True:
-            order = generator.permutation(self.train)
-            for start in range(0, len(order) - size + 1, size):
-                yield order[start : start + size]
+        """Batches of training samples without end, in an order that the seed decides."""
+        return self._feed.batches(self._batch_of(batch_size), seed)
 
     def epoch(self, batch_size: int) -> int:
-        """How many of those batches see each training sample once."""
-        return len(self.train) // self._batch_of(batch_size)
+        """How many of those batches see each training sample once, of those that there are at a time."""
+        return self._feed.epoch(self._batch_of(batch_size))
 
     def _batch_of(self, batch_size: int) -> int:
         """How many samples a batch has: no more than there are, and whole runs of the model."""
-        size = min(batch_size, len(self.train))
+        size = min(batch_size, len(self.train)) if self._feed.comes_again else batch_size
         unit = self._data.batch or 1
         return max(size // unit, 1) * unit
 
@@ -189,7 +186,7 @@ class Distillation:
         return inputs, mixing
 
     def _surveyed(self) -> Meanings:
-        """What the outputs mean, by the teacher's outputs on all samples."""
+        """What the outputs mean, by the teacher's outputs on all samples that there are."""
         data = self._data
         survey = Survey(data.batch_count(32), batch_axes=data.batching.outputs)
         for indices in data.chunks(np.arange(data.count), 32):

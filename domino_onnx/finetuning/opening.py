@@ -13,6 +13,7 @@ from domino_onnx.data import Split
 from domino_onnx.errors import ModelError
 from domino_onnx.finetuning.devices import torch_device
 from domino_onnx.finetuning.distill import Distillation
+from domino_onnx.finetuning.feed import feed_of
 from domino_onnx.finetuning.teacher import Teacher
 from domino_onnx.graph import OnnxFile
 from domino_onnx.options import Device, FinetuneOptions
@@ -60,7 +61,7 @@ def open_distillation(
         place = torch_device(device)
         module = build(file.proto, load=file.array).to(place)
         _require_parity(file, teacher, module, split, threads)
-        taught = Teacher(teacher, split.fit, device=device, threads=threads)
+        taught = Teacher(teacher, feed_of(split).data, device=device, threads=threads)
         return Distillation(module, taught, split, options, device=place, meanings=meanings)
 
 

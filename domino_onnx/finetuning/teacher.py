@@ -40,18 +40,16 @@ class Teacher:
         self._judged: dict[tuple[int | None, bytes], Answers] = {}
         self._judged_bytes = 0
 
-    def outputs(
-        self, indices: NDArray[np.int64], inputs: Mapping[str, NDArray[Any]], *, varied: bool = False
-    ) -> Answers:
-        """What the dense model gives for `inputs`, which are those of the samples `indices`, varied or as they are.
+    def outputs(self, indices: NDArray[np.int64], inputs: Mapping[str, NDArray[Any]], *, once: bool = False) -> Answers:
+        """What the dense model gives for `inputs`, which are those of the samples `indices`.
 
-        The first question about samples as they are runs all of them, where they have a sample axis and their answers
-        fit.
+        With `once` they are variations, or of a stream, and nothing is kept. The first question about samples as they
+        are runs all of them, where they have a sample axis and their answers fit.
         """
-        if not varied and self._plain_fits is None:
+        if not once and self._plain_fits is None:
             self._plain = self._all_outputs()
             self._plain_fits = self._plain is not None
-        if varied or self._plain is None:
+        if once or self._plain is None:
             return self._session.run(inputs)
         axes = self._data.batching.outputs
         return {name: output.take(indices, axes.get(name, 0)) for name, output in self._plain.items()}

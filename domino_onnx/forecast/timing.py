@@ -42,7 +42,7 @@ def stage_costs(work: Work) -> tuple[StageCost, ...]:
 def _stages(work: Work) -> Iterator[StageCost]:
     passed = work.samples * work.forward
     if work.searches or work.refits or work.gradients:
-        yield StageCost(name="outputs", seconds=passed + _OPEN)
+        yield StageCost(name="outputs", seconds=passed + work.samples * work.drawing + _OPEN)
     if work.searches:
         yield _staged("search", _search(work), runs=1)
     if work.gradients:
@@ -97,7 +97,8 @@ def _training(work: Work) -> float:
     training = work.training
     assert training is not None
     looks = training.looks * look_seconds(training.held_out, work.forward)
-    return _WARM_UP + training.steps * step_seconds(training.batch, work.forward) + looks
+    step = step_seconds(training.batch, work.forward) + training.drawn * work.drawing
+    return _WARM_UP + training.steps * step + looks
 
 
 def step_seconds(samples: int, forward: float) -> float:

@@ -14,12 +14,16 @@ __all__ = ["Training", "Work"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """A finetuning: optimizer steps of all rates that are tried, samples of a step, looks at so many held-out ones."""
+    """A finetuning: optimizer steps of all rates that are tried, samples of a step, looks at so many held-out ones.
+
+    `drawn` is how many samples of a step are drawn for it.
+    """
 
     steps: int
     batch: int
     looks: int
     held_out: int
+    drawn: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,8 @@ class Work:
     ----------
     forward
         Seconds of one sample in ONNX Runtime.
+    drawing
+        Seconds to draw one sample; 0 where there are data.
     samples, batches
         That the search and the refit learn from.
     judges
@@ -55,6 +61,7 @@ class Work:
     walk: Walk
     machine: Machine
     forward: float
+    drawing: float
     samples: int
     batches: int
     judges: int

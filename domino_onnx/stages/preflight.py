@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import math
 import shutil
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +19,7 @@ from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.planning import MEASURED, chosen_strategy
 
 if TYPE_CHECKING:
-    from domino_onnx.data import Split
+    from domino_onnx.data import Split, Stream
     from domino_onnx.forecast import Forecast, Unprunable
     from domino_onnx.forecast.work import Training, Work
 
@@ -32,6 +33,8 @@ _DRAWS = 2
 """Variations of each held-out sample that are looked at."""
 _SURELY = 3
 """A machine this many times slower than usual ones is looked out for: its own speed is measured from there on."""
+_TIMED = 8
+"""Samples whose drawing is timed."""
 _DENSITY = 0.4
 """About what is kept where a largest loss decides how much."""
 
@@ -98,7 +101,8 @@ def _work(lab: Laboratory, split: Split, task: Task, plans: int) -> Work:
     plans = _halvings(lab) if goal.max_drop is not None else plans
     refits = plans * _refits(lab, task, strategy) if walk.layers else 0
     forward = seconds_per_sample(source.path, split.fit, run.batch_size, device=run.device, threads=run.threads)
-    training = _training(lab, split, forward) if _finetunes(lab, task) else None
+    drawing = 0.0 if split.stream is None else _seconds_to_draw(split.stream)
+    training = _training(lab, split, forward, drawing) if _finetunes(lab, task) else None
     apart = 0 if split.apart is None else split.apart.count
     tried = plans if task == "sweep" or goal.max_drop is not None else 0
     looked = not tried and task != "apply"
@@ -107,6 +111,7 @@ def _work(lab: Laboratory, split: Split, task: Task, plans: int) -> Work:
         walk=walk,
         machine=Machine.usual(),
         forward=forward,
+        drawing=drawing,
         samples=split.fit.count,
         batches=max(split.fit.batch_count(run.batch_size), 1),
         judges=judges.count,
@@ -166,18 +171,33 @@ def _density(lab: Laboratory) -> float:
     return 1 - (goal.sparsity or goal.flops_reduction or 1 - _DENSITY)
 
 
-def _training(lab: Laboratory, split: Split, forward: float) -> Training:
+def _seconds_to_draw(stream: Stream) -> float:
+    """Of one sample. Those that are drawn for it are kept for the first batch."""
+    first = stream.seen(1)[:_TIMED]
+    start = time.perf_counter()
+    stream.data.take(first)
+    return (time.perf_counter() - start) / len(first)
+
+
+def _training(lab: Laboratory, split: Split, forward: float, drawing: float) -> Training:
     """Its steps as they are going to be planned; it may end before, where the held-out loss has stopped falling."""
     from domino_onnx.forecast.timing import look_seconds, step_seconds
     from domino_onnx.forecast.work import Training
 
-    options, batch = lab.options.finetune, min(lab.options.run.batch_size, len(split.train))
-    judged = _DRAWS * len(split.held_out)
-    pace = Pace(step=step_seconds(batch, forward), look=look_seconds(judged, forward))
-    steps = planned_steps(options, max(len(split.train) // batch, 1), pace).steps
+    options, stream, batch = lab.options.finetune, split.stream, lab.options.run.batch_size
+    batch = min(batch, len(split.train)) if stream is None else batch
+    drawn, held_out = (0, split.held_out) if stream is None else (stream.fresh, stream.held_out)
+    epoch = max(len(split.train) // batch, 1) if stream is None else stream.epoch
+    judged = _DRAWS * len(held_out)
+    pace = Pace(step=step_seconds(batch, forward) + drawn * drawing, look=look_seconds(judged, forward))
+    steps = planned_steps(options, epoch, pace).steps
     rates = 0 if options.lr is not None else len(TRIED_RATES[options.method])
     return Training(
-        steps=steps + rates * trial_steps(steps), batch=batch, looks=min(LOOKS, steps) + rates, held_out=judged
+        steps=steps + rates * trial_steps(steps),
+        batch=batch,
+        looks=min(LOOKS, steps) + rates,
+        held_out=judged,
+        drawn=drawn,
     )
 
 

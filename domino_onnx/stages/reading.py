@@ -169,9 +169,9 @@ def _drawn(
             return None, ()
         from domino_onnx.data import Split
 
-        data, lines = made
-        evaluation = _evaluation(file, options)
-        return Split.of(data, evaluation=evaluation, judged=judged, seed=options.run.seed), lines
+        evaluation, seed = _evaluation(file, options), options.run.seed
+        split = Split.of(made.data, evaluation=evaluation, judged=judged, seed=seed, stream=made.stream)
+        return split, made.lines
 
 
 def _is_the_same(calibration: Path, evaluation: Path | None) -> bool:

@@ -11,27 +11,56 @@ from numpy.typing import NDArray
 
 from domino_onnx.synthesis.drawing import DrawnInput
 
-__all__ = ["DrawnSamples"]
+__all__ = ["DrawnSamples", "KeptSamples"]
 
-_CACHED_BYTES: Final = 512 << 20
+_KEPT_BYTES: Final = 512 << 20
+
+
+class KeptSamples:
+    """Samples that were drawn before, for all inputs, up to 512 MiB.
+
+    Parameters
+    ----------
+    draw
+        All inputs of a sample, by its number.
+    moving
+        Whether the newest stay: a stream doesn't come back to what it has left. Else the first stay, since data are
+        read round and round.
+    """
+
+    def __init__(self, draw: Callable[[int], dict[str, NDArray[Any]]], *, moving: bool) -> None:
+        self._draw = draw
+        self._moving = moving
+        self._kept: dict[int, dict[str, NDArray[Any]]] = {}
+
+    def __getitem__(self, place: int) -> dict[str, NDArray[Any]]:
+        if place in self._kept:
+            return self._kept[place]
+        values = self._draw(place)
+        room = _KEPT_BYTES // max(sum(value.nbytes for value in values.values()), 1)
+        if self._moving and len(self._kept) >= room > 0:
+            del self._kept[next(iter(self._kept))]
+        if len(self._kept) < room:
+            self._kept[place] = values
+        return values
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DrawnSamples:
-    """One input of the first samples of a synthesis.
+    """One input of samples of a synthesis.
 
     Attributes
     ----------
-    sample
-        All inputs of a sample, by its number.
-    shared
-        Samples that were drawn before, for all inputs, up to 512 MiB. The first stay: data are read round and round.
+    first
+        The number of the first sample.
+    count
+        How many there are said to be; those behind them can be taken as well.
     """
 
-    sample: Callable[[int], dict[str, NDArray[Any]]]
+    kept: KeptSamples
     drawn: DrawnInput
+    first: int
     count: int
-    shared: dict[int, dict[str, NDArray[Any]]]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -47,13 +76,4 @@ class DrawnSamples:
         return self.count
 
     def __getitem__(self, indices: NDArray[np.int64], /) -> NDArray[Any]:
-        return np.stack([self._drawn(int(place)) for place in indices])
-
-    def _drawn(self, place: int) -> NDArray[Any]:
-        if place in self.shared:
-            return self.shared[place][self.drawn.name]
-        values = self.sample(place)
-        size = sum(value.nbytes for value in values.values())
-        if (len(self.shared) + 1) * size <= _CACHED_BYTES:
-            self.shared[place] = values
-        return values[self.drawn.name]
+        return np.stack([self.kept[self.first + int(place)][self.drawn.name] for place in indices])

@@ -10,10 +10,10 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.data import Batching, Dataset
+from domino_onnx.data import Augmentation, Batching, Dataset, Stream
 from domino_onnx.outputs import Outputs
 from domino_onnx.synthesis.drawing import DrawnInput, draw, prepared
-from domino_onnx.synthesis.samples import DrawnSamples
+from domino_onnx.synthesis.samples import DrawnSamples, KeptSamples
 from domino_onnx.synthesis.states import STEPS, next_states
 from domino_onnx.synthesis.tokens import share_used
 
@@ -24,6 +24,8 @@ Run: TypeAlias = Callable[[Inputs], Outputs]
 """Runs the model on a batch, as `Session.run` does. ModelError if it can't be run on it."""
 _SHARED: Final = "length"
 """Tells the draw that all inputs of a sample share from those of each input."""
+_SHIFT: Final = 8
+"""Images are shifted by up to this part of their short side."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,14 +77,29 @@ class Synthesis:
 
     def dataset(self, count: int) -> Dataset:
         """The first samples for all that takes data. They are drawn when they are taken."""
-        shared: dict[int, dict[str, NDArray[Any]]] = {}
+        return self._dataset(0, count, moving=False)
+
+    def stream(self, first: int, judges: int, *, window: int, fresh: int) -> Stream:
+        """All samples from number `first` on, of which `judges` judge. Images are mirrored and shifted at random too.
+
+        Parameters
+        ----------
+        window, fresh
+            As `Stream` has them.
+        """
+        data = self._dataset(first, judges, moving=True)
+        varied = {drawn.name: _variation(drawn) for drawn in self.inputs if drawn.description.kind == "image"}
+        return Stream(data=dataclasses.replace(data, augment=varied), window=window, fresh=fresh)
+
+    def _dataset(self, first: int, count: int, *, moving: bool) -> Dataset:
+        kept = KeptSamples(self.sample, moving=moving)
         arrays = {
-            drawn.name: DrawnSamples(sample=self.sample, drawn=drawn, count=count, shared=shared)
+            drawn.name: DrawnSamples(kept=kept, drawn=drawn, first=first, count=count)
             for drawn in self.inputs
             if self.has_samples(drawn)
         }
-        first = self.sample(0)
-        constant = {drawn.name: first[drawn.name] for drawn in self.inputs if drawn.name not in arrays}
+        one = self.sample(0)
+        constant = {drawn.name: one[drawn.name] for drawn in self.inputs if drawn.name not in arrays}
         axes = {name: self.batching.axis(name) for name in arrays}
         return Dataset(
             arrays=arrays, constant=constant, labels=None, batching=dataclasses.replace(self.batching, axes=axes)
@@ -123,3 +140,9 @@ class Synthesis:
 
     def _generator(self, seeds: Sequence[int], name: str) -> np.random.Generator:
         return np.random.default_rng([self.seed, *seeds, zlib.crc32(name.encode())])
+
+
+def _variation(drawn: DrawnInput) -> Augmentation:
+    """What is as likely drawn as an image itself: its mirror image, and what lies some pixels beside."""
+    height = len(drawn.shape) - (2 if drawn.description.layout == "NCHW" else 3)
+    return Augmentation(flip=True, crop_padding=min(drawn.shape[height : height + 2]) // _SHIFT, height=height)

@@ -74,7 +74,7 @@ def test_what_is_asked_again_is_kept_where_there_is_room(
         np.testing.assert_allclose(judged, expected, rtol=1e-5, atol=1e-5)
     assert runs == ([3] if room else [3, 3])
     runs.clear()
-    teacher.outputs(chosen, inputs, varied=True)
+    teacher.outputs(chosen, inputs, once=True)
     assert runs == [3]
     for _ in range(2):
         (plain,) = teacher.outputs(chosen, inputs).values()

@@ -1,0 +1,63 @@
+"""Samples without end, for a training that can't learn them by heart."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.data.dataset import Dataset
+
+__all__ = ["Stream"]
+
+_AHEAD: Final = 4
+"""How many times as many samples as are new in each batch there are for the first one."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stream:
+    """Samples that are made when they are taken, of which any number is one.
+
+    Batches are taken from a window over the numbers, which moves on with each of them. So each sample comes a few
+    times, while it is in the window, and then never again. Which ones a batch has is decided by its number alone.
+
+    Attributes
+    ----------
+    data
+        Any number from 0 on is a sample of it. Its `count` is that of those that judge.
+    window
+        How many of the last samples batches are taken from.
+    fresh
+        How many samples are new in each batch.
+    """
+
+    data: Dataset
+    window: int
+    fresh: int
+
+    @property
+    def held_out(self) -> NDArray[np.int64]:
+        """The samples that judge, and are never learned from: the first ones."""
+        return np.arange(self.data.count)
+
+    @property
+    def epoch(self) -> int:
+        """Batches after which the window holds other samples than before."""
+        return -(-self.window // self.fresh)
+
+    def seen(self, batch: int) -> NDArray[np.int64]:
+        """The window at a batch, which count from 1: the newest samples last."""
+        stop = self.data.count + self.fresh * (_AHEAD + max(batch, 1) - 1)
+        return np.arange(max(stop - self.window, self.data.count), stop)
+
+    def batches(self, size: int, seed: int) -> Iterator[NDArray[np.int64]]:
+        """Batches of so many samples without end: those that are new, and others of the window."""
+        for batch in itertools.count(1):
+            older, new = np.split(self.seen(batch), [-min(self.fresh, size)])
+            wanted = size - len(new)
+            generator = np.random.default_rng([seed, batch])
+            yield np.concatenate([generator.choice(older, wanted, replace=wanted > len(older)), new])
