@@ -21,6 +21,14 @@ Floats = NDArray[np.float32]
 _SLOPES: Final = (0.6, 1.6)
 _TEXTURED: Final = 0.6
 _PALETTE: Final = (2, 7)
+_LIGHT: Final = (-20.0, 275.0)
+_CHROMA: Final = np.array([[0.7192, -0.0045, -0.6948], [0.4009, -0.8140, 0.4203]]) * [[35], [17]]
+"""In which ways colours of one lightness differ in photographs, and by how much of 255: from yellow to blue, and from
+green to purple. They are the lesser principal components of ImageNet's pixels (Krizhevsky et al. 2012, section 4.1)."""
+_SATURATION: Final = (-0.3, 0.6)
+"""Mean and standard deviation of the logarithm of a picture's saturation, in units of those components."""
+_OWN: Final = (0.0, 0.3)
+"""What each colour has for itself in textures and grain."""
 _SPREAD: Final = 25.0
 """Standard deviation of a leaf's colour around one of its palette, and of its shading, of 255."""
 _TEXTURE: Final = (5.0, 50.0)
@@ -54,13 +62,16 @@ def draw_leaves(generator: np.random.Generator, height: int, width: int, law: Le
     side = min(height, width)
     count = int(np.exp(generator.uniform(np.log(law.fewest), np.log(law.most))))
     radii = leaf_sizes(generator, count, law.smallest * side, law.largest * side)
-    palette = generator.uniform(0, 255, (int(generator.integers(*_PALETTE)), 3))
-    colours = palette[generator.integers(len(palette), size=count)] + generator.normal(0, _SPREAD, (count, 3))
+    saturation = np.exp(generator.normal(*_SATURATION))
+    shades = int(generator.integers(*_PALETTE))
+    palette, ground = (draw_colours(generator, generator.uniform(*_LIGHT, each), saturation) for each in (shades, 1))
+    around = draw_colours(generator, generator.normal(0, _SPREAD, count), saturation / 2)
+    colours = palette[generator.integers(shades, size=count)] + around
     textures = coloured(generator, power_law_noise(generator, 3, (height, width), generator.uniform(*_SLOPES)))
     strengths = generator.uniform(*_TEXTURE, count) * (generator.random(count) < _TEXTURED)
     slopes = generator.normal(0, _SPREAD, (count, 2)) / radii[:, None]
     picture = np.empty((3, height, width), np.float32)
-    picture[:] = generator.uniform(0, 255, (3, 1, 1))
+    picture[:] = ground[0, :, None, None]
     for place, outline in enumerate(draw_outlines(generator, radii, height, width)):
         leaf = Leaf(
             colour=colours[place].astype(np.float32),
@@ -80,9 +91,14 @@ class Leaf:
     strength: np.float32
 
 
+def draw_colours(generator: np.random.Generator, light: NDArray[np.float64], saturation: float) -> NDArray[np.float64]:
+    """(count, 3) RGB of such lightness, (count,), with little colour, as in photographs; about 0 to 255."""
+    return light[:, None] + saturation * generator.standard_normal((len(light), 2)) @ _CHROMA
+
+
 def coloured(generator: np.random.Generator, planes: Floats) -> Floats:
     """(3, height, width) planes mixed, so that most of what they show is light and dark, as in photographs."""
-    mixing = np.eye(3) * generator.uniform(0.1, 0.6) + generator.uniform(0.4, 1) / 3
+    mixing = np.eye(3) * generator.uniform(*_OWN) + generator.uniform(0.4, 1) / 3
     return np.tensordot(mixing.astype(np.float32), planes, 1)
 
 

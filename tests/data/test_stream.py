@@ -1,0 +1,47 @@
+"""Samples without end: a window that moves on, and judges that are never learned from."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domino_onnx.data import Dataset, Stream
+
+
+def numbered(judges: int, window: int, fresh: int) -> Stream:
+    data = Dataset(arrays={"x": np.arange(judges)}, constant={}, labels=None)
+    return Stream(data=data, window=window, fresh=fresh)
+
+
+@given(
+    judges=st.integers(1, 40),
+    window=st.integers(1, 60),
+    fresh=st.integers(1, 12),
+    size=st.integers(1, 40),
+    seed=st.integers(0, 9),
+)
+def test_batches_come_from_the_window_and_never_hold_a_judge(
+    judges: int, window: int, fresh: int, size: int, seed: int
+) -> None:
+    stream, newest = numbered(judges, max(window, 4 * fresh), fresh), -1
+    batches = list(itertools.islice(stream.batches(size, seed), 30))
+    for number, batch in enumerate(batches, start=1):
+        seen = stream.seen(number)
+        assert len(batch) == size
+        assert set(batch.tolist()) <= set(seen.tolist())
+        assert set(batch.tolist()).isdisjoint(stream.held_out.tolist())
+        assert len(seen) <= stream.window
+        assert set(seen[-min(fresh, size) :].tolist()) <= set(batch.tolist())
+        assert seen[-1] - newest == fresh or newest == -1
+        newest = int(seen[-1])
+    again = list(itertools.islice(stream.batches(size, seed), 30))
+    np.testing.assert_array_equal(batches, again)
+
+
+def test_after_an_epoch_the_window_holds_other_samples() -> None:
+    stream = numbered(16, window=100, fresh=8)
+    assert set(stream.seen(50).tolist()).isdisjoint(stream.seen(50 + stream.epoch).tolist())
+    assert not set(stream.seen(50).tolist()).isdisjoint(stream.seen(50 + stream.epoch - 1).tolist())
