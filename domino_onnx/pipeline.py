@@ -365,7 +365,7 @@ def _finetuned(
     metric: Metric | None,
 ) -> Made:
     require_devices(options, trains=True)
-    source = read(model, options, journal, output=output, also=(teacher,), metric=metric)
+    source = read(model, options, journal, output=output, also=(teacher,), metric=metric, fits=False)
     lab = open_pruned(source, options, journal, teacher, checkpoint)
     preflight(lab, "finetune", output=output.path)
     found, finetuned = finetune_file(lab)

@@ -135,6 +135,14 @@ def make_model() -> Callable[..., ModelProto]:
     return make
 
 
+@pytest.fixture(autouse=True)
+def nothing_drawn_beside_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests have few samples, and are about something else than drawn ones."""
+    from domino_onnx.stages import drawing
+
+    monkeypatch.setattr(drawing, "_ENOUGH", 0)
+
+
 @pytest.fixture(scope="session")
 def run_ort() -> Callable[..., list[Array]]:
     """Outputs of a model (a ModelProto or a path) in ONNX Runtime."""

@@ -4,6 +4,7 @@ from domino_onnx.data.augment import Augmentation
 from domino_onnx.data.batching import BatchAxes, Batching, batching_of
 from domino_onnx.data.dataset import Dataset
 from domino_onnx.data.inputs import Axes, InputSpec, input_specs
+from domino_onnx.data.joined import joined
 from domino_onnx.data.loading import load_data
 from domino_onnx.data.samples import Samples
 from domino_onnx.data.split import Split
@@ -21,5 +22,6 @@ __all__ = [
     "Stream",
     "batching_of",
     "input_specs",
+    "joined",
     "load_data",
 ]

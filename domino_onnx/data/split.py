@@ -70,12 +70,14 @@ class Split:
     Attributes
     ----------
     fit
-        What the search and the refit learn from.
+        What is learned from.
     train, held_out
         Indices into `fit`, int64: what finetuning learns from, and what decides which state it keeps. Both have all
         samples where there are too few for two parts.
     apart
         Samples that nothing learns from, where there are any: evaluation data, or a part that was set apart.
+    filled
+        The same, and drawn samples beside it, for the search and the refit; None where `fit` has enough.
     stream
         Where samples are made as they are taken: what the finetuning of a whole model learns from and is judged by, in
         place of `train` and `held_out`.
@@ -85,6 +87,7 @@ class Split:
     train: _Indices
     held_out: _Indices
     apart: Dataset | None
+    filled: Dataset | None = None
     stream: Stream | None = None
 
     @classmethod
@@ -140,6 +143,11 @@ class Split:
             return self.apart, False
         data = self.fit.subset(self.held_out) if finetuned else self.fit
         return data, refitted or (finetuned and not self.holds_out)
+
+    @property
+    def learned(self) -> Dataset:
+        """What the search and the refit learn from."""
+        return self.fit if self.filled is None else self.filled
 
     @property
     def holds_out(self) -> bool:

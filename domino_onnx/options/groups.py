@@ -57,6 +57,7 @@ NO_DATA = Path("none")
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _Positive = Annotated[float, Meta(gt=0)]
 _Count = Annotated[int, Meta(ge=1)]
+_NotNegative = Annotated[int, Meta(ge=0)]
 _Axis = Annotated[int, Meta(ge=0)]
 
 
@@ -138,6 +139,10 @@ class DataOptions(_Group):
             description="Samples to learn from: .npz, a folder of them or of .npy, or images with a "
             "preprocessing.yaml. Default: drawn ones. none: no samples."
         ),
+    ] = None
+    drawn: Annotated[
+        _NotNegative | None,
+        Meta(description="Images drawn beside the samples for search and refit. Default: 512 for few samples."),
     ] = None
     evaluation: Annotated[
         Path | None, Meta(description="Other samples to judge by; with labels they give the top-1.")

@@ -1,11 +1,14 @@
-"""Samples drawn for a model that came without data."""
+"""Samples drawn for a model that came without data, or with few."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import math
+import os
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from domino_onnx.errors import DataError, DependencyError, ModelError
 from domino_onnx.graph import OnnxFile
@@ -16,16 +19,22 @@ if TYPE_CHECKING:
     from domino_onnx.data import Dataset, Stream
     from domino_onnx.synthesis import Synthesis
 
-__all__ = ["Drawn", "drawn_samples"]
+__all__ = ["Drawn", "drawn_samples", "filled_up"]
 
 _MOST, _FEWEST = 1024, 128
 _SECONDS = 60.0
 """That a run on drawn samples may take."""
 _NUMBERS = 1 << 25
 """Samples, and numbers in all of them: more drawn ones of a kind add little to a refit (benchmarks/synthesis.py)."""
+_ENOUGH, _FILLED = 128, 512
+"""Below so many real samples, so many drawn ones go with them (docs/results.md)."""
+_COMPARED = 64
+"""Real samples whose mean and deviation drawn ones get."""
 _MOST_JUDGES = 256
 _FRESH = 8
 """Samples that are new in each batch of finetuning: drawing one takes about as long as learning from four."""
+_MOST_PROCESSES = 4
+"""That draw while another one trains. Each takes some 100 MB."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +64,7 @@ def drawn_samples(file: OnnxFile, options: CompressOptions, journal: Journal) ->
         journal.warn(f"no --data, and no samples can be drawn: {error}. Masks go by magnitude")
         return None
     count = _count(synthesis)
-    data, stream = synthesis.dataset(count), _stream(synthesis, count)
+    data, stream = synthesis.dataset(count), _stream(synthesis, count, options.run.threads)
     journal.warn(
         f"no --data: {data.count} samples are drawn to fit the weights to. A few hundred real ones keep more accuracy. "
         + "; ".join(synthesis.lines)
@@ -63,21 +72,49 @@ def drawn_samples(file: OnnxFile, options: CompressOptions, journal: Journal) ->
     return Drawn(data=data, stream=stream, lines=synthesis.lines)
 
 
-def _opened(file: OnnxFile, options: CompressOptions) -> Synthesis:
+def filled_up(file: OnnxFile, options: CompressOptions, real: Dataset, journal: Journal) -> Dataset | None:
+    """A few samples, and drawn ones that go with them; None where there are enough, or nothing fits them.
+
+    Images alone are drawn for this: nothing else has been shown to help.
+    """
+    wanted = _FILLED if options.data.drawn is None else options.data.drawn
+    if not wanted or (options.data.drawn is None and real.count >= _ENOUGH):
+        return None
+    try:
+        synthesis = _opened(file, options, real)
+    except (DataError, DependencyError, ModelError) as error:
+        journal.note(f"no samples are drawn beside the data: {error}")
+        return None
+    from domino_onnx.data import joined
+
+    drawn = synthesis.dataset(_whole(synthesis, min(wanted, _fitting(synthesis))))
+    kinds = {each.description.kind for each in synthesis.inputs if each.name in drawn.arrays}
+    if kinds != {"image"} or drawn.arrays.keys() != real.arrays.keys() or drawn.batching.stacked != real.stacked:
+        return None
+    times = max(round(drawn.count / real.count), 1)
+    journal.warn(
+        f"{real.count} samples are few: the search and the refit learn from {drawn.count} drawn images as well. Real "
+        "samples alone judge. data.drawn = 0 in a recipe leaves drawn ones out"
+    )
+    return joined(*[real] * times, drawn)
+
+
+def _opened(file: OnnxFile, options: CompressOptions, real: Dataset | None = None) -> Synthesis:
     from domino_onnx.data import input_specs
     from domino_onnx.runtime import ChildSession
     from domino_onnx.synthesis import open_synthesis
 
     run = options.run
-    specs = input_specs(file.proto)
+    specs, some = input_specs(file.proto), {} if real is None else real.take(np.arange(real.batch_size(_COMPARED)))
     session = ChildSession(file.path, device=run.device, threads=run.threads)
     synthesis = open_synthesis(
         file,
         specs,
         seed=run.seed,
         run=functools.partial(session.run, seconds=_SECONDS),
-        shapes=options.data.input_shapes,
+        shapes={**options.data.input_shapes, **{name: array.shape for name, array in some.items()}},
         batch_axes=options.data.batch_axes,
+        like=some,
     )
     if not synthesis.states:  # which the model makes as long as samples are drawn
         session.close()
@@ -85,14 +122,20 @@ def _opened(file: OnnxFile, options: CompressOptions) -> Synthesis:
 
 
 def _count(synthesis: Synthesis) -> int:
-    """As many as fit into the numbers."""
+    return _whole(synthesis, min(_fitting(synthesis), _MOST))
+
+
+def _fitting(synthesis: Synthesis) -> int:
+    """As many samples as fit into the numbers."""
     size = sum(math.prod(drawn.shape) for drawn in synthesis.inputs if synthesis.has_samples(drawn))
-    return _whole(synthesis, min(max(_NUMBERS // max(size, 1), _FEWEST), _MOST))
+    return max(_NUMBERS // max(size, 1), _FEWEST)
 
 
-def _stream(synthesis: Synthesis, count: int) -> Stream:
-    """Samples that come after the first `count`, in a window of as many."""
-    return synthesis.stream(count, _whole(synthesis, min(count // 4, _MOST_JUDGES)), window=count, fresh=_FRESH)
+def _stream(synthesis: Synthesis, count: int, threads: int) -> Stream:
+    """Samples that come after the first `count`, in a window of as many; drawn by cores that `threads` leave over."""
+    judges = _whole(synthesis, min(count // 4, _MOST_JUDGES))
+    processes = min((threads or os.cpu_count() or 1) - 1, _MOST_PROCESSES)
+    return synthesis.stream(count, judges, window=count, fresh=_FRESH, processes=processes)
 
 
 def _whole(synthesis: Synthesis, count: int) -> int:

@@ -186,7 +186,7 @@ class Laboratory:
         network = Network(
             source.file,
             self.aim.inventory,
-            source.split.fit,
+            source.split.learned,
             batch_size=run.batch_size,
             device=run.device,
             threads=run.threads,

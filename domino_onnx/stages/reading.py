@@ -15,7 +15,7 @@ from domino_onnx.precision import Conversion, check_conversion
 from domino_onnx.scheme import Plan
 from domino_onnx.stages.devices import require_devices
 from domino_onnx.stages.doubts import doubts_of_samples
-from domino_onnx.stages.drawing import drawn_samples
+from domino_onnx.stages.drawing import drawn_samples, filled_up
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.source import Source, open_source
 
@@ -55,6 +55,7 @@ def read(
     plan: Plan | None = None,
     metric: Metric | None = None,
     draws: bool = True,
+    fits: bool = True,
 ) -> Source:
     """Read the model and the data, and take the inventory.
 
@@ -72,6 +73,8 @@ def read(
         Judges instead of the one that the options name.
     draws
         Whether samples may be drawn where no data are given.
+    fits
+        Whether anything is going to be searched or refitted, so that few data are worth filling up.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def read(
         check_conversion(file, conversion(options))
         require_devices(options)
         metric = metric or load_chosen_metric(options)
-        split = _split(file, options, journal, judged=judged)
+        split = _split(file, options, journal, judged=judged, fits=draws and fits)
     for doubt in () if split is None else doubts_of_samples(split.fit):
         journal.warn(doubt)
     if split is None and draws and options.data.draws:
@@ -143,7 +146,7 @@ def load_samples(path: Path, file: OnnxFile, options: CompressOptions) -> Datase
     return load_data(path, file.proto, options.data.batch_axes)
 
 
-def _split(file: OnnxFile, options: CompressOptions, journal: Journal, *, judged: bool) -> Split | None:
+def _split(file: OnnxFile, options: CompressOptions, journal: Journal, *, judged: bool, fits: bool) -> Split | None:
     calibration = options.data.path
     if calibration is None:
         return None
@@ -156,7 +159,8 @@ def _split(file: OnnxFile, options: CompressOptions, journal: Journal, *, judged
             "to. A part is set apart to judge by instead"
         )
     data = load_samples(calibration, file, options)
-    return Split.of(data, evaluation=evaluation, judged=judged, seed=options.run.seed)
+    split = Split.of(data, evaluation=evaluation, judged=judged, seed=options.run.seed)
+    return dataclasses.replace(split, filled=filled_up(file, options, split.fit, journal)) if fits else split
 
 
 def _drawn(

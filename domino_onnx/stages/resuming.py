@@ -80,7 +80,7 @@ def identity(lab: Laboratory, command: str, *, teacher_sha256: str = "") -> dict
         "command": command,
         "model": source.file.sha256,
         "teacher": teacher_sha256,
-        "data": "" if source.split is None else _data_sha256(source.split.fit),
+        "data": "" if source.split is None else _data_sha256(source.split.learned),
         "evaluation data": "" if judges is None else _data_sha256(judges),
         "plan": "" if lab.aim.plan is None else lab.aim.plan.to_json(),
         **_options(lab),

@@ -17,7 +17,12 @@ from domino_onnx.synthesis.axes import possible_lengths, sample_shapes
 from domino_onnx.synthesis.describe import InputDescription, InputKind, describe_inputs
 from domino_onnx.synthesis.drawing import DrawnInput
 from domino_onnx.synthesis.guess import Guess, guess_preparation
-from domino_onnx.synthesis.preparation import Preparation, image_preparations, spectrum_preparations
+from domino_onnx.synthesis.preparation import (
+    Preparation,
+    image_preparations,
+    preparation_like,
+    spectrum_preparations,
+)
 from domino_onnx.synthesis.states import pair_states
 from domino_onnx.synthesis.synthesis import Inputs, Run, Synthesis
 from domino_onnx.synthesis.words import line
@@ -29,6 +34,8 @@ _NUMBERS = 1 << 21
 """Samples that a preparation is guessed from: up to so many, with so many numbers in all."""
 _FEWEST = 24
 _BATCH = 16
+_MATCHED = 32
+"""Drawn images whose mean and deviation are compared with those of real ones."""
 _LARGEST = 1 << 26
 """Numbers in one sample of an input, at most."""
 
@@ -43,6 +50,7 @@ def open_synthesis(
     kinds: Mapping[str, InputKind] | None = None,
     preparations: Mapping[str, Preparation] | None = None,
     batch_axes: BatchAxes | None = None,
+    like: Mapping[str, NDArray[Any]] | None = None,
 ) -> Synthesis:
     """Decide how each input of a model is drawn.
 
@@ -59,6 +67,9 @@ def open_synthesis(
         What inputs are, and how they are prepared, by name, where that is known.
     batch_axes
         Batch axes of inputs and outputs that the user names.
+    like
+        Real samples by input, with the shapes that `shapes` gives. Images are scaled to the mean and the deviation of
+        each of their channels.
 
     Raises
     ------
@@ -70,7 +81,7 @@ def open_synthesis(
     descriptions = describe_inputs(file, specs, kinds)
     batching = batching_of(file.proto, specs, batch_axes)
     synthesis = _of_fitting_batching(specs, descriptions, batching, seed, run, shapes or {})
-    known = preparations or {}
+    known = {**_matched(synthesis, like or {}), **(preparations or {})}
     guesses = {
         drawn.name: _guess(synthesis, drawn, _candidates(drawn))
         for drawn in synthesis.inputs
@@ -175,6 +186,18 @@ def _guess(synthesis: Synthesis, drawn: DrawnInput, candidates: Sequence[Prepara
     drawings = [synthesis.raw(place) for place in range(-(-count // size) * size)]
     batches = [drawings[start : start + size] for start in range(0, len(drawings), size)]
     return guess_preparation(lambda way: _outputs(synthesis, drawn.name, way, batches), candidates)
+
+
+def _matched(synthesis: Synthesis, real: Mapping[str, NDArray[Any]]) -> dict[str, Preparation]:
+    """The preparation of each image that there are real ones of."""
+    found = {}
+    for drawn in synthesis.inputs:
+        if drawn.description.kind == "image" and drawn.dtype.kind == "f" and drawn.name in real:
+            channel = -3 if drawn.description.layout == "NCHW" else -1
+            pixels = np.stack([synthesis.raw(place)[drawn.name] for place in range(_MATCHED)])
+            planes, wanted = (np.moveaxis(each, channel, 0) for each in (pixels, real[drawn.name]))
+            found[drawn.name] = preparation_like(planes, wanted)
+    return found
 
 
 def _outputs(

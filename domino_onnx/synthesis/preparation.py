@@ -8,12 +8,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Preparation", "image_preparations", "spectrum_preparations"]
+__all__ = ["Preparation", "image_preparations", "preparation_like", "spectrum_preparations"]
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE_MEAN = (103.939, 116.779, 123.68)
 _QUIETEST = 1e-6
 """Power below which the logarithm of a spectrogram is cut off."""
+_TINY = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,14 @@ def image_preparations(channels: int, dtype: np.dtype[Any]) -> tuple[Preparation
     if channels == 3:
         return _COLOURED
     return _GREY if channels == 1 else (_SIGNED, _UNIT, _PIXELS, *_CENTRED)
+
+
+def preparation_like(pixels: NDArray[Any], real: NDArray[Any]) -> Preparation:
+    """The preparation that gives pixels the mean and the deviation of real images in each channel, which is axis 0."""
+    axes = tuple(range(1, pixels.ndim))
+    ours, theirs = ((each.mean(axes, np.float64), each.std(axes, dtype=np.float64)) for each in (pixels, real))
+    scale = ours[1] / np.maximum(theirs[1], _TINY)
+    return Preparation(words="scaled like the data", mean=tuple(ours[0] - theirs[0] * scale), std=tuple(scale))
 
 
 def spectrum_preparations() -> tuple[Preparation, ...]:

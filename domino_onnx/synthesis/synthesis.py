@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.data import Augmentation, Batching, Dataset, Stream
 from domino_onnx.outputs import Outputs
+from domino_onnx.synthesis.ahead import DrawnAhead
 from domino_onnx.synthesis.drawing import DrawnInput, draw, prepared
 from domino_onnx.synthesis.samples import DrawnSamples, KeptSamples
 from domino_onnx.synthesis.states import STEPS, next_states
@@ -77,22 +78,24 @@ class Synthesis:
 
     def dataset(self, count: int) -> Dataset:
         """The first samples for all that takes data. They are drawn when they are taken."""
-        return self._dataset(0, count, moving=False)
+        return self._dataset(0, count, KeptSamples(self.sample, moving=False))
 
-    def stream(self, first: int, judges: int, *, window: int, fresh: int) -> Stream:
+    def stream(self, first: int, judges: int, *, window: int, fresh: int, processes: int = 0) -> Stream:
         """All samples from number `first` on, of which `judges` judge. Images are mirrored and shifted at random too.
 
         Parameters
         ----------
         window, fresh
             As `Stream` has them.
+        processes
+            How many others draw ahead of what is taken. What comes out doesn't depend on them.
         """
-        data = self._dataset(first, judges, moving=True)
+        kept = KeptSamples(DrawnAhead(self, first + judges, 0 if self.states else processes), moving=True)
+        data = self._dataset(first, judges, kept)
         varied = {drawn.name: _variation(drawn) for drawn in self.inputs if drawn.description.kind == "image"}
         return Stream(data=dataclasses.replace(data, augment=varied), window=window, fresh=fresh)
 
-    def _dataset(self, first: int, count: int, *, moving: bool) -> Dataset:
-        kept = KeptSamples(self.sample, moving=moving)
+    def _dataset(self, first: int, count: int, kept: KeptSamples) -> Dataset:
         arrays = {
             drawn.name: DrawnSamples(kept=kept, drawn=drawn, first=first, count=count)
             for drawn in self.inputs

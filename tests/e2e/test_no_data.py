@@ -102,3 +102,26 @@ def test_where_nothing_can_be_drawn_masks_go_by_magnitude(domino: Run, tmp_path:
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["solver"] == "magnitude"
     assert "no samples can be drawn" in " ".join(ran.err.split())
+
+
+def test_a_few_real_samples_are_filled_up_and_judge_alone(
+    domino: Run, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from domino_onnx.stages import drawing
+
+    monkeypatch.setattr(drawing, "_ENOUGH", 128)
+    monkeypatch.setattr(drawing, "_FILLED", 64)
+    with np.load(samples / "digits_calibration.npz") as arrays:
+        np.savez(tmp_path / "few.npz", image=arrays["image"][:24])
+    words = ["compress", samples / "digits_transformer.onnx", "--sparsity", "0.75", "--data", tmp_path / "few.npz"]
+    words += ["--no-finetune", "--threads", "1", "--json"]
+    ran = domino(*words, "-o", tmp_path / "filled.onnx", recipe=FEW)
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert (document["parity"]["inputs"], document["parity"]["samples"]) == ("data", 24)
+    assert any("24 samples are few" in warning and "64 drawn images" in warning for warning in document["warnings"])
+
+    alone = domino(*words, "-o", tmp_path / "alone.onnx", recipe={**FEW, "data.drawn": 0})
+    assert alone.code == 0, alone.err
+    assert not any("drawn" in warning for warning in json.loads(alone.out)["warnings"])
+    assert (tmp_path / "alone.onnx").read_bytes() != (tmp_path / "filled.onnx").read_bytes()
