@@ -281,6 +281,11 @@ NO_DATA = """
 refit use them, and finetuning where the line says so. Scores are of real test images, as above.
 """
 
+FEW_DATA = """
+Refitted on so many real samples, alone and with 512 drawn images beside them, under the plan of a search on the whole
+calibration set; nothing finetuned. The real ones are repeated, so that both kinds count alike.
+"""
+
 LARGE = """
 `compress --data none` on matrices of random normal numbers in an external file, one thread. The speed is relative to
 `cp` and fsync of the same bytes. Memory is the process's own at its peak, read every 20 ms. Pages of mapped files come
@@ -348,6 +353,7 @@ def page() -> str:
     for file in measured:
         parts += network_part(file)
     parts += extra("no_data.json", "## Without data", NO_DATA, no_data_table)
+    parts += extra("few_data.json", "### A few real samples", FEW_DATA, few_data_table)
     parts += extra("predicting.json", "## Predicted and found", PREDICTED, prediction_table)
     parts += extra("big.json", "## Large models without data", LARGE, large_table)
     parts += ["## After finetuning", told(FINETUNING), finetuning_table(measured)]
@@ -386,6 +392,21 @@ def no_data_table(rows: list[Row]) -> str:
             cells.append(over_seeds([row for row in rows if wanted.items() <= row["case"].items()]))
         lines.append([NETWORKS[name].title + (", finetuned" if finetuned else ""), *cells])
     return table(["", *(f"{100 * share:g} %" for share in shares)], lines)
+
+
+def few_data_table(rows: list[Row]) -> str:
+    """A line a network, a share of zeros, and what is drawn; a column a count of real samples."""
+    counts = sorted({row["case"]["count"] for row in rows})
+    keys = ("network", "budget", "drawn")
+    kinds = {tuple(row["case"][key] for key in keys) for row in rows}
+    lines = []
+    for name, share, drawn in sorted(kinds, key=lambda kind: (list(NETWORKS).index(kind[0]), *kind[1:])):
+        beside = f"and {drawn} drawn" if drawn else "alone"
+        wanted = dict(zip(keys, (name, share, drawn), strict=True))
+        chosen = [row for row in rows if wanted.items() <= row["case"].items()]
+        cells = [over_seeds([row for row in chosen if row["case"]["count"] == count]) for count in counts]
+        lines.append([f"{NETWORKS[name].title}, {100 * share:g} %, {beside}", *cells])
+    return table(["real samples", *map(str, counts)], lines)
 
 
 def large_table(rows: list[Row]) -> str:
