@@ -1,7 +1,7 @@
 """What `compress` without --data leaves of a network: samples drawn, searched, refitted, and finetuned if asked.
 
 usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/no_data.py NETWORK... --cache CACHE
-       [--budget 0.5] [--seed 0] [--finetune]
+       [--budget 0.5] [--seed 0] [--steps 1000]
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from rows import RESULTS, Results, machine
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("cache"))
 @click.option("--budget", "budgets", type=float, multiple=True, default=(0.5, 0.75))
 @click.option("--seed", "seeds", type=int, multiple=True, default=(0,))
-@click.option("--finetune", is_flag=True)
+@click.option("--steps", type=int, default=0, help="Of finetuning; 0: none.")
 @click.option("--threads", type=int, default=1)
 def main(
     names: tuple[str, ...],
     cache: Path,
     budgets: tuple[float, ...],
     seeds: tuple[int, ...],
-    finetune: bool,
+    steps: int,
     threads: int,
 ) -> None:
     results = Results(RESULTS / "no_data.json", {"machine": machine()})
@@ -38,13 +38,13 @@ def main(
         prepared = prepare(name, shared, cache)
         for budget in budgets:
             for seed in seeds:
-                case = {"network": name, "budget": budget, "seed": seed, "finetuned": finetune}
+                case = {"network": name, "budget": budget, "seed": seed, "steps": steps}
                 if results.has(case):
                     continue
                 with tempfile.TemporaryDirectory() as folder:
                     output = Path(folder) / "out.onnx"
                     words = ["compress", str(prepared.model), "--sparsity", str(budget), "--seed", str(seed)]
-                    words += [] if finetune else ["--no-finetune"]
+                    words += ["--finetune-steps", str(steps)] if steps else ["--no-finetune"]
                     words += ["--batch-size", str(prepared.network.batch_size), "--threads", str(threads)]
                     done = execute([*words, "-o", str(output), "--json", "--quiet"], threads)
                     if done.returncode:
@@ -56,6 +56,7 @@ def main(
                             "commit": commit(),
                             "score": score(prepared, output, threads),
                             "drawn": document["drawn"],
+                            "finetuning": document["finetuning"],
                             "seconds": document["seconds"],
                             "peak_rss_bytes": document["peak_rss_bytes"],
                         }

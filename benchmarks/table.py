@@ -278,7 +278,8 @@ bridge, on one thread, with other work on the machine.
 
 NO_DATA = """
 `compress` without `--data` and without other options. Samples are drawn and their preparation is guessed. Search and
-refit use them, and finetuning where the line says so. Scores are of real test images, as above.
+refit use them. Where the line says so, finetuning took so many steps on drawn samples that never end. Scores are of
+real test images, as above.
 """
 
 FEW_DATA = """
@@ -380,17 +381,17 @@ def extra(name: str, heading: str, text: str, make: Callable[[list[Row]], str]) 
 
 
 def no_data_table(rows: list[Row]) -> str:
-    """A line a network and whether it was finetuned; over the seeds that there are."""
+    """A line a network and how long it was finetuned; over the seeds that there are."""
     shares = sorted({row["case"]["budget"] for row in rows})
-    kinds = sorted({(list(NETWORKS).index(row["case"]["network"]), row["case"]["finetuned"]) for row in rows})
+    kinds = sorted({(list(NETWORKS).index(row["case"]["network"]), row["case"]["steps"]) for row in rows})
     lines = []
-    for place, finetuned in kinds:
+    for place, steps in kinds:
         name = list(NETWORKS)[place]
         cells = []
         for share in shares:
-            wanted = {"network": name, "budget": share, "finetuned": finetuned}
+            wanted = {"network": name, "budget": share, "steps": steps}
             cells.append(over_seeds([row for row in rows if wanted.items() <= row["case"].items()]))
-        lines.append([NETWORKS[name].title + (", finetuned" if finetuned else ""), *cells])
+        lines.append([NETWORKS[name].title + (f", {steps:,} steps" if steps else ""), *cells])
     return table(["", *(f"{100 * share:g} %" for share in shares)], lines)
 
 
