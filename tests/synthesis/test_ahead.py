@@ -17,7 +17,9 @@ from domino_onnx.synthesis.ahead import DrawnAhead
 
 @pytest.fixture
 def synthesis(make_model: Callable[..., ModelProto], save: Callable[..., Path]) -> Synthesis:
-    path = save(make_model([helper.make_node("Flatten", ["x"], ["y"])], {"x": ["n", 3, 8, 8]}, {"y": ["n", 192]}, {}))
+    path = save(
+        make_model([helper.make_node("Flatten", ["x"], ["y"])], {"x": ["n", 3, 48, 48]}, {"y": ["n", 6912]}, {})
+    )
     file = read_model(path)
     return open_synthesis(file, input_specs(file.proto), seed=3)
 
@@ -35,7 +37,7 @@ def test_children_draw_what_is_asked_for_in_order_and_nothing_is_lost_with_them(
     assert right(3, 8, 12, 9)
     second.kill()
     second.wait()
-    assert right(*range(10, 60))
+    assert right(*range(10, 30))
     assert not ahead._children
     assert first.poll() is not None
 
