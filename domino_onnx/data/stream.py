@@ -44,10 +44,9 @@ class Stream:
         """The samples that judge, and are never learned from: the first ones."""
         return np.arange(self.data.count)
 
-    @property
-    def epoch(self) -> int:
-        """Batches after which the window holds other samples than before."""
-        return -(-self.window // self.fresh)
+    def epoch(self, size: int) -> int:
+        """How many batches of so many samples have as many as the window holds."""
+        return max(self.window // size, 1)
 
     def seen(self, batch: int) -> NDArray[np.int64]:
         """The window at a batch, which count from 1: the newest samples last."""

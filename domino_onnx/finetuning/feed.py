@@ -87,8 +87,8 @@ class _Endless:
     def batches(self, size: int, seed: int) -> Iterator[_Indices]:
         return self._stream.batches(size, seed)
 
-    def epoch(self, _size: int, /) -> int:
-        return self._stream.epoch
+    def epoch(self, size: int) -> int:
+        return self._stream.epoch(size)
 
 
 class _Both:

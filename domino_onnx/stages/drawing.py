@@ -31,7 +31,7 @@ _ENOUGH, _FILLED = 128, 512
 _COMPARED = 64
 """Real samples whose mean and deviation drawn ones get."""
 _MOST_JUDGES = 256
-_FRESH = 8
+_FRESH = 4
 """Samples that are new in each batch of finetuning: drawing one takes about as long as learning from four."""
 _MOST_PROCESSES = 4
 """That draw while another one trains. Each takes some 100 MB."""

@@ -187,7 +187,7 @@ def _training(lab: Laboratory, split: Split, forward: float, drawing: float) -> 
     options, stream, batch = lab.options.finetune, split.stream, lab.options.run.batch_size
     batch = min(batch, len(split.train)) if stream is None else batch
     drawn, held_out = (0, split.held_out) if stream is None else (stream.fresh, stream.held_out)
-    epoch = max(len(split.train) // batch, 1) if stream is None else stream.epoch
+    epoch = max(len(split.train) // batch, 1) if stream is None else stream.epoch(batch)
     judged = _DRAWS * len(held_out)
     pace = Pace(step=step_seconds(batch, forward) + drawn * drawing, look=look_seconds(judged, forward))
     steps = planned_steps(options, epoch, pace).steps
