@@ -73,30 +73,42 @@ def drawn_samples(file: OnnxFile, options: CompressOptions, journal: Journal) ->
 
 
 def filled_up(file: OnnxFile, options: CompressOptions, real: Dataset, journal: Journal) -> Dataset | None:
-    """A few samples, and drawn ones that go with them; None where there are enough, or nothing fits them.
+    """A few samples, and drawn ones that go with them; None where there are enough.
 
     Images alone are drawn for this: nothing else has been shown to help.
     """
-    wanted = _FILLED if options.data.drawn is None else options.data.drawn
-    if not wanted or (options.data.drawn is None and real.count >= _ENOUGH):
+    wanted = (_FILLED if real.count < _ENOUGH else 0) if options.data.drawn is None else options.data.drawn
+    if not wanted:
         return None
     try:
-        synthesis = _opened(file, options, real)
+        drawn = _beside(file, options, real, wanted)
     except (DataError, DependencyError, ModelError) as error:
-        journal.note(f"no samples are drawn beside the data: {error}")
+        if options.data.drawn is not None:
+            journal.warn(f"nothing is drawn beside the data: {error}")
         return None
     from domino_onnx.data import joined
 
-    drawn = synthesis.dataset(_whole(synthesis, min(wanted, _fitting(synthesis))))
-    kinds = {each.description.kind for each in synthesis.inputs if each.name in drawn.arrays}
-    if kinds != {"image"} or drawn.arrays.keys() != real.arrays.keys() or drawn.batching.stacked != real.stacked:
-        return None
     times = max(round(drawn.count / real.count), 1)
     journal.warn(
         f"{real.count} samples are few: the search and the refit learn from {drawn.count} drawn images as well. Real "
         "samples alone judge. data.drawn = 0 in a recipe leaves drawn ones out"
     )
     return joined(*[real] * times, drawn)
+
+
+def _beside(file: OnnxFile, options: CompressOptions, real: Dataset, wanted: int) -> Dataset:
+    """About so many drawn samples, in the form of the real ones."""
+    from domino_onnx.data import input_specs
+    from domino_onnx.synthesis import describe_inputs
+
+    others = [each for each in describe_inputs(file, input_specs(file.proto)) if each.kind != "image"]
+    if others:
+        raise DataError(f"only images are, and the input {others[0].name!r} looks like {others[0].kind}")
+    synthesis = _opened(file, options, real)
+    drawn = synthesis.dataset(_whole(synthesis, min(wanted, _fitting(synthesis))))
+    if drawn.arrays.keys() != real.arrays.keys() or drawn.batching.stacked != real.stacked:
+        raise DataError("samples of the model are drawn in another form than the data have")
+    return drawn
 
 
 def _opened(file: OnnxFile, options: CompressOptions, real: Dataset | None = None) -> Synthesis:
