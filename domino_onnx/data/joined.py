@@ -16,7 +16,7 @@ __all__ = ["JoinedSamples", "joined"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class JoinedSamples:
-    """The samples of all parts, which are not copied. They have one shape and one type; the last may have no end."""
+    """The samples of all parts, which are not copied. They have one shape and one type."""
 
     parts: tuple[Samples, ...]
 
@@ -35,7 +35,7 @@ class JoinedSamples:
 
     def __getitem__(self, indices: NDArray[np.int64], /) -> NDArray[Any]:
         ends = np.cumsum([len(part) for part in self.parts])
-        places = np.minimum(np.searchsorted(ends, indices, side="right"), len(ends) - 1)
+        places = np.searchsorted(ends, indices, side="right")
         taken = np.empty((len(indices), *self.shape[1:]), self.dtype)
         for place, part in enumerate(self.parts):
             chosen = places == place

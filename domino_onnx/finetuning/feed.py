@@ -1,4 +1,4 @@
-"""What a student learns from: the same samples again and again, samples without end, or both."""
+"""What a student learns from: the same samples again and again, or samples without end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.data import Dataset, Split, Stream, joined
+from domino_onnx.data import Dataset, Split, Stream
 
 __all__ = ["Feed", "feed_of"]
 
@@ -44,10 +44,8 @@ class Feed(Protocol):
 
 
 def feed_of(split: Split) -> Feed:
-    """The split's stream where it has one, with its samples where those are real; else its samples."""
-    if split.stream is None:
-        return _Rounds(split)
-    return _Endless(split.stream) if split.filled is None else _Both(split, split.stream)
+    """The split's stream where it has one, else its samples."""
+    return _Rounds(split) if split.stream is None else _Endless(split.stream)
 
 
 class _Rounds:
@@ -89,27 +87,3 @@ class _Endless:
 
     def epoch(self, size: int) -> int:
         return self._stream.epoch(size)
-
-
-class _Both:
-    """Batches that are half real samples, and half a stream's; real ones judge."""
-
-    comes_again = False
-
-    def __init__(self, split: Split, stream: Stream) -> None:
-        self.data = joined(split.fit, stream.data)
-        self.train, self.held_out = split.train, split.held_out
-        self._rounds, self._stream = _Rounds(split), stream
-        self._first_drawn = split.fit.count
-
-    def among(self, batch: int) -> _Indices:
-        drawn = self._stream.seen(batch) + self._first_drawn
-        return np.concatenate([np.tile(self.train, -(-len(drawn) // len(self.train))), drawn])
-
-    def batches(self, size: int, seed: int) -> Iterator[_Indices]:
-        real = min(size // 2, len(self.train))
-        pairs = zip(self._rounds.batches(real, seed), self._stream.batches(size - real, seed), strict=True)
-        return (np.concatenate([mine, drawn + self._first_drawn]) for mine, drawn in pairs)
-
-    def epoch(self, size: int) -> int:
-        return self._rounds.epoch(min(size // 2, len(self.train)))
