@@ -1,4 +1,4 @@
-"""What drawn images are worth beside a few real samples: refitted under one plan on so many, alone and filled up.
+"""What drawn images are worth where real ones are few: refitted under one plan on so many, alone and filled up.
 
 usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/few_data.py NETWORK... --cache CACHE
        [--budget 0.75] [--count 16] [--seed 0]
@@ -61,7 +61,7 @@ def measure(case: Row, prepared: Prepared, schemes: Path, threads: int) -> Row:
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("cache"))
 @click.option("--budget", "budgets", type=float, multiple=True, default=(0.75,))
 @click.option("--count", "counts", type=int, multiple=True, default=(16, 64, 256, 1000))
-@click.option("--drawn", type=int, multiple=True, default=(0, 512), help="Drawn images beside the real samples.")
+@click.option("--drawn", type=int, multiple=True, default=(0, 512), help="Drawn images that join the real samples.")
 @click.option("--seed", "seeds", type=int, multiple=True, default=(0,))
 @click.option("--threads", type=int, default=1)
 def main(

@@ -278,12 +278,12 @@ bridge, on one thread, with other work on the machine.
 
 NO_DATA = """
 `compress` without `--data` and without other options. Samples are drawn and their preparation is guessed. Search and
-refit use them. Where the line says so, finetuning took so many steps on drawn samples that never end. Scores are of
-real test images, as above.
+refit use them. Where the line says so, finetuning took so many steps on drawn samples. Scores are of real test images,
+as above. All rows are from before colours were drawn as they are now ([since then](decisions/synthesis.md#end-to-end)).
 """
 
 FEW_DATA = """
-Refitted on so many real samples, alone and with 512 drawn images beside them, under the plan of a search on the whole
+Refitted on so many real samples, alone and together with 512 drawn images, under the plan of a search on the whole
 calibration set; nothing finetuned. The real ones are repeated, so that both kinds count alike.
 """
 

@@ -77,7 +77,7 @@ class Split:
     apart
         Samples that nothing learns from, where there are any: evaluation data, or a part that was set apart.
     filled
-        The same, and drawn samples beside it, for the search and the refit; None where `fit` has enough.
+        The same and drawn samples, for the search and the refit; None where `fit` has enough.
     stream
         Where samples are made as they are taken: what the finetuning of a whole model learns from and is judged by, in
         place of `train` and `held_out`.
@@ -114,7 +114,7 @@ class Split:
         seed
             Decides the order in which samples are drawn.
         stream
-            Samples without end, where there are such.
+            Samples without end, where there are any.
 
         Raises
         ------

@@ -142,7 +142,7 @@ class DataOptions(_Group):
     ] = None
     drawn: Annotated[
         _NotNegative | None,
-        Meta(description="Images drawn beside the samples for search and refit. Default: 512 for few samples."),
+        Meta(description="Images drawn to join the samples in search and refit. Default: 512 for few samples."),
     ] = None
     evaluation: Annotated[
         Path | None, Meta(description="Other samples to judge by; with labels they give the top-1.")

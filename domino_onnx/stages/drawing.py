@@ -26,8 +26,8 @@ _SECONDS = 60.0
 """That a run on drawn samples may take."""
 _NUMBERS = 1 << 25
 """Samples, and numbers in all of them: more drawn ones of a kind add little to a refit (benchmarks/synthesis.py)."""
-_ENOUGH, _FILLED = 128, 512
-"""Below so many real samples, so many drawn ones go with them (docs/results.md)."""
+_ENOUGH, _FILLED = 100, 512
+"""Below so many real samples, so many drawn ones go with them (docs/decisions/synthesis.md)."""
 _COMPARED = 64
 """Real samples whose mean and deviation drawn ones get."""
 _MOST_JUDGES = 256
@@ -81,10 +81,10 @@ def filled_up(file: OnnxFile, options: CompressOptions, real: Dataset, journal: 
     if not wanted:
         return None
     try:
-        drawn = _beside(file, options, real, wanted)
+        drawn = _to_join(file, options, real, wanted)
     except (DataError, DependencyError, ModelError) as error:
         if options.data.drawn is not None:
-            journal.warn(f"nothing is drawn beside the data: {error}")
+            journal.warn(f"no images are drawn to join the data: {error}")
         return None
     from domino_onnx.data import joined
 
@@ -96,14 +96,14 @@ def filled_up(file: OnnxFile, options: CompressOptions, real: Dataset, journal: 
     return joined(*[real] * times, drawn)
 
 
-def _beside(file: OnnxFile, options: CompressOptions, real: Dataset, wanted: int) -> Dataset:
+def _to_join(file: OnnxFile, options: CompressOptions, real: Dataset, wanted: int) -> Dataset:
     """About so many drawn samples, in the form of the real ones."""
     from domino_onnx.data import input_specs
     from domino_onnx.synthesis import describe_inputs
 
     others = [each for each in describe_inputs(file, input_specs(file.proto)) if each.kind != "image"]
     if others:
-        raise DataError(f"only images are, and the input {others[0].name!r} looks like {others[0].kind}")
+        raise DataError(f"the input {others[0].name!r} looks like {others[0].kind}")
     synthesis = _opened(file, options, real)
     drawn = synthesis.dataset(_whole(synthesis, min(wanted, _fitting(synthesis))))
     if drawn.arrays.keys() != real.arrays.keys() or drawn.batching.stacked != real.stacked:

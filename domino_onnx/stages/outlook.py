@@ -94,6 +94,7 @@ def outlook(source: Source) -> Forecast | None:
         walk=walk,
         machine=machine,
         forward=forward,
+        drawing=0.0,
         samples=SAMPLES,
         batches=SAMPLES // _BATCH,
         judges=_HELD_OUT,

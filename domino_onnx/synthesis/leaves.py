@@ -92,7 +92,7 @@ class Leaf:
 
 
 def draw_colours(generator: np.random.Generator, light: NDArray[np.float64], saturation: float) -> NDArray[np.float64]:
-    """(count, 3) RGB of such lightness, (count,), with little colour, as in photographs; about 0 to 255."""
+    """(count, 3) RGB of this lightness, (count,), with little colour, as in photographs; about 0 to 255."""
     colours: NDArray[np.float64] = light[:, None] + saturation * generator.standard_normal((len(light), 2)) @ _CHROMA
     return colours
 

@@ -146,6 +146,6 @@ class Synthesis:
 
 
 def _variation(drawn: DrawnInput) -> Augmentation:
-    """What is as likely drawn as an image itself: its mirror image, and what lies some pixels beside."""
+    """What is as likely drawn as an image itself: its mirror image, and the image some pixels away."""
     height = len(drawn.shape) - (2 if drawn.description.layout == "NCHW" else 3)
     return Augmentation(flip=True, crop_padding=min(drawn.shape[height : height + 2]) // _SHIFT, height=height)
