@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -262,3 +263,10 @@ def groups_of() -> Callable[..., list[list[int]]]:
         return found
 
     return groups
+
+
+@pytest.fixture
+def hears_ctrl_c() -> None:
+    """Skip where SIGINT is ignored from the start, as shells do it for jobs in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        pytest.skip("SIGINT is ignored, as in a job in the background")

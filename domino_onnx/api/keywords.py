@@ -71,6 +71,7 @@ class _Judges(TypedDict, total=False):
 
 
 class _Judged(_Judges, total=False):
+    drawn: int | None
     eval_data: Samples | None
 
 

@@ -150,8 +150,7 @@ def compared(made: Made, journal: Journal) -> CompressResult:
         sampled = sampled_if_possible(made.dense, made.output, run.seed, journal)
     else:
         comparison = compare_if_possible(made.dense, made.output, made.judge, run, journal)
-    with journal.stage("evaluate"):
-        sizes = sizes_of(made.dense, made.output, made.options.output.format)
+    sizes = sizes_of(made.dense, made.output, made.options.output.format)
     return _result(made, comparison, sampled, sizes, journal)
 
 

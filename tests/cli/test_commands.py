@@ -475,6 +475,7 @@ class TestProcess:
         assert ran.returncode == 0, ran.stderr
         assert "first" in ran.stdout
 
+    @pytest.mark.usefixtures("hears_ctrl_c")
     @pytest.mark.parametrize("module", ["numpy", "click", "domino_onnx.pipeline"])
     def test_an_interrupted_import_is_quiet(self, module: str, model: Path, root: Path) -> None:
         code = (

@@ -45,7 +45,7 @@ READERS = WORK | {"inspect", "evaluate"}
 SEARCHERS = frozenset({"compress", "search", "sweep"})
 REACHED_BY: dict[str, frozenset[str]] = {
     "__main__": ALL,
-    "cli/main": ALL,
+    "cli/group": ALL,
     "cli/options": ALL,
     "cli/fields": ALL,
     "cli/console": ALL,
@@ -69,8 +69,11 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "outputs": WORK | {"evaluate"},
     "precision": FILES | {"sweep", "convert"},
     "report/forecast:_time": frozenset({"compress"}),
+    "report/compressed": FILES,
     "report/doctor": frozenset({"doctor"}),
+    "report/page": FILES,
     "report/terminal": READERS | {"convert", "verify"},
+    "report/terminal:_cost": frozenset({"inspect"}),
     "report/terminal:_parity": frozenset({"inspect"}),
     "report/terminal:_readiness": frozenset({"inspect"}),
     "report/terminal:_worth": FILES,
@@ -79,6 +82,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "search": SEARCHERS,
     "stages/checkpoint": KEEPERS,
     "stages/converting": frozenset({"convert"}),
+    "stages/deploying": frozenset({"deploy"}),
     "stages/finetuning": frozenset({"compress", "finetune"}),
     "stages/planning:_gradients": SEARCHERS,
     "stages/planning:chosen_strategy": SEARCHERS,
@@ -89,6 +93,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "stages/pruned_file": frozenset({"finetune"}),
     "stages/sampling": frozenset({"deploy", "benchmark"}),
     "stages/sparsest": frozenset({"compress"}),
+    "stages/teachers": frozenset({"finetune"}),
     "stages/trials": frozenset({"compress", "sweep"}),
     "stages/trials:_reachable": frozenset({"sweep"}),
     "stages/trying": frozenset({"compress", "sweep"}),
@@ -96,8 +101,8 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "targets/diagnosis": frozenset({"doctor"}),
 }
 """Who prints the texts of a module or a folder, or of one function in it; the longest entry that fits counts."""
-VALUES = {"scheme/budget:OPTION"}
-"""Names of options as data: the messages that show them are in functions named above."""
+VALUES = {"cli/group:_fail", "scheme/budget:OPTION"}
+"""Names of options as data, or looked for on the command line; no message shows them there."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

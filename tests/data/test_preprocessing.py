@@ -137,11 +137,11 @@ def test_mistakes_are_named(text: str, says: str, read: Read, tmp_path: Path) ->
 
 def test_a_value_that_holds_itself_many_times_is_not_spelled_out(read: Read) -> None:
     lines = ["scale: 1", "a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))]
-    with pytest.raises(DataError, match="holds more than 100,000 values") as refused:
+    with pytest.raises(DataError, match=r"an alias .* isn't followed: write out what it means") as refused:
         read("\n".join(lines))
     assert len(str(refused.value)) < 1000
     deep = "[&b0 [x, x]" + "".join(f", &b{n} [*b{n - 1}, *b{n - 1}]" for n in range(1, 60)) + "]"
-    with pytest.raises(DataError, match="holds more than") as refused:
+    with pytest.raises(DataError, match=r"an alias .* isn't followed") as refused:
         read(f"scale: 1\nresize: {deep}")
     assert len(str(refused.value)) < 1000
 

@@ -75,6 +75,7 @@ def refill(folder: Path, files: Mapping[str, bytes]) -> None:
         (folder / name).write_bytes(content)
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_the_output_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
     first, second = model(tmp_path, 1), model(tmp_path, 2)
     folder, log = tmp_path / "out", tmp_path / "log"

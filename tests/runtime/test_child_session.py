@@ -117,6 +117,7 @@ def test_a_loop_that_never_ends_is_ended_and_not_tried_again(endless: Path) -> N
         Session(endless).run(X, seconds=0.5)
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 @pytest.mark.parametrize("kind", [Session, ChildSession])
 def test_ctrl_c_ends_a_loop_that_never_ends(kind: type[Session | ChildSession], endless: Path) -> None:
     session = kind(endless)

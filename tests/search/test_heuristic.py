@@ -141,7 +141,7 @@ def test_unknown_macs_ask_for_an_input_shape() -> None:
 
 @pytest.mark.parametrize("reduction", [-0.1, 1.0, 87.5, math.nan, math.inf])
 def test_impossible_reductions_are_refused(reduction: float) -> None:
-    with pytest.raises(BudgetError, match=r"0\.875 for 87\.5"):
+    with pytest.raises(BudgetError, match=r"write 0\.875 or 87\.5%"):
         Budget(measure="params", reduction=reduction)
 
 
