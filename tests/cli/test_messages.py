@@ -76,7 +76,6 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "report/terminal:_cost": frozenset({"inspect"}),
     "report/terminal:_parity": frozenset({"inspect"}),
     "report/terminal:_readiness": frozenset({"inspect"}),
-    "report/terminal:_worth": FILES,
     "runtime/session": WORK | {"evaluate"},
     "scheme/budget:require_reachable": SEARCHERS,
     "search": SEARCHERS,
