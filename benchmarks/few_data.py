@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 def plan(prepared: Prepared, budget: float, threads: int) -> Path:
-    """Found once, and kept beside the calibration data."""
+    """Found once, and kept next to the calibration data."""
     path = prepared.data.with_name(f"plan_{budget:g}.json")
     if not path.exists():
         words = ["search", str(prepared.model), "--data", str(prepared.data), "--sparsity", str(budget)]
@@ -78,8 +78,8 @@ def main(
         prepared = prepare(name, shared_folder(), cache)
         for budget in budgets:
             schemes = plan(prepared, budget, threads)
-            for count, seed, beside in ((c, s, d) for c in counts for s in seeds for d in drawn):
-                case = {"network": name, "budget": budget, "count": count, "drawn": beside, "seed": seed}
+            for count, seed, joined in ((c, s, d) for c in counts for s in seeds for d in drawn):
+                case = {"network": name, "budget": budget, "count": count, "drawn": joined, "seed": seed}
                 if not results.has(case):
                     row = measure(case, prepared, schemes, threads)
                     results.put(row)

@@ -402,11 +402,11 @@ def few_data_table(rows: list[Row]) -> str:
     kinds = {tuple(row["case"][key] for key in keys) for row in rows}
     lines = []
     for name, share, drawn in sorted(kinds, key=lambda kind: (list(NETWORKS).index(kind[0]), *kind[1:])):
-        beside = f"and {drawn} drawn" if drawn else "alone"
+        joined = f"and {drawn} drawn" if drawn else "alone"
         wanted = dict(zip(keys, (name, share, drawn), strict=True))
         chosen = [row for row in rows if wanted.items() <= row["case"].items()]
         cells = [over_seeds([row for row in chosen if row["case"]["count"] == count]) for count in counts]
-        lines.append([f"{NETWORKS[name].title}, {100 * share:g} %, {beside}", *cells])
+        lines.append([f"{NETWORKS[name].title}, {100 * share:g} %, {joined}", *cells])
     return table(["real samples", *map(str, counts)], lines)
 
 

@@ -57,7 +57,6 @@ def compress_document(result: CompressResult) -> Document:
         "output": str(result.output),
         "format": result.options.output.format,
         "bytes": result.nbytes,
-        "dense_bytes": result.dense_bytes,
         "deployed": None if result.deployed is None else deploy_document(result.deployed),
         "sizes": None if result.sizes is None else dataclasses.asdict(result.sizes),
         "strategy": result.plan.strategy,

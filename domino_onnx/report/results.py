@@ -419,8 +419,8 @@ class CompressResult:
         What was looked at instead, of a model that is too large to be run on random inputs.
     judge_seen
         Whether that was on samples that the weights were fitted to, and looks better than it is.
-    dense_bytes, nbytes
-        Of all files that were read, and of all that were written.
+    nbytes
+        Of all files that were written.
     losses
         What each scheme of each weight was measured to cost; None where nothing was measured.
     options
@@ -460,7 +460,6 @@ class CompressResult:
     peaks: Mapping[str, int]
     warnings: tuple[str, ...]
     peak_rss_bytes: int | None
-    dense_bytes: int
     nbytes: int
     options: CompressOptions
     losses: LossTable | None = None

@@ -70,7 +70,6 @@ class Made:
     inventory: Inventory
     records: tuple[WeightRecord, ...]
     zeros: Mapping[WeightKey, int]
-    dense_bytes: int
     nbytes: int
     finetuned: Finetuned | None
     two_four: TwoFourCost | None
@@ -125,7 +124,6 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
         inventory=inventory,
         records=tuple(_record(site, found, zeros[site.key]) for site in inventory.sites),
         zeros=zeros,
-        dense_bytes=size,
         nbytes=written.nbytes,
         finetuned=finetuned,
         two_four=audit.two_four,
@@ -205,7 +203,6 @@ def _result(
         peaks=journal.peaks,
         warnings=journal.warnings,
         peak_rss_bytes=peak_rss_bytes(),
-        dense_bytes=made.dense_bytes,
         nbytes=made.nbytes,
         losses=made.losses,
         trials=made.found.trials,

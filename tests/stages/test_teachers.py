@@ -18,7 +18,7 @@ from domino_onnx.stages import teacher_beside
 
 @pytest.fixture
 def pruned(make_model: Callable[..., ModelProto], save: Callable[..., Path]) -> Path:
-    """A pruned file beside its dense one, and beside another model."""
+    """A pruned file next to its dense one, and next to another model."""
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     for name, seed in (("a.onnx", 1), ("z.onnx", 0)):
         weight = np.random.default_rng(seed).standard_normal((16, 16)).astype(np.float32)

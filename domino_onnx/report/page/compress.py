@@ -75,7 +75,7 @@ def _made_by(result: CompressResult) -> str:
 def _cards(result: CompressResult) -> list[tuple[str, str]]:
     cards = [
         ("zeros", percent(result.sparsity, 2)),
-        ("file", f"{file_size(result.dense_bytes)} → {file_size(result.nbytes)}"),
+        ("file", _sizes(result)),
     ]
     if result.flops_saved is not None:
         cards.append(("MACs saved in theory", percent(result.flops_saved, 2)))
@@ -89,6 +89,12 @@ def _cards(result: CompressResult) -> list[tuple[str, str]]:
             cards.append((printable(custom.name), f"{custom.reference:.4g} → {custom.candidate:.4g}"))
         cards += [_card(output, several=len(comparison.outputs) > 1) for output in comparison.outputs]
     return cards
+
+
+def _sizes(result: CompressResult) -> str:
+    """Of the dense files, where they are known, and of those that were written."""
+    before = "" if result.sizes is None else f"{file_size(result.sizes.before)} → "
+    return before + file_size(result.nbytes)
 
 
 def _card(output: OutputComparison, *, several: bool) -> tuple[str, str]:

@@ -20,10 +20,9 @@ def verdict(result: CompressResult) -> str:
         said.append("The file was not run against the dense model.")
     elif result.parity.inputs == "data":
         said.append(_scored(result.parity.comparison, drawn=bool(result.drawn)))
-    smaller = result.nbytes < result.dense_bytes
-    said.append(
-        f"The file takes {file_size(result.nbytes)}{f' instead of {file_size(result.dense_bytes)}' if smaller else ''}."
-    )
+    dense = result.nbytes if result.sizes is None else result.sizes.before
+    before = f" instead of {file_size(dense)}" if result.nbytes < dense else ""
+    said.append(f"The file takes {file_size(result.nbytes)}{before}.")
     return " ".join(said)
 
 
