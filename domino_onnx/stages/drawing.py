@@ -68,6 +68,7 @@ def drawn_samples(file: OnnxFile, options: CompressOptions, journal: Journal) ->
     journal.warn(
         f"no --data: {data.count} samples are drawn to fit the weights to. A few hundred real ones keep more accuracy. "
         + "; ".join(synthesis.lines)
+        + _lacking(synthesis)
     )
     return Drawn(data=data, stream=stream, lines=synthesis.lines)
 
@@ -131,6 +132,14 @@ def _opened(file: OnnxFile, options: CompressOptions, real: Dataset | None = Non
     if not synthesis.states:  # which the model makes as long as samples are drawn
         session.close()
     return synthesis
+
+
+def _lacking(synthesis: Synthesis) -> str:
+    """What would make drawn images better."""
+    plain = any(drawn.description.kind == "image" and not drawn.photographs for drawn in synthesis.inputs)
+    return (
+        ". pip install 'domino-onnx[photographs]' lets it draw crops of photographs, which keep more" if plain else ""
+    )
 
 
 def _count(synthesis: Synthesis) -> int:

@@ -37,6 +37,8 @@ class DrawnInput:
         How many places a sample has, where an input says how many of them it uses.
     seed
         Of what all samples have in common: the columns of a table.
+    photographs
+        Whether images are crops of photographs.
     """
 
     description: InputDescription
@@ -44,6 +46,7 @@ class DrawnInput:
     preparation: Preparation | None = None
     longest: int = 1
     seed: int = 0
+    photographs: bool = False
 
     @property
     def name(self) -> str:
@@ -85,7 +88,12 @@ def _image(drawn: DrawnInput, generator: np.random.Generator, share: float) -> N
     channels_last = drawn.description.layout == "NHWC"
     *leading, first, second, third = drawn.shape
     height, width, channels = (first, second, third) if channels_last else (second, third, first)
-    pictures = np.stack([draw_picture(generator, height, width, channels) for _ in range(math.prod(leading))])
+    pictures = np.stack(
+        [
+            draw_picture(generator, height, width, channels, photographs=drawn.photographs)
+            for _ in range(math.prod(leading))
+        ]
+    )
     return np.moveaxis(pictures, -3, -1) if channels_last else pictures
 
 

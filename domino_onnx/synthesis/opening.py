@@ -17,6 +17,7 @@ from domino_onnx.synthesis.axes import possible_lengths, sample_shapes
 from domino_onnx.synthesis.describe import InputDescription, InputKind, describe_inputs
 from domino_onnx.synthesis.drawing import DrawnInput
 from domino_onnx.synthesis.guess import Guess, guess_preparation
+from domino_onnx.synthesis.photographs import has_photographs
 from domino_onnx.synthesis.preparation import (
     Preparation,
     image_preparations,
@@ -162,8 +163,16 @@ def _inputs(
 ) -> tuple[DrawnInput, ...]:
     rows = [shapes[each.name] for each in descriptions if each.kind in ("tokens", "sound", "spectrogram", "features")]
     longest = max((max(shape, default=1) for shape in rows), default=1)
+    crops = has_photographs()
     inputs = tuple(
-        DrawnInput(description=each, shape=shapes[each.name], longest=longest, seed=seed) for each in descriptions
+        DrawnInput(
+            description=each,
+            shape=shapes[each.name],
+            longest=longest,
+            seed=seed,
+            photographs=crops and each.kind == "image",
+        )
+        for each in descriptions
     )
     for drawn in inputs:
         if math.prod(drawn.shape) > _LARGEST:

@@ -1,4 +1,7 @@
-"""Pictures of nothing, with the statistics of photographs: dead leaves, then light, grain and blur."""
+"""Pictures of nothing, with the statistics of photographs: dead leaves, then light, grain and blur.
+
+Where there are photographs to crop, their crops are drawn instead, half of them with leaves shining through.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.synthesis.leaves import LeafLaw, coloured, draw_leaves
+from domino_onnx.synthesis.photographs import crop
 from domino_onnx.synthesis.spectra import power_law_noise, smoothed
 
 __all__ = ["LAW", "develop", "draw_picture"]
 
 Floats = NDArray[np.float32]
-LAW: Final = LeafLaw(fewest=40, most=120, smallest=0.04, largest=0.8)
+LAW: Final = LeafLaw(fewest=10, most=60, smallest=0.04, largest=0.8)
 """Leaves that cover most of the ground; docs/decisions/synthesis.md has what others gave."""
 _SLOPES: Final = (0.6, 1.6)
 _GRAIN: Final = (2.0, 45.0)
@@ -22,13 +26,25 @@ _CONTRAST: Final = (0.5, 1.2)
 _BRIGHTNESS: Final = 25.0
 _BLUR: Final = (0.2, 0.8)
 """Standard deviation in pixels of a picture with sides of 64."""
+_MIXED: Final = 0.5
+"""Share of crops of photographs that leaves shine through."""
+_THROUGH: Final = (0.3, 0.7)
+"""How much of a mixed picture is leaves."""
 _GREY: Final = np.array([0.299, 0.587, 0.114], np.float32)
 """What each colour counts for light (ITU-R BT.601)."""
 
 
-def draw_picture(generator: np.random.Generator, height: int, width: int, channels: int, law: LeafLaw = LAW) -> Floats:
-    """(channels, height, width) pixels of 0 to 255: grey for one channel, RGB for three, and a fourth that is full."""
-    picture = develop(generator, draw_leaves(generator, height, width, law))
+def draw_picture(
+    generator: np.random.Generator, height: int, width: int, channels: int, *, photographs: bool = False
+) -> Floats:
+    """(channels, height, width) pixels of 0 to 255: grey for one channel, RGB for three, and a fourth that is full.
+
+    Parameters
+    ----------
+    photographs
+        Whether to crop those that installed packages bring.
+    """
+    picture = _crop(generator, height, width) if photographs else _leaves(generator, height, width)
     if channels == 1:
         return np.tensordot(_GREY, picture, 1)[None]
     opaque = np.full((max(channels - 3, 0), height, width), 255, np.float32)
@@ -47,3 +63,14 @@ def develop(generator: np.random.Generator, picture: Floats) -> Floats:
     if generator.random() < 0.5:
         seen = smoothed(np.clip(seen, 0, 255), generator.uniform(*_BLUR) * min(height, width) / 64)
     return np.clip(seen, 0, 255)
+
+
+def _leaves(generator: np.random.Generator, height: int, width: int) -> Floats:
+    return develop(generator, draw_leaves(generator, height, width, LAW))
+
+
+def _crop(generator: np.random.Generator, height: int, width: int) -> Floats:
+    picture = crop(generator, height, width)
+    if generator.random() < _MIXED:
+        picture += np.float32(generator.uniform(*_THROUGH)) * (_leaves(generator, height, width) - picture)
+    return picture

@@ -59,4 +59,5 @@ def _image(drawn: DrawnInput) -> str:
     layout = drawn.description.layout
     first, second, third = drawn.shape[-3:]
     height, width, channels = (second, third, first) if layout == "NCHW" else (first, second, third)
-    return f"{_COLOURS[channels]} images of {height} x {width} ({layout})"
+    made = "crops of photographs" if drawn.photographs else "images"
+    return f"{_COLOURS[channels]} {made} of {height} x {width} ({layout})"

@@ -12,6 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from domino_onnx.synthesis.photographs import has_photographs
+
 Run = Callable[..., Any]
 FEW = {"search.strategy": "uniform"}
 
@@ -43,8 +45,11 @@ def test_it_works_and_never_calls_what_it_measures_accuracy(
     assert document["parity"]["inputs"] == "drawn"
     assert document["prediction"] is None
     (line,) = document["drawn"]
-    assert line.startswith("image: grey images of 8 x 8")
-    assert "no --data: 256 samples are drawn" in " ".join(ran.err.split())
+    told = " ".join(ran.err.split())
+    crops = has_photographs()
+    assert line.startswith("image: grey crops of photographs of 8 x 8" if crops else "image: grey images of 8 x 8")
+    assert "no --data: 256 samples are drawn" in told
+    assert ("domino-onnx[photographs]" in told) is not crops
     shown = domino(*words, "-o", drawn, "--force", draws=True, recipe=FEW).out
     assert "drawn samples show no accuracy" in " ".join(shown.split())
 

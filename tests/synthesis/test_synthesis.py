@@ -17,6 +17,7 @@ from domino_onnx.data import input_specs
 from domino_onnx.errors import DataError, OptionError
 from domino_onnx.graph import read_model
 from domino_onnx.synthesis import Synthesis, open_synthesis
+from domino_onnx.synthesis.photographs import has_photographs
 
 ort = pytest.importorskip("onnxruntime")
 
@@ -91,7 +92,8 @@ def test_images_are_found_prepared_and_drawn(vision: Path) -> None:
     synthesis = _open(vision)
     (drawn,) = synthesis.inputs
     assert (drawn.description.kind, drawn.description.layout, drawn.shape) == ("image", "NCHW", (3, 16, 16))
-    assert synthesis.lines[0].startswith("x: colour images of 16 x 16 (NCHW); inputs look like ")
+    made = "crops of photographs" if has_photographs() else "images"
+    assert synthesis.lines[0].startswith(f"x: colour {made} of 16 x 16 (NCHW); inputs look like ")
     _run_all(vision, synthesis)
 
 
