@@ -65,7 +65,7 @@ def crop(generator: np.random.Generator, height: int, width: int) -> Floats:
     angle = generator.uniform(0, 2 * np.pi) if generator.random() < _TURNED else 0.0
     seen = recoloured(seen, angle, np.exp(generator.normal(0, _SATURATION)))
     contrast, brightness = np.exp(generator.normal(0, _CONTRAST)), generator.normal(0, _BRIGHTNESS)
-    lit = (seen - 128) * np.float32(contrast) + np.float32(128 + brightness)
+    lit: Floats = (seen - 128) * np.float32(contrast) + np.float32(128 + brightness)
     return np.clip(lit, 0, 255)
 
 
