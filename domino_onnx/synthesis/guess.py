@@ -1,9 +1,14 @@
-"""How does a network want its inputs prepared? In the way under which it tells most samples apart."""
+"""How does a network want its inputs prepared?
+
+In the way that gives its first layer what it had in training, where the file tells; else in the way under which the
+network tells most samples apart.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,13 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.outputs import OutputKind, OutputMeaning, Outputs, Survey, class_output
+from domino_onnx.synthesis.first_layer import FirstLayer
 from domino_onnx.synthesis.preparation import Preparation
 
-__all__ = ["Guess", "guess_preparation", "information", "spread", "variety"]
+__all__ = ["Guess", "guess_preparation", "information", "nearest_preparation", "spread", "variety"]
+
+Planes = NDArray[np.float32]
 
 _TINY = 1e-12
 _NEARLY = 0.05
 """By which share of the best criterion others may lie below and still be as good."""
+_AS_STRONG = 1.25
+"""By which factor strengths may differ and still be alike."""
 _MANY = 10
 """Columns from which on values that nothing else is known of may be classes."""
 _MOST_ROWS = 1 << 14
@@ -32,10 +42,11 @@ class Guess:
     Attributes
     ----------
     criteria
-        Of each preparation by its words, the chosen one first, then the best. They are nats for ``answers``, and a
-        number of samples for ``variety``.
+        Of each preparation by its words, the chosen one first, then the best. They are nats for ``answers``, a number
+        of samples for ``variety``, and nats below 0 for ``normalisation``.
     measure
         ``answers``: information and spread of class scores. ``variety``: of outputs that are no scores.
+        ``normalisation``: how near the first layer's results are to those of training.
     """
 
     chosen: Preparation
@@ -50,11 +61,29 @@ class Guess:
         return f"inputs look like {self.chosen.words}{second}"
 
 
-def guess_preparation(run: Callable[[Preparation], Outputs], candidates: Sequence[Preparation]) -> Guess:
+def nearest_preparation(layer: FirstLayer, planes: Planes, candidates: Sequence[Preparation]) -> Guess:
+    """The candidate that gives a first layer the results that it had in training; of equal ones the first.
+
+    Parameters
+    ----------
+    planes
+        (images, channels, height, width) pixels of 0 to 255.
+    """
+    criteria = {candidate: -layer.misfit(candidate(planes)) for candidate in candidates}
+    chosen = max(candidates, key=criteria.__getitem__)
+    return _guess(chosen, criteria, "normalisation")
+
+
+def guess_preparation(
+    run: Callable[[Preparation], Outputs],
+    candidates: Sequence[Preparation],
+    strength: Callable[[Preparation], float] | None = None,
+) -> Guess:
     """The candidate whose outputs differ most from sample to sample; of nearly equal ones the first.
 
     A network that is given what it was trained on is sure of its answers, and gives different ones. Too small inputs
-    look alike to it, and too large ones saturate it.
+    look alike to it, and too large ones saturate it. Outputs that aren't scores of many classes show that less clearly.
+    There only candidates count whose strength is nearest to 1.
 
     Parameters
     ----------
@@ -62,19 +91,34 @@ def guess_preparation(run: Callable[[Preparation], Outputs], candidates: Sequenc
         The network's outputs on the same samples, 32 or more, prepared in this way.
     candidates
         The most usual first.
+    strength
+        As `FirstLayer.strength` has it.
     """
     outputs = {candidate: run(candidate) for candidate in candidates}
     name = _answers([_narrow(each) for each in outputs.values()])
     measure: Callable[[Outputs], float] = variety if name is None else functools.partial(_told_apart, name)
     criteria = {candidate: measure(each) for candidate, each in outputs.items()}
-    best = max(criteria.values())
-    chosen = next(each for each in candidates if criteria[each] >= best * (1 - _NEARLY))
-    others = sorted((each for each in candidates if each is not chosen), key=lambda each: -criteria[each])
+    clear = name is not None and next(iter(outputs.values()))[name].shape[-1] >= _MANY
+    likely = candidates if clear or strength is None else _likely(strength, candidates)
+    best = max(criteria[each] for each in likely)
+    chosen = next(each for each in likely if criteria[each] >= best * (1 - _NEARLY))
+    return _guess(chosen, criteria, "variety" if name is None else "answers")
+
+
+def _likely(strength: Callable[[Preparation], float], candidates: Sequence[Preparation]) -> list[Preparation]:
+    """Those whose strength is nearest to 1, and those that are as near."""
+    distances = {candidate: abs(math.log(strength(candidate))) for candidate in candidates}
+    limit = min(distances.values()) + math.log(_AS_STRONG)
+    return [candidate for candidate in candidates if distances[candidate] <= limit]
+
+
+def _guess(chosen: Preparation, criteria: Mapping[Preparation, float], measure: str) -> Guess:
+    others = sorted((each for each in criteria if each is not chosen), key=lambda each: -criteria[each])
     return Guess(
         chosen=chosen,
         runner_up=others[0] if others else None,
         criteria={each.words: criteria[each] for each in (chosen, *others)},
-        measure="variety" if name is None else "answers",
+        measure=measure,
     )
 
 

@@ -16,7 +16,8 @@ from domino_onnx.graph import OnnxFile
 from domino_onnx.synthesis.axes import possible_lengths, sample_shapes
 from domino_onnx.synthesis.describe import InputDescription, InputKind, describe_inputs
 from domino_onnx.synthesis.drawing import DrawnInput
-from domino_onnx.synthesis.guess import Guess, guess_preparation
+from domino_onnx.synthesis.first_layer import first_layer
+from domino_onnx.synthesis.guess import Guess, guess_preparation, nearest_preparation
 from domino_onnx.synthesis.photographs import has_photographs
 from domino_onnx.synthesis.preparation import (
     Preparation,
@@ -84,7 +85,7 @@ def open_synthesis(
     synthesis = _of_fitting_batching(specs, descriptions, batching, seed, run, shapes or {})
     known = {**_matched(synthesis, like or {}), **(preparations or {})}
     guesses = {
-        drawn.name: _guess(synthesis, drawn, _candidates(drawn))
+        drawn.name: _guess(file, synthesis, drawn, _candidates(drawn))
         for drawn in synthesis.inputs
         if drawn.preparation is not None and drawn.name not in known
     }
@@ -186,15 +187,28 @@ def _candidates(drawn: DrawnInput) -> tuple[Preparation, ...]:
     return spectrum_preparations() if drawn.description.kind == "spectrogram" else ()
 
 
-def _guess(synthesis: Synthesis, drawn: DrawnInput, candidates: Sequence[Preparation]) -> Guess:
-    """The preparation under which the model tells drawn samples apart; the most usual one if it can't be run."""
+def _guess(file: OnnxFile, synthesis: Synthesis, drawn: DrawnInput, candidates: Sequence[Preparation]) -> Guess:
+    """The preparation that the first layer or the answers speak for; the most usual one if the model can't be run."""
     if synthesis.run is None or len(candidates) == 1:
         return Guess(chosen=candidates[0], runner_up=None, criteria={}, measure="")
     count = min(_GUESSED_FROM, max(_FEWEST, _NUMBERS // max(math.prod(drawn.shape), 1)))
     size = synthesis.batching.size or _BATCH
     drawings = [synthesis.raw(place) for place in range(-(-count // size) * size)]
+    strength = None
+    if drawn.description.kind == "image":
+        planes = _planes(drawn, np.stack([drawing[drawn.name] for drawing in drawings[:_MATCHED]]))
+        layer = first_layer(file, drawn.name, planes.shape[1:])
+        if layer is not None and layer.mean is not None:
+            return nearest_preparation(layer, planes, candidates)
+        strength = None if layer is None else lambda way: layer.strength(way(planes))
     batches = [drawings[start : start + size] for start in range(0, len(drawings), size)]
-    return guess_preparation(lambda way: _outputs(synthesis, drawn.name, way, batches), candidates)
+    return guess_preparation(lambda way: _outputs(synthesis, drawn.name, way, batches), candidates, strength)
+
+
+def _planes(drawn: DrawnInput, samples: NDArray[Any]) -> NDArray[np.float32]:
+    """(images, channels, height, width) of drawn samples, in whatever axes there are before an image's three."""
+    images = samples.reshape(-1, *drawn.shape[-3:]).astype(np.float32)
+    return images if drawn.description.layout == "NCHW" else np.moveaxis(images, -1, 1)
 
 
 def _matched(synthesis: Synthesis, real: Mapping[str, NDArray[Any]]) -> dict[str, Preparation]:

@@ -202,7 +202,13 @@ def test_trained_models_run_on_drawn_inputs(shared: Path, name: str) -> None:
 
 @pytest.mark.shared
 @pytest.mark.parametrize(
-    ("name", "words"), [("pretrainedResnet", "0..255"), ("resnet20_cifar10jpg", "ImageNet-normalised RGB")]
+    ("name", "words"),
+    [
+        ("pretrainedResnet", "0..255"),
+        ("resnet20_cifar10jpg", "ImageNet-normalised RGB"),
+        ("ch_PP-OCRv4_rec_infer", "-1..1"),
+        ("ch_ppocr_mobile_v2.0_cls_infer", "-1..1"),
+    ],
 )
 def test_preparations_of_trained_networks_are_guessed(shared: Path, name: str, words: str) -> None:
     path = shared / "models" / f"{name}.onnx"
