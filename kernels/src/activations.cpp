@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "attributes.h"
 #include "kernels.h"
 
 namespace domino {

@@ -1,6 +1,7 @@
 // Where floats become bytes with the channels last, and bytes floats again.
 #include <algorithm>
 
+#include "attributes.h"
 #include "kernels.h"
 #include "tiles.h"
 
@@ -8,25 +9,6 @@ namespace domino {
 namespace {
 
 constexpr int64_t kPixels = 64;  // of a tile
-
-float scale_of(const Node& node) {
-  const float scale = node.number("scale", 0.0f);
-  if (!(scale > 0.0f) || scale > 3e38f) throw Refused("scale is not positive");
-  return scale;
-}
-
-float zero_point_of(const Node& node) {
-  const int64_t zero_point = node.integer("zero_point");
-  if (zero_point < 0 || zero_point > 255) throw Refused("zero_point is not 0 to 255");
-  return static_cast<float>(zero_point);
-}
-
-Tensor given(const Call& call) {
-  std::optional<Tensor> x = call.input(kX);
-  if (!x) throw Refused("the input X is missing");
-  if (x->shape.size() < 3) throw Refused("X has not an axis in space");
-  return *x;
-}
 
 // Calls work(image, first pixel, number of pixels) for all tiles of all images, at the same time.
 template <class Work>
@@ -44,7 +26,7 @@ NmToBytes::NmToBytes(const Node& node, const Implementation&)
     : scale_(scale_of(node)), zero_point_(zero_point_of(node)) {}
 
 void NmToBytes::operator()(const Call& call) const {
-  const Tensor x = given(call);
+  const Tensor x = image_of(call);
   const int64_t images = x.shape[0], channels = x.shape[1];
   Shape shape{images};
   shape.insert(shape.end(), x.shape.begin() + 2, x.shape.end());
@@ -73,7 +55,7 @@ NmToFloats::NmToFloats(const Node& node, const Implementation&)
     : scale_(scale_of(node)), zero_point_(zero_point_of(node)) {}
 
 void NmToFloats::operator()(const Call& call) const {
-  const Tensor x = given(call);
+  const Tensor x = image_of(call);
   const int64_t images = x.shape[0], channels = x.shape.back();
   Shape shape{images, channels};
   shape.insert(shape.end(), x.shape.begin() + 1, x.shape.end() - 1);

@@ -50,8 +50,15 @@ struct ByteKernel {
   // Puts the windows of a row, which is filled up with zeros, into a tile: window w of pixel p is at
   // (w * pixels + p) * window.
   void (*pack)(const uint8_t* row, int64_t windows, int64_t pixel, int64_t pixels, uint8_t* tile);
+  // Windows of a depthwise convolution: each holds `lanes` channels of as many kernel positions as a step can pick.
+  // Channels `channel` to `channel + count - 1` of the `positions` of each pixel, which follow each other.
+  void (*pack_positions)(const uint8_t* const* positions, int64_t position_count, int64_t pixels, int64_t channel,
+                         int64_t count, uint8_t* tile);
   // sums[pixel * stride + lane] of one block of outputs.
   void (*multiply)(const ByteBlock&, int64_t windows, const uint8_t* tile, int pixels, int32_t* sums, int64_t stride);
+  // The largest byte of some positions, and their sum; of `channels` each. Without a position it is zero.
+  void (*max_of)(const uint8_t* const* positions, int64_t count, int64_t channels, uint8_t* y);
+  void (*sum_of)(const uint8_t* const* positions, int64_t count, int64_t channels, int32_t* sums);
   // `count` floats as bytes of the smallest scale that holds them and zero.
   Quantized (*quantize)(const float* x, int64_t count, uint8_t* bytes);
   void (*to_floats)(const int32_t* sums, int64_t count, const ToFloats&, float* y);

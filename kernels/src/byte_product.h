@@ -6,6 +6,7 @@
 #include "byte_kernel.h"
 #include "geometry.h"
 #include "parallel.h"
+#include "tiles.h"
 #include "weights.h"
 
 namespace domino {
@@ -18,6 +19,12 @@ class ByteProduct {
   // outputs `first` to `end - 1`, once for each row and part of the outputs. Both are called at the same time.
   template <class Fill, class Finish>
   void run(int64_t group, int64_t count, const Parallel&, Fill&& fill, Finish&& finish) const;
+
+  // A block of outputs, counted through all groups.
+  ByteBlock block(int64_t index) const {
+    const Packed& packed = packed_[index];
+    return {packed.steps.data(), packed.picks.data(), packed.weights.data()};
+  }
 
   const ByteKernel& kernel() const { return kernel_; }
   int64_t outputs() const { return outputs_; }

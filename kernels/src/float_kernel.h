@@ -27,6 +27,21 @@ struct FloatOutput {
   Epilogue epilogue;
 };
 
+// A piece of each buffered row: `length` floats at `to`, which are input columns `from`, `from + step` and so on.
+struct Piece {
+  int64_t from, to, length;
+};
+
+// Rows of the inputs of a convolution, without padding. Each input (a kernel position and a channel) of all outputs of a
+// row is a run of floats, `offsets` behind the first one of the row; neighbouring rows of outputs are `step` floats apart.
+struct DirectRows {
+  const float* buffer;
+  const int64_t* offsets;
+  const float* weights;
+  int64_t inputs, step;
+  float bias;
+};
+
 struct FloatKernel {
   int lanes;    // floats in a register
   int vectors;  // registers of pixels in the widest tile
@@ -45,6 +60,12 @@ struct FloatKernel {
                    const FloatOutput* image);
   // What was summed up, to rows of outputs.
   void (*store_rows)(const float* sums, int64_t outputs, int pixels, const FloatOutput& rows);
+  // Puts `rows` rows of the input, `apart` floats from each other, into buffered rows of `pitch` floats, in pieces.
+  void (*buffer_rows)(const float* x, int64_t rows, int64_t apart, int64_t step, const Piece* pieces, int64_t count,
+                      int64_t pitch, float* buffer);
+  // `rows` of `columns` outputs behind each other: runs of whole vectors are read from the buffer.
+  void (*direct)(const DirectRows&, int64_t rows, int64_t columns, const float* residual, const Epilogue&,
+                    float* y);
   // y = activation(x * scale + offset).
   void (*map)(const float* x, int64_t count, float scale, float offset, const Activation&, float* y);
 };

@@ -3,7 +3,9 @@
 
 #include <memory>
 
+#include "byte_depthwise.h"
 #include "byte_product.h"
+#include "float_direct.h"
 #include "float_product.h"
 #include "implementations.h"
 #include "session.h"
@@ -11,9 +13,6 @@
 namespace domino {
 
 constexpr int kDomainVersion = 1;
-
-// What a node says of its activation; Refused if there is none of that name.
-Activation activation_of(const Node&);
 
 // Inputs: X, values, codes, bias (optional), residual (optional).
 enum FloatInput : size_t { kX, kValues, kCodes, kBias, kResidual, kFloatInputs };
@@ -29,7 +28,8 @@ class NmConv {
  private:
   Convolution convolution_;
   Epilogue epilogue_;
-  std::unique_ptr<FloatProduct> product_;
+  std::unique_ptr<FloatProduct> product_;  // one of both
+  std::unique_ptr<FloatDirect> direct_;
 };
 
 // MatMul or Gemm in float32: X (..., inputs), Y (..., outputs).
@@ -71,7 +71,8 @@ class NmConvInt8 {
   Activation activation_;
   uint8_t x_zero_point_;
   std::vector<float> scales_, offsets_;
-  std::unique_ptr<ByteProduct> product_;
+  std::unique_ptr<ByteProduct> product_;  // one of both
+  std::unique_ptr<ByteDepthwise> depthwise_;
 };
 
 // An activation by itself, of f(x * scale + offset): behind what stays with ONNX Runtime.
@@ -104,6 +105,30 @@ class NmToFloats {
   void operator()(const Call&) const;
 
  private:
+  float scale_, zero_point_;
+};
+
+// MaxPool and AveragePool from bytes to bytes of the same scale and zero point: X and Y (image, *space, channel).
+class NmPoolInt8 {
+ public:
+  NmPoolInt8(const Node&, const Implementation&);
+  void operator()(const Call&) const;
+
+ private:
+  const ByteKernel& kernel_;
+  Convolution windows_;  // of one channel
+  bool is_average_, counts_padding_, has_whole_windows_;
+  float zero_point_;
+};
+
+// GlobalAveragePool: bytes (image, *space, channel) become floats (image, channel, 1, ...).
+class NmGlobalAveragePoolInt8 {
+ public:
+  NmGlobalAveragePoolInt8(const Node&, const Implementation&);
+  void operator()(const Call&) const;
+
+ private:
+  const ByteKernel& kernel_;
   float scale_, zero_point_;
 };
 

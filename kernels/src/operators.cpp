@@ -100,6 +100,11 @@ template <>
 Signature Operator<NmToBytes>::signature = {"NmToBytes", ort::kFloat, ort::kFloat, ort::kUint8, 1, 1};
 template <>
 Signature Operator<NmToFloats>::signature = {"NmToFloats", ort::kUint8, ort::kUint8, ort::kFloat, 1, 1};
+template <>
+Signature Operator<NmPoolInt8>::signature = {"NmPoolInt8", ort::kUint8, ort::kUint8, ort::kUint8, 1, 1};
+template <>
+Signature Operator<NmGlobalAveragePoolInt8>::signature = {"NmGlobalAveragePoolInt8", ort::kUint8, ort::kUint8,
+                                                          ort::kFloat, 1, 1};
 
 // Made once a process: it belongs to all sessions, and lives as long as the library.
 ort::OpDomain* domain() {
@@ -108,7 +113,8 @@ ort::OpDomain* domain() {
     pass(api->CreateCustomOpDomain("domino_onnx", &domain));
     for (const ort::CustomOp* op : {Operator<NmConv>::get(), Operator<NmMatMul>::get(), Operator<NmMatMulInt8>::get(),
                                     Operator<NmConvInt8>::get(), Operator<NmToBytes>::get(), Operator<NmActivation>::get(),
-                                    Operator<NmToFloats>::get()}) {
+                                    Operator<NmToFloats>::get(), Operator<NmPoolInt8>::get(),
+                                    Operator<NmGlobalAveragePoolInt8>::get()}) {
       pass(api->CustomOpDomain_Add(domain, op));
     }
     return domain;

@@ -11,6 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from domino_onnx.storage.packing import pack
 
+_FROM_BYTES = ("NmToFloats", "NmGlobalAveragePoolInt8")
+_OF_BYTES = ("NmConvInt8", "NmPoolInt8")
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -23,8 +25,8 @@ def node_model(
     **attributes: Any,
 ) -> bytes:
     """A model of one node. What isn't stored is an input of the model."""
-    of_x = TensorProto.UINT8 if op in ("NmConvInt8", "NmToFloats") else TensorProto.FLOAT
-    of_y = TensorProto.UINT8 if op in ("NmConvInt8", "NmToBytes") else TensorProto.FLOAT
+    of_x = TensorProto.UINT8 if op in (*_FROM_BYTES, *_OF_BYTES) else TensorProto.FLOAT
+    of_y = TensorProto.UINT8 if op in ("NmToBytes", *_OF_BYTES) else TensorProto.FLOAT
     graph = helper.make_graph(
         [helper.make_node(op, inputs, ["y"], domain=domain, **attributes)],
         "g",

@@ -12,7 +12,7 @@ from .drawn import drawn, schemes, some
 from .nodes import Array, node_model, run_node, sparse_integers, stored_weight
 
 
-def _unfolded(
+def unfolded(
     x: Array, kernel: list[int], strides: list[int], dilations: list[int], pads: list[int], fill: int
 ) -> Array:
     """(images, *space out, *kernel, channels) of (images, *space, channels), looked up one by one."""
@@ -42,9 +42,9 @@ def test_convolutions(
     scales = generator.uniform(0.001, 0.02, made.outputs * made.groups).astype(np.float32)
     offsets = generator.uniform(-50, 200, made.outputs * made.groups).astype(np.float32)
     zero_point = data.draw(st.integers(0, 255))
-    unfolded = _unfolded(x, made.kernel, made.strides, made.dilations, made.pads, zero_point).astype(np.int64)
-    in_groups = unfolded.reshape(*unfolded.shape[:-1], made.groups, made.inputs)
-    rows = np.moveaxis(in_groups, -2, 1 + made.axes).reshape(*unfolded.shape[: 1 + made.axes], made.groups, -1)
+    seen = unfolded(x, made.kernel, made.strides, made.dilations, made.pads, zero_point).astype(np.int64)
+    in_groups = seen.reshape(*seen.shape[:-1], made.groups, made.inputs)
+    rows = np.moveaxis(in_groups, -2, 1 + made.axes).reshape(*seen.shape[: 1 + made.axes], made.groups, -1)
     sums = np.einsum("...gk,gok->...go", rows, weight.reshape(made.groups, made.outputs, -1).astype(np.int64))
     floats = sums.reshape(*sums.shape[:-2], -1).astype(np.float32) * scales + offsets
     residual = generator.integers(0, 256, floats.shape).astype(np.uint8)

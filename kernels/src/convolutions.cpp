@@ -1,0 +1,144 @@
+// Convolutions.
+#include <cmath>
+#include <cstring>
+
+#include "attributes.h"
+#include "kernels.h"
+
+namespace domino {
+namespace {
+
+// The first kernel position of each line of the kernel.
+std::vector<Tap> lines_of(const Geometry& g) {
+  std::vector<Tap> lines;
+  for (int64_t z = 0; z < g.kernel[0]; ++z) {
+    for (int64_t y = 0; y < g.kernel[1]; ++y) lines.push_back({z * g.dilation[0], y * g.dilation[1], 0});
+  }
+  return lines;
+}
+
+bool is_within(int64_t place, int64_t size) { return static_cast<uint64_t>(place) < static_cast<uint64_t>(size); }
+
+}  // namespace
+
+NmConv::NmConv(const Node& node, const Implementation& use)
+    : convolution_(convolution_of(node)), epilogue_(epilogue_of(node)) {
+  const auto rows = weights_of<float>(node, convolution_.outputs(), convolution_.columns());
+  std::vector<float> bias = bias_of(node, kBias, convolution_.outputs());
+  if (convolution_.weight[1] <= FloatDirect::kMostChannels) {
+    direct_ = std::make_unique<FloatDirect>(*use.floats, rows, std::move(bias), convolution_.groups);
+  } else {
+    product_ = std::make_unique<FloatProduct>(*use.floats, rows, std::move(bias), convolution_.groups);
+  }
+}
+
+void NmConv::operator()(const Call& call) const {
+  const Tensor x = given(call, kX);
+  if (static_cast<int64_t>(x.shape.size()) != convolution_.axes() + 2 || x.shape[1] != convolution_.channels()) {
+    throw Refused("X has not the axes and channels of the weight");
+  }
+  Shape shape{x.shape[0], convolution_.outputs()};
+  const Geometry geometry = convolution_.geometry(x.shape.data() + 2);
+  const Shape space = convolution_.output_space(x.shape.data() + 2);
+  shape.insert(shape.end(), space.begin(), space.end());
+  size_of(shape);
+  const float* residual = residual_of<float>(call, kResidual, shape);
+  const Tensor y = call.output(shape);
+  if (!y.size()) return;
+  const auto compute = [&](const auto& product) {
+    product.image(geometry, x.shape[0], x.as<float>(), residual, epilogue_, y.as<float>(), call.parallel());
+  };
+  direct_ ? compute(*direct_) : compute(*product_);
+}
+
+NmConvInt8::NmConvInt8(const Node& node, const Implementation& use)
+    : convolution_(convolution_of(node)),
+      residual_scale_(node.number("residual_scale", 1.0f)),
+      low_(node.number("min", 0.0f)),
+      high_(node.number("max", 255.0f)),
+      activation_(activation_of(node)) {
+  const int64_t zero_point = node.integer("x_zero_point");
+  if (zero_point < 0 || zero_point > 255) throw Refused("x_zero_point is not 0 to 255");
+  if (!(0.0f <= low_ && low_ <= high_ && high_ <= 255.0f) || low_ != std::floor(low_) || high_ != std::floor(high_)) {
+    throw Refused("min and max are not whole numbers of 0 to 255");
+  }
+  x_zero_point_ = static_cast<uint8_t>(zero_point);
+  const auto rows = weights_of<int8_t>(node, convolution_.outputs(), convolution_.columns());
+  scales_ = floats_of(node, kScales, "scales", convolution_.outputs());
+  offsets_ = floats_of(node, kOffsets, "offsets", convolution_.outputs());
+  if (convolution_.weight[1] == 1 && convolution_.outputs() == convolution_.groups) {
+    depthwise_ = std::make_unique<ByteDepthwise>(*use.bytes, rows);
+  } else {
+    product_ = std::make_unique<ByteProduct>(*use.bytes, rows, convolution_.groups);
+  }
+}
+
+// The inputs of output `place` of an image whose pixels are `pixel_in` bytes apart.
+void NmConvInt8::gather(const Geometry& g, const std::vector<Tap>& lines, const uint8_t* image, int64_t pixel_in,
+                        int64_t place, uint8_t* to) const {
+  const auto channels = static_cast<size_t>(g.channels);
+  const int64_t z = g.reach(0, place / (g.output[1] * g.output[2]), 0);
+  const int64_t y = g.reach(1, place / g.output[2] % g.output[1], 0), x = g.reach(2, place % g.output[2], 0);
+  const bool is_one_run = g.dilation[2] == 1 && g.channels == pixel_in && x >= 0 && x + g.kernel[2] <= g.input[2];
+  for (const Tap& line : lines) {
+    const bool is_inside = is_within(z + line.z, g.input[0]) && is_within(y + line.y, g.input[1]);
+    const int64_t row = ((z + line.z) * g.input[1] + y + line.y) * g.input[2];
+    if (is_inside && is_one_run) {
+      std::memcpy(to, image + (row + x) * pixel_in, channels * static_cast<size_t>(g.kernel[2]));
+      to += channels * static_cast<size_t>(g.kernel[2]);
+      continue;
+    }
+    for (int64_t tap = 0; tap < g.kernel[2]; ++tap, to += channels) {
+      const int64_t column = x + tap * g.dilation[2];
+      if (is_inside && is_within(column, g.input[2])) {
+        std::memcpy(to, image + (row + column) * pixel_in, channels);
+      } else {
+        std::memset(to, x_zero_point_, channels);
+      }
+    }
+  }
+}
+
+void NmConvInt8::operator()(const Call& call) const {
+  const Tensor x = given(call, kX);
+  if (static_cast<int64_t>(x.shape.size()) != convolution_.axes() + 2 || x.shape.back() != convolution_.channels()) {
+    throw Refused("X has not the axes and channels of the weight");
+  }
+  const Geometry g = convolution_.geometry(x.shape.data() + 1);
+  Shape shape{x.shape[0]};
+  const Shape space = convolution_.output_space(x.shape.data() + 1);
+  shape.insert(shape.end(), space.begin(), space.end());
+  shape.push_back(convolution_.outputs());
+  size_of(shape);
+  const auto* residual = residual_of<uint8_t>(call, kByteResidual, shape);
+  const Tensor y = call.output(shape);
+  if (!y.size()) return;
+  const ByteKernel& kernel = depthwise_ ? depthwise_->kernel() : product_->kernel();
+  const int64_t outputs = convolution_.outputs();
+  const auto finish = [&](int64_t place, int64_t first, int64_t end, const int32_t* sums) {
+    const int64_t to = place * outputs + first;
+    kernel.to_bytes(sums, end - first,
+                    {scales_.data() + first, offsets_.data() + first, residual ? residual + to : nullptr,
+                     residual_scale_, low_, high_, activation_},
+                    y.as<uint8_t>() + to);
+  };
+  const Parallel parallel = call.parallel();
+  if (depthwise_) {
+    depthwise_->run(g, x.shape[0], x.as<uint8_t>(), x_zero_point_, parallel, finish);
+    return;
+  }
+  const int64_t groups = convolution_.groups, in_group = outputs / groups, pixel_in = convolution_.channels();
+  const int64_t image_in = g.pixels_in() * pixel_in, places = g.pixels_out();
+  const std::vector<Tap> lines = lines_of(g);
+  for (int64_t group = 0; group < groups; ++group) {
+    const auto* from = x.as<uint8_t>() + group * g.channels;
+    product_->run(
+        group, x.shape[0] * places, parallel,
+        [&](int64_t p, uint8_t* to) { gather(g, lines, from + p / places * image_in, pixel_in, p % places, to); },
+        [&](int64_t p, int64_t first, int64_t end, const int32_t* sums) {
+          finish(p, group * in_group + first, group * in_group + end, sums);
+        });
+  }
+}
+
+}  // namespace domino

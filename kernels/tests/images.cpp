@@ -1,0 +1,132 @@
+// Convolutions and pools.
+#include "byte_depthwise.h"
+#include "convolution.h"
+#include "drawn.h"
+#include "float_direct.h"
+#include "float_product.h"
+
+namespace domino {
+namespace {
+
+// A convolution of 1 to 3 axes, and an input's sizes in space.
+std::pair<Convolution, Shape> any_convolution(int64_t groups, int64_t in_group, int64_t most_outputs, int64_t widest) {
+  const int64_t axes = between(1, 3), most = between(0, 2) ? 3 : 6;
+  Convolution convolution;
+  convolution.groups = groups;
+  convolution.weight = {groups * between(1, most_outputs), in_group};
+  Shape space;
+  for (int64_t axis = 0; axis < axes; ++axis) {
+    convolution.weight.push_back(between(1, 3));
+    convolution.strides.push_back(between(1, most));
+    convolution.dilations.push_back(between(1, most - 1));
+    space.push_back(between(2 * most, axes == 1 ? widest : axes == 2 ? 40 : 13));
+  }
+  for (int64_t i = 0; i < 2 * axes; ++i) convolution.pads.push_back(between(0, 3));
+  convolution.check();
+  return {convolution, space};
+}
+
+// Where kernel position `tap` of output `place` lies in a plane of the input; -1 in the padding.
+int64_t input_of(const Geometry& g, int64_t place, int64_t tap) {
+  const int64_t a = g.reach(0, place / (g.output[1] * g.output[2]), tap / (g.kernel[1] * g.kernel[2]));
+  const int64_t b = g.reach(1, place / g.output[2] % g.output[1], tap / g.kernel[2] % g.kernel[1]);
+  const int64_t c = g.reach(2, place % g.output[2], tap % g.kernel[2]);
+  const bool is_inside = a >= 0 && b >= 0 && c >= 0 && a < g.input[0] && b < g.input[1] && c < g.input[2];
+  return is_inside ? (a * g.input[1] + b) * g.input[2] + c : -1;
+}
+
+template <class Product>
+void check_image(const Implementation& use, const Convolution& convolution, const Shape& space,
+                 const Weight<float>& weight, const char* what) {
+  const Geometry g = convolution.geometry(space.data());
+  const int64_t groups = convolution.groups, in_group = g.channels;
+  const Epilogue epilogue{{-4, 6}, any_activation()};
+  const int64_t images = between(1, 2), places = g.pixels_out(), pixels = g.pixels_in(), outputs = weight.rows;
+  std::vector<float> x(images * groups * in_group * pixels), bias(outputs), y(images * outputs * places);
+  std::vector<float> residual(y.size());
+  for (auto* values : {&x, &bias, &residual}) {
+    for (float& each : *values) each = any_value<float>();
+  }
+  const bool has_residual = between(0, 1);
+  Product(*use.floats, weight.stored_rows(), bias, groups)
+      .image(g, images, x.data(), has_residual ? residual.data() : nullptr, epilogue, y.data(), in_turn);
+  for (int64_t i = 0; i < images * outputs * places; ++i) {
+    const int64_t place = i % places, o = i / places % outputs, image = i / places / outputs;
+    const float* from = x.data() + (image * groups + o / (outputs / groups)) * in_group * pixels;
+    double sum = bias[o] + (has_residual ? residual[i] : 0);
+    for (int64_t k = 0; k < weight.columns; ++k) {
+      const int64_t at = input_of(g, place, k / in_group);
+      if (at >= 0) sum += double{weight.dense[o * weight.columns + k]} * from[k % in_group * pixels + at];
+    }
+    expect(close(y[i], activated(std::fmin(std::fmax(sum, -4), 6), epilogue.activation)), use.name, what);
+  }
+}
+
+void check_float_image(const Implementation& use) {
+  const auto [n, m] = any_scheme();
+  const auto [convolution, space] = any_convolution(between(1, 3), m * between(1, 1 + 64 / m), 9, 300);
+  const Weight<float> weight(convolution.outputs(), convolution.columns(), n, m, false);
+  check_image<FloatProduct>(use, convolution, space, weight, "float image");
+}
+
+void check_float_direct(const Implementation& use) {
+  const bool is_depthwise = between(0, 1);
+  const auto [convolution, space] = any_convolution(between(1, 9), is_depthwise ? 1 : between(1, 4), 3, 5000);
+  const Weight<float> weight(convolution.outputs(), convolution.columns(), 1, 1, true);
+  check_image<FloatDirect>(use, convolution, space, weight, "direct");
+}
+
+void check_byte_depthwise(const Implementation& use) {
+  const auto [convolution, space] = any_convolution(between(2, 70), 1, 1, 300);
+  const Geometry g = convolution.geometry(space.data());
+  const int64_t images = between(1, 2), channels = convolution.groups, places = g.pixels_out(), pixels = g.pixels_in();
+  const Weight<int8_t> weight(channels, convolution.columns(), 1, 1, true);
+  const auto padding = static_cast<uint8_t>(between(0, 255));
+  std::vector<uint8_t> x(images * channels * pixels);
+  for (uint8_t& each : x) each = static_cast<uint8_t>(between(0, 3) ? between(0, 255) : 255);
+  std::vector<int> seen(images * places * channels);
+  ByteDepthwise(*use.bytes, weight.stored_rows())
+      .run(g, images, x.data(), padding, in_turn, [&](int64_t p, int64_t first, int64_t end, const int32_t* sums) {
+        for (int64_t c = first; c < end; ++c) {
+          int32_t sum = 0;
+          for (int64_t k = 0; k < weight.columns; ++k) {
+            const int64_t at = input_of(g, p % places, k);
+            const uint8_t byte = at < 0 ? padding : x[(p / places * pixels + at) * channels + c];
+            sum += byte * weight.dense[c * weight.columns + k];
+          }
+          expect(sums[c - first] == sum, use.name, "int8 depthwise");
+          ++seen[p * channels + c];
+        }
+      });
+  for (int each : seen) expect(each == 1, use.name, "int8 depthwise places");
+}
+
+void check_pools(const Implementation& use) {
+  const int64_t count = between(0, 30), channels = between(1, 100);
+  std::vector<uint8_t> x(count * channels), most(channels);
+  std::vector<const uint8_t*> positions;
+  std::vector<int32_t> sums(channels);
+  for (uint8_t& each : x) each = static_cast<uint8_t>(between(0, 255));
+  for (int64_t i = 0; i < count; ++i) positions.push_back(x.data() + i * channels);
+  use.bytes->max_of(positions.data(), count, channels, most.data());
+  use.bytes->sum_of(positions.data(), count, channels, sums.data());
+  for (int64_t c = 0; c < channels; ++c) {
+    int largest = 0, sum = 0;
+    for (const uint8_t* pixel : positions) {
+      largest = std::max<int>(largest, pixel[c]);
+      sum += pixel[c];
+    }
+    expect(most[c] == largest && sums[c] == sum, use.name, "pools");
+  }
+}
+
+}  // namespace
+
+void check_images(const Implementation& use) {
+  check_float_image(use);
+  check_float_direct(use);
+  check_byte_depthwise(use);
+  check_pools(use);
+}
+
+}  // namespace domino
