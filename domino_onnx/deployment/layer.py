@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from domino_onnx.deployment.activations import Activation
 
-__all__ = ["Kept", "Layer", "Product", "Shapes"]
+__all__ = ["FEWEST_ZEROS", "Kept", "Layer", "Product", "Shapes"]
+
+FEWEST_ZEROS = 0.4
+"""Below this share of zeros no layer was ever faster by itself (benchmarks/cpu.py)."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Of activations, as far as they were seen in a run."""
@@ -46,6 +49,11 @@ class Product:
     def zeros(self) -> float:
         """Share of the weights that are zero."""
         return 1 - np.count_nonzero(self.rows) / self.rows.size
+
+    @property
+    def skips(self) -> bool:
+        """Whether there are zeros to gain by. Other layers are deployed for what their neighbours gain."""
+        return self.zeros >= FEWEST_ZEROS and not (self.op == "Conv" and self.shape[1] == 1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,4 +1,8 @@
-"""Which nodes of a model multiply with a stored weight that has zeros, and which nodes behind them join in?"""
+"""Which nodes of a model multiply with a stored weight, and which nodes behind them join in?
+
+Layers with many zeros gain by themselves. Depthwise convolutions and those of few channels gain at most by what their
+neighbours gain: ONNX Runtime's own convolutions between two of ours want another memory layout, or floats.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.deployment.epilogue import with_epilogue
-from domino_onnx.deployment.layer import Kept, Layer, Product, Shapes
+from domino_onnx.deployment.layer import FEWEST_ZEROS, Kept, Layer, Product, Shapes
 from domino_onnx.deployment.surgeon import value_of
 
 __all__ = ["find_layers"]
 
-_FEWEST_ZEROS = 0.4
-"""Below this share of zeros no layer was ever faster (benchmarks/cpu.py), so none is timed."""
+_FEW_CHANNELS = 4
 _MOST_INPUTS = 65_536
 
 
@@ -41,7 +44,10 @@ def find_layers(graph: Any, shapes: Shapes) -> tuple[list[Layer], list[Kept]]:
         layer = with_epilogue(found, node, outputs, taken, shapes)
         taken |= {id(each) for each in layer.nodes}
         layers.append(layer)
-    return layers, kept
+    if any(layer.skips for layer in layers):
+        return layers, kept
+    alone = "it has no zeros to skip, and no other layer has"
+    return [], [*kept, *(Kept(name=layer.name, op=layer.op, reason=alone) for layer in layers)]
 
 
 def _product(node: Any) -> Product | str:
@@ -59,8 +65,8 @@ def _worth_timing(found: Product) -> Product | str:
     inputs = math.prod(found.shape[1:])
     if inputs > _MOST_INPUTS:
         return f"an output has {inputs:,} inputs, more than {_MOST_INPUTS:,}"
-    if found.zeros < _FEWEST_ZEROS:
-        return f"less than {_FEWEST_ZEROS:.0%} of its weights are zero, too few to gain by"
+    if not found.skips and not (found.op == "Conv" and found.shape[1] <= _FEW_CHANNELS):
+        return f"less than {FEWEST_ZEROS:.0%} of its weights are zero, too few to gain by"
     return found
 
 
@@ -71,7 +77,6 @@ def _convolution(node: Any, weight: NDArray[Any]) -> Product | str:
     pads = [0] * (2 * axes) if padding == "VALID" else list(attrs.get("pads", [0] * (2 * axes)))
     refusals = {
         f"it has {axes} axes in space, not 1 to 3": not 1 <= axes <= 3,
-        "each output has one input channel: there is nothing to skip": weight.shape[1] == 1,
         "its padding depends on the input (auto_pad)": padding not in ("NOTSET", "VALID"),
         "its padding is negative": min(pads, default=0) < 0,
         "its bias is computed": len(node.inputs) > 2 and bias is None,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, helper
 
+from domino_onnx.deployment.bridges import bridged, is_global_average, with_shared_grids
 from domino_onnx.deployment.grids import Grid
 from domino_onnx.deployment.layer import Layer
 from domino_onnx.deployment.operators import DOMAIN, DOMAIN_VERSION, Kind, written
@@ -26,13 +27,14 @@ def rewritten_graph(
     Parameters
     ----------
     grids
-        Of the activations around convolutions in int8, which become bytes with the channels last. What else reads or
-        writes one of these activations keeps the floats.
+        Of the activations around convolutions in int8, which become bytes with the channels last. So do those of pools
+        and concatenations between them. What else reads or writes one of these activations keeps the floats.
     """
-    work = _Rewriting(graph, _new_names(model), grids or {})
+    work = _Rewriting(graph, _new_names(model), with_shared_grids(graph, grids or {}))
     for layer, kind in chosen.items():
         if kind != "dense":
             work.replace(layer, kind)
+    work.put_bridges()
     work.put_borders()
     drop_unread_constants(graph)
     result = exported(graph, model)
@@ -66,10 +68,27 @@ class _Rewriting:
         if in_bytes:
             self._made.add(layer.output)
         output = self._as_bytes(layer.output) if in_bytes else self._tensors[layer.output]
-        made = self._node(node.op, inputs, output, dict(node.attributes), name=layer.nodes[0].name)
+        made = self._node(node.op, inputs, output, node.attributes, name=layer.nodes[0].name)
         self._graph.nodes.insert(self._graph.nodes.index(layer.nodes[-1]), made)
         for old in layer.nodes:
             self._graph.nodes.remove(old)
+
+    def put_bridges(self) -> None:
+        """Let pools and concatenations between bytes take and give bytes, and means of a channel take them."""
+        for old, bridge in bridged(self._graph.nodes, self._made, self._bytes.keys() - self._made):
+            name = old.outputs[0].name
+            attributes = dict(bridge.attributes)
+            if bridge.domain:
+                attributes["zero_point"] = self._grids[name].zero_point
+            inputs = [self._as_bytes(tensor.name) for tensor in old.inputs]
+            self._made.add(name)
+            self._put(old, bridge.op, inputs, self._as_bytes(name), attributes, domain=bridge.domain)
+        for old in [node for node in self._graph.nodes if is_global_average(node)]:
+            name = old.inputs[0].name
+            if name in self._made:
+                grid = self._grids[name]
+                attributes = {"scale": grid.scale, "zero_point": grid.zero_point}
+                self._put(old, "NmGlobalAveragePoolInt8", [self._as_bytes(name)], old.outputs[0], attributes)
 
     def put_borders(self) -> None:
         """Make bytes of floats, and floats of bytes, wherever the other side wants them."""
@@ -95,8 +114,18 @@ class _Rewriting:
             self._bytes[name] = self._surgeon.Variable(next(self._names))
         return self._bytes[name]
 
-    def _node(self, op: str, inputs: list[Any], output: Any, attributes: dict[str, Any], **more: str) -> Any:
-        return self._surgeon.Node(op=op, attrs=attributes, inputs=inputs, outputs=[output], domain=DOMAIN, **more)
+    def _put(
+        self, old: Any, op: str, inputs: list[Any], output: Any, attributes: Mapping[str, Any], domain: str = DOMAIN
+    ) -> None:
+        """One node in the place of another one."""
+        place = self._graph.nodes.index(old)
+        old.inputs.clear()
+        old.outputs.clear()
+        self._graph.nodes[place] = self._node(op, inputs, output, attributes, domain=domain, name=old.name)
+
+    def _node(self, op: str, inputs: list[Any], output: Any, attributes: Mapping[str, Any], **more: str) -> Any:
+        told = {"domain": DOMAIN, **more}
+        return self._surgeon.Node(op=op, attrs=dict(attributes), inputs=inputs, outputs=[output], **told)
 
 
 def _drop_manifest(model: ModelProto) -> None:

@@ -144,12 +144,19 @@ int8 where the outputs stay close, too."""
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DeployedLayer:
-    """A product with a weight that has zeros: seconds of each kind by itself, the kind that was chosen, and why."""
+    """A product with a stored weight: seconds of each kind by itself, the kind that was chosen, and why.
+
+    Attributes
+    ----------
+    skips
+        Whether it has zeros to skip. Others are deployed for what their neighbours gain.
+    """
 
     name: str
     op: str
     shape: tuple[int, ...]
     zeros: float
+    skips: bool
     seconds: Mapping[str, float]
     chosen: str
     reason: str

@@ -126,12 +126,14 @@ def _milliseconds(seconds: float) -> str:
 
 def deploy_summary(result: DeployResult) -> str:
     """What was written and gained, on one line."""
-    skipping = sum(layer.chosen != "dense" for layer in result.layers)
+    taken = [layer for layer in result.layers if layer.chosen != "dense"]
+    skipping = sum(layer.skips for layer in taken)
+    between = f" and {len(taken) - skipping} others go with them" if len(taken) > skipping else ""
     threads = f"{result.threads} threads" if result.threads > 1 else "1 thread" if result.threads else "all threads"
     others = f", {result.activations} activations are one operator each" if result.activations else ""
     return (
         f"{printable(str(result.output), 200)}: {skipping} of {len(result.layers) + len(result.kept)} products skip "
-        f"zeros{others}; {_milliseconds(result.dense)} → {_milliseconds(result.deployed)} ms a run "
+        f"zeros{between}{others}; {_milliseconds(result.dense)} → {_milliseconds(result.deployed)} ms a run "
         f"({result.dense / result.deployed:.2f}x, {threads}), outputs within {result.error:.1e} of their scale, "
         f"{result.nbytes:,} bytes"
     )

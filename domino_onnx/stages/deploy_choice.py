@@ -13,23 +13,24 @@ from onnx import ModelProto
 
 from domino_onnx.report.results import DeployPrecision
 from domino_onnx.stages.deploy_accuracy import ByteJudge, Grids
+from domino_onnx.stages.deploy_recipes import RECIPES, Choice, choice_of
 from domino_onnx.stages.journal import Journal
 
 if TYPE_CHECKING:
-    from domino_onnx.deployment import Kind, Layer, Timed
+    from domino_onnx.deployment import Kind, Latency, Layer, Timed
 
 __all__ = ["MOST_DIVERGENCE", "Tried", "fastest", "with_fewer_passes"]
 
 MOST_DIVERGENCE = 0.001
 """Of the outputs (`OutputDivergence`), up to which `auto` takes 8 bits."""
 _SECONDS = 2.0
-_GAINS = (0.97, 0.75)
-"""Largest time, as a share of the dense layer's, that makes a layer worth it: what is tried on the whole model."""
+_GLANCE = 0.4
+_WORTH_A_LOOK = 1.1
+"""Seconds for each model: of those that may be the fastest, and of all; and how much slower at first these may be."""
 _WORTH_IT = 0.98
 _WORTH_BYTES = 0.97
 """Shares of the time of the whole model that make it worth to change nodes, or to take 8 bits with `auto`."""
 Inputs = Mapping[str, NDArray[Any]]
-Choice = dict["Layer", "Kind"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,37 +123,35 @@ def fastest(
 
     With the precision `auto`, 8 bits count only within `MOST_DIVERGENCE`, and where they gain enough.
     """
-    from domino_onnx.deployment import clock_for, measure
     from domino_onnx.runtime import Session
 
     chooser = Chooser(whole, timed, judge)
     choices: list[Choice] = [dict.fromkeys(timed, "dense")]
+    for recipe in RECIPES:
+        _put(choices, choice_of(timed, recipe, ("float32",)))
     refused: set[Layer] = set()
-    for gain in _GAINS:
-        _put(choices, {layer: _kind(each.seconds, ("float32",), gain) for layer, each in timed.items()})
-    for gain in _GAINS:
-        choice = {layer: _kind(each.seconds, ("float32", "int8"), gain) for layer, each in timed.items()}
-        if precision == "auto" and judge is not None and "int8" in choice.values():
-            floats = {layer: _kind(each.seconds, ("float32",), gain) for layer, each in timed.items()}
-            choice, more = chooser.within(choice, floats, judge, journal)
+    for recipe in RECIPES:
+        choice = choice_of(timed, recipe, ("float32", "int8"))
+        if choice in choices or recipe.others not in ("alone", "deployed"):
+            continue
+        if precision == "auto" and judge is not None:
+            choice, more = chooser.within(choice, choice_of(timed, recipe, ("float32",)), judge, journal)
             refused |= more
         _put(choices, choice)
     protos = [chooser.written(choice) for choice in choices]
-    sessions = [
-        Session(bytes(proto.SerializeToString()), device="cpu", threads=threads, timed=True) for proto in protos
-    ]
-    taken = measure(
-        [functools.partial(each.run, inputs) for each in sessions], _SECONDS * len(sessions), clock_for(threads)
-    )
+    taken = _measured(protos, inputs, threads)
     best = _best(choices, [each.low for each in taken], careful=precision == "auto")
     in_bytes = "int8" in choices[best].values()
+    dense, deployed = (
+        Session(bytes(protos[place].SerializeToString()), device="cpu", threads=threads) for place in (0, best)
+    )
     return Tried(
         proto=protos[best],
         chosen=choices[best],
         refused=frozenset(refused),
         dense=taken[0].median,
         deployed=taken[best].median,
-        error=_error(sessions[0].run(inputs), sessions[best].run(inputs)),
+        error=_error(dense.run(inputs), deployed.run(inputs)),
         divergence=judge.divergence(protos[best]) if judge is not None and in_bytes else None,
     )
 
@@ -192,10 +191,22 @@ def _put(choices: list[Choice], choice: Choice) -> None:
         choices.append(choice)
 
 
-def _kind(seconds: Mapping[Kind, float], kinds: Sequence[str], gain: float) -> Kind:
-    """The fastest of some kinds, if it gains enough over the dense layer."""
-    best = min((kind for kind in seconds if kind in kinds), key=lambda kind: seconds[kind])
-    return best if seconds[best] < gain * seconds["dense"] else "dense"
+def _measured(protos: Sequence[ModelProto], inputs: Inputs, threads: int) -> list[Latency]:
+    """What each of several models takes, the first of which is the dense one.
+
+    All are timed for a short while, and those that may be the fastest again, for longer.
+    """
+    from domino_onnx.deployment import clock_for, measure
+    from domino_onnx.runtime import Session
+
+    sessions = [Session(bytes(each.SerializeToString()), device="cpu", threads=threads, timed=True) for each in protos]
+    runs = [functools.partial(each.run, inputs) for each in sessions]
+    taken = measure(runs, _GLANCE * len(runs), clock_for(threads))
+    limit = _WORTH_A_LOOK * min(each.low for each in taken)
+    again = [place for place, each in enumerate(taken) if place == 0 or each.low <= limit]
+    longer = measure([runs[place] for place in again], _SECONDS * len(again), clock_for(threads))
+    known = dict(zip(again, longer, strict=True))
+    return [known.get(place, each) for place, each in enumerate(taken)]
 
 
 def _best(choices: Sequence[Choice], seconds: Sequence[float], *, careful: bool) -> int:

@@ -163,6 +163,7 @@ def _record(layer: Layer, timed: Timed, best: Tried) -> DeployedLayer:
         op=layer.op,
         shape=layer.shape,
         zeros=float(layer.zeros),
+        skips=layer.skips,
         seconds={str(kind): seconds for kind, seconds in timed.seconds.items()},
         chosen=chosen,
         reason=_reason(timed.seconds, chosen, refused=layer in best.refused),
@@ -174,6 +175,8 @@ def _reason(seconds: Mapping[Kind, float], chosen: Kind, *, refused: bool) -> st
     dense, floats, in_bytes = seconds["dense"], seconds["float32"], seconds.get("int8", math.inf)
     if chosen == "int8":
         return f"{dense / in_bytes:.1f}x dense, {floats / in_bytes:.1f}x float32"
+    if chosen == "float32" and floats > dense:
+        return f"{dense / floats:.1f}x dense by itself; the whole model gains"
     gain = f"{dense / floats:.1f}x dense"
     if in_bytes < min(floats, dense):
         why = "costs too much accuracy" if refused else "gains too little in the whole model"
