@@ -418,14 +418,16 @@ class CompressResult:
     two_four
         What TensorRT's rule would take, where the target is another.
     seconds, peaks
-        Of each stage: how long it took without the stages inside it, and the most memory the process had had by its
-        end, in bytes.
+        Of each stage: how long it took without the stages inside it, and the bytes of memory that the process, or the
+        largest of its children, had had resident at most by its end.
     parity
         The written file against the dense one in ONNX Runtime; None if it could not be run (see `warnings`).
     sampled
         What was looked at instead, of a model that is too large to be run on random inputs.
     judge_seen
         Whether that was on samples that the weights were fitted to, and looks better than it is.
+    peak_rss_bytes
+        The same by the end of the run; None on systems that don't say.
     nbytes
         Of all files that were written.
     losses

@@ -6,6 +6,7 @@ from domino_onnx.runtime.deployed import open_session
 from domino_onnx.runtime.heap import give_back_memory
 from domino_onnx.runtime.kernels import kernels_library
 from domino_onnx.runtime.memory import available_memory, memory_budget, resident_memory
+from domino_onnx.runtime.peak import peak_memory
 from domino_onnx.runtime.profile import OperatorTime, Profile, profiled
 from domino_onnx.runtime.providers import cuda_objection, require_onnxruntime
 from domino_onnx.runtime.room import Room
@@ -32,6 +33,7 @@ __all__ = [
     "memory_budget",
     "observe_shapes",
     "open_session",
+    "peak_memory",
     "profiled",
     "require_onnxruntime",
     "require_survivable",

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Child:
     """A process that waits for messages. One that has nothing to do is kept for the next session."""
 
     _idle: list[Child] = []  # noqa: RUF012  (of the class, on purpose)
+    _all: weakref.WeakSet[Child] = weakref.WeakSet()  # noqa: RUF012  (likewise)
 
     def __init__(self) -> None:
         code = _CODE.format(path=[str(Path(place).absolute()) for place in sys.path], parent=os.getpid())
@@ -49,6 +51,7 @@ class Child:
             )
         except OSError as error:
             raise ProcessError(f"no process can be started to run the model in: {error}") from None
+        self._all.add(self)
         self._parent = os.getpid()
         self._most: int | None = None
         self._over: DominoError | None = None
@@ -63,6 +66,12 @@ class Child:
                 return child
             child.end()
         return cls()
+
+    @classmethod
+    def living(cls) -> list[int]:
+        """Ids of this process's own that haven't ended."""
+        own = [child for child in cls._all if child._parent == os.getpid()]
+        return [child._process.pid for child in own if child._process.returncode is None]
 
     def ask(self, request: Mapping[str, Any], seconds: float, what: str, name: str) -> Any:
         """The answer to a message; whatever goes wrong, the child is ended, unless it says itself what that was."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
-import sys
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
 from domino_onnx.forecast import Forecast, Remaining
 
-__all__ = ["Journal", "Observer", "peak_rss_bytes"]
+__all__ = ["Journal", "Observer"]
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +64,7 @@ class Journal:
 
     @property
     def peaks(self) -> Mapping[str, int]:
-        """Bytes: the most memory the process had had by the end of each stage."""
+        """Bytes: the most memory that one process of the run had had by the end of each stage."""
         return MappingProxyType(dict(self._peaks))
 
     @property
@@ -107,7 +104,9 @@ class Journal:
                 self._inside[-1] += whole
             if self._remaining is not None:
                 self._remaining.end(now)
-            peak = peak_rss_bytes()
+            from domino_onnx.runtime import peak_memory
+
+            peak = peak_memory()
             if peak is not None:
                 self._peaks[name] = peak
 
@@ -150,21 +149,3 @@ class Journal:
     def _tell_left(self, now: float) -> None:
         if self._observer is not None and self._remaining is not None:
             self._observer.left(self._remaining.seconds(now))
-
-
-def peak_rss_bytes() -> int | None:
-    """The most memory this process has had resident; None on systems that don't say.
-
-    Linux keeps it for the program (VmHWM). What getrusage says there includes the peak of the parent process.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="ascii", errors="replace"))
-        if found is not None:
-            return int(found[1]) * 1024
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

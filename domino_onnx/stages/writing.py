@@ -26,7 +26,7 @@ from domino_onnx.scheme import (
 from domino_onnx.stages.audit import Audit
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.comparing import Judge, compare_if_possible, judge_of, sampled_if_possible
-from domino_onnx.stages.journal import Journal, peak_rss_bytes
+from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.reading import Output, conversion
 from domino_onnx.stages.solving import overlaid
@@ -175,6 +175,8 @@ def _result(
     sizes: FileSizes | None,
     journal: Journal,
 ) -> CompressResult:
+    from domino_onnx.runtime import peak_memory
+
     site_zeros, site_params = sum(r.zeros for r in made.records), sum(r.params for r in made.records)
     planned, solved, inventory = made.found.planned, made.found.solved, made.inventory
     return CompressResult(
@@ -202,7 +204,7 @@ def _result(
         seconds=journal.seconds,
         peaks=journal.peaks,
         warnings=journal.warnings,
-        peak_rss_bytes=peak_rss_bytes(),
+        peak_rss_bytes=peak_memory(),
         nbytes=made.nbytes,
         losses=made.losses,
         trials=made.found.trials,

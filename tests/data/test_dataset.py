@@ -253,17 +253,17 @@ import numpy as np
 import onnx
 from pathlib import Path
 from domino_onnx.data import load_data
-from domino_onnx.stages.journal import peak_rss_bytes
+from domino_onnx.runtime import peak_memory
 
 model = onnx.load(sys.argv[1])
-before = peak_rss_bytes()
+before = peak_memory()
 data = load_data(Path(sys.argv[2]), model)
 part = data.subset(np.arange(1, data.count, 2)).subset(np.arange(10))
 taken = [data.take(np.array([0, data.count // 2, data.count - 1])), *part.batches(4)]
 assert [len(batch["x"]) for batch in taken] == [3, 4, 4, 2]
 assert all(batch["x"].dtype == np.float32 for batch in taken)
 assert taken[0]["x"][:, 0].tolist() == [7, 0, 9]
-print(data.count, peak_rss_bytes() - before)
+print(data.count, peak_memory() - before)
 """
 
 
