@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from domino_onnx.errors import DominoError, ModelError
 from domino_onnx.graph import read_model
-from domino_onnx.pipeline import inspect
+from domino_onnx.pipeline import convert, inspect
 
 Make = Callable[..., onnx.ModelProto]
 node = helper.make_node
@@ -441,25 +441,56 @@ def test_garbage_in_the_manifest_is_a_domino_error(good: onnx.ModelProto, tmp_pa
             inspect_without_shapes(path)
 
 
+MARK = "MARK"
+NO_TEXT = b"\xffARK"
+
+
+def put(model: onnx.ModelProto, field: str, path: Path) -> None:
+    """Write the model with a text in this field that isn't UTF-8."""
+    *way, name = field.split(".")
+    holder: Any = model
+    for step in way:
+        holder = holder[int(step)] if step.isdecimal() else getattr(holder, step)
+    holder.__setitem__(int(name), MARK) if name.isdecimal() else setattr(holder, name, MARK)
+    data = model.SerializeToString()
+    assert data.count(MARK.encode()) == 1
+    path.write_bytes(data.replace(MARK.encode(), NO_TEXT))
+
+
+@pytest.fixture
+def rich(good: onnx.ModelProto) -> onnx.ModelProto:
+    """A model with everything that has a name."""
+    good.graph.node[0].attribute.add(name="more", type=onnx.AttributeProto.INT, i=1)
+    good.metadata_props.add(key="author", value="them")
+    good.graph.node[0].metadata_props.add(key="from", value="there")
+    good.functions.add(name="f", domain="local").input.append("x")
+    good.graph.quantization_annotation.add(tensor_name="w")
+    good.graph.value_info.add(name="h").type.tensor_type.shape.dim.add(dim_param="n")
+    good.graph.initializer[0].external_data.add(key="location", value="w.bin")
+    return good
+
+
 @pytest.mark.parametrize(
-    "text",
+    "field",
     [
-        b"\x22\x06MatMul",
-        b"\x1a\x01n",
-        b"\x3a\x05local",
-        b"\x42\x01w",
-        b"\x0a\x01w",
+        "graph.name", "graph.node.0.name", "graph.node.0.op_type", "graph.node.0.domain", "graph.node.0.input.0",
+        "graph.node.0.output.0", "graph.node.0.attribute.0.name", "graph.node.0.metadata_props.0.key",
+        "graph.initializer.0.name", "graph.initializer.0.external_data.0.value", "graph.input.0.name",
+        "graph.value_info.0.type.tensor_type.shape.dim.0.dim_param", "graph.quantization_annotation.0.tensor_name",
+        "functions.0.name", "functions.0.input.0", "opset_import.0.domain", "metadata_props.0.key",
     ],
-)
-def test_names_that_are_no_text_are_refused(text: bytes, good: onnx.ModelProto, tmp_path: Path) -> None:
-    """An operator, a node, a tensor, a node's input and a domain whose first letter isn't UTF-8."""
-    good.graph.node[0].domain = "local"
-    data = good.SerializeToString()
-    assert text in data
-    path = tmp_path / "model.onnx"
-    path.write_bytes(data.replace(text, text[:2] + b"\xff" + text[3:]))
-    with pytest.raises(DominoError):
-        inspect_without_shapes(path)
+)  # fmt: skip
+def test_names_that_are_no_text_are_refused(field: str, rich: onnx.ModelProto, tmp_path: Path) -> None:
+    put(rich, field, tmp_path / "model.onnx")
+    refused(tmp_path / "model.onnx", "isn't UTF-8 text")
+
+
+@pytest.mark.parametrize("field", ["doc_string", "producer_name", "metadata_props.0.value"])
+def test_what_is_written_for_people_needs_be_no_text(field: str, good: onnx.ModelProto, tmp_path: Path) -> None:
+    good.metadata_props.add(key="author", value="them")
+    put(good, field, tmp_path / "model.onnx")
+    convert(tmp_path / "model.onnx", tmp_path / "out.onnx", "packed")
+    assert NO_TEXT in (tmp_path / "out.onnx").read_bytes()
 
 
 def test_a_stream_of_zip_bombs_as_models_is_refused(tmp_path: Path) -> None:

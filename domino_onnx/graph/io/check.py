@@ -15,7 +15,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 from domino_onnx.errors import ModelError
 from domino_onnx.graph.io.external import is_external
 from domino_onnx.graph.order import execution_order
-from domino_onnx.graph.walk import nodes, normal_domain, subgraphs, tensors
+from domino_onnx.graph.walk import normal_domain, subgraphs, tensors
 
 __all__ = ["MAX_INLINED_NODES", "check_structure", "node_label"]
 
@@ -27,7 +27,6 @@ MAX_DIMS = 64
 def check_structure(model: ModelProto) -> None:
     """Raise ModelError, saying what and where, if the model can't be a valid one."""
     _check_versions(model)
-    _check_text(model)
     for tensor in tensors(model):
         _check_tensor(tensor)
     _check_functions(model)
@@ -55,14 +54,6 @@ def _check_versions(model: ModelProto) -> None:
     newest = onnx.defs.onnx_opset_version()
     if versions and not 1 <= versions[0] <= newest:
         raise ModelError(f"opset {versions[0]} is unknown: the installed onnx {onnx.__version__} knows 1 to {newest}")
-
-
-def _check_text(model: ModelProto) -> None:
-    """Protobuf hands out bytes for a string that isn't UTF-8; ONNX wants names to be text."""
-    for node in nodes(model):
-        for text in (node.name, node.op_type, node.domain, *node.input, *node.output):
-            if not isinstance(text, str):
-                raise ModelError(f"a name in the model isn't UTF-8 text: {text!r}")
 
 
 def _check_tensor(tensor: TensorProto) -> None:

@@ -18,6 +18,7 @@ from domino_onnx.graph.io.external import is_external, resolve
 from domino_onnx.graph.io.forms import dense_view, read_storage, sparse_weights
 from domino_onnx.graph.io.repeated import drop_repeated
 from domino_onnx.graph.io.tensors import read_tensor
+from domino_onnx.graph.io.text import check_text
 from domino_onnx.graph.walk import normal_domain, tensors
 from domino_onnx.storage import FileForm, Storage
 
@@ -111,6 +112,7 @@ def read_model(path: Path, *, for_conversion: bool = False) -> OnnxFile:
     if not model.HasField("graph"):
         raise ModelError(f"{path} is not an ONNX model: {_guess(data)}")
     try:
+        check_text(model)
         notes = drop_repeated(model)
         check_structure(model)
         data_files = frozenset(resolve(tensor, path.parent).path for tensor in filter(is_external, tensors(model)))
