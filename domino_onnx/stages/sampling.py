@@ -39,7 +39,7 @@ def inputs_to_time(
         if None in spec.shape[1:]:
             journal.warn(
                 f"input {spec.name!r} has free axes besides the first, which are taken to be 1: give --input-shape "
-                f"{spec.name}=... or --data"
+                f"{spec.name}:SIZES or --data"
             )
         shapes[spec.name] = tuple(size or (batch if axis == 0 else 1) for axis, size in enumerate(spec.shape))
     return random_inputs(specs, shapes, options.run.seed)
