@@ -72,7 +72,7 @@ def verify_file(file: OnnxFile) -> Verdict:
 
 def _eligible(file: OnnxFile, manifest: Manifest) -> frozenset[WeightKey]:
     """The weights that TensorRT's sparse kernels can take; what the manifest prunes may be a fixed function."""
-    pruned = Selection(pruned=frozenset(str(entry.key) for entry in manifest.entries))
+    pruned = Selection(pruned=frozenset(entry.key for entry in manifest.entries))
     sites = take_inventory(file, GROUPS_OF_FOUR, {}, pruned).sites
     return frozenset(site.key for site in sites if refusal(site) is None)
 

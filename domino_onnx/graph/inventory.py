@@ -101,7 +101,7 @@ def _refusal(
         return f"its consumers ({readers}) sum over different axes of it"
     divisible = bool(pool.for_reduction(view.layout.reduction))
     names = weight.names(key)
-    if values is not None and not selection.names_explicitly(names):
+    if values is not None and not selection.names_explicitly(key, names):
         what = fixed_function(values, view, weight.numbers)
         if what is not None:
             return f"is a fixed function, not trained: {what}" + (_UNLESS_NAMED if divisible else "")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from domino_onnx.errors import PlanError
+from domino_onnx.scheme import WeightKey
 
 __all__ = ["Selection"]
 
@@ -15,12 +16,12 @@ __all__ = ["Selection"]
 class Selection:
     """Which weights a user wants pruned: shell patterns over weight and node names; no `include` means all.
 
-    `pruned` names weights that a plan or the file's manifest prunes: they are sites whatever they hold.
+    `pruned` are the weights that a plan or the file's manifest prunes: they are sites whatever they hold.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    pruned: frozenset[str] = frozenset()
+    pruned: frozenset[WeightKey] = frozenset()
 
     def require_matches(self, weights: Iterable[Sequence[str]]) -> None:
         """Raise PlanError for a pattern that matches none of the names: a typo would prune what was to stay dense."""
@@ -32,9 +33,9 @@ class Selection:
                         f"{field}: {pattern!r} matches no weight and no node; domino-onnx inspect lists them"
                     )
 
-    def names_explicitly(self, names: Sequence[str]) -> bool:
-        """Whether `include` or a plan names a weight known by `names`: it is pruned whatever it holds."""
-        return not self.pruned.isdisjoint(names) or self._includes(names)
+    def names_explicitly(self, key: WeightKey, names: Sequence[str]) -> bool:
+        """Whether a plan or `include` names a weight, which is known by `names`: it is pruned whatever it holds."""
+        return key in self.pruned or self._includes(names)
 
     def refuses(self, names: Sequence[str]) -> str | None:
         """Why a weight known by `names` is left out, None if it isn't."""

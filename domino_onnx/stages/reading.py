@@ -133,9 +133,9 @@ def _data_files(models: Iterable[Path]) -> Iterator[Path]:
 def _selection(file: OnnxFile, options: CompressOptions, plan: Plan | None) -> Selection:
     """What the options say. What a plan or the file's manifest prunes is a site, though it may be a fixed function."""
     manifest = read_manifest(file.proto)
-    pruned = {str(entry.key) for entry in manifest.entries} if manifest is not None else set()
+    pruned = {entry.key for entry in manifest.entries} if manifest is not None else set()
     if plan is not None:
-        pruned |= {str(key) for key, scheme in plan.schemes.items() if not scheme.is_dense}
+        pruned |= {key for key, scheme in plan.schemes.items() if not scheme.is_dense}
     return Selection(include=options.target.include, exclude=options.target.exclude, pruned=frozenset(pruned))
 
 

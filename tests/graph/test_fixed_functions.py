@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -14,7 +15,9 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from domino_onnx.graph.fixed import fixed_function
 from domino_onnx.graph.operators import weight_view
-from domino_onnx.scheme import Inventory, SchemePool, StoredNumbers
+from domino_onnx.options import NO_DATA, CompressOptions, DataOptions, FinetuneOptions, Goal
+from domino_onnx.pipeline import compress, inspect
+from domino_onnx.scheme import Inventory, NMScheme, SchemePool, StoredNumbers
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Take = Callable[..., Inventory]
@@ -448,6 +451,21 @@ def test_one_that_is_named_is_pruned_all_the_same(
 def test_one_that_is_named_and_excluded_is_excluded(make_model: Make, inventory: Take) -> None:
     found = inventory(dfl_model(make_model), pool=POOL, include=("*",), exclude=("bins",))
     assert [skip.reason for skip in found.skips] == ["excluded by 'bins'"]
+
+
+def test_a_manifest_names_weights_and_no_nodes_of_the_same_name(
+    make_model: Make, save: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A node that reads fixed numbers is called like a weight that was pruned."""
+    model = dfl_model(make_model)
+    model.graph.node[1].name = "w"
+    options = CompressOptions(
+        goal=Goal(scheme=NMScheme(2, 4)),
+        data=DataOptions(calibration=NO_DATA),
+        finetune=FinetuneOptions(enabled=False),
+    )
+    compress(save(model), tmp_path / "out.onnx", options)
+    assert [site.key.name for site in inspect(tmp_path / "out.onnx").inventory.sites] == ["w"]
 
 
 def test_that_it_is_fixed_says_more_than_that_it_cannot_be_divided(make_model: Make, inventory: Take) -> None:
