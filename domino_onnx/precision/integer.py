@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ from domino_onnx.scheme import WeightKey
 __all__ = ["integer_refusal", "quantized_channels", "require_quantizer", "to_int8"]
 
 _PER_CHANNEL_SINCE = 13
+_LIFT = (
+    "import sys, onnx, onnx.version_converter as v; "
+    f"onnx.save(v.convert_version(onnx.load(sys.argv[1]), {_PER_CHANNEL_SINCE}), sys.argv[2])"
+)
 
 
 def integer_refusal(model: ModelProto, opset: int, path: Path) -> str | None:
@@ -47,10 +52,8 @@ def _how_to_lift(model: ModelProto, path: Path) -> str:
     if foreign or model.functions:
         what = f"operators of {', '.join(foreign)}" if foreign else "local functions"
         return f"onnx's version converter doesn't lift {what}: export the model again, with opset 13 or later"
-    return (
-        'Lift the dense model first: python -c "import onnx, onnx.version_converter as v; '
-        f"onnx.save(v.convert_version(onnx.load('{path.name}'), {_PER_CHANNEL_SINCE}), '{path.stem}.13.onnx')\""
-    )
+    lifted = path.with_name(f"{path.stem}.{_PER_CHANNEL_SINCE}.onnx")
+    return f"Lift the dense model first: {shlex.join(['python', '-c', _LIFT, str(path), str(lifted)])}"
 
 
 def require_quantizer() -> Any:

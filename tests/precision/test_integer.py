@@ -202,17 +202,16 @@ def test_packed_integers_and_external_ones(samples: Path, tmp_path: Path, run_or
     assert len(outputs) == 1
 
 
-def test_what_lifts_an_old_opset_does(
-    make_model: Run, save: Run, tmp_path: Path, run_ort: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_lifts_an_old_opset_does(make_model: Run, save: Run, tmp_path: Path, run_ort: Run) -> None:
+    """The command can be copied as it is, from any folder and whatever the file is called."""
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
-    source = save(make_model([node], {"x": [1, 32]}, {"y": [1, 32]}, {"w": normal(32, 32)}, opset=11))
+    model = save(make_model([node], {"x": [1, 32]}, {"y": [1, 32]}, {"w": normal(32, 32)}, opset=11))
+    source = model.rename(tmp_path / 'it\'s a "model".onnx')
     with pytest.raises(ModelError, match="opset 11 has no scales") as refused:
         convert(source, tmp_path / "out.onnx", conversion=INT8)
-    monkeypatch.chdir(tmp_path)
     command = shlex.split(str(refused.value).split("first: ", 1)[1])
     subprocess.run([sys.executable, *command[1:]], check=True)
-    convert(tmp_path / "model.13.onnx", tmp_path / "out.onnx", conversion=INT8)
+    convert(tmp_path / 'it\'s a "model".13.onnx', tmp_path / "out.onnx", conversion=INT8)
     x = normal(1, 32)
     np.testing.assert_allclose(run_ort(tmp_path / "out.onnx", {"x": x})[0], run_ort(source, {"x": x})[0], atol=0.5)
 
