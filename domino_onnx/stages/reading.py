@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from domino_onnx.files import check_output
 from domino_onnx.graph import OnnxFile, Selection, read_manifest, read_model
-from domino_onnx.options import CompressOptions
+from domino_onnx.options import NO_DATA, CompressOptions
 from domino_onnx.precision import Conversion, check_conversion
 from domino_onnx.scheme import Plan
 from domino_onnx.stages.devices import require_devices
@@ -149,6 +149,8 @@ def load_samples(path: Path, file: OnnxFile, options: CompressOptions) -> Datase
 def _split(file: OnnxFile, options: CompressOptions, journal: Journal, *, judged: bool, fits: bool) -> Split | None:
     calibration = options.data.path
     if calibration is None:
+        if options.data.calibration == NO_DATA and NO_DATA.exists():
+            journal.warn(f"--data {NO_DATA} means no samples. Give the whole path to read {NO_DATA.absolute()}")
         return None
     from domino_onnx.data import Split
 

@@ -254,3 +254,14 @@ def test_of_two_that_write_one_text_at_once_one_is_refused(tmp_path: Path) -> No
         for thread in threads:
             thread.join(20)
         assert sorted([*refused, path.read_text()]) == ["one", "two"]
+
+
+def test_a_folder_that_is_called_none_is_not_taken_for_data(
+    domino: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "none").mkdir()
+    words = ("search", folder / "model.onnx", "--scheme", "2:4", "--quiet", "--force", "--data")
+    said = domino(*words, "none").err
+    assert said == f"warning: --data none means no samples. Give the whole path to read {tmp_path / 'none'}\n"
+    assert "holds no" in domino(*words, tmp_path / "none").err
