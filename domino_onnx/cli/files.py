@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from domino_onnx.files import check_output, folder_lock, remove_leftovers, whole
 if TYPE_CHECKING:
     from domino_onnx.report.results import CompressResult, SweepResult
 
-__all__ = ["check_folder", "check_outputs", "write_report", "write_sweep_report", "write_text"]
+__all__ = ["check_outputs", "folder_for", "write_report", "write_sweep_report", "write_text"]
 
 
 def write_text(path: Path, text: str, *, force: bool, what: str) -> None:
@@ -75,17 +76,28 @@ def _data_files(models: Iterable[Path]) -> list[Path]:
     return [path for model in models for path in sorted(read_model(model).data_files)]
 
 
-def check_folder(folder: Path, names: Iterable[str], inputs: Iterable[Path | None], *, force: bool) -> None:
-    """Make a folder if need be, in a folder that exists; refuse it if a file of these names can't be written to it."""
-    read = [path for path in inputs if path is not None]
+@contextlib.contextmanager
+def folder_for(folder: Path, names: Iterable[str], inputs: Iterable[Path | None], *, force: bool) -> Iterator[None]:
+    """A folder for the block, in which files of these names can be written; refused before any work is done.
+
+    One that is made for it goes again if the block fails before anything is in it.
+    """
+    existed, read = folder.exists(), [path for path in inputs if path is not None]
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(f"can't make the folder {folder}: {error.strerror or error}") from None
-    for path in (folder / name for name in names):
-        if path.exists() and not force:
-            raise OutputError(f"{path} exists; give another folder, or --force to replace it")
-        check_output(path, read, force=force, what="plan")
+    try:
+        for path in (folder / name for name in names):
+            if path.exists() and not force:
+                raise OutputError(f"{path} exists; give another folder, or --force to replace it")
+            check_output(path, read, force=force, what="plan")
+        yield
+    except BaseException:
+        if not existed:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def write_sweep_report(path: Path, result: SweepResult, *, force: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
-from domino_onnx.cli.files import check_folder, check_outputs, write_sweep_report, write_text
+from domino_onnx.cli.files import check_outputs, folder_for, write_sweep_report, write_text
 from domino_onnx.cli.interrupting import resumable
 from domino_onnx.cli.types import Share
 
@@ -67,15 +68,17 @@ def command(
     options = o.chosen_options(recipe, has_goal=False)
     check_outputs(None, report, (model,), (recipe, *options.inputs), force=force)
     names = {share: f"{share:g}.json" for share in shares}
-    if plans is not None:
-        check_folder(plans, names.values(), (model, recipe, *options.inputs), force=force)
     place = report or plans or name_of_sweep(model)
-    with resumable(checkpoint_folder(options, place)), observing(quiet) as observer:
-        result = sweep(model, shares, options, observer, output=place)
-    if plans is not None:
-        for trial in result.trials:
-            path = plans / names[trial.budget.reduction]
-            write_text(path, trial.plan.to_json(), force=force, what="plan")
+    with contextlib.ExitStack() as block:
+        if plans is not None:
+            read = (model, recipe, *options.inputs)
+            block.enter_context(folder_for(plans, names.values(), read, force=force))
+        block.enter_context(resumable(checkpoint_folder(options, place)))
+        result = sweep(model, shares, options, block.enter_context(observing(quiet)), output=place)
+        if plans is not None:
+            for trial in result.trials:
+                path = plans / names[trial.budget.reduction]
+                write_text(path, trial.plan.to_json(), force=force, what="plan")
     if report is not None:
         write_sweep_report(report, result, force=force)
     present_or_json(sweep_view(result), sweep_document(result), as_json=as_json, quiet=quiet)

@@ -52,7 +52,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "cli/types": ALL,
     "cli/interrupting": KEEPERS,
     "cli/files": FILES | {"sweep"},
-    "cli/files:check_folder": frozenset({"sweep"}),
+    "cli/files:folder_for": frozenset({"sweep"}),
     "bridge/readiness": frozenset({"inspect"}),
     "data": READERS,
     "data/split": frozenset({"compress", "sweep"}),

@@ -170,6 +170,13 @@ def test_plans_of_a_sweep_replace_nothing_that_it_reads(domino: Run, folder: Pat
     assert contents(plans) == before
 
 
+def test_a_sweep_that_fails_leaves_no_folder_of_its_own(domino: Run, folder: Path) -> None:
+    words = ("sweep", "model.onnx", "--sparsity", "0.5", "--data", "missing.npz", "--plans")
+    (folder / "older").mkdir()
+    assert [domino(*words, name).code for name in ("plans", "older")] == [1, 1]
+    assert [(folder / name).exists() for name in ("plans", "older")] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("function", "words", "late"),
     [
