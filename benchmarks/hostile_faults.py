@@ -3,100 +3,103 @@
 from __future__ import annotations
 
 import collections
-import hashlib
-import os
+import dataclasses
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import onnx
-from hostile_runs import Running, complaint, run
-from onnx import TensorProto, helper, numpy_helper
+from hostile_commands import COMMANDS, Command, contents, make_model, make_source, meaning
+from hostile_runs import Ran, Running, complaint, run
 
-__all__ = ["BLOWS", "COMMANDS", "faulted", "opened_outside", "raced"]
+__all__ = ["BLOWS", "faulted", "opened_outside", "raced"]
 
 BLOWS: Mapping[str, str] = {"SIGKILL": "signal=KILL", "ENOSPC": "error=ENOSPC", "EIO": "error=EIO"}
-_COMPRESS = ("compress", "--data", "none", "--no-finetune", "--scheme", "2:4", "--threads", "1", "--force")
-COMMANDS: Mapping[str, tuple[str, ...]] = {
-    "convert": ("convert", "--format", "packed", "--force"),
-    "compress": _COMPRESS,
-    "compress with a report": (*_COMPRESS, "--report", "{out}/report.json"),
-}
 _CALLS = (
     "openat,open,creat,write,pwrite64,writev,pwritev,ftruncate,truncate,rename,renameat,renameat2,unlink,unlinkat,fsync,"
-    "fdatasync,fallocate,copy_file_range,sendfile,linkat,fchmod,fchmodat,chmod"
+    "fdatasync,fallocate,copy_file_range,sendfile,linkat,fchmod,fchmodat,chmod,mkdir,mkdirat,rmdir"
 )
 _OPENING = ("openat", "open", "creat")
+_LIMIT = 120.0
+_TRIES = 4
 _RUN = [sys.executable, "-m", "domino_onnx"]
+_CONVERT = COMMANDS["convert"]
 
 
-def model(path: Path, seed: int, *, external: bool = True) -> Path:
-    """Two products; the weights are in a file of their own if `external`."""
-    generator = np.random.default_rng(seed)
-    weights = {name: generator.standard_normal((64, 64)).astype(np.float32) for name in ("a", "b")}
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "a"], ["h"]), helper.make_node("MatMul", ["h", "b"], ["y"])],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64])],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(made, path, save_as_external_data=external, location=f"{path.stem}.data", size_threshold=0)
-    return path
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Scene:
+    """A command on a source, the files of its folder before and after an undisturbed run, and the source's own."""
+
+    command: Command
+    source: Path
+    place: Path
+    before: Mapping[str, bytes]
+    after: Mapping[str, bytes]
+    given: Mapping[str, bytes]
+
+    def run(self, *tracing: str) -> Ran:
+        return run(*self.command.words(self.source, self.place), limit=_LIMIT, tracing=tracing, forks=True)
 
 
-def faulted(
-    folder: Path, command: str, blow: str, *, over: bool, chosen: slice
-) -> Iterator[tuple[str, str, str | None]]:
-    """Each of the chosen points at which the blow falls, and what is wrong afterwards.
+def faulted(folder: Path, *, name: str, blow: str, over: bool) -> Iterator[tuple[str, str, str | None]]:
+    """Each point at which the blow falls, and what is wrong afterwards.
 
-    The output is the old one or the new one, whole; the input is as it was; a command that fails leaves nothing else
+    Each output is the old one or the new one, whole; the input is as it was; a command that fails leaves nothing else
     behind; and the next one comes to the same end as if nothing had been.
     """
-    folder.mkdir(parents=True)
-    source, older = model(folder / "new.onnx", 1), model(folder / "old.onnx", 2)
-    inputs, place, log = _contents(folder), folder / "out", folder / "log"
+    source, older = make_source(folder / "new", 1), make_source(folder / "old", 2)
+    command, place, log = COMMANDS[name], folder / "out", folder / "log"
     place.mkdir()
     if over:
-        run(*_words(command, older, place))
-    before = _contents(place)
-    if run(*_words(command, source, place)).code:
-        raise RuntimeError(f"{command} fails without any fault")
-    after = _contents(place)
-    _refill(place, before)
-    _traced(command, source, place, "-y", "-e", f"trace={_CALLS}", "-o", str(log))
-    for name, number in list(_points(log, place))[chosen]:
-        _refill(place, before)
-        inject = f"inject={name}:{BLOWS[blow]}:when={number}"
-        ran = _traced(command, source, place, "-e", f"trace={name}", "-e", inject, "-o", os.devnull)
-        wrong = _what_is_wrong(ran, place, before, after, blow, inputs, folder, command, source)
-        yield f"{name} {number}", "failed" if ran.returncode else "went on", wrong
+        run(*command.words(older, place), limit=_LIMIT)
+    before = contents(place)
+    undisturbed = run(*command.words(source, place), limit=_LIMIT)
+    if undisturbed.code:
+        raise RuntimeError(f"{name} fails without any fault: {undisturbed.err}")
+    after = contents(place)
+    scene = _Scene(command=command, source=source, place=place, before=before, after=after, given=contents(source))
+    points = _points(scene, log)
+    for position in range(len(points)):
+        for _ in range(_TRIES):
+            call, number, thread = points[min(position, len(points) - 1)]
+            _refill(place, before)
+            others = [] if thread == "main" else ["-f"]
+            inject = f"inject={call}:{BLOWS[blow]}:when={number}"
+            ran = scene.run("-qq", *others, "-y", "-e", f"trace={call}", "-e", inject, "-o", str(log))
+            if _has_hit(log, place):
+                break
+            points = _points(scene, log)  # how often files of the system are opened differs from run to run
+        else:
+            yield f"{call} {number}", "missed", None
+            continue
+        yield f"{call} {number}", "failed" if ran.code else "went on", _what_is_wrong(scene, ran, blow)
 
 
 def raced(folder: Path, turn: int) -> str | None:
     """Two commands write one output at once. It is wrong if that is neither the one's nor the other's."""
-    folder.mkdir(parents=True)
-    sources = [model(folder / f"{name}.onnx", seed) for name, seed in (("left", 1), ("right", 2))]
+    sources = [folder / name for name in ("left", "right")]
+    for seed, source in enumerate(sources):
+        source.mkdir(parents=True)
+        make_model(source / "model.onnx", seed)
+    place, output = folder / "out", "written.onnx"
     wanted = []
     for source in sources:
-        _refill(folder / "out", {})
-        run(*_words("convert", source, folder / "out"))
-        wanted.append(_meaning(folder / "out" / "written.onnx"))
-    _refill(folder / "out", {})
+        _refill(place, {})
+        run(*_CONVERT.words(source, place))
+        wanted.append(meaning(output, contents(place)))
+    _refill(place, {})
     order = sources if turn % 2 else sources[::-1]
-    running = [Running(*_words("convert", source, folder / "out")) for source in order]
+    running = [Running(*_CONVERT.words(source, place)) for source in order]
     ends = [command.ended() for command in running]
-    now = _meaning(folder / "out" / "written.onnx")
+    now = meaning(output, contents(place))
     complaints = [said for end in ends if (said := complaint(end)) is not None]
     if complaints or now not in wanted or all(end.code for end in ends):
         return f"{complaints}, codes {[end.code for end in ends]}, {now}"
-    left = sorted(path.name for path in (folder / "out").iterdir())
-    known = {"written.onnx"} | {name for name in left if name.startswith("written") and name.endswith(".data")}
+    left = sorted(path.name for path in place.iterdir())
+    known = {output} | {name for name in left if name.startswith("written") and name.endswith(".data")}
     return None if len(left) <= 2 and set(left) <= known else f"left {left}"
 
 
@@ -112,89 +115,71 @@ def opened_outside(source: Path, secret: Path, log: Path) -> str | None:
     return bad[0] if bad else None
 
 
-def _words(command: str, source: Path, place: Path) -> list[str]:
-    name, *options = (word.replace("{out}", str(place)) for word in COMMANDS[command])
-    return [name, str(source), "-o", str(place / "written.onnx"), "--quiet", *options]
-
-
-def _traced(command: str, source: Path, place: Path, *tracing: str) -> subprocess.CompletedProcess[str]:
-    fast = () if any("signal=" in word for word in tracing) else ("--seccomp-bpf",)  # which sends no signals
-    words = ["strace", "-f", *fast, "-qq", *tracing, *_RUN, *_words(command, source, place)]
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
-
-
-def _points(log: Path, place: Path) -> Iterator[tuple[str, int]]:
-    """Calls that change something in the folder: each by its name, and how many of that name its thread has made."""
+def _points(scene: _Scene, log: Path) -> list[tuple[str, int, str]]:
+    """Calls that change something in the folder: the name, how many of it its thread has made, and which thread."""
+    _refill(scene.place, scene.before)
+    tracing = ("-f", "-qq", "-y", "-e", f"trace={_CALLS}", "-o", str(log))
+    traced = Running(*scene.command.words(scene.source, scene.place), tracing=tracing)
+    main, _ = str(traced.process), traced.ended(_LIMIT)
     seen: collections.Counter[tuple[str, str]] = collections.Counter()
+    found = []
     for line in log.read_text(errors="replace").splitlines():
-        found = re.match(r"^(\d+)\s+(\w+)\((.*)", line)
-        if found is None or found[2] not in _CALLS.split(","):
+        call = re.match(r"^(\d+)\s+(\w+)\((.*)", line)
+        if call is None or call[2] not in _CALLS.split(","):
             continue
-        thread, name, arguments = found.groups()
+        thread, name, arguments = call.groups()
         seen[thread, name] += 1
-        reads = name in _OPENING and not re.search(r"O_(WRONLY|RDWR|CREAT)", arguments)
-        if str(place) in arguments and not reads:
-            yield name, seen[thread, name]
+        if _changes(name, arguments, scene.place) and re.search(rf"/\.?{scene.command.at}", arguments):
+            found.append((name, seen[thread, name], "main" if thread == main else thread))
+    return found
 
 
-def _what_is_wrong(
-    ran: subprocess.CompletedProcess[str],
-    place: Path,
-    before: Mapping[str, bytes],
-    after: Mapping[str, bytes],
-    blow: str,
-    inputs: Mapping[str, bytes],
-    folder: Path,
-    command: str,
-    source: Path,
-) -> str | None:
-    output = place / "written.onnx"
-    now, left = _contents(place), sorted(path.name for path in place.iterdir())
-    if {name: value for name, value in _contents(folder).items() if name != "log"} != dict(inputs):
+def _changes(name: str, arguments: str, place: Path) -> bool:
+    reads = name in _OPENING and not re.search(r"O_(WRONLY|RDWR|CREAT)", arguments)
+    return str(place) in arguments and not reads
+
+
+def _has_hit(log: Path, place: Path) -> bool:
+    """Whether the blow fell on a call in this folder; the last one of a process that was killed."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if "(" in line and not line.startswith("+")]
+    hit = [line for line in lines if "(INJECTED)" in line] or lines[-1:]
+    return any(str(place) in line for line in hit)
+
+
+def _what_is_wrong(scene: _Scene, ran: Ran, blow: str) -> str | None:
+    place, before, after = scene.place, scene.before, scene.after
+    now = contents(place)
+    if contents(scene.source) != dict(scene.given):
         return "the input changed"
-    meanings = [_meaning_of(each) for each in (before, after)]
-    if _meaning_of(now) not in meanings:
-        return f"the output is neither the old one nor the new one: {left}"
+    for name in after:
+        if not name.endswith(".data") and not _is_whole(name, now, before, after):
+            return f"{name} is neither the old one nor the new one: {sorted(now)}"
     if blow != "SIGKILL":
-        if "Traceback" in ran.stderr or ran.returncode < 0:
-            return f"ended by {ran.returncode}: {ran.stderr[-200:]}"
-        if not ran.returncode and not output.exists():
-            return "exit code 0 without an output"
-        if set(left) - set(before) - set(after):
-            return f"left behind: {sorted(set(left) - set(before) - set(after))}"
-    again = run(*_words(command, source, place))
-    same = again.code == 0 and _contents(place).keys() == after.keys()
-    return None if same else f"the next run: {again.err[-200:]}"
+        said = complaint(ran)
+        if said is not None:
+            return said
+        if not ran.code and not after.keys() <= now.keys():
+            return f"exit code 0 without {sorted(after.keys() - now.keys())}"
+        left = {name for name in now.keys() - before.keys() - after.keys() if not _kept(scene.command, name)}
+        if left:
+            return f"left behind: {sorted(left)}"
+    again = scene.run()
+    same = again.code == 0 and contents(place).keys() == after.keys()
+    return None if same else f"the next run: {again.err[-200:]}, and {sorted(contents(place))}"
 
 
-def _contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+def _is_whole(name: str, now: Mapping[str, bytes], before: Mapping[str, bytes], after: Mapping[str, bytes]) -> bool:
+    found: Any = meaning(name, now)
+    return found in (meaning(name, before), meaning(name, after))
+
+
+def _kept(command: Command, name: str) -> bool:
+    return command.keeps is not None and name.startswith(f"{command.keeps}/")
 
 
 def _refill(folder: Path, files: Mapping[str, bytes]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
-
-
-def _meaning_of(files: Mapping[str, bytes]) -> str | None:
-    """A hash of all that a model holds, data files included; None without one."""
-    if "written.onnx" not in files:
-        return None
-    model = onnx.ModelProto.FromString(files["written.onnx"])
-    digest = hashlib.sha256()
-    for tensor in model.graph.initializer:
-        given = {entry.key: entry.value for entry in tensor.external_data}
-        if given:
-            start, length = int(given.get("offset", 0)), int(given["length"])
-            data = files.get(given["location"], b"")[start : start + length]
-            digest.update(b"torn" if len(data) != length else data)
-        else:
-            digest.update(tensor.raw_data)
-        digest.update(tensor.name.encode())
-    return digest.hexdigest()
-
-
-def _meaning(output: Path) -> str | None:
-    return _meaning_of(_contents(output.parent)) if output.exists() else None

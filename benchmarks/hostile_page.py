@@ -1,4 +1,4 @@
-"""Writes docs/reliability.md from the rows of benchmarks/results/reliability.json."""
+"""Writes docs/reliability.md from the rows of benchmarks/results/reliability*.json."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PROMISES: Sequence[tuple[str, str, Callable[[Row], bool], str]] = (
         "R3",
         "SIGKILL, a full disk and an I/O error leave the output absent, old or new, and the input as it was",
         lambda row: _part(row) == "faults",
-        "each system call that changes the output's folder",
+        "each system call that changes the output's folder, or the report's",
     ),
     ("R4", "Two writers of one output leave that of one of them, whole", lambda row: _part(row) == "races", "races"),
     (
@@ -94,21 +94,25 @@ PROMISES: Sequence[tuple[str, str, Callable[[Row], bool], str]] = (
 )
 
 
-def write_page(rows: Path) -> None:
-    """Write the page anew."""
-    found = json.loads(rows.read_text(encoding="utf-8"))
+def write_page(files: Sequence[Path]) -> None:
+    """Write the page anew, from the rows of all these files."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in files]
     PAGE.write_text("\n".join(_lines(found)), encoding="utf-8")
 
 
-def _lines(found: dict[str, Any]) -> Iterable[str]:
-    rows: list[Row] = found["rows"]
+def _lines(found: Sequence[dict[str, Any]]) -> Iterable[str]:
+    rows: list[Row] = [row for each in found for row in each["rows"]]
     yield "# Reliability\n"
     yield "What foreign and hostile files, faults of the disk and second writers do to the program, as figures."
     yield "[security.md](security.md) says what is defended against, and what isn't.\n"
     yield "`python benchmarks/reliability.py` makes this page. Anyone can run that on the models that packages bring."
     yield "Name more folders, or one in `DOMINO_ONNX_SHARED`, for more models. An internal error counts as wrong.\n"
-    about = ", ".join(f"{name} {found[name]}" for name in ("onnx", "onnxruntime", "numpy"))
-    yield f"Run on {found['machine']}, with Python {found['python']}, {about}.\n"
+    for each in found:
+        about = ", ".join(f"{name} {each[name]}" for name in ("onnx", "onnxruntime", "numpy"))
+        parts = ", ".join(dict.fromkeys(map(_part, each["rows"])))
+        what = f" ({parts})" if len(found) > 1 else ""
+        yield f"Run on {each['machine']}, with Python {each['python']}, {about}{what}."
+    yield ""
     yield "| | promise | what was tried | tried | right | wrong |"
     yield "|---|---|---|--:|--:|--:|"
     for name, promise, belongs, what in PROMISES:
@@ -128,6 +132,8 @@ def _lines(found: dict[str, Any]) -> Iterable[str]:
     yield "`packages` are all .onnx files among the packages of the interpreter.\n"
     yield from _table("Mutants", rows, "mutants", ())
     yield "Each mutant counts once a command.\n"
+    yield from _table("Readers that atheris had", rows, "fuzz", ("reader", "for"))
+    yield "`for`: seconds. Each run counts.\n" if any(_part(row) == "fuzz" for row in rows) else ""
     yield from _table("Faults", rows, "faults", ("command", "blow"))
     wrong = [f"- {_named(row)}: {each}" for row in rows for each in row["wrong"]]
     if wrong:

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import os
+import pkgutil
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import onnxruntime
 
+import domino_onnx
 from domino_onnx.cli import main
 
-__all__ = ["LIMIT", "Ran", "Running", "complaint", "loads", "run"]
+__all__ = ["LIMIT", "Ran", "Running", "complaint", "import_all", "loads", "run"]
 
 LIMIT = 30.0
 """Seconds after which a command hangs."""
 _MEMORY = 8 << 30
 """Bytes of address space."""
+_FILES = 256
+"""More than a command has open."""
+_kept: list[Any] = []
 _CODES = (0, 1, 2, 3)
 _BUG = "this is a bug in domino-onnx"
+_NOT_IMPORTED = ("domino_onnx.__main__", "domino_onnx.bridge", "domino_onnx.finetuning")
+"""What isn't imported beforehand: the last two import torch, which few commands need."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,27 +52,58 @@ class Running:
     """A command that was started: `domino-onnx` with these words, forked from this process, which has imported all.
 
     `memory` are the bytes that it may have for itself. What lies in files that it only reads can be mapped besides.
+    With `tracing`, words for strace, the command begins once that is attached. With `forks`, the Python processes that
+    it starts are forked as well.
     """
 
-    def __init__(self, *words: object, memory: int | None = None) -> None:
+    def __init__(
+        self, *words: object, memory: int | None = None, tracing: Sequence[str] = (), forks: bool = False
+    ) -> None:
         self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115  (closed by `ended`)
         self._start = time.monotonic()
-        self._child = os.fork()
-        if not self._child:
+        self._tracer: subprocess.Popen[bytes] | None = None
+        may_begin, begin = os.pipe()
+        self.process = os.fork()
+        if not self.process:
+            os.close(begin)
+            os.read(may_begin, 1)
+            if forks:
+                subprocess.Popen = _Forked  # type: ignore[misc]
             _be_a_command([str(word) for word in words], self._out.fileno(), self._err.fileno(), memory)
+        os.close(may_begin)
+        if tracing:
+            self._tracer = _attached(self.process, tracing)
+        os.close(begin)
 
     def ended(self, limit: float = LIMIT) -> Ran:
         """Wait for its end, until so many seconds after its start."""
-        code = _waited(self._child, self._start + limit)
+        code = _waited(self.process, self._start + limit)
         seconds = time.monotonic() - self._start
+        if self._tracer is not None:
+            self._tracer.wait(LIMIT)
         with self._out, self._err:
             out, err = (_text(file.fileno()) for file in (self._out, self._err))
         return Ran(code=code, out=out, err=err, seconds=seconds)
 
 
-def run(*words: object, limit: float = LIMIT, memory: int | None = None) -> Ran:
+def import_all(package: ModuleType = domino_onnx) -> None:
+    """Import what commands import; they are forked, and find it there."""
+    for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        if found.name not in _NOT_IMPORTED:
+            module = importlib.import_module(found.name)
+            if found.ispkg:
+                import_all(module)
+
+
+def run(
+    *words: object,
+    limit: float = LIMIT,
+    memory: int | None = None,
+    tracing: Sequence[str] = (),
+    forks: bool = False,
+) -> Ran:
     """Run a command to its end."""
-    return Running(*words, memory=memory).ended(limit)
+    return Running(*words, memory=memory, tracing=tracing, forks=forks).ended(limit)
 
 
 def loads(path: Path, limit: float = 60.0) -> bool:
@@ -92,6 +134,39 @@ def complaint(ran: Ran) -> str | None:
     return f"exit code {ran.code} without a word" if ran.code and not (ran.err + ran.out).strip() else None
 
 
+class _Forked(subprocess.Popen[Any]):
+    """A Python process for some code, forked from this one, which has imported what the code wants."""
+
+    def _execute_child(self, args: Any, *more: Any) -> None:
+        if not isinstance(args, list) or args[:3] != [sys.executable, "-I", "-c"]:
+            super()._execute_child(args, *more)  # type: ignore[misc]
+            return
+        given, pipes = (more[9], more[12], more[14]), more[9:15]
+        self.pid = os.fork()
+        if not self.pid:
+            _be_python(args[3], given)
+        self._child_created = True
+        self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+
+
+def _be_python(code: str, streams: Sequence[int]) -> None:
+    """In the forked process: run the code with these files as stdin, stdout and stderr, -1 for those of before."""
+    end = 1
+    try:
+        for number, stream in enumerate(streams):
+            if stream != -1:
+                os.dup2(stream, number)
+        os.closerange(3, _FILES)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _kept.extend((sys.stdin, sys.stdout))  # whose end would close the new ones
+        sys.stdin, sys.stdout = os.fdopen(0, "r", encoding="utf-8"), os.fdopen(1, "w", encoding="utf-8")
+        exec(code, {"__name__": "__main__"})
+        sys.stdout.flush()
+        end = 0
+    finally:
+        os._exit(end)
+
+
 def _be_a_command(words: Sequence[str], out: int, err: int, memory: int | None) -> None:
     """In the forked process: become the leader of a group, and never come back."""
     code = 1
@@ -111,6 +186,17 @@ def _be_a_command(words: Sequence[str], out: int, err: int, memory: int | None) 
         with contextlib.suppress(Exception):
             sys.stdout.flush()
         os._exit(code)
+
+
+def _attached(process: int, words: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A strace that follows a process."""
+    tracer = subprocess.Popen(["strace", *words, "-p", str(process)], stdin=subprocess.DEVNULL)
+    status = Path(f"/proc/{process}/status")
+    while "\nTracerPid:\t0\n" in status.read_text(encoding="ascii", errors="replace"):
+        if tracer.poll() is not None:
+            raise RuntimeError(f"strace ended with {tracer.returncode}: may it attach to other processes here?")
+        time.sleep(0.001)
+    return tracer
 
 
 def _code_of_main() -> int:

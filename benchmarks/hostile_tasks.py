@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import itertools
-import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,71 +13,19 @@ import onnx
 from google.protobuf.message import DecodeError
 from hostile_cases import NOTHING, compress, hard_cases, judged
 from hostile_checks import differences, pruned_weights
-from hostile_faults import BLOWS, COMMANDS, faulted, opened_outside, raced
-from hostile_mutants import mutant
+from hostile_commands import COMMANDS
+from hostile_faults import BLOWS, faulted, opened_outside, raced
+from hostile_material import SAMPLES, Material, Outcome, Task, found
+from hostile_random import fuzz_tasks, mutant_tasks
 from hostile_runs import complaint, loads, run
 from interrupting import fresh
 
-__all__ = ["PARTS", "Case", "Material", "Outcome"]
+__all__ = ["PARTS"]
 
-LARGEST = 20_000_000
-SMALL = 200_000
-"""Bytes of a model that is tried, and of one that mutants are made of."""
 AT_ONCE = 5
-MOMENTS, POINTS = 20, 25
-"""Of an undisturbed run, at which it is killed; and the most system calls of a command that change a folder."""
+MOMENTS = 20
+"""Of an undisturbed run, at which it is killed."""
 SMALL_KINDS = ("weights", "structure", "attack")
-SAMPLES = Path(__file__).parents[1] / "sample_models"
-COMMANDS_ON_MUTANTS: tuple[tuple[str, ...], ...] = (
-    ("inspect", "{in}"),
-    ("verify", "{in}"),
-    ("doctor", "{in}"),
-    ("convert", "{in}", "--format", "packed", "-o", "{out}", "--quiet"),
-    (
-        "compress",
-        "{in}",
-        "--scheme",
-        "2:4",
-        "--data",
-        "none",
-        "--no-finetune",
-        "--threads",
-        "1",
-        "-o",
-        "{out}",
-        "--quiet",
-    ),
-)
-Case = Mapping[str, Any]
-Outcome = tuple[str, str, str | None]
-"""What was tried, how it ended, and what is wrong with that."""
-Task = tuple[Case, Callable[[Path], Iterable[Outcome]]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
-    """What there is to try: generators of hard cases, a folder for what they make, and models by their source."""
-
-    generators: Path | None
-    made: Path
-    models: Mapping[str, Sequence[Path]]
-    mutants: int
-    races: int
-
-    @classmethod
-    def of(cls, given: argparse.Namespace, shared: Path | None, made: Path) -> Material:
-        """What is installed, and in the folders that were named."""
-        folders = {"packages": Path(sysconfig.get_paths()["purelib"]), **{str(path): path for path in given.more}}
-        if shared is not None:
-            folders |= {"corpus": shared / "corpus", "networks": shared / "models"}
-        generators = None if shared is None or not (shared / "hardcases").is_dir() else shared / "hardcases"
-        models = {name: found(folder) for name, folder in folders.items()}
-        return cls(generators=generators, made=made, models=models, mutants=given.mutants, races=given.races)
-
-
-def found(folder: Path) -> list[Path]:
-    paths = sorted(folder.rglob("*.onnx")) if folder.is_dir() else []
-    return [path for path in paths if path.is_file() and path.stat().st_size < LARGEST]
 
 
 def case_tasks(material: Material) -> Iterator[Task]:
@@ -164,25 +110,6 @@ def survived(path: Path, output: Path) -> Outcome:
     return path.name, end, "; ".join(wrong) or None
 
 
-def mutant_tasks(material: Material) -> Iterator[Task]:
-    seeds = [path for paths in material.models.values() for path in paths if path.stat().st_size < SMALL]
-    for first in range(0, material.mutants if seeds else 0, AT_ONCE):
-        yield {"part": "mutants", "seeds": len(seeds), "first": first}, functools.partial(mutants, first, seeds)
-
-
-def mutants(first: int, seeds: Sequence[Path], place: Path) -> Iterator[Outcome]:
-    """Each mutant through each command: an outcome a command."""
-    for number in range(first, first + AT_ONCE):
-        path = place / f"{number}.onnx"
-        source = seeds[number * 7919 % len(seeds)]
-        path.write_bytes(mutant(source.read_bytes(), str(number)))
-        for command in COMMANDS_ON_MUTANTS:
-            output = place / "written.onnx"
-            ran = run(*(word.replace("{in}", str(path)).replace("{out}", str(output)) for word in command))
-            yield f"{command[0]} of {number} ({source.name})", "done" if ran.code == 0 else "refused", complaint(ran)
-            output.unlink(missing_ok=True)
-
-
 def race_tasks(material: Material) -> Iterator[Task]:
     for first in range(0, material.races, AT_ONCE):
         yield (
@@ -197,13 +124,9 @@ def races(turns: Iterable[int], place: Path) -> Iterator[Outcome]:
 
 
 def fault_tasks(material: Material) -> Iterator[Task]:  # noqa: ARG001  (a model of its own)
-    for command, over, first, blow in itertools.product(COMMANDS, (True, False), range(0, POINTS, AT_ONCE), BLOWS):
-        case = {"part": "faults", "command": command, "blow": blow, "over": over, "first": first}
-        yield case, functools.partial(faults, command, blow, over, slice(first, first + AT_ONCE))
-
-
-def faults(command: str, blow: str, over: bool, chosen: slice, place: Path) -> Iterator[Outcome]:
-    yield from faulted(place / "faults", command, blow, over=over, chosen=chosen)
+    for over, blow, command in itertools.product((True, False), BLOWS, COMMANDS):
+        case = {"part": "faults", "command": command, "blow": blow, "over": over}
+        yield case, functools.partial(faulted, name=command, blow=blow, over=over)
 
 
 def sample_tasks(material: Material) -> Iterator[Task]:  # noqa: ARG001  (the networks in the checkout)
@@ -248,12 +171,13 @@ def again(model: Path, place: Path) -> Outcome:
 
 
 PARTS: Mapping[str, Callable[[Material], Iterator[Task]]] = {
+    "big": big_tasks,
     "cases": case_tasks,
     "paths": path_tasks,
     "models": model_tasks,
     "races": race_tasks,
     "faults": fault_tasks,
     "samples": sample_tasks,
-    "big": big_tasks,
     "mutants": mutant_tasks,
+    "fuzz": fuzz_tasks,
 }
