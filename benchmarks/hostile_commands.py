@@ -22,11 +22,12 @@ __all__ = ["COMMANDS", "Command", "contents", "make_model", "make_source", "mean
 
 _WIDTH, _SAMPLES = 64, 128
 _FILES = ("model.onnx", "whole.onnx", "pruned.onnx", "samples.npz", "recipe.toml")
-_SCHEME = ("--scheme", "2:4", "--threads", "1")
-_COMPRESS = ("compress", "{model}", *_SCHEME, "--data", "none", "--no-finetune", "-o", "{out}/written.onnx")
+_ONE = ("--threads", "1")
+_PRUNED = ("--scheme", "2:4", "--data", "none", "--no-finetune", *_ONE)
+_COMPRESS = ("compress", "{model}", *_PRUNED, "-o", "{out}/written.onnx")
 _FINETUNE = ("finetune", "{pruned}", "--teacher", "{whole}", "--data", "{samples}", "--finetune-steps", "2")
-_SEARCH = ("search", "{model}", "--sparsity", "0.5", "--data", "{samples}", "--threads", "1")
-_SWEEP = ("sweep", "{model}", "--sparsity", "0.5", "--sparsity", "0.75", "--data", "{samples}", "--threads", "1")
+_SEARCH = ("search", "{model}", "--sparsity", "0.5", "--data", "{samples}", *_ONE)
+_SWEEP = ("sweep", "{model}", "--sparsity", "0.5", "--sparsity", "0.75", "--data", "{samples}", *_ONE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +54,12 @@ COMMANDS: Mapping[str, Command] = {
     "search": Command(template=(*_SEARCH, "-o", "{out}/plan.json")),
     "sweep --plans": Command(template=(*_SWEEP, "--plans", "{out}/plans", "--report", "{out}/report.json")),
     "sweep --report .html": Command(template=(*_SWEEP, "--report", "{out}/report.html")),
-    "finetune": Command(
-        template=(*_FINETUNE, "--threads", "1", "-o", "{out}/written.onnx", "--report", "{out}/report.json")
-    ),
+    "finetune": Command(template=(*_FINETUNE, *_ONE, "-o", "{out}/written.onnx", "--report", "{out}/report.json")),
+    "deploy": Command(template=("deploy", "{pruned}", "--precision", "float32", *_ONE, "-o", "{out}/cpu.onnx")),
     "finetune, resumable": Command(
-        template=(*_FINETUNE, "--threads", "1", "-o", "{out}/written.onnx", "--recipe", "{recipe}"),
+        template=(*_FINETUNE, *_ONE, "-o", "{out}/written.onnx", "--recipe", "{recipe}"),
         keeps="written.onnx.partial",
     ),
-    "deploy": Command(template=("deploy", "{pruned}", "--precision", "float32", *_SCHEME[2:], "-o", "{out}/cpu.onnx")),
 }
 
 
@@ -84,7 +83,7 @@ def make_source(folder: Path, seed: int) -> Path:
     """A model with external data, the same in one file, that one pruned, samples, and a recipe that keeps all."""
     folder.mkdir(parents=True)
     whole = make_model(folder / "whole.onnx", seed, external=False)
-    words = ("compress", whole, *_SCHEME, "--data", "none", "--no-finetune", "--quiet", "-o", folder / "pruned.onnx")
+    words = ("compress", whole, *_PRUNED, "--quiet", "-o", folder / "pruned.onnx")
     if run(*words).code:
         raise RuntimeError("compress fails without any fault")
     make_model(folder / "model.onnx", seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import importlib
 import re
 import shutil
 import subprocess
@@ -50,6 +51,8 @@ def faulted(folder: Path, *, name: str, blow: str, over: bool) -> Iterator[tuple
     Each output is the old one or the new one, whole; the input is as it was; a command that fails leaves nothing else
     behind; and the next one comes to the same end as if nothing had been.
     """
+    if "finetune" in name:
+        importlib.import_module("domino_onnx.finetuning")  # and torch, which a forked command has then
     source, older = make_source(folder / "new", 1), make_source(folder / "old", 2)
     command, place, log = COMMANDS[name], folder / "out", folder / "log"
     place.mkdir()

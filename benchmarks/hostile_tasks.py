@@ -124,7 +124,11 @@ def races(turns: Iterable[int], place: Path) -> Iterator[Outcome]:
 
 
 def fault_tasks(material: Material) -> Iterator[Task]:  # noqa: ARG001  (a model of its own)
-    for over, blow, command in itertools.product((True, False), BLOWS, COMMANDS):
+    simple, keeping = (
+        [name for name, each in COMMANDS.items() if bool(each.keeps) == keeps] for keeps in (False, True)
+    )
+    trials = itertools.product((True, False), BLOWS, simple)  # what is kept doesn't depend on an older output
+    for over, blow, command in (*trials, *itertools.product((True,), BLOWS, keeping)):
         case = {"part": "faults", "command": command, "blow": blow, "over": over}
         yield case, functools.partial(faulted, name=command, blow=blow, over=over)
 
