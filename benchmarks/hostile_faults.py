@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -72,7 +73,7 @@ def faulted(folder: Path, *, name: str, blow: str, over: bool) -> Iterator[tuple
             others = [] if thread == "main" else ["-f"]
             inject = f"inject={call}:{BLOWS[blow]}:when={number}"
             ran = scene.run("-qq", *others, "-y", "-e", f"trace={call}", "-e", inject, "-o", str(log))
-            if _has_hit(log, place):
+            if _has_hit(log, place) and (blow != "SIGKILL" or ran.code == -signal.SIGKILL):
                 break
             points = _points(scene, log)  # how often files of the system are opened differs from run to run
         else:
