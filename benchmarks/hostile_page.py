@@ -62,7 +62,7 @@ PROMISES: Sequence[tuple[str, str, Callable[[Row], bool], str]] = (
     (
         "R10",
         "A model of gigabytes takes no more memory than 1 GiB over its largest tensor",
-        lambda row: _part(row) == "cases" and row["case"]["kind"] == "big",
+        lambda row: _class(row) == "gigabytes",
         "the large ones among the hard cases",
     ),
     (
