@@ -63,66 +63,6 @@ photographs, and their preparation is guessed. Search and refit use them. Where 
 many steps on drawn samples. Scores are of real test images, as above; they vary with the seed.
 """
 
-FEW_DATA",
-    "FINETUNING",
-    "GROUPS_SAID",
-    "INTRODUCTION",
-    "LARGE",
-    "LEGAL",
-    "MEASURED",
-    "NO_DATA",
-    "PEERS",
-    "PREDICTED",
-    "SAMPLES",
-    "STRATEGIES_SAID",
-    "SUMMARY",
-]
-
-INTRODUCTION = """
-What `domino-onnx compress` leaves of real networks' scores, without finetuning, on data that neither search nor refit
-has seen. All scores are times 100. `benchmarks/README.md` says how to measure again; its `results/`
-hold every row, with schemes and seconds. Empty cells weren't measured.
-"""
-
-MEASURED = """
-Measured on {machine}, one thread, with other work on the machine at the same time. So seconds are rough, ratios less
-so. Commits: {commits}; each row names its own. {checked} written files were checked by code that shares nothing with
-the package. It counts every group and the zeros, runs `onnx.checker` with full checks, and compares the rest byte for
-byte. Since 8bb53ce an eighth of the calibration data is set apart to judge by. Only `sensitivity` with refit on the two
-CIFAR networks was measured again since then. All other rows learned from all samples, on a machine with AVX-512.
-"""
-
-STRATEGIES_SAID = """
-Budgets are zeros over all Conv, Gemm and MatMul weights. `uniform` and `erk` choose by density. `domino` chooses by the
-weights alone, and `domino-gradients` by gradients too. `measured-domino` and `sensitivity` choose by [measured
-losses](search.md#measured-losses). `uniform` has to make up for weights that can't be pruned. So one may get a sparser
-scheme than the others: on ResNet-20 at 50 % the classifier gets 2:16.
-"""
-
-SUMMARY = """
-The score over the dense score, in percent, with `solver.method = "refit"`. It is the mean over the networks that have
-`uniform`, `domino` and `sensitivity` at that budget. Where a network is scored on two sets, the mean of both counts. A
-cell is empty if one of these networks lacks the strategy.
-"""
-
-BEHIND = """
-`domino` without data falls behind `uniform` at 75 % by two networks. Magika has few weights to choose from. It
-overshoots to 78.6 % zeros, where `uniform` has 75.2. In the text recogniser magnitudes make the wide layers behind the
-middle sparse, and nothing behind them mends that.
-"""
-
-FINETUNING = """
-On the calibration data alone, unlabelled, at the rate that is chosen on the way. Where there are several seeds, each
-has a search and a refit of its own, and the mean is shown. Seconds are of the finetuning without its proof of the
-bridge, on one thread, with other work on the machine.
-"""
-
-NO_DATA = """
-`compress` without `--data` and without other options. Samples are drawn and their preparation is guessed. Search and
-refit use them. Where the line says so, finetuning took so many steps on drawn samples. Scores are of real test images,
-as above. All rows are from before colours were drawn as they are now ([since then](decisions/synthesis.md#end-to-end)).
-"""
-
 FEW_DATA = """
 Refitted on so many real samples, alone and together with 512 drawn images, under the plan of a search on the whole
 calibration set; nothing finetuned. The real ones are repeated, so that both kinds count alike.
