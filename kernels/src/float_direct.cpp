@@ -8,7 +8,7 @@
 namespace domino {
 namespace {
 
-constexpr int64_t kBuffer = 6144;             // floats, which stay in the first-level cache beside the outputs
+constexpr int64_t kBuffer = 6144;             // floats, which stay in the first-level cache with the outputs
 constexpr int64_t kWidest = 2048;             // outputs of a row that a task computes
 constexpr int64_t kFarthest = 64;             // rows or columns between kernel positions that share what is buffered
 constexpr int64_t kRowsAtOnce = 4;
