@@ -6,15 +6,13 @@ model without its large tensors, so that it is quick and small for every model.
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 
 from google.protobuf.message import DecodeError
 from onnx import GraphProto, ModelProto, TypeProto, ValueInfoProto
 
-from domino_onnx.errors import DataError, ProcessError
+from domino_onnx.errors import DataError
+from domino_onnx.graph.inference import inferred
 from domino_onnx.graph.skeleton import skeleton
 from domino_onnx.graph.walk import subgraphs
 
@@ -23,22 +21,6 @@ __all__ = ["Shape", "ShapeTable", "infer_shapes", "infer_types", "model_inputs"]
 Shape = tuple[int | None, ...]
 ShapeTable = Mapping[tuple[tuple[str, ...], str], Shape]
 """Scope and name of a tensor to its shape; None for an axis that is not known."""
-
-_SECONDS = 30
-_MEMORY = 4 << 30
-_KILLED = getattr(signal, "SIGKILL", 9)
-_CHILD = f"""
-import sys
-try:
-    import resource
-    resource.setrlimit(resource.RLIMIT_AS, ({_MEMORY}, {_MEMORY}))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-except ImportError:
-    pass
-from onnx import ModelProto, shape_inference
-model = ModelProto.FromString(sys.stdin.buffer.read())
-sys.stdout.buffer.write(shape_inference.infer_shapes(model, data_prop=True).SerializeToString())
-"""
 
 
 def model_inputs(model: ModelProto) -> list[ValueInfoProto]:
@@ -68,37 +50,22 @@ def infer_shapes(model: ModelProto, input_shapes: Mapping[str, tuple[int, ...]] 
     """
     bare = skeleton(model)
     _set_input_shapes(bare, dict(input_shapes or {}))
-    inferred = _inferred(bare)
-    return {} if inferred is None else dict(_table(inferred.graph, ()))
+    return dict(_table(_inferred(bare).graph, ()))
 
 
 def infer_types(model: ModelProto) -> list[ValueInfoProto]:
     """Element types of the main graph's inner tensors, and behind them of its outputs, as far as they can be known."""
-    inferred = _inferred(skeleton(model))
-    return [] if inferred is None else [*inferred.graph.value_info, *inferred.graph.output]
+    graph = _inferred(skeleton(model)).graph
+    return [*graph.value_info, *graph.output]
 
 
-def _inferred(bare: ModelProto) -> ModelProto | None:
-    """The skeleton with what inference found; None if it failed."""
+def _inferred(bare: ModelProto) -> ModelProto:
+    """The skeleton with what inference found; empty if it failed."""
     try:
-        child = subprocess.run(
-            [sys.executable, "-I", "-c", _CHILD],
-            input=bare.SerializeToString(),
-            capture_output=True,
-            timeout=_SECONDS,
-            check=True,
-        )
-        inferred: ModelProto = ModelProto.FromString(child.stdout)
-    except subprocess.CalledProcessError as error:
-        if error.returncode == -_KILLED:
-            raise ProcessError(
-                "the process that infers shapes was killed, most likely because the machine's memory ran out: end "
-                "other programs, and run again"
-            ) from None
-        return None
-    except (subprocess.SubprocessError, OSError, DecodeError, ValueError):
-        return None
-    return inferred
+        found: ModelProto = ModelProto.FromString(inferred(bare.SerializeToString()))
+    except (OSError, DecodeError, ValueError):
+        return ModelProto()
+    return found
 
 
 def _set_input_shapes(model: ModelProto, shapes: dict[str, tuple[int, ...]]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from domino_onnx.errors import DataError, ProcessError
-from domino_onnx.graph import infer_shapes, model_inputs
+from domino_onnx.graph import infer_shapes, inference, model_inputs
 from domino_onnx.scheme import Inventory
 
 node = helper.make_node
@@ -35,14 +35,40 @@ def test_dynamic_axes_leave_macs_unknown_until_a_shape_is_given(
 
 def test_a_child_killed_for_memory_is_an_error(dynamic: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that a hostile file crashes is none: that only leaves MACs unknown."""
+    monkeypatch.setattr(inference, "_idle", [])
     for blow in ("SIGKILL", "SIGSEGV"):
         child = f"import os, signal\nos.kill(os.getpid(), signal.{blow})"
-        monkeypatch.setattr("domino_onnx.graph.shapes._CHILD", child)
+        monkeypatch.setattr(inference, "_CHILD", child)
         if blow == "SIGSEGV":
             assert infer_shapes(dynamic) == {}
         else:
             with pytest.raises(ProcessError, match="memory ran out: end other programs"):
                 infer_shapes(dynamic)
+
+
+def test_a_child_is_kept_for_the_next_model(dynamic: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "_idle", [])
+    found = infer_shapes(dynamic, {"x": (1, 16, 7, 5)})
+    (child,) = inference._idle
+    assert infer_shapes(dynamic) != found
+    assert inference._idle == [child]
+    child._process.terminate()
+    child._process.wait()
+    assert infer_shapes(dynamic, {"x": (1, 16, 7, 5)}) == found
+    (other,) = inference._idle
+    assert other is not child
+    other.end()
+
+
+def test_a_child_that_ends_when_it_is_asked_again_is_replaced(
+    dynamic: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = inference._CHILD.replace("while True:", "for _ in range(1):") + "sys.stdin.buffer.read(1)\n"
+    monkeypatch.setattr(inference, "_idle", [])
+    monkeypatch.setattr(inference, "_CHILD", once)
+    assert infer_shapes(dynamic) == infer_shapes(dynamic) != {}
+    (child,) = inference._idle
+    child.end()
 
 
 def test_an_unknown_batch_is_one(make_model: Callable[..., Any], inventory: Callable[..., Inventory]) -> None:
