@@ -19,6 +19,24 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).resolve().parent.parent
 Array = np.ndarray[Any, np.dtype[Any]]
+SMALL = """
+<ir_version: 8, opset_import: ["" : 17]>
+digits (float[batch, 1, 8, 8] image) => (float[batch, 10] logits) {
+    a = Conv <pads = [1, 1, 1, 1]> (image, stem, stem_bias)
+    b = Relu (a)
+    c = Conv <pads = [1, 1, 1, 1]> (b, left, left_bias)
+    d = Relu (c)
+    e = Conv <pads = [1, 1, 1, 1]> (d, right, right_bias)
+    f = Add (b, e)
+    g = Relu (f)
+    h = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (g, down, down_bias)
+    i = Relu (h)
+    j = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (i, last, last_bias)
+    k = Relu (j)
+    features = Flatten (k)
+    logits = Gemm <transB = 1> (features, head, head_bias)
+}
+"""
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +52,39 @@ def samples() -> Path:
     if not folder.is_dir():
         pytest.skip("sample_models/ is not in this copy of the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_digits(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A twentieth of the sample networks: random convolutions, and a last layer by least squares, right at 96 of 100.
+
+    It is for tests that are about what happens around a network. Its file has the inputs and outputs of the samples'.
+    """
+    import onnxruntime as ort
+
+    rng, model = np.random.default_rng(0), onnx.parser.parse_model(SMALL)
+    shapes = {"stem": (16, 1), "left": (16, 16), "right": (16, 16), "down": (32, 16), "last": (32, 32)}
+    for name, (outputs, inputs) in shapes.items():
+        weight = rng.standard_normal((outputs, inputs, 3, 3)) * np.sqrt(2 / 9 / inputs)
+        bias = rng.standard_normal(outputs) / 10
+        for value, key in ((weight, name), (bias, f"{name}_bias")):
+            model.graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), key))
+    start = ModelProto()
+    start.CopyFrom(model)
+    start.graph.node.pop()
+    start.graph.output[0].CopyFrom(helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 128]))
+    with np.load(samples / "digits_evaluation.npz") as arrays:
+        images, labels = arrays["image"][:500], arrays["labels"][:500]
+    (features,) = ort.InferenceSession(start.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+        None, {"image": images}
+    )
+    x, y = np.c_[features, np.ones(len(features))].astype(np.float64), 6 * np.eye(10)[labels] - 1
+    head = np.linalg.solve(x.T @ x + 0.01 * x.var() * len(x) * np.eye(x.shape[1]), x.T @ y).astype(np.float32)
+    for value, key in ((np.ascontiguousarray(head[:-1].T), "head"), (head[-1], "head_bias")):
+        model.graph.initializer.append(numpy_helper.from_array(value, key))
+    path = tmp_path_factory.mktemp("small") / "small_digits.onnx"
+    onnx.save(model, path)
+    return path
 
 
 @pytest.fixture(scope="session")

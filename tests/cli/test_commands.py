@@ -315,21 +315,23 @@ def test_a_search_that_cannot_write_its_plan_does_not_begin(
     assert "doesn't exist; make it first" in ran.err
 
 
-def test_data_that_overflow_are_named_as_such(domino: Run, samples: Path, tmp_path: Path) -> None:
+def test_data_that_overflow_are_named_as_such(domino: Run, samples: Path, small_digits: Path, tmp_path: Path) -> None:
     with np.load(samples / "digits_calibration.npz") as arrays:
         np.savez(tmp_path / "huge.npz", image=arrays["image"][:32] * np.float32(1e30))
-    words = ["compress", samples / "digits_resnet.onnx", "--sparsity", "0.5", "--no-finetune", "-q"]
+    words = ["compress", small_digits, "--sparsity", "0.5", "--no-finetune", "-q"]
     ran = domino(*words, "--data", tmp_path / "huge.npz", "-o", tmp_path / "out.onnx")
     assert ran.code == 1
     assert "too large to be squared in float32: check their scale" in ran.err
     assert "Warning" not in ran.err
 
 
-def test_who_was_fitted_to_is_no_judge_and_says_so(domino: Run, samples: Path, tmp_path: Path) -> None:
+def test_who_was_fitted_to_is_no_judge_and_says_so(
+    domino: Run, samples: Path, small_digits: Path, tmp_path: Path
+) -> None:
     with np.load(samples / "digits_calibration.npz") as arrays:
         np.savez(tmp_path / "data.npz", image=arrays["image"][:32])
         np.savez(tmp_path / "other.npz", image=arrays["image"][32:64])
-    words = ["compress", samples / "digits_resnet.onnx", "--scheme", "2:4", "--no-finetune", "--force"]
+    words = ["compress", small_digits, "--scheme", "2:4", "--no-finetune", "--force"]
     words += ["-o", tmp_path / "out.onnx", "--data", tmp_path / "data.npz"]
     fitted = domino(*words)
     assert "measured on the calibration data" in " ".join(fitted.out.split())

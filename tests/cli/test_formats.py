@@ -22,8 +22,8 @@ UNIFORM = {"search.strategy": "uniform"}
 
 
 @pytest.fixture(scope="module")
-def digits(samples: Path) -> Path:
-    return samples / "digits_resnet.onnx"
+def digits(small_digits: Path) -> Path:
+    return small_digits
 
 
 def manifest(path: Path) -> str:

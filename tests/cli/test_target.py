@@ -13,7 +13,12 @@ import pytest
 from onnx import numpy_helper
 
 Run = Callable[..., Any]
-MODELS = ["digits_resnet.onnx", "digits_transformer.onnx"]
+
+
+@pytest.fixture(params=["convolutions", "products"])
+def model(request: pytest.FixtureRequest, small_digits: Path, samples: Path) -> Path:
+    """Both kinds of weights."""
+    return small_digits if request.param == "convolutions" else samples / "digits_transformer.onnx"
 
 
 def manifest(path: Path) -> dict[str, Any]:
@@ -50,16 +55,13 @@ def lost_energy(path: Path) -> float:
     return 1 - kept / whole
 
 
-@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(
     "recipe", [{"search.strategy": "uniform"}, {"search.strategy": "domino"}, {"search.pool": "4:16,8:32"}]
 )
-def test_masks_by_magnitude_are_legal(
-    name: str, recipe: dict[str, str], domino: Run, samples: Path, tmp_path: Path
-) -> None:
+def test_masks_by_magnitude_are_legal(recipe: dict[str, str], domino: Run, model: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
     words = ("--sparsity", "0.6", "--target", "tensorrt", "-o", output, "--json")
-    ran = domino("compress", samples / name, *words, recipe=recipe)
+    ran = domino("compress", model, *words, recipe=recipe)
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["target"] == manifest(output)["target"] == "tensorrt"
     found = broken_fours(output)
@@ -70,11 +72,11 @@ def test_masks_by_magnitude_are_legal(
 
 @pytest.mark.parametrize("masks", ["admm", "obs", "activation"])
 def test_masks_on_data_are_legal_and_stay_so_when_they_move(
-    masks: str, domino: Run, samples: Path, tmp_path: Path
+    masks: str, domino: Run, samples: Path, small_digits: Path, tmp_path: Path
 ) -> None:
     output, finetuned = tmp_path / "out.onnx", tmp_path / "finetuned.onnx"
     data = ["--data", samples / "digits_calibration.npz"]
-    model = samples / MODELS[1]
+    model = small_digits
     ran = domino(
         *("compress", model, "--scheme", "4:16", "--target", "tensorrt", *data, "--no-finetune", "-o", output),
         recipe={"solver.masks": masks},
@@ -90,28 +92,28 @@ def test_masks_on_data_are_legal_and_stay_so_when_they_move(
     assert not any(broken_fours(finetuned).values())
 
 
-def test_without_a_target_the_same_plan_breaks_fours(domino: Run, samples: Path, tmp_path: Path) -> None:
+def test_without_a_target_the_same_plan_breaks_fours(domino: Run, small_digits: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
-    ran = domino("compress", samples / MODELS[0], "--scheme", "8:16", "-o", output, "--json")
+    ran = domino("compress", small_digits, "--scheme", "8:16", "-o", output, "--json")
     assert ran.code == 0
     assert all(broken_fours(output).values())
     toll = json.loads(ran.out)["tensorrt"]
     assert (toll["eligible"], toll["broken"]) == (len(broken_fours(output)),) * 2
     assert toll["lost_energy"] == pytest.approx(lost_energy(output), rel=1e-4)
-    told = domino("compress", samples / MODELS[0], "--scheme", "8:16", "-o", output, "--force").out
+    told = domino("compress", small_digits, "--scheme", "8:16", "-o", output, "--force").out
     assert "are not 2:4" in told
-    legal = domino("compress", samples / MODELS[0], "--scheme", "2:4", "-o", output, "--force").out
+    legal = domino("compress", small_digits, "--scheme", "2:4", "-o", output, "--force").out
     assert "are not 2:4" not in legal
-    domino("compress", samples / MODELS[0], "--scheme", "8:16", "-o", output, "--force")
+    domino("compress", small_digits, "--scheme", "8:16", "-o", output, "--force")
     assert manifest(output)["target"] == "generic"
     assert domino("verify", output).code == 0
 
 
 def test_a_plan_carries_its_target_and_the_command_line_overrules_it(
-    domino: Run, samples: Path, tmp_path: Path
+    domino: Run, small_digits: Path, tmp_path: Path
 ) -> None:
     plan, output, other = tmp_path / "plan.json", tmp_path / "out.onnx", tmp_path / "other.onnx"
-    model = samples / MODELS[0]
+    model = small_digits
     searched = domino("search", model, "--sparsity", "0.7", "--target", "tensorrt", "-o", plan)
     assert searched.code == 0, searched.err
     assert json.loads(plan.read_text())["target"] == "tensorrt"
@@ -126,8 +128,8 @@ def test_a_plan_carries_its_target_and_the_command_line_overrules_it(
     assert "toaster" in refused.err
 
 
-def test_a_generic_plan_becomes_legal_or_says_why_not(domino: Run, samples: Path, tmp_path: Path) -> None:
-    plan, model = tmp_path / "plan.json", samples / MODELS[0]
+def test_a_generic_plan_becomes_legal_or_says_why_not(domino: Run, small_digits: Path, tmp_path: Path) -> None:
+    plan, model = tmp_path / "plan.json", small_digits
     assert domino("search", model, "--scheme", "8:16", "-o", plan).code == 0
     output = tmp_path / "out.onnx"
     assert domino("apply", model, plan, "--target", "tensorrt", "-o", output).code == 0
@@ -139,9 +141,9 @@ def test_a_generic_plan_becomes_legal_or_says_why_not(domino: Run, samples: Path
     assert "two of each aligned four" in refused.err
 
 
-def test_speed_only_leaves_dense_what_cannot_be_fast(domino: Run, samples: Path, tmp_path: Path) -> None:
+def test_speed_only_leaves_dense_what_cannot_be_fast(domino: Run, small_digits: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
-    model = samples / MODELS[0]
+    model = small_digits
     ran = domino(
         *("compress", model, "--scheme", "2:4", "--target", "tensorrt", "--speed-only", "-o", output, "--json")
     )
@@ -153,8 +155,10 @@ def test_speed_only_leaves_dense_what_cannot_be_fast(domino: Run, samples: Path,
 
 
 @pytest.mark.parametrize("command", ["apply", "compress"])
-def test_speed_only_takes_the_target_from_the_plan(command: str, domino: Run, samples: Path, tmp_path: Path) -> None:
-    plan, output, model = tmp_path / "plan.json", tmp_path / "out.onnx", samples / MODELS[0]
+def test_speed_only_takes_the_target_from_the_plan(
+    command: str, domino: Run, small_digits: Path, tmp_path: Path
+) -> None:
+    plan, output, model = tmp_path / "plan.json", tmp_path / "out.onnx", small_digits
     fast = ("--scheme", "2:4", "--target", "tensorrt", "--speed-only", "-o", plan)
     assert domino("search", model, *fast).code == 0
     words = (model, plan) if command == "apply" else (model, "--plan", plan)
@@ -174,9 +178,9 @@ def test_speed_only_takes_the_target_from_the_plan(command: str, domino: Run, sa
     assert output.read_bytes() == before
 
 
-def test_verify_finds_a_file_that_breaks_its_target(domino: Run, samples: Path, tmp_path: Path) -> None:
+def test_verify_finds_a_file_that_breaks_its_target(domino: Run, small_digits: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
-    assert domino("compress", samples / MODELS[0], "--scheme", "8:16", "-o", output).code == 0
+    assert domino("compress", small_digits, "--scheme", "8:16", "-o", output).code == 0
     model = onnx.load(output)
     for entry in model.metadata_props:
         entry.value = entry.value.replace('"target":"generic"', '"target":"tensorrt"')

@@ -32,13 +32,13 @@ pytestmark = pytest.mark.skipif(not EXAMPLES.is_dir(), reason="examples/ is not 
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(small_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dense model, one that is pruned by magnitude, and samples."""
     path = tmp_path_factory.mktemp("examples")
-    shutil.copy(SAMPLES / "digits_transformer.onnx", path / "model.onnx")
+    shutil.copy(small_digits, path / "model.onnx")
     for name in ("calibration", "evaluation"):
         with np.load(SAMPLES / f"digits_{name}.npz") as arrays:
-            np.savez(path / f"{name}.npz", **{key: array[:64] for key, array in arrays.items()})
+            np.savez(path / f"{name}.npz", **{key: array[:128] for key, array in arrays.items()})
     pruned = domino_onnx.compress(path / "model.onnx", sparsity=0.25, strategy="uniform", data="none", finetune=False)
     pruned.save(path / "model.sparse.onnx")
     return path

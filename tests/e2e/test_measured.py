@@ -66,8 +66,8 @@ def test_the_prediction_is_what_was_measured_before_finetuning(refitted: Any) ->
     assert all(0 <= error < 1 for error in errors)
 
 
-def test_a_prediction_is_made_on_samples_that_nothing_learned_from(samples: Path) -> None:
-    found = search(samples / "digits_transformer.onnx", options(samples, {"goal.sparsity": 0.5}))
+def test_a_prediction_is_made_on_samples_that_nothing_learned_from(samples: Path, small_digits: Path) -> None:
+    found = search(small_digits, options(samples, {"goal.sparsity": 0.5}))
     with np.load(samples / "digits_calibration.npz") as data:
         apart = round(len(data["image"]) / 8)
     assert found.prediction is not None
@@ -75,40 +75,43 @@ def test_a_prediction_is_made_on_samples_that_nothing_learned_from(samples: Path
     assert f"on {apart} samples that nothing learned from" in found.prediction.in_words()
 
 
-def test_few_samples_give_no_prediction(samples: Path, tmp_path: Path) -> None:
+def test_few_samples_give_no_prediction(samples: Path, small_digits: Path, tmp_path: Path) -> None:
     with np.load(samples / "digits_calibration.npz") as data:
         np.savez(tmp_path / "few.npz", image=data["image"][:64])
     given = options(samples, {"goal.sparsity": 0.5, "data.calibration": tmp_path / "few.npz"})
-    assert search(samples / "digits_transformer.onnx", given).prediction is None
+    assert search(small_digits, given).prediction is None
 
 
-@pytest.mark.parametrize("solver", ["magnitude", "sparsegpt", "refit"])
-def test_apply_refits_a_plan_where_there_are_data(solver: Any, refitted: Any, samples: Path, tmp_path: Path) -> None:
-    given = options(samples, {"solver.method": solver, "data.evaluation": samples / "digits_evaluation.npz"})
-    result = apply(samples / "digits_resnet.onnx", refitted.plan, tmp_path / "out.onnx", given)
-    assert result.solver == solver
-    assert result.plan.schemes == refitted.plan.schemes
-    kl = result.parity.comparison.kl
-    if solver == "refit":
-        assert kl == pytest.approx(refitted.parity.comparison.kl)
-    else:
-        assert kl > refitted.parity.comparison.kl
-    assert verify(tmp_path / "out.onnx").holds
+def test_apply_refits_a_plan_where_there_are_data(samples: Path, small_digits: Path, tmp_path: Path) -> None:
+    evaluation = {"data.evaluation": samples / "digits_evaluation.npz"}
+    refitted = compress(small_digits, tmp_path / "refitted.onnx", options(samples, evaluation))
+    for solver in ("magnitude", "sparsegpt", "refit"):
+        output = tmp_path / f"{solver}.onnx"
+        given = options(samples, {**evaluation, "solver.method": solver})
+        result = apply(small_digits, refitted.plan, output, given)
+        assert result.solver == solver
+        assert result.plan.schemes == refitted.plan.schemes
+        kl = result.parity.comparison.kl
+        if solver == "refit":
+            assert kl == pytest.approx(refitted.parity.comparison.kl)
+        else:
+            assert kl > refitted.parity.comparison.kl
+        assert verify(output).holds
 
 
-def test_masks_may_go_by_another_rule(samples: Path, tmp_path: Path) -> None:
+def test_masks_may_go_by_another_rule(samples: Path, small_digits: Path, tmp_path: Path) -> None:
     for rule in ("magnitude", "activation"):
         given = options(samples, {"solver.masks": rule, "goal.scheme": NMScheme(2, 4)})
-        result = compress(samples / "digits_transformer.onnx", tmp_path / f"{rule}.onnx", given)
+        result = compress(small_digits, tmp_path / f"{rule}.onnx", given)
         assert verify(result.output).holds
         assert not result.warnings
     by_size, by_input = (stored(tmp_path / f"{rule}.onnx") for rule in ("magnitude", "activation"))
     assert any((by_size[name] != 0).tolist() != (by_input[name] != 0).tolist() for name in by_size)
 
 
-def test_the_same_seed_gives_the_same_refit(samples: Path, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_refit(samples: Path, small_digits: Path, tmp_path: Path) -> None:
     for name in ("a.onnx", "b.onnx"):
-        compress(samples / "digits_transformer.onnx", tmp_path / name, options(samples, {"run.seed": 3}))
+        compress(small_digits, tmp_path / name, options(samples, {"run.seed": 3}))
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 

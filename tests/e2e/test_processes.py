@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,24 +19,45 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
 
 
-def finetuned(samples: Path, output: Path, processes: int, *more: str) -> dict[str, Any]:
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    words += ["-m", "domino_onnx", "compress", str(samples / "digits_transformer.onnx"), "--sparsity", "0.75"]
-    words += ["--data", str(samples / "digits_calibration.npz"), "-o", str(output), "--threads", "1", "--json"]
-    recipe = output.with_suffix(".toml")
-    recipe.write_text('search.strategy = "uniform"\nsolver.method = "magnitude"\n')
-    words += ["--recipe", str(recipe), "--finetune-steps", "20", *more]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    document: dict[str, Any] = json.loads(done.stdout)
+MAGNITUDE = 'search.strategy = "uniform"\nsolver.method = "magnitude"\n'
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "domino_onnx"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def arguments(model: Path, samples: Path, output: Path, recipe: str = MAGNITUDE) -> list[str]:
+    """Of a run that finetunes in 10 steps."""
+    file = output.with_suffix(".toml")
+    file.write_text(recipe)
+    words = ["compress", model, "--sparsity", "0.75", "--data", samples / "digits_calibration.npz", "-o", output]
+    return [*map(str, words), "--threads", "1", "--recipe", str(file), "--finetune-steps", "10"]
+
+
+def by_two(words: list[str]) -> dict[str, Any]:
+    """What two processes tell that are started as the launcher starts them, without waiting for the launcher itself."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    given = {**ENVIRONMENT, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    other, first = (
+        subprocess.Popen(
+            [sys.executable, "-m", "domino_onnx", *words, "--json"],
+            env={**given, "RANK": rank, "LOCAL_RANK": rank}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in ("1", "0")
+    )  # fmt: skip
+    (said, errors), (silence, more) = first.communicate(timeout=100), other.communicate(timeout=100)
+    assert (first.returncode, other.returncode, silence) == (0, 0, ""), errors + more
+    document: dict[str, Any] = json.loads(said)
     return document
 
 
-def test_the_same_loss_curve(samples: Path, tmp_path: Path) -> None:
-    one = finetuned(samples, tmp_path / "one.onnx", 1)
-    two = finetuned(samples, tmp_path / "two.onnx", 2, "--checkpoint", str(tmp_path / "kept"))
-    alone, together = one["finetuning"], two["finetuning"]
+def test_the_same_loss_curve(small_digits: Path, samples: Path, tmp_path: Path, domino: Any) -> None:
+    ran = domino(*arguments(small_digits, samples, tmp_path / "one.onnx"), "--json")
+    assert ran.code == 0, ran.err
+    words = [*arguments(small_digits, samples, tmp_path / "two.onnx"), "--checkpoint", str(tmp_path / "kept"), "--json"]
+    done = subprocess.run([*LAUNCHER, *words], check=False, capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    alone, together = (json.loads(told)["finetuning"] for told in (ran.out, done.stdout))
     assert (alone["lr"], alone["steps"], alone["best_step"]) == (
         together["lr"],
         together["steps"],
@@ -48,18 +70,12 @@ def test_the_same_loss_curve(samples: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="the other process is found in /proc")
-def test_a_killed_assistant_ends_the_run(samples: Path, tmp_path: Path) -> None:
+def test_a_killed_assistant_ends_the_run(small_digits: Path, samples: Path, tmp_path: Path) -> None:
     """The first process says why, with what it had found kept, and neither hangs nor writes what wasn't finetuned."""
-    recipe, output = tmp_path / "recipe.toml", tmp_path / "out.onnx"
-    recipe.write_text(
-        'search.strategy = "uniform"\nsolver.method = "magnitude"\nfinetune.lr = 1e-4\nrun.checkpoint_after = 0\n'
-    )
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    words += ["-m", "domino_onnx", "compress", str(samples / "digits_transformer.onnx"), "--sparsity", "0.75"]
-    words += ["--data", str(samples / "digits_calibration.npz"), "-o", str(output), "--threads", "1"]
-    words += ["--recipe", str(recipe), "--finetune-steps", "100000"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    output = tmp_path / "out.onnx"
+    recipe = f"{MAGNITUDE}finetune.lr = 1e-4\nrun.checkpoint_after = 0\n"
+    words = [*LAUNCHER, *arguments(small_digits, samples, output, recipe)[:-1], "100000"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
         while not (tmp_path / "out.onnx.partial" / "finetuning.npz").exists():
             assert process.poll() is None
             time.sleep(0.05)
@@ -77,19 +93,14 @@ def assistant_of(launcher: int) -> int:
     return next(int(child) for child in children if b"\0RANK=1\0" in Path(f"/proc/{child}/environ").read_bytes())
 
 
-def test_without_finetuning_the_others_have_nothing_to_do(samples: Path, tmp_path: Path) -> None:
-    assert finetuned(samples, tmp_path / "out.onnx", 2, "--no-finetune")["finetuning"] is None
+def test_without_finetuning_the_others_have_nothing_to_do(small_digits: Path, samples: Path, tmp_path: Path) -> None:
+    words = arguments(small_digits, samples, tmp_path / "out.onnx")
+    assert by_two([*words, "--no-finetune"])["finetuning"] is None
 
 
-def test_without_data_the_others_end_by_themselves(samples: Path, tmp_path: Path) -> None:
+def test_without_data_the_others_end_by_themselves(small_digits: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    words += ["-m", "domino_onnx", "compress", str(samples / "digits_transformer.onnx"), "--scheme", "2:4"]
-    words += ["--data", "none", "-o", str(output), "--threads", "1", "--json"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment, timeout=60)
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
+    document = by_two(["compress", str(small_digits), "--scheme", "2:4", "--data", "none", "-o", str(output)])
     assert document["finetuning"] is None
     assert any("finetuning is skipped" in warning for warning in document["warnings"])
     assert [path.name for path in tmp_path.iterdir()] == ["out.onnx"]

@@ -32,7 +32,7 @@ class Bench:
     weights: Mapping[WeightKey, np.ndarray[Any, Any]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def bench() -> Callable[..., Bench]:
     def build(model: Path, data: Path, *, scheme: NMScheme | None = None, seed: int = 0) -> Bench:
         chosen = scheme or NMScheme(1, 4)

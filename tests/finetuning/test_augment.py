@@ -22,11 +22,11 @@ Array = np.ndarray[Any, Any]
 
 
 @pytest.fixture
-def open_on(samples: Path, few: Path) -> Callable[..., Distillation]:
+def open_on(small_digits: Path, few: Path) -> Callable[..., Distillation]:
     """The sample network on its images, varied like this."""
 
     def call(augment: Augmentation | None) -> Distillation:
-        model = samples / "digits_resnet.onnx"
+        model = small_digits
         file = read_model(model)
         data = load_data(few, file.proto)
         if augment is not None:
@@ -51,10 +51,10 @@ def test_images_are_varied_where_a_draw_is_given_and_where_they_judge(open_on: C
 
 
 def test_finetuning_takes_new_variations_and_is_the_same_again(
-    open_on: Callable[..., Distillation], bench: Callable[..., Any], samples: Path, few: Path,
+    open_on: Callable[..., Distillation], bench: Callable[..., Any], small_digits: Path, few: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    weights = bench(samples / "digits_resnet.onnx", few).weights
+    weights = bench(small_digits, few).weights
     draws: list[int | None] = []
     train = set(open_on(None).train.tolist())
     take = Dataset.take

@@ -20,13 +20,13 @@ from domino_onnx.synthesis import Synthesis, open_synthesis  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def synthesis(samples: Path) -> Synthesis:
-    file = read_model(samples / "digits_resnet.onnx")
+def synthesis(small_digits: Path) -> Synthesis:
+    file = read_model(small_digits)
     return open_synthesis(file, input_specs(file.proto), seed=0)
 
 
-def opened(samples: Path, synthesis: Synthesis, stream: Stream) -> Distillation:
-    model = samples / "digits_resnet.onnx"
+def opened(small_digits: Path, synthesis: Synthesis, stream: Stream) -> Distillation:
+    model = small_digits
     split = Split.of(synthesis.dataset(32), evaluation=None, seed=0, stream=stream)
     return open_distillation(read_model(model), model, split, device="cpu", threads=1)
 
@@ -44,8 +44,8 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     return numbers
 
 
-def test_what_judges_is_never_learned_from(samples: Path, synthesis: Synthesis, taken: set[int]) -> None:
-    student = opened(samples, synthesis, synthesis.stream(32, 16, window=32, fresh=4))
+def test_what_judges_is_never_learned_from(small_digits: Path, synthesis: Synthesis, taken: set[int]) -> None:
+    student = opened(small_digits, synthesis, synthesis.stream(32, 16, window=32, fresh=4))
     taken.clear()
     student.held_out_loss(8)
     assert taken == set(range(16))
@@ -59,8 +59,8 @@ def test_what_judges_is_never_learned_from(samples: Path, synthesis: Synthesis, 
     assert student.epoch(8) == 4
 
 
-def test_the_same_seed_gives_the_same_bits_and_the_loss_falls(samples: Path, synthesis: Synthesis) -> None:
-    file = read_model(samples / "digits_resnet.onnx")
+def test_the_same_seed_gives_the_same_bits_and_the_loss_falls(small_digits: Path, synthesis: Synthesis) -> None:
+    file = read_model(small_digits)
     tensors, inventory = stored_tensors(file.proto), take_inventory(file, SchemePool.fixed_m(), {})
     schemes = {site.key: NMScheme(1, 4) for site in inventory.sites}
     weights = dict(PrunedWeights(schemes, inventory.sites, lambda key: file.array(tensors[key])))
@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_bits_and_the_loss_falls(samples: Path, syn
 
     def result(processes: int) -> Any:
         stream = synthesis.stream(32, 16, window=64, fresh=4, processes=processes)
-        return finetune(opened(samples, synthesis, stream), weights, options, run)
+        return finetune(opened(small_digits, synthesis, stream), weights, options, run)
 
     alone, helped = result(0), result(1)
     assert alone.after < alone.before

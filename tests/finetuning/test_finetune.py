@@ -44,10 +44,10 @@ def test_sample_models_learn_and_their_zeros_stay(name: str, bench: Any, samples
     assert changed == len(given.weights)
 
 
-def test_the_same_seed_gives_the_same_weights(bench: Any, samples: Path, few: Path) -> None:
+def test_the_same_seed_gives_the_same_weights(bench: Any, small_digits: Path, few: Path) -> None:
     runs = []
     for seed in (3, 3, 4):
-        given = bench(samples / "digits_resnet.onnx", few, seed=seed)
+        given = bench(small_digits, few, seed=seed)
         runs.append(
             finetune(
                 given.distillation,
@@ -63,8 +63,10 @@ def test_the_same_seed_gives_the_same_weights(bench: Any, samples: Path, few: Pa
 
 
 @pytest.mark.parametrize("lr", [1e6, 1e30])
-def test_an_absurd_learning_rate_falls_back_to_the_best_state(lr: float, bench: Any, samples: Path, few: Path) -> None:
-    given = bench(samples / "digits_resnet.onnx", few)
+def test_an_absurd_learning_rate_falls_back_to_the_best_state(
+    lr: float, bench: Any, small_digits: Path, few: Path
+) -> None:
+    given = bench(small_digits, few)
     finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=6, lr=lr), SIXTEEN)
     assert finetuned.after <= finetuned.before
     assert math.isfinite(finetuned.after)
@@ -73,28 +75,28 @@ def test_an_absurd_learning_rate_falls_back_to_the_best_state(lr: float, bench: 
             np.testing.assert_array_equal(finetuned.values[key], before)
 
 
-def test_the_loss_reported_is_that_of_the_weights_returned(bench: Any, samples: Path, few: Path) -> None:
-    given = bench(samples / "digits_resnet.onnx", few)
+def test_the_loss_reported_is_that_of_the_weights_returned(bench: Any, small_digits: Path, few: Path) -> None:
+    given = bench(small_digits, few)
     finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=6, lr=3e-3), SIXTEEN)
-    again = bench(samples / "digits_resnet.onnx", few)
+    again = bench(small_digits, few)
     proof = finetune(again.distillation, finetuned.values, FinetuneOptions(steps=1, lr=1e-12), SIXTEEN)
     assert proof.before == pytest.approx(finetuned.after, rel=1e-5)
 
 
-def test_probing_the_learning_rate_leaves_no_trace(bench: Any, samples: Path, few: Path) -> None:
-    given = bench(samples / "digits_resnet.onnx", few)
+def test_probing_the_learning_rate_leaves_no_trace(bench: Any, small_digits: Path, few: Path) -> None:
+    given = bench(small_digits, few)
     probed = finetune(given.distillation, given.weights, FinetuneOptions(steps=20), SIXTEEN)
-    again = bench(samples / "digits_resnet.onnx", few)
+    again = bench(small_digits, few)
     told = finetune(again.distillation, again.weights, FinetuneOptions(steps=20, lr=probed.lr), SIXTEEN)
     assert probed.history == told.history
     assert all(probed.values[key].tobytes() == told.values[key].tobytes() for key in told.values)
     assert probed.before == told.before
 
 
-def test_a_search_with_gradients_leaves_no_trace_in_the_student(bench: Any, samples: Path, few: Path) -> None:
+def test_a_search_with_gradients_leaves_no_trace_in_the_student(bench: Any, small_digits: Path, few: Path) -> None:
     runs = []
     for searched in (False, True):
-        given = bench(samples / "digits_resnet.onnx", few)
+        given = bench(small_digits, few)
         if searched:
             gradients = DistillationGradients(given.distillation, list(given.weights), batch_size=16, seed=0)
             for _ in range(2):
@@ -106,15 +108,15 @@ def test_a_search_with_gradients_leaves_no_trace_in_the_student(bench: Any, samp
     assert all(runs[0].values[key].tobytes() == runs[1].values[key].tobytes() for key in runs[0].values)
 
 
-def test_dense_weights_have_nothing_to_learn(bench: Any, samples: Path, few: Path) -> None:
+def test_dense_weights_have_nothing_to_learn(bench: Any, small_digits: Path, few: Path) -> None:
     from domino_onnx.scheme import NMScheme
 
-    given = bench(samples / "digits_resnet.onnx", few, scheme=NMScheme(4, 4))
+    given = bench(small_digits, few, scheme=NMScheme(4, 4))
     assert not given.weights
 
 
-def test_progress_is_told_step_by_step(bench: Any, samples: Path, few: Path) -> None:
-    given = bench(samples / "digits_resnet.onnx", few)
+def test_progress_is_told_step_by_step(bench: Any, small_digits: Path, few: Path) -> None:
+    given = bench(small_digits, few)
     told: list[Any] = []
     finetuned = finetune(
         given.distillation,
@@ -208,8 +210,8 @@ def test_a_model_of_integer_outputs_has_nothing_to_learn_from(
         bench(save(model), tmp_path / "data.npz")
 
 
-def test_biases_are_trained_whole_zeros_and_all(bench: Any, samples: Path, few: Path) -> None:
-    given = bench(samples / "digits_resnet.onnx", few)
+def test_biases_are_trained_whole_zeros_and_all(bench: Any, small_digits: Path, few: Path) -> None:
+    given = bench(small_digits, few)
     parameters = given.distillation.module.weights
     key = next(key for key in parameters if parameters[key].ndim == 1)
     zeros = np.zeros(parameters[key].shape, np.float32)
@@ -221,12 +223,12 @@ def test_biases_are_trained_whole_zeros_and_all(bench: Any, samples: Path, few: 
 
 
 def test_a_student_that_differs_is_refused_with_the_tensor_where_it_begins(
-    bench: Any, samples: Path, few: Path, wrong_operator: Callable[..., None]
+    bench: Any, small_digits: Path, few: Path, wrong_operator: Callable[..., None]
 ) -> None:
     wrong_operator("Relu")
-    first = next(node for node in onnx.load(samples / "digits_resnet.onnx").graph.node if node.op_type == "Relu")
+    first = next(node for node in onnx.load(small_digits).graph.node if node.op_type == "Relu")
     with pytest.raises(ModelError, match=rf"first tensor that differs is {first.output[0]!r} of node .*\(Relu\)"):
-        bench(samples / "digits_resnet.onnx", few)
+        bench(small_digits, few)
 
 
 @pytest.mark.parametrize(("name", "seed"), [("digits_resnet", 0), ("digits_transformer", 2)])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from domino_onnx.errors import CheckpointError  # noqa: E402
-from domino_onnx.finetuning import WeightGroups, finetune  # noqa: E402
+from domino_onnx.finetuning import Finetuned, WeightGroups, finetune  # noqa: E402
 from domino_onnx.graph import read_model, take_inventory  # noqa: E402
 from domino_onnx.options import FinetuneOptions, RunOptions  # noqa: E402
 from domino_onnx.scheme import NMScheme, SchemePool  # noqa: E402
@@ -53,51 +54,60 @@ SETTINGS = {
 }
 
 
-@pytest.fixture
-def groups(samples: Any) -> dict[Any, WeightGroups]:
-    inventory = take_inventory(read_model(samples / "digits_transformer.onnx"), SchemePool.fixed_m(), {})
+@pytest.fixture(scope="module")
+def groups(small_digits: Any) -> dict[Any, WeightGroups]:
+    inventory = take_inventory(read_model(small_digits), SchemePool.fixed_m(), {})
     return {site.key: WeightGroups(layout=site.layout, scheme=NMScheme(1, 4)) for site in inventory.sites}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(bench: Any, small_digits: Any, few: Any, groups: dict[Any, WeightGroups]) -> Callable[[str], Finetuned]:
+    """A finetuning with these settings from beginning to end; each is done once."""
+
+    @functools.cache
+    def train(name: str) -> Finetuned:
+        given = bench(small_digits, few)
+        return finetune(given.distillation, given.weights, SETTINGS[name], RUN, groups=groups)
+
+    return train
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("questions", [1, 3, 6])
 def test_stopped_and_resumed(
-    name: str, questions: int, bench: Any, samples: Any, few: Any, groups: dict[Any, WeightGroups]
-) -> None:
-    def given() -> Any:
-        return bench(samples / "digits_transformer.onnx", few)
-
-    options, whole, store = SETTINGS[name], given(), Memory()
-    undisturbed = finetune(whole.distillation, whole.weights, options, RUN, groups=groups)
+    name: str, questions: int, undisturbed: Any, bench: Any, small_digits: Any, few: Any,
+    groups: dict[Any, WeightGroups],
+) -> None:  # fmt: skip
+    whole, store = undisturbed(name), Memory()
     for attempt in (questions, 2, None):
-        again = given()
+        again = bench(small_digits, few)
         stopped = After(attempt) if attempt is not None else lambda: False
         try:
             finetuned = finetune(
-                again.distillation, again.weights, options, RUN, groups=groups, checkpoint=store, stopped=stopped
+                again.distillation, again.weights, SETTINGS[name], RUN, groups=groups, checkpoint=store, stopped=stopped
             )
         except KeyboardInterrupt:
             continue
         break
     assert store.saves
-    assert finetuned.history == undisturbed.history
-    assert (finetuned.before, finetuned.after, finetuned.lr) == (undisturbed.before, undisturbed.after, undisturbed.lr)
-    assert (finetuned.best_step, finetuned.halvings) == (undisturbed.best_step, undisturbed.halvings)
-    for key, values in undisturbed.values.items():
+    assert finetuned.history == whole.history
+    assert (finetuned.before, finetuned.after, finetuned.lr) == (whole.before, whole.after, whole.lr)
+    assert (finetuned.best_step, finetuned.halvings) == (whole.best_step, whole.halvings)
+    for key, values in whole.values.items():
         np.testing.assert_array_equal(finetuned.values[key], values)
 
 
-def test_what_diverges_steps_back_and_halves_the_rate(bench: Any, samples: Any, few: Any) -> None:
-    given = bench(samples / "digits_transformer.onnx", few)
+def test_what_diverges_steps_back_and_halves_the_rate(bench: Any, small_digits: Any, few: Any) -> None:
+    given = bench(small_digits, few)
     finetuned = finetune(given.distillation, given.weights, FinetuneOptions(steps=12, lr=1e4), RUN)
     assert (finetuned.halvings, finetuned.diverged) == (2, True)
     assert finetuned.after <= finetuned.before
 
 
 def test_moving_masks_keep_their_scheme_and_do_move(
-    bench: Any, samples: Any, few: Any, groups: dict[Any, WeightGroups]
+    bench: Any, small_digits: Any, few: Any, groups: dict[Any, WeightGroups]
 ) -> None:
-    given = bench(samples / "digits_transformer.onnx", few)
+    given = bench(small_digits, few)
     options = FinetuneOptions(steps=40, lr=0.1, method="sr-ste")
     finetuned = finetune(given.distillation, given.weights, options, RUN, groups=groups)
     assert finetuned.after < finetuned.before
@@ -109,8 +119,8 @@ def test_moving_masks_keep_their_scheme_and_do_move(
     assert moved
 
 
-def test_a_checkpoint_of_another_finetuning_is_refused(bench: Any, samples: Any, few: Any) -> None:
-    given, store = bench(samples / "digits_transformer.onnx", few), Memory()
+def test_a_checkpoint_of_another_finetuning_is_refused(bench: Any, small_digits: Any, few: Any) -> None:
+    given, store = bench(small_digits, few), Memory()
     finetune(given.distillation, given.weights, FinetuneOptions(steps=2, lr=1e-3), EIGHT, checkpoint=store)
     with pytest.raises(CheckpointError, match="another finetuning"):
         finetune(given.distillation, given.weights, FinetuneOptions(steps=3, lr=1e-3), EIGHT, checkpoint=store)

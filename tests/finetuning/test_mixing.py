@@ -18,8 +18,8 @@ from domino_onnx.graph import read_model  # noqa: E402
 from domino_onnx.options import FinetuneOptions  # noqa: E402
 
 
-def opened(samples: Path, data: Path, options: FinetuneOptions | None = None) -> Distillation:
-    model = samples / "digits_resnet.onnx"
+def opened(small_digits: Path, data: Path, options: FinetuneOptions | None = None) -> Distillation:
+    model = small_digits
     file = read_model(model)
     split = Split.of(load_data(data, file.proto), evaluation=None, judged=False, seed=0)
     return open_distillation(file, model, split, options, device="cpu", threads=1)
@@ -53,8 +53,8 @@ def test_samples_along_another_axis_are_mixed_alike() -> None:
     np.testing.assert_array_equal(np.moveaxis(moved, 1, 0), plain)
 
 
-def test_the_dense_model_answers_for_mixtures_too(samples: Path, few: Path) -> None:
-    mixed, plain = (opened(samples, few, FinetuneOptions(mix=mix, temperature=1.0)) for mix in (True, False))
+def test_the_dense_model_answers_for_mixtures_too(small_digits: Path, few: Path) -> None:
+    mixed, plain = (opened(small_digits, few, FinetuneOptions(mix=mix, temperature=1.0)) for mix in (True, False))
     chosen = plain.train[:8]
     with torch.no_grad():  # the student is the teacher still: only answers for other inputs would tell them apart
         assert abs(float(mixed.loss(chosen, draw=1))) < 1e-5
@@ -66,9 +66,9 @@ def test_the_dense_model_answers_for_mixtures_too(samples: Path, few: Path) -> N
 
 
 def test_held_out_samples_are_mixed_among_themselves_and_alike_each_time(
-    samples: Path, few: Path, monkeypatch: pytest.MonkeyPatch
+    small_digits: Path, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    distillation = opened(samples, few)
+    distillation = opened(small_digits, few)
     taken: set[int] = set()
     take = Dataset.take
 
@@ -98,11 +98,11 @@ def test_token_numbers_are_not_mixed(save: Callable[..., Path], make_model: Call
     assert not can_mix(load_data(tmp_path / "tokens.npz", model))
 
 
-def test_labels_are_mixed_as_their_samples_are(samples: Path, tmp_path: Path) -> None:
+def test_labels_are_mixed_as_their_samples_are(samples: Path, small_digits: Path, tmp_path: Path) -> None:
     with np.load(samples / "digits_calibration.npz") as arrays:
         np.savez(tmp_path / "few.npz", image=arrays["image"][:64], labels=np.arange(64) % 10)
-    data = load_data(tmp_path / "few.npz", read_model(samples / "digits_resnet.onnx").proto)
-    distillation = opened(samples, tmp_path / "few.npz", FinetuneOptions(label_weight=1.0))
+    data = load_data(tmp_path / "few.npz", read_model(small_digits).proto)
+    distillation = opened(small_digits, tmp_path / "few.npz", FinetuneOptions(label_weight=1.0))
     chosen = distillation.train[:8]
     mixing = mixture(chosen, distillation.train, draw=5)
     images = data.take(chosen)["image"], data.take(mixing.others)["image"]

@@ -87,9 +87,9 @@ def gradients(distillation: Any, weights: Any) -> tuple[float, dict[Any, Any]]:
 
 
 def test_a_batch_in_parts_has_the_gradients_of_the_whole(
-    bench: Any, samples: Path, few: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Any, small_digits: Path, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = bench(samples / "digits_resnet.onnx", few)
+    given = bench(small_digits, few)
     loss, wanted = gradients(given.distillation, given.weights)
     small = Small(given.distillation._answers, 5)
     monkeypatch.setattr(given.distillation, "_answers", small)
@@ -101,10 +101,10 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(
 
 
 def test_a_gradient_of_a_part_is_not_counted_twice(
-    bench: Any, samples: Path, few: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Any, small_digits: Path, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory that runs out at the second part of a batch leaves nothing of the first."""
-    given = bench(samples / "digits_resnet.onnx", few)
+    given = bench(small_digits, few)
     _, wanted = gradients(given.distillation, given.weights)
     answers, calls = given.distillation._answers, []
 
@@ -122,8 +122,10 @@ def test_a_gradient_of_a_part_is_not_counted_twice(
         np.testing.assert_allclose(got[key].numpy(), gradient.numpy(), rtol=1e-3, atol=1e-6)
 
 
-def test_finetuning_goes_on_in_parts(bench: Any, samples: Path, few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = bench(samples / "digits_resnet.onnx", few)
+def test_finetuning_goes_on_in_parts(
+    bench: Any, small_digits: Path, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = bench(small_digits, few)
     monkeypatch.setattr(given.distillation, "_answers", Small(given.distillation._answers, 4))
     finetuned = finetune(
         given.distillation, given.weights, FinetuneOptions(steps=6, lr=3e-3), RunOptions(batch_size=16)
@@ -132,9 +134,9 @@ def test_finetuning_goes_on_in_parts(bench: Any, samples: Path, few: Path, monke
 
 
 def test_finetuning_that_fits_nowhere_says_what_to_do(
-    bench: Any, samples: Path, few: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Any, small_digits: Path, few: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = bench(samples / "digits_resnet.onnx", few)
+    given = bench(small_digits, few)
     monkeypatch.setattr(given.distillation, "_answers", Small(given.distillation._answers, 0))
     with pytest.raises(DeviceMemoryError, match="--batch-size"):
         finetune(given.distillation, given.weights, FinetuneOptions(steps=2, lr=3e-3), RunOptions(batch_size=16))

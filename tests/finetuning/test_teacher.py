@@ -59,10 +59,10 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("room", [1 << 30, 0])
 def test_what_is_asked_again_is_kept_where_there_is_room(
-    room: int, samples: Path, few: Path, runs: list[int], monkeypatch: pytest.MonkeyPatch
+    room: int, small_digits: Path, few: Path, runs: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_MOST_BYTES", room)
-    path = samples / "digits_resnet.onnx"
+    path = small_digits
     data = load_data(few, read_model(path).proto)
     teacher, session = Teacher(path, data, device="cpu", threads=1), ort.InferenceSession(path)
     assert not runs, "nothing is run before it is asked for"
@@ -82,8 +82,8 @@ def test_what_is_asked_again_is_kept_where_there_is_room(
     assert runs == ([3, 3, 32, 32, 32] if room else [3, 3, 3, 3])
 
 
-def test_other_variations_that_judge_have_answers_of_their_own(samples: Path, few: Path) -> None:
-    path = samples / "digits_resnet.onnx"
+def test_other_variations_that_judge_have_answers_of_their_own(small_digits: Path, few: Path) -> None:
+    path = small_digits
     data = load_data(few, read_model(path).proto)
     teacher = Teacher(path, data, device="cpu", threads=1)
     chosen = np.arange(4)

@@ -22,7 +22,7 @@ def test_what_is_lost_early_counts_less_where_it_is_mended() -> None:
 
 @pytest.mark.parametrize("better", [0, 1])
 def test_the_better_one_stays(
-    better: int, domino: Any, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    better: int, domino: Any, samples: Path, small_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from domino_onnx.stages import choosing
 
@@ -40,7 +40,7 @@ def test_the_better_one_stays(
     monkeypatch.setattr(choosing, "solve_once", solve)
     output = tmp_path / "out.onnx"
     words = ["--sparsity", "0.8", "--data", samples / "digits_calibration.npz", "-o", output, "--no-finetune", "--json"]
-    ran = domino("compress", samples / "digits_transformer.onnx", *words)
+    ran = domino("compress", small_digits, *words)
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     assert len(plans) == 2
@@ -51,9 +51,11 @@ def test_the_better_one_stays(
     assert np.isclose(document["sparsity"], 0.8, atol=0.1)
 
 
-def test_search_settles_on_the_plan_that_compress_takes(domino: Any, samples: Path, tmp_path: Path) -> None:
+def test_search_settles_on_the_plan_that_compress_takes(
+    domino: Any, samples: Path, small_digits: Path, tmp_path: Path
+) -> None:
     words = ["--sparsity", "0.8", "--data", samples / "digits_calibration.npz", "--json"]
-    model, plan, output = samples / "digits_transformer.onnx", tmp_path / "plan.json", tmp_path / "out.onnx"
+    model, plan, output = small_digits, tmp_path / "plan.json", tmp_path / "out.onnx"
     assert domino("search", model, *words, "-o", plan).code == 0
     ran = domino("compress", model, *words, "--no-finetune", "-o", output)
     assert ran.code == 0, ran.err
