@@ -45,7 +45,7 @@ def test_every_command_reads_every_form(domino: Run, digits: Path, samples: Path
         assert ran.code == 0, ran.err
         document = json.loads(ran.out)
         assert (document["format"], document["bytes"]) == (form, path.stat().st_size)
-    assert files["packed"].stat().st_size * 4 < files["dense"].stat().st_size
+    assert files["packed"].stat().st_size * 3 < files["dense"].stat().st_size
     assert len({manifest(path) for path in files.values()}) == 1
     assert len({shown(path) for path in files.values()}) == 1
     told = {}

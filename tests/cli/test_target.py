@@ -65,7 +65,7 @@ def test_masks_by_magnitude_are_legal(recipe: dict[str, str], domino: Run, model
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["target"] == manifest(output)["target"] == "tensorrt"
     found = broken_fours(output)
-    assert len(found) > 3
+    assert len(found) > 2
     assert not any(found.values())
     assert domino("verify", output).code == 0
 
