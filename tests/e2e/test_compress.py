@@ -284,7 +284,7 @@ def test_a_model_with_a_foreign_operator_is_compressed_without_finetuning(
     weight = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
     source = save(make_model(nodes, {"x": ["b", 16]}, {"y": None}, {"w": weight}, domains={"my.domain": 1}))
     np.savez(tmp_path / "data.npz", x=np.ones((20, 16), np.float32))
-    given = {"goal.sparsity": 0.5, "data.calibration": tmp_path / "data.npz"}
+    given = {"goal.sparsity": 0.5, "data.calibration": tmp_path / "data.npz", "finetune.steps": 4}
     result = compress(source, tmp_path / "out.onnx", options(given))
     assert result.parity is None
     assert result.finetuned is None

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from domino_onnx.options import CompressOptions, FinetuneOptions, Goal
+from domino_onnx.options import CompressOptions, DataOptions, FinetuneOptions, Goal
 from domino_onnx.pipeline import compress, inspect, verify
 from domino_onnx.report.compressed import compress_view
 from domino_onnx.report.document import compress_document, dump, inspect_document, verify_document
@@ -61,8 +61,8 @@ def test_numbers_are_read_as_people_compare_them() -> None:
     assert shape((64, 3, 7, 7)) == "64x3x7x7"
 
 
-@pytest.fixture
-def evil(make_model: Callable[..., Any], save: Callable[..., Path]) -> Path:
+@pytest.fixture(scope="module")
+def evil(make_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model in which every name is an attack."""
     nodes = [
         helper.make_node("MatMul", ["x", EVIL], ["h"], name="n" + EVIL),
@@ -74,14 +74,21 @@ def evil(make_model: Callable[..., Any], save: Callable[..., Path]) -> Path:
         "k" + EVIL: generator.standard_normal((3, 1, 3, 3)).astype(np.float32),
     }
     inputs = {"x": (1, 16), "c": (1, 3, 5, 5), EVIL: (16, 8)}
-    return save(make_model(nodes, inputs, {"h": None, "z" + EVIL: None}, arrays), check=False)
+    path: Path = tmp_path_factory.mktemp("evil") / "model.onnx"
+    path.write_bytes(make_model(nodes, inputs, {"h": None, "z" + EVIL: None}, arrays).SerializeToString())
+    return path
 
 
-@pytest.fixture
-def result(evil: Path, tmp_path: Path) -> Any:
-    return compress(
-        evil, tmp_path / "out.onnx", CompressOptions(goal=Goal(sparsity=0.5), finetune=FinetuneOptions(steps=2))
+@pytest.fixture(scope="module")
+def result(evil: Path) -> Any:
+    """What all reports tell of: it is searched, refitted and finetuned once."""
+    data, generator = evil.with_name("data.npz"), np.random.default_rng(1)
+    arrays = {name: generator.standard_normal((128, *shape)) for name, shape in (("x", (16,)), ("c", (3, 5, 5)))}
+    np.savez(data, **{name: array.astype(np.float32) for name, array in arrays.items()})
+    options = CompressOptions(
+        goal=Goal(sparsity=0.5), data=DataOptions(calibration=data), finetune=FinetuneOptions(steps=2)
     )
+    return compress(evil, evil.with_name("out.onnx"), options)
 
 
 def rendered(view: Any) -> str:
@@ -92,8 +99,8 @@ def rendered(view: Any) -> str:
     return stream.getvalue()
 
 
-def test_terminal_views_hold_no_control_characters(evil: Path, result: Any, tmp_path: Path) -> None:
-    for view in (inspect_view(inspect(evil)), compress_view(result), verify_view(verify(tmp_path / "out.onnx"))):
+def test_terminal_views_hold_no_control_characters(evil: Path, result: Any) -> None:
+    for view in (inspect_view(inspect(evil)), compress_view(result), verify_view(verify(evil.with_name("out.onnx")))):
         text = rendered(view)
         assert "MatMul" in text or "holds" in text
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
@@ -142,11 +149,11 @@ def test_warnings_in_the_html_report_are_neutralised(result: Any) -> None:
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", html)
 
 
-def test_json_keeps_names_exactly_and_is_json(evil: Path, result: Any, tmp_path: Path) -> None:
+def test_json_keeps_names_exactly_and_is_json(evil: Path, result: Any) -> None:
     document = json.loads(dump(compress_document(result)))
     assert [site["weight"] for site in document["sites"]] == [EVIL]
     assert json.loads(dump(inspect_document(inspect(evil))))["sites"][0]["weight"] == EVIL
-    assert json.loads(dump(verify_document(verify(tmp_path / "out.onnx"))))["holds"] is True
+    assert json.loads(dump(verify_document(verify(evil.with_name("out.onnx")))))["holds"] is True
 
 
 def test_json_has_no_nan() -> None:

@@ -63,13 +63,13 @@ def check_against_brute_force(losses: list[list[float]], limits: list[Limit]) ->
 
 
 @given(small_problems(1))
-@settings(deadline=None, derandomize=True, max_examples=1000)
+@settings(deadline=None, derandomize=True, max_examples=300)
 def test_no_combination_within_a_limit_loses_less_nor_as_much_and_costs_less(problem: Problem) -> None:
     check_against_brute_force(*problem)
 
 
 @given(small_problems(2))
-@settings(deadline=None, derandomize=True, max_examples=1000)
+@settings(deadline=None, derandomize=True, max_examples=300)
 def test_no_combination_within_two_limits_loses_less_nor_as_much_and_costs_less(problem: Problem) -> None:
     check_against_brute_force(*problem)
 

@@ -150,7 +150,7 @@ def test_it_is_said_before_the_search(domino: Run, save: Run, data: Path, monkey
 
 def test_a_network_that_onnx_runtime_cannot_run(domino: Run, save: Run, data: Path, tmp_path: Path) -> None:
     model, output = save(with_weight(FOREIGN), check=False), tmp_path / "out.onnx"
-    words = ("compress", model, "--sparsity", "0.5", "--data", data, "-o", output)
+    words = ("compress", model, "--sparsity", "0.5", "--data", data, "--finetune-steps", "4", "-o", output)
     ran = domino(*words, "--json")
     assert ran.code == 0, ran.err
     check_unfitted(json.loads(ran.out))

@@ -17,6 +17,11 @@ Run = Callable[..., Any]
 MODELS = ["digits_resnet.onnx", "digits_transformer.onnx"]
 
 
+@pytest.fixture
+def _builder() -> None:
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+
+
 def pruned(domino: Run, samples: Path, tmp_path: Path, name: str, sparsity: float, *more: str) -> Path:
     output = tmp_path / "out.onnx"
     ran = domino("compress", samples / name, "--sparsity", str(sparsity), "--target", "tensorrt", *more, "-o", output)
@@ -24,12 +29,14 @@ def pruned(domino: Run, samples: Path, tmp_path: Path, name: str, sparsity: floa
     return output
 
 
+@pytest.mark.usefixtures("_builder")
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("sparsity", [0.5, 0.875])
 def test_tensorrt_rtx_parses_and_builds(name: str, sparsity: float, domino: Run, samples: Path, tmp_path: Path) -> None:
     build(pruned(domino, samples, tmp_path, name, sparsity))
 
 
+@pytest.mark.usefixtures("_builder")
 @pytest.mark.parametrize("name", MODELS)
 def test_tensorrt_rtx_computes_in_half_precision(name: str, domino: Run, samples: Path, tmp_path: Path) -> None:
     products = [
@@ -42,7 +49,8 @@ def test_tensorrt_rtx_computes_in_half_precision(name: str, domino: Run, samples
 
 def build(path: Path) -> list[tuple[str, str]]:
     """Build an engine of a file with sparse weights; kind and output type of each layer that the parser made."""
-    trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    import tensorrt_rtx as trt
+
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
     network = builder.create_network(0)
