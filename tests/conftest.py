@@ -15,9 +15,30 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import settings
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).resolve().parent.parent
+FIRST = (
+    "docs/test_snippets.py",
+    "e2e/test_compress.py",
+    "docs/test_examples.py",
+    "e2e/test_processes.py",
+    "synthesis/test_synthesis.py",
+    "e2e/test_measured.py",
+    "reconstruction/test_in_order.py",
+    "e2e/test_no_data.py",
+    "cli/test_commands.py",
+    "e2e/test_output_kinds.py",
+    "finetuning/test_blocks.py",
+    "search/test_knapsack.py",
+    "deployment/test_commands.py",
+    "hostile/test_hardcases.py",
+    "e2e/test_integer_weights.py",
+)
+"""The files that take longest. They start first, so that all workers end together."""
+settings.register_profile("tests", deadline=None)  # the machine may have other work
+settings.load_profile("tests")
 Array = np.ndarray[Any, np.dtype[Any]]
 SMALL = """
 <ir_version: 8, opset_import: ["" : 17]>
@@ -37,6 +58,20 @@ digits (float[batch, 1, 8, 8] image) => (float[batch, 10] logits) {
     logits = Gemm <transB = 1> (features, head, head_bias)
 }
 """
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the tests that are marked long, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long files first; tests that are marked long are skipped unless they are asked for."""
+    places = {ROOT / "tests" / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(FIRST)))
+    if not config.getoption("--long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="it takes long: scripts/test --long runs it"))
 
 
 @pytest.fixture(scope="session")

@@ -123,6 +123,7 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytes
     assert (tmp_path / "digits.sparse.onnx").exists()
 
 
+@pytest.mark.long  # scripts/check runs it, as it does for the types of the package
 def test_examples_and_notebook_are_typed(tmp_path: Path) -> None:
     pytest.importorskip("mypy", reason="mypy is not installed")
     (tmp_path / "notebook.py").write_text("\n".join(_cells()), encoding="utf-8")
