@@ -245,7 +245,7 @@ def test_fewer_bits_for_what_is_float(given: dict[str, str], build: Build, tmp_p
     np.testing.assert_allclose(ours, theirs, atol=0.05 * np.abs(theirs).max())
 
 
-def test_quantised_by_onnxruntime(samples: Path, tmp_path: Path, run_ort: Run) -> None:
+def test_quantised_by_onnxruntime(samples: Path, small_digits: Path, tmp_path: Path, run_ort: Run) -> None:
     """Activations, weights and biases in 8, 8 and 32 bits, the way TensorRT wants them."""
     quantization = pytest.importorskip("onnxruntime.quantization")
     model, output = tmp_path / "model.onnx", tmp_path / "out.onnx"
@@ -259,7 +259,7 @@ def test_quantised_by_onnxruntime(samples: Path, tmp_path: Path, run_ort: Run) -
             return next(self.batches, None)
 
     quantization.quantize_static(
-        samples / "digits_resnet.onnx",
+        small_digits,
         model,
         Reader(),
         per_channel=True,
