@@ -22,12 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent
 FIRST = (
     "docs/test_snippets.py",
     "e2e/test_compress.py",
-    "docs/test_examples.py",
     "e2e/test_processes.py",
     "synthesis/test_synthesis.py",
     "e2e/test_measured.py",
     "reconstruction/test_in_order.py",
-    "e2e/test_no_data.py",
     "cli/test_commands.py",
     "e2e/test_output_kinds.py",
     "finetuning/test_blocks.py",

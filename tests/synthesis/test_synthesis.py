@@ -50,7 +50,11 @@ def _run_all(path: Path, synthesis: Synthesis, batches: int = 2) -> None:
 
 
 @pytest.fixture
-def vision(make_model: Callable[..., ModelProto], save: Callable[..., Path]) -> Path:
+def vision(make_model: Callable[..., ModelProto], save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A convolution over images; how they are prepared is guessed from few."""
+    from domino_onnx.synthesis import opening
+
+    monkeypatch.setattr(opening, "_GUESSED_FROM", 32)
     weight = np.random.default_rng(0).standard_normal((12, 3, 3, 3)).astype(np.float32) / 5
     nodes = [_NODE("Conv", ["x", "w"], ["c"]), _NODE("GlobalAveragePool", ["c"], ["p"]), _NODE("Flatten", ["p"], ["y"])]
     return save(make_model(nodes, {"x": ["n", 3, 16, 16]}, {"y": ["n", 12]}, {"w": weight}))
