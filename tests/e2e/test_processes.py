@@ -45,7 +45,7 @@ def by_two(words: list[str]) -> dict[str, Any]:
         )
         for rank in ("1", "0")
     )  # fmt: skip
-    (said, errors), (silence, more) = first.communicate(timeout=100), other.communicate(timeout=100)
+    (said, errors), (silence, more) = first.communicate(timeout=300), other.communicate(timeout=300)
     assert (first.returncode, other.returncode, silence) == (0, 0, ""), errors + more
     document: dict[str, Any] = json.loads(said)
     return document
