@@ -1,0 +1,104 @@
+"""How fast models run: what was deployed, and what was timed side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from domino_onnx.runtime import Profile
+
+__all__ = ["BenchmarkResult", "BenchmarkRow", "DeployPrecision", "DeployResult", "DeployedLayer"]
+
+DeployPrecision = Literal["auto", "float32", "int8"]
+"""What deployed layers may compute in: float32, exact up to rounding, or int8 as well, where that is faster; auto takes
+int8 where the outputs stay close, too."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DeployedLayer:
+    """A product with a stored weight: seconds of each kind by itself, the kind that was chosen, and why.
+
+    Attributes
+    ----------
+    skips
+        Whether it has zeros to skip. Others are deployed for what their neighbours gain.
+    """
+
+    name: str
+    op: str
+    shape: tuple[int, ...]
+    zeros: float
+    skips: bool
+    seconds: Mapping[str, float]
+    chosen: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DeployResult:
+    """A file that was written for the CPU.
+
+    Attributes
+    ----------
+    threads
+        With which all was timed; 0 for as many as ONNX Runtime takes.
+    kept
+        Name, operator and reason of products that stay with ONNX Runtime.
+    dense, deployed
+        Seconds of a run of the model that was read, and of the one that was written, run in turns: of the processor
+        with one thread, else of the wall clock.
+    error
+        The largest difference of their outputs on those inputs, as a share of an output's largest value.
+    divergence, judges
+        How far their outputs are apart on samples that nothing was calibrated on (`OutputDivergence`), and how many;
+        None where no layer has 8 bits, or nothing judged them.
+    activations
+        How many that no layer took are one operator each.
+    bits
+        What became of 8 bits, in words.
+    """
+
+    model: Path
+    output: Path
+    threads: int
+    precision: DeployPrecision
+    layers: tuple[DeployedLayer, ...]
+    kept: tuple[tuple[str, str, str], ...]
+    dense: float
+    deployed: float
+    error: float
+    divergence: float | None
+    judges: int
+    activations: int
+    bits: str
+    nbytes: int
+    warnings: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkRow:
+    """A model with a number of threads and a batch: seconds of a run (median and quartiles), and of the first load.
+
+    `profile` tells of its operators and its memory, where that was asked for.
+    """
+
+    model: Path
+    threads: int
+    batch: int
+    median: float
+    low: float
+    high: float
+    rounds: int
+    load: float
+    speedup: float
+    profile: Profile | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkResult:
+    """Models side by side; `speedup` of each row is over the first model with the same threads and batch."""
+
+    rows: tuple[BenchmarkRow, ...]
+    warnings: tuple[str, ...]
