@@ -9,20 +9,15 @@ from rich.console import RenderableType
 from domino_onnx.api.result import Result
 from domino_onnx.evaluate import Evaluation, Finding, Verdict
 from domino_onnx.report import results
-from domino_onnx.report.compared import evaluation_view
+from domino_onnx.report.compared import evaluation_document, evaluation_view
 from domino_onnx.report.doctor import doctor_document, doctor_view
-from domino_onnx.report.document import (
-    evaluation_document,
-    inspect_document,
-    search_document,
-    sweep_document,
-    verify_document,
-)
+from domino_onnx.report.inspected import inspect_document, inspect_view
 from domino_onnx.report.page import sweep_page
 from domino_onnx.report.results import Trial
+from domino_onnx.report.searched import search_document, search_view
 from domino_onnx.report.speed import benchmark_document, benchmark_view
-from domino_onnx.report.sweep import sweep_view
-from domino_onnx.report.terminal import inspect_view, search_view, verify_view
+from domino_onnx.report.sweep import sweep_document, sweep_view
+from domino_onnx.report.verified import verify_document, verify_view
 from domino_onnx.scheme import Plan, Site, Skip
 from domino_onnx.targets import Diagnosis
 

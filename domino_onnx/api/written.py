@@ -12,14 +12,11 @@ from domino_onnx.api.result import Places, Result
 from domino_onnx.evaluate import Evaluation
 from domino_onnx.report import results
 from domino_onnx.report.compressed import compress_view
-from domino_onnx.report.document import (
-    compress_document,
-    convert_document,
-)
+from domino_onnx.report.compressed_document import compress_document
+from domino_onnx.report.converted import convert_document, convert_view
 from domino_onnx.report.page import compress_page
 from domino_onnx.report.results import DeployedLayer, Trial, WeightRecord
 from domino_onnx.report.speed import deploy_document, deploy_view
-from domino_onnx.report.terminal import convert_view
 from domino_onnx.scheme import Plan, Skip
 
 __all__ = ["CompressResult", "ConvertResult", "DeployResult"]

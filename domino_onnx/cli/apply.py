@@ -41,7 +41,7 @@ def command(
     """
     from domino_onnx.pipeline import apply
     from domino_onnx.report.compressed import compress_view
-    from domino_onnx.report.document import compress_document
+    from domino_onnx.report.compressed_document import compress_document
     from domino_onnx.scheme import Plan
     from domino_onnx.stages import checkpoint_folder
 

@@ -46,7 +46,7 @@ def command(
     """
     from domino_onnx.pipeline import assist, compress
     from domino_onnx.report.compressed import compress_view
-    from domino_onnx.report.document import compress_document
+    from domino_onnx.report.compressed_document import compress_document
     from domino_onnx.stages import checkpoint_folder, is_assistant
 
     o.begin(verbose, quiet)

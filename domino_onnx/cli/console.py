@@ -55,7 +55,7 @@ def present(view: RenderableType) -> None:
 def present_or_json(view: RenderableType, document: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
     """The document with ``--json``, else the view, unless quiet; OutputError as `present`."""
     if as_json:
-        from domino_onnx.report.document import dump
+        from domino_onnx.report.documents import dump
 
         with _printing():
             click.echo(dump(document))

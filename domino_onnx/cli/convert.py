@@ -38,8 +38,7 @@ def command(model: Path, output: Path | None, force: bool, as_json: bool, quiet:
     """
     from domino_onnx.pipeline import convert
     from domino_onnx.precision import Conversion
-    from domino_onnx.report.document import convert_document
-    from domino_onnx.report.terminal import convert_view
+    from domino_onnx.report.converted import convert_document, convert_view
 
     o.begin(verbose, quiet)
     chosen = o.chosen_options().output

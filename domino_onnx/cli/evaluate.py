@@ -32,8 +32,7 @@ def command(reference: Path, candidate: Path, data: Path, as_json: bool, quiet: 
     domino-onnx evaluate model.onnx model.sparse.onnx --data evaluation.npz
     """
     from domino_onnx.pipeline import evaluate
-    from domino_onnx.report.compared import evaluation_view
-    from domino_onnx.report.document import evaluation_document
+    from domino_onnx.report.compared import evaluation_document, evaluation_view
 
     o.begin(verbose, quiet)
     with observing(quiet) as observer:

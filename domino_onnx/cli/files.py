@@ -102,8 +102,9 @@ def folder_for(folder: Path, names: Iterable[str], inputs: Iterable[Path | None]
 
 def write_sweep_report(path: Path, result: SweepResult, *, force: bool) -> None:
     """Write the report of a sweep, as HTML or JSON by its suffix; `check_outputs` has cleared the way."""
-    from domino_onnx.report.document import dump, sweep_document
+    from domino_onnx.report.documents import dump
     from domino_onnx.report.page import sweep_page
+    from domino_onnx.report.sweep import sweep_document
 
     html = path.suffix.lower() == ".html"
     text = sweep_page(result) if html else dump(sweep_document(result)) + "\n"
@@ -117,7 +118,8 @@ def write_report(path: Path, result: CompressResult, *, force: bool) -> None:
 
         text = compress_page(result)
     else:
-        from domino_onnx.report.document import compress_document, dump
+        from domino_onnx.report.compressed_document import compress_document
+        from domino_onnx.report.documents import dump
 
         text = dump(compress_document(result)) + "\n"
     write_text(path, text, force=force, what="report")

@@ -53,7 +53,7 @@ def command(
     """
     from domino_onnx.pipeline import assist, finetune
     from domino_onnx.report.compressed import compress_view
-    from domino_onnx.report.document import compress_document
+    from domino_onnx.report.compressed_document import compress_document
     from domino_onnx.stages import checkpoint_folder, is_assistant, teacher_beside
 
     o.begin(verbose, quiet)

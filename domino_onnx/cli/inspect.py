@@ -36,8 +36,7 @@ def command(model: Path, bridge: bool, as_json: bool, quiet: bool, verbose: int,
     domino-onnx inspect model.onnx --bridge --data calibration.npz
     """
     from domino_onnx.pipeline import inspect
-    from domino_onnx.report.document import inspect_document
-    from domino_onnx.report.terminal import inspect_view
+    from domino_onnx.report.inspected import inspect_document, inspect_view
 
     o.begin(verbose, quiet)
     result = inspect(model, o.chosen_options(), bridge=bridge)

@@ -44,8 +44,7 @@ def command(
     domino-onnx apply model.onnx plan.json --data calibration.npz -o model.sparse.onnx
     """
     from domino_onnx.pipeline import search
-    from domino_onnx.report.document import search_document
-    from domino_onnx.report.terminal import search_view
+    from domino_onnx.report.searched import search_document, search_view
 
     o.begin(verbose, quiet)
     options = o.chosen_options(recipe)

@@ -60,8 +60,7 @@ def command(
     domino-onnx sweep model.onnx --sparsity 0.5 --sparsity 0.6 --data calibration.npz --plans plans
     """
     from domino_onnx.pipeline import sweep
-    from domino_onnx.report.document import sweep_document
-    from domino_onnx.report.sweep import sweep_view
+    from domino_onnx.report.sweep import sweep_document, sweep_view
     from domino_onnx.stages import checkpoint_folder, name_of_sweep
 
     o.begin(verbose, quiet)

@@ -23,8 +23,7 @@ def command(model: Path, as_json: bool, quiet: bool, verbose: int) -> None:
     domino-onnx verify model.sparse.onnx
     """
     from domino_onnx.pipeline import verify
-    from domino_onnx.report.document import verify_document
-    from domino_onnx.report.terminal import verify_view
+    from domino_onnx.report.verified import verify_document, verify_view
 
     o.begin(verbose, quiet)
     verdict = verify(model)

@@ -1,7 +1,8 @@
-"""How far two models are apart, in rows of a name and a value."""
+"""How far two models are apart, for people and for scripts."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 
 from rich.console import RenderableType
@@ -9,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from domino_onnx.evaluate import Evaluation
-from domino_onnx.outputs import OutputComparison
+from domino_onnx.outputs import Comparison, OutputComparison
+from domino_onnx.report.documents import Document
 from domino_onnx.report.text import percent, points, printable
 
-__all__ = ["comparison_rows", "evaluation_view"]
+__all__ = ["comparison_document", "comparison_rows", "evaluation_document", "evaluation_view"]
 
 
 def evaluation_view(evaluation: Evaluation) -> RenderableType:
@@ -65,3 +67,32 @@ def _worst_channel(output: OutputComparison) -> str:
     if output.worst_channel is None or output.worst_error is None:
         return ""
     return f"; most in channel {output.worst_channel}: {output.worst_error:.2g}"
+
+
+def evaluation_document(evaluation: Evaluation) -> Document:
+    """A comparison of two models."""
+    return {
+        "inputs": evaluation.inputs,
+        "provider": evaluation.provider,
+        **comparison_document(evaluation.comparison),
+    }
+
+
+def comparison_document(comparison: Comparison) -> Document:
+    """What was compared as a whole, and output by output."""
+    return {
+        "samples": comparison.samples,
+        "metric": comparison.metric,
+        "drop": comparison.drop,
+        "standard_error": comparison.standard_error,
+        "finite": comparison.finite,
+        "agreement": comparison.agreement,
+        "kl": comparison.kl,
+        "cosine": comparison.cosine,
+        "relative_error": comparison.relative_error,
+        "max_abs": comparison.max_abs,
+        "top1_reference": comparison.top1_reference,
+        "top1_candidate": comparison.top1_candidate,
+        "custom": None if comparison.custom is None else dataclasses.asdict(comparison.custom),
+        "outputs": [dataclasses.asdict(output) for output in comparison.outputs],
+    }

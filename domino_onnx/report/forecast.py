@@ -1,13 +1,15 @@
-"""What a run is going to cost, in a few lines for people."""
+"""What a run is going to cost, for people and for scripts."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 from domino_onnx.forecast import Forecast
 from domino_onnx.report.text import percent, printable
 
-__all__ = ["TITLES", "clock", "forecast_lines"]
+__all__ = ["TITLES", "clock", "forecast_document", "forecast_lines"]
 
 TITLES = {
     "bridge": "building the torch model",
@@ -79,3 +81,21 @@ def _model(forecast: Forecast) -> Iterator[str]:
 
 def _size(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count / 1e6, 0.1):.3g} MB"
+
+
+def forecast_document(forecast: Forecast | None) -> dict[str, Any] | None:
+    """What was expected before the work began."""
+    if forecast is None:
+        return None
+    return {
+        "seconds": round(forecast.seconds, 3),
+        "seconds_by_stage": {stage.name: round(stage.seconds, 3) for stage in forecast.stages},
+        "threads": forecast.threads,
+        "memory_bytes": forecast.memory,
+        "memory_bytes_available": forecast.memory_available,
+        "disk_bytes": forecast.disk,
+        "disk_bytes_available": forecast.disk_available,
+        "prunable": forecast.prunable,
+        "unprunable": [dataclasses.asdict(each) for each in forecast.unprunable],
+        "finetunes": forecast.finetunes,
+    }

@@ -1,4 +1,4 @@
-"""What a model is worth with ever more zeros, as a table."""
+"""What a model is worth with ever more zeros, for people and for scripts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,25 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from domino_onnx.options import recipe_document
 from domino_onnx.outputs import Comparison
+from domino_onnx.report.compared import comparison_document
+from domino_onnx.report.documents import Document
+from domino_onnx.report.forecast import forecast_document
 from domino_onnx.report.results import SweepResult, Trial
 from domino_onnx.report.text import file_size, percent
 
-__all__ = ["judges", "metric_name", "score_of", "sweep_view", "trial_cells", "trial_heads", "trials_table"]
+__all__ = [
+    "judges",
+    "metric_name",
+    "score_of",
+    "sweep_document",
+    "sweep_view",
+    "trial_cells",
+    "trial_document",
+    "trial_heads",
+    "trials_table",
+]
 
 
 def sweep_view(result: SweepResult) -> RenderableType:
@@ -63,3 +77,34 @@ def metric_name(comparison: Comparison) -> str:
 def score_of(trial: Trial) -> float:
     """The metric itself: what the dense model has of it, less what is lost."""
     return trial.comparison.dense_score - trial.comparison.drop
+
+
+def sweep_document(result: SweepResult) -> Document:
+    """What `sweep` says with ``--json``."""
+    return {
+        "model": str(result.model),
+        "dense_bytes": result.dense_bytes,
+        "dense_bytes_gzipped": result.dense_bytes_gzipped,
+        "trials": [trial_document(trial) for trial in result.trials],
+        "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
+        "forecast": forecast_document(result.forecast),
+        "recipe": recipe_document(result.options),
+        "drawn": list(result.drawn),
+        "warnings": list(result.warnings),
+    }
+
+
+def trial_document(trial: Trial) -> Document:
+    """A plan that was tried."""
+    return {
+        "budget": trial.budget.to_document(),
+        "planned_sparsity": trial.planned_sparsity,
+        "planned_flops_saved": trial.planned_flops_saved,
+        "metric": trial.comparison.metric,
+        "drop": trial.comparison.drop,
+        "comparison": comparison_document(trial.comparison),
+        "divergence": trial.divergence,
+        "bytes": trial.bytes,
+        "bytes_gzipped": trial.bytes_gzipped,
+        "sites": [{"weight": str(key), "scheme": str(scheme)} for key, scheme in trial.plan.schemes.items()],
+    }

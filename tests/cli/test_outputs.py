@@ -19,7 +19,8 @@ from domino_onnx.cli.files import write_text
 from domino_onnx.errors import OutputError
 from domino_onnx.options import CompressOptions, DataOptions, Goal
 from domino_onnx.pipeline import apply, finetune, search
-from domino_onnx.report.document import compress_document, dump
+from domino_onnx.report.compressed_document import compress_document
+from domino_onnx.report.documents import dump
 from domino_onnx.scheme import NMScheme
 
 Run = Callable[..., Any]

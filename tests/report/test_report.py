@@ -21,10 +21,12 @@ from onnx import helper
 from domino_onnx.options import CompressOptions, DataOptions, FinetuneOptions, Goal
 from domino_onnx.pipeline import compress, inspect, verify
 from domino_onnx.report.compressed import compress_view
-from domino_onnx.report.document import compress_document, dump, inspect_document, verify_document
+from domino_onnx.report.compressed_document import compress_document
+from domino_onnx.report.documents import dump
+from domino_onnx.report.inspected import inspect_document, inspect_view
 from domino_onnx.report.page import compress_page
-from domino_onnx.report.terminal import inspect_view, verify_view
 from domino_onnx.report.text import millions, percent, printable, shape
+from domino_onnx.report.verified import verify_document, verify_view
 
 EVIL = (
     "\x1b[2J\x1b]0;owned\x07<script>alert('1')</script>"

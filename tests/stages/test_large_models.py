@@ -19,7 +19,7 @@ from domino_onnx.evaluate import check_sample
 from domino_onnx.graph import read_model
 from domino_onnx.options import NO_DATA, CompressOptions, overridden
 from domino_onnx.pipeline import compress, verify
-from domino_onnx.report.document import compress_document
+from domino_onnx.report.compressed_document import compress_document
 from domino_onnx.scheme import Budget, Inventory, NMScheme, SchemePool, Site, StoredNumbers, WeightKey, WeightLayout
 from domino_onnx.search import search_domino
 from domino_onnx.solve import PrunedWeights
