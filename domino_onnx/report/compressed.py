@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from domino_onnx.report.compared import comparison_rows
+from domino_onnx.report.next_steps import next_steps
 from domino_onnx.report.results import CompressResult, FileSizes, WeightRecord
 from domino_onnx.report.speed import deploy_summary
 from domino_onnx.report.sweep import trials_table
@@ -138,7 +138,7 @@ def _cost(result: CompressResult, report: Path | None) -> Iterator[tuple[str, st
         yield "report", printable(str(report), 200)
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.seconds.items() if seconds >= _WORTH_SAYING)
     yield "took", f"{sum(result.seconds.values()):.1f} s ({stages})"
-    yield "next", _next(result)
+    yield "next", next_steps(result)[0].command
 
 
 def _sizes(sizes: FileSizes) -> str:
@@ -148,18 +148,3 @@ def _sizes(sizes: FileSizes) -> str:
     if sizes.before_gzipped is None or sizes.after_gzipped is None:
         return said
     return f"{said}; gzipped {file_size(sizes.before_gzipped)} → {file_size(sizes.after_gzipped)}"
-
-
-def _next(result: CompressResult) -> str:
-    """The command that brings a user on: it judges what wasn't judged, else it makes use of what was won."""
-    model, output = (printable(shlex.quote(str(path)), 300) for path in (result.model, result.output))
-    evaluated = result.parity is not None and result.parity.inputs == "data"
-    if result.drawn and not evaluated:
-        return f"domino-onnx evaluate {model} {output} --data FILE"
-    if result.plan.target == "tensorrt":
-        return f"domino-onnx doctor {output}"
-    if not evaluated or result.judge_seen:
-        return f"domino-onnx evaluate {model} {output} --data FILE"
-    if result.sizes is not None and result.sizes.packed is not None and result.sizes.packed < result.sizes.after:
-        return f"domino-onnx convert {output} --format packed"
-    return f"domino-onnx verify {output}"

@@ -13,7 +13,15 @@ from domino_onnx.report.results import BenchmarkResult, BenchmarkRow, DeployedLa
 from domino_onnx.report.text import counted, percent, printable, shape
 from domino_onnx.runtime import Profile
 
-__all__ = ["benchmark_document", "benchmark_view", "deploy_document", "deploy_summary", "deploy_view"]
+__all__ = [
+    "benchmark_document",
+    "benchmark_view",
+    "deploy_document",
+    "deploy_summary",
+    "deploy_view",
+    "milliseconds",
+    "on_threads",
+]
 
 _MOST_OPERATORS = 12
 
@@ -63,8 +71,8 @@ def benchmark_view(result: BenchmarkResult) -> RenderableType:
             Text(printable(str(row.model))),
             str(row.threads or "all"),
             str(row.batch),
-            _milliseconds(row.median),
-            f"{_milliseconds(row.low)} to {_milliseconds(row.high)}",
+            milliseconds(row.median),
+            f"{milliseconds(row.low)} to {milliseconds(row.high)}",
             f"{row.batch / row.median:,.1f}",
             f"{row.speedup:.2f}x",
             f"{row.load * 1e3:.0f}",
@@ -79,12 +87,12 @@ def _profile_view(row: BenchmarkRow, profile: Profile) -> RenderableType:
     table = _table("operator", "nodes", "ms", "share")
     total = sum(each.seconds for each in profile.operators)
     for each in profile.operators[:_MOST_OPERATORS]:
-        table.add_row(each.op, str(each.nodes), _milliseconds(each.seconds), percent(each.seconds / total, 1))
+        table.add_row(each.op, str(each.nodes), milliseconds(each.seconds), percent(each.seconds / total, 1))
     others = profile.operators[_MOST_OPERATORS:]
     if others:
         left = sum(each.seconds for each in others)
         nodes = str(sum(each.nodes for each in others))
-        table.add_row(f"{len(others)} more", nodes, _milliseconds(left), percent(left / total, 1))
+        table.add_row(f"{len(others)} more", nodes, milliseconds(left), percent(left / total, 1))
     memory = "" if profile.memory is None else f", {profile.memory / 2**20:,.0f} MiB of memory"
     where = f"{row.threads or 'all'} threads, batch {row.batch}{memory}"
     return Group("", Text(f"{printable(str(row.model))}: {where}", style="bold"), table)
@@ -106,7 +114,7 @@ def _table(*names: str) -> Table:
 
 def _cells(layer: DeployedLayer) -> tuple[RenderableType, ...]:
     times = (
-        _milliseconds(layer.seconds[kind]) if kind in layer.seconds else "" for kind in ("dense", "float32", "int8")
+        milliseconds(layer.seconds[kind]) if kind in layer.seconds else "" for kind in ("dense", "float32", "int8")
     )
     chosen = Text(layer.chosen, style="dim" if layer.chosen == "dense" else "green")
     return (
@@ -120,20 +128,31 @@ def _cells(layer: DeployedLayer) -> tuple[RenderableType, ...]:
     )
 
 
-def _milliseconds(seconds: float) -> str:
+def milliseconds(seconds: float) -> str:
+    """Seconds as users compare runs: 0.734 for less than 10 ms, 27.4 for more."""
     return f"{seconds * 1e3:.3f}" if seconds < 0.01 else f"{seconds * 1e3:.1f}"
 
 
 def deploy_summary(result: DeployResult) -> str:
     """What was written and gained, on one line."""
-    taken = [layer for layer in result.layers if layer.chosen != "dense"]
-    skipping = sum(layer.skips for layer in taken)
-    between = f" and {len(taken) - skipping} others go with them" if len(taken) > skipping else ""
-    threads = f"{result.threads} threads" if result.threads > 1 else "1 thread" if result.threads else "all threads"
+    speed = f"{result.dense / result.deployed:.2f}x, {on_threads(result.threads)}"
     others = f", {result.activations} activations are one operator each" if result.activations else ""
     return (
-        f"{printable(str(result.output), 200)}: {skipping} of {len(result.layers) + len(result.kept)} products skip "
-        f"zeros{between}{others}; {_milliseconds(result.dense)} → {_milliseconds(result.deployed)} ms a run "
-        f"({result.dense / result.deployed:.2f}x, {threads}), outputs within {result.error:.1e} of their scale, "
+        f"{printable(str(result.output), 200)}: {skipping(result)}{others}; "
+        f"{milliseconds(result.dense)} → {milliseconds(result.deployed)} ms a run "
+        f"({speed}), outputs within {result.error:.1e} of their scale, "
         f"{result.nbytes:,} bytes"
     )
+
+
+def skipping(result: DeployResult) -> str:
+    """How many products skip zeros, and how many are deployed for what their neighbours gain."""
+    taken = [layer for layer in result.layers if layer.chosen != "dense"]
+    skip = sum(layer.skips for layer in taken)
+    between = f" and {len(taken) - skip} others go with them" if len(taken) > skip else ""
+    return f"{skip} of {len(result.layers) + len(result.kept)} products skip zeros{between}"
+
+
+def on_threads(threads: int) -> str:
+    """With how many something was timed; 0 is for as many as ONNX Runtime takes."""
+    return f"{threads} threads" if threads > 1 else "1 thread" if threads else "all threads"

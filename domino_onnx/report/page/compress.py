@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from domino_onnx.outputs import OutputComparison
+from domino_onnx.report.next_steps import next_steps
 from domino_onnx.report.page.blocks import blocks
 from domino_onnx.report.page.document import render
 from domino_onnx.report.page.figures import figures
-from domino_onnx.report.page.verdict import judged_on, next_steps, verdict
+from domino_onnx.report.page.second_file import second_card, second_file
+from domino_onnx.report.page.verdict import judged_on, verdict
 from domino_onnx.report.recipe import recipe_text
 from domino_onnx.report.results import CompressResult, WeightRecord
 from domino_onnx.report.sweep import trial_cells, trial_heads
@@ -47,6 +49,7 @@ def compress_page(result: CompressResult) -> str:
             for name, places in blocks([record.name or record.weight for record in result.weights])
         ],
         is_open=len(sites) <= _OPEN,
+        second=second_file(result.deployed),
         has_candidates=result.losses is not None,
         skips=[_skip(skip) for skip in result.inventory.skips],
         trial_heads=trial_heads(result.trials) if result.trials else [],
@@ -79,7 +82,9 @@ def _cards(result: CompressResult) -> list[tuple[str, str]]:
     ]
     if result.flops_saved is not None:
         cards.append(("MACs saved in theory", percent(result.flops_saved, 2)))
-    if result.parity is not None and result.parity.inputs == "data":
+    if result.deployed is not None:
+        cards.append(second_card(result.deployed))
+    if result.parity is not None and result.parity.inputs != "random":
         comparison = result.parity.comparison
         if comparison.top1_reference is not None:
             top1 = percent(comparison.top1_reference, 2), percent(comparison.top1_candidate, 2)

@@ -1,28 +1,29 @@
-"""What a run comes to, in a few sentences, and what to do next."""
+"""What a run comes to, in a few sentences, and how far that can be trusted."""
 
 from __future__ import annotations
 
 import math
-import shlex
-from pathlib import Path
 
 from domino_onnx.outputs import Comparison
+from domino_onnx.report.page.second_file import second_verdict
 from domino_onnx.report.results import CompressResult
 from domino_onnx.report.text import file_size, percent, printable, score_in_words
 
-__all__ = ["judged_on", "next_steps", "verdict"]
+__all__ = ["judged_on", "verdict"]
 
 
 def verdict(result: CompressResult) -> str:
-    """Zeros, score and size."""
+    """Zeros, score and size, and what a second file gained."""
     said = [f"{percent(result.sparsity, 1)} of the weights are zeros."]
     if result.parity is None:
         said.append("The file was not run against the dense model.")
-    elif result.parity.inputs == "data":
-        said.append(_scored(result.parity.comparison, drawn=bool(result.drawn)))
+    elif result.parity.inputs != "random":
+        said.append(_scored(result.parity.comparison, drawn=result.parity.inputs == "drawn"))
     dense = result.nbytes if result.sizes is None else result.sizes.before
     before = f" instead of {file_size(dense)}" if result.nbytes < dense else ""
     said.append(f"The file takes {file_size(result.nbytes)}{before}.")
+    if result.deployed is not None:
+        said.append(second_verdict(result.deployed))
     return " ".join(said)
 
 
@@ -44,33 +45,10 @@ def _scored(comparison: Comparison, *, drawn: bool) -> str:
 
 def judged_on(result: CompressResult) -> str:
     """Which samples the figures are of, and how far they can be trusted."""
-    if result.parity is None or result.parity.inputs != "data":
+    if result.parity is None or result.parity.inputs == "random":
         return "No samples judged the file."
-    if result.drawn:
+    if result.parity.inputs == "drawn":
         return "Drawn samples judged the file. They show no accuracy. Real samples measure it, and keep more of it."
     if result.judge_seen:
         return "The weights were fitted to the samples that judged the file. Expect less on new data."
     return "Samples that nothing was learned from judged the file."
-
-
-def next_steps(result: CompressResult) -> list[tuple[str, str]]:
-    """Commands to type, and what each is for."""
-    output = str(result.output)
-    steps = [("Prove what the file says of itself.", ["verify", output])]
-    if result.drawn or result.judge_seen:
-        steps.append(
-            ("Measure what it keeps, on your own samples.", ["evaluate", str(result.model), output, "--data", "DATA"])
-        )
-    if result.plan.target == "tensorrt":
-        steps.append(("See which weights TensorRT can run sparse.", ["doctor", output]))
-    if result.options.output.format == "dense":
-        steps.append(
-            ("Make the file smaller.", ["convert", output, "--format", "packed", "-o", _named(output, "packed")])
-        )
-    steps.append(("Make it faster on this CPU.", ["deploy", output, "-o", _named(output, "cpu")]))
-    return [(why, "domino-onnx " + shlex.join(printable(word, 300) for word in words)) for why, words in steps]
-
-
-def _named(output: str, kind: str) -> str:
-    path = Path(output)
-    return str(path.with_name(f"{path.stem.removesuffix('.sparse')}.{kind}.onnx"))

@@ -1,0 +1,70 @@
+"""The file for the CPU, as a part of the page: what each layer gained, and what the whole model did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from domino_onnx.report.results import DeployedLayer, DeployResult
+from domino_onnx.report.speed import milliseconds, on_threads, skipping
+from domino_onnx.report.text import file_size, percent, printable, shape
+
+__all__ = ["second_card", "second_file", "second_verdict"]
+
+_LONGEST = 500
+_KINDS = ("dense", "float32", "int8")
+
+
+def second_verdict(result: DeployResult) -> str:
+    """How fast it is and how large."""
+    name, speed = printable(result.output.name, 100), result.dense / result.deployed
+    return f"{name} runs {speed:.2f} times as fast on this CPU, and takes {file_size(result.nbytes)}."
+
+
+def second_card(result: DeployResult) -> tuple[str, str]:
+    """A run before and after."""
+    times = f"{milliseconds(result.dense)} → {milliseconds(result.deployed)} ms"
+    return f"a run on this CPU, {on_threads(result.threads)}", times
+
+
+def second_file(result: DeployResult | None) -> dict[str, Any] | None:
+    """All that the template shows of it; None where no second file was written."""
+    if result is None:
+        return None
+    return {
+        "name": printable(str(result.output), _LONGEST),
+        "products": skipping(result),
+        "activations": result.activations,
+        "error": f"{result.error:.1e}",
+        "bits": result.bits,
+        "rows": [_layer(layer) for layer in result.layers] + [_kept(*each) for each in result.kept],
+    }
+
+
+def _layer(layer: DeployedLayer) -> dict[str, Any]:
+    return {
+        "name": printable(layer.name, _LONGEST),
+        "op": layer.op,
+        "shape": shape(layer.shape),
+        "zeros": layer.zeros,
+        "zeros_said": percent(layer.zeros, 0),
+        "times": [
+            (layer.seconds.get(kind, 0.0), milliseconds(layer.seconds[kind]) if kind in layer.seconds else "")
+            for kind in _KINDS
+        ],
+        "chosen": layer.chosen,
+        "why": printable(layer.reason, 300),
+    }
+
+
+def _kept(name: str, op: str, reason: str) -> dict[str, Any]:
+    """A product that no kernel takes, and that wasn't timed."""
+    return {
+        "name": printable(name, _LONGEST),
+        "op": op,
+        "shape": "",
+        "zeros": 0.0,
+        "zeros_said": "",
+        "times": [(0.0, "")] * len(_KINDS),
+        "chosen": "dense",
+        "why": printable(reason, 300),
+    }
