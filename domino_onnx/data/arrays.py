@@ -35,10 +35,7 @@ def read_arrays(path: Path) -> list[tuple[Path, dict[str, NDArray[Any]]]]:
         return _read_alike(archives)
     arrays = {file.stem: _read_npy(file) for file in sorted(path.glob("*.npy"))}
     if not arrays:
-        raise DataError(
-            f"the folder {path} holds no .npz and no .npy file; if it holds images, describe how they are prepared in "
-            "a preprocessing.yaml there (docs/data.md)"
-        )
+        raise DataError(f"the folder {path} holds no .npz and no .npy file")
     return [(path, arrays)]
 
 

@@ -8,6 +8,7 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
@@ -19,7 +20,7 @@ from domino_onnx.data.labels import labels_from_file, labels_from_folders
 from domino_onnx.data.preprocessing import FOLDERS, Preprocessing
 from domino_onnx.errors import DataError, DependencyError
 
-__all__ = ["ImageSamples", "open_images"]
+__all__ = ["ImageSamples", "image_files", "open_images"]
 
 # What photographs and drawings come in. Pillow also reads formats that are programs, as PostScript, and TIFF,
 # whose decoder writes of its troubles to stderr by itself.
@@ -108,21 +109,24 @@ def open_images(preprocessing: Preprocessing) -> tuple[ImageSamples, NDArray[np.
     return samples, labels_from_folders(root, names)
 
 
-def _find(preprocessing: Preprocessing) -> list[PurePosixPath]:
-    """Image files by their paths under the folder; hidden ones are thumbnails and the like."""
-    root = preprocessing.images
-    if not root.is_dir():
-        raise DataError(f"{preprocessing.file}: there is no folder of images {root}")
-    found = []
+def image_files(root: Path) -> Iterator[Path]:
+    """Files in a folder and its subfolders that are named as images are; hidden ones are thumbnails and the like."""
     for folder, inner, files in os.walk(root):
         inner[:] = [name for name in inner if not name.startswith(".")]
         for name in files:
             path = Path(folder, name)
             if path.suffix.lower() in _SUFFIXES and not name.startswith(".") and path.is_file():
-                found.append(PurePosixPath(path.relative_to(root).as_posix()))
+                yield path
+
+
+def _find(preprocessing: Preprocessing) -> list[PurePosixPath]:
+    """Images by their paths under the folder."""
+    root = preprocessing.images
+    if not root.is_dir():
+        raise DataError(f"{preprocessing.file}: there is no folder of images {root}")
+    found = sorted(PurePosixPath(path.relative_to(root).as_posix()) for path in image_files(root))
     if not found:
         raise DataError(f"{root} holds no images ({' '.join(sorted(_SUFFIXES))})")
-    found.sort()
     order = np.random.default_rng(0).permutation(len(found))[: preprocessing.limit]
     return [found[place] for place in order]
 

@@ -19,6 +19,7 @@ from domino_onnx.data.images import open_images
 from domino_onnx.data.inputs import InputSpec, class_count, input_specs
 from domino_onnx.data.preprocessing import find_preprocessing, read_preprocessing
 from domino_onnx.data.samples import CheckedSamples, Samples, cast
+from domino_onnx.data.template import undescribed_images
 from domino_onnx.errors import DataError
 
 __all__ = ["load_data"]
@@ -59,6 +60,8 @@ def load_data(path: Path, model: ModelProto, batch_axes: BatchAxes | None = None
     specs = input_specs(model)
     batching = batching_of(model, specs, batch_axes)
     description = find_preprocessing(path)
+    if description is None and (untold := undescribed_images(path, specs)) is not None:
+        raise DataError(untold)
     data = _load_arrays(path, specs, batching) if description is None else _load_images(description, specs, batching)
     if data.labels is not None:
         _require_classes(path, data.labels, class_count(model))
