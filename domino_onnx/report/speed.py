@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from domino_onnx.report.results import BenchmarkResult, BenchmarkRow, DeployedLayer, DeployResult
-from domino_onnx.report.text import counted, percent, printable, shape
+from domino_onnx.report.text import counted, file_size, percent, printable, shape
 from domino_onnx.runtime import Profile
 
 __all__ = [
@@ -141,7 +141,7 @@ def deploy_summary(result: DeployResult) -> str:
         f"{printable(str(result.output), 200)}: {skipping(result)}{others}; "
         f"{milliseconds(result.dense)} → {milliseconds(result.deployed)} ms a run "
         f"({speed}), outputs within {result.error:.1e} of their scale, "
-        f"{result.nbytes:,} bytes"
+        f"{file_size(result.nbytes)}"
     )
 
 

@@ -5,43 +5,17 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import io
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from onnx import ModelProto, helper
 from rich.console import Console
 
-from domino_onnx.options import NO_DATA, CompressOptions, DataOptions, FinetuneOptions, Goal, RunOptions
-from domino_onnx.pipeline import compress, convert
+from domino_onnx.pipeline import convert
 from domino_onnx.report.compressed import compress_view
+from domino_onnx.report.next_steps import next_steps
+from domino_onnx.report.page import compress_page
 from domino_onnx.report.results import CompressResult
 from domino_onnx.scheme import NMScheme
-
-OPTIONS = CompressOptions(
-    goal=Goal(scheme=NMScheme(2, 4)),
-    data=DataOptions(calibration=NO_DATA),
-    finetune=FinetuneOptions(enabled=False),
-    run=RunOptions(threads=1),
-)
-
-
-@pytest.fixture(scope="module")
-def model(make_model: Callable[..., ModelProto], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty products, one behind the other."""
-    nodes = [helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"x{i + 1}"], name=f"product{i}") for i in range(20)]
-    generator = np.random.default_rng(0)
-    arrays = {f"w{i}": generator.standard_normal((32, 32)).astype(np.float32) for i in range(20)}
-    path = tmp_path_factory.mktemp("summary") / "model.onnx"
-    path.write_bytes(make_model(nodes, {"x0": (1, 32)}, {"x20": (1, 32)}, arrays).SerializeToString())
-    return path
-
-
-@pytest.fixture(scope="module")
-def result(model: Path) -> CompressResult:
-    return compress(model, model.with_name("out.onnx"), OPTIONS)
 
 
 def shown(result: CompressResult) -> str:
@@ -51,11 +25,11 @@ def shown(result: CompressResult) -> str:
     return stream.getvalue()
 
 
-def test_sizes_are_those_of_files(result: CompressResult, model: Path, tmp_path: Path) -> None:
+def test_sizes_are_those_of_files(result: CompressResult, products: Path, tmp_path: Path) -> None:
     sizes = result.sizes
     assert sizes is not None
-    assert (sizes.before, sizes.after) == (model.stat().st_size, result.output.stat().st_size)
-    assert sizes.before_gzipped == len(gzip.compress(model.read_bytes(), mtime=0))
+    assert (sizes.before, sizes.after) == (products.stat().st_size, result.output.stat().st_size)
+    assert sizes.before_gzipped == len(gzip.compress(products.read_bytes(), mtime=0))
     assert sizes.after_gzipped == len(gzip.compress(result.output.read_bytes(), mtime=0))
     convert(result.output, tmp_path / "packed.onnx", "packed")
     assert sizes.packed == (tmp_path / "packed.onnx").stat().st_size
@@ -82,16 +56,44 @@ def test_the_weights_that_lost_most_are_named(result: CompressResult) -> None:
     assert "product19 19.0 %, product18 18.0 %, product17 17.0 %" in text
 
 
+def judged(
+    result: CompressResult, inputs: str, *, seen: bool = False, target: str = "generic", packed: float = 0.5
+) -> CompressResult:
+    """As if such inputs had judged the file, and this share of it were left when it is packed."""
+    assert result.parity is not None
+    assert result.sizes is not None
+    sizes = dataclasses.replace(result.sizes, packed=round(packed * result.sizes.after))
+    parity = dataclasses.replace(result.parity, inputs=inputs)
+    plan = dataclasses.replace(result.plan, target=target)
+    return dataclasses.replace(result, parity=parity, judge_seen=seen, plan=plan, sizes=sizes)
+
+
 @pytest.mark.parametrize(
-    ("changed", "command"),
+    ("inputs", "seen", "target", "commands"),
     [
-        ({}, "evaluate MODEL OUTPUT --data FILE"),
-        ({"plan": {"target": "tensorrt"}}, "doctor OUTPUT"),
-        ({"drawn": ("x: a table",), "plan": {"target": "tensorrt"}}, "evaluate MODEL OUTPUT --data FILE"),
+        ("random", False, "generic", ["evaluate", "convert", "deploy", "verify"]),
+        ("drawn", False, "generic", ["evaluate", "convert", "deploy", "verify"]),
+        ("data", True, "generic", ["evaluate", "convert", "deploy", "verify"]),
+        ("data", False, "generic", ["convert", "deploy", "verify"]),
+        ("drawn", False, "tensorrt", ["evaluate", "doctor", "verify"]),
+        ("data", False, "tensorrt", ["doctor", "verify"]),
     ],
 )
-def test_the_next_command_judges_first(changed: dict[str, Any], command: str, result: CompressResult) -> None:
-    plan = dataclasses.replace(result.plan, **changed.pop("plan", {}))
-    text = "".join(shown(dataclasses.replace(result, plan=plan, **changed)).split("next")[1].split("\n"))
-    wanted = command.replace("MODEL", str(result.model)).replace("OUTPUT", str(result.output))
-    assert " ".join(text.split()).replace(" ", "") == f"domino-onnx{wanted}".replace(" ", "")
+def test_the_next_commands_judge_first(
+    inputs: str, seen: bool, target: str, commands: list[str], result: CompressResult
+) -> None:
+    told = judged(result, inputs, seen=seen, target=target)
+    assert [step.command.split()[1] for step in next_steps(told)] == commands
+
+
+def test_what_was_done_is_not_advised(result: CompressResult) -> None:
+    packed = judged(result, "data", packed=1)
+    assert [step.command.split()[1] for step in next_steps(packed)] == ["deploy", "verify"]
+
+
+def test_the_summary_ends_with_the_first_command(result: CompressResult) -> None:
+    first = f"domino-onnx evaluate {result.model} {result.output} --data FILE"
+    assert next_steps(result)[0].command == first
+    assert "".join(shown(result).split("next")[-1].split()) == first.replace(" ", "")
+    page = compress_page(result)
+    assert page.index(first) < page.index(f"domino-onnx verify {result.output}")

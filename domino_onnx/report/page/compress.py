@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from domino_onnx.outputs import OutputComparison
+from domino_onnx.report.left_dense import LeftDense, left_dense
 from domino_onnx.report.next_steps import next_steps
 from domino_onnx.report.page.blocks import blocks
 from domino_onnx.report.page.document import render
@@ -18,7 +19,7 @@ from domino_onnx.report.recipe import recipe_text
 from domino_onnx.report.results import CompressResult, WeightRecord
 from domino_onnx.report.sweep import trial_cells, trial_heads
 from domino_onnx.report.text import file_size, millions, percent, printable, score_in_words, shape
-from domino_onnx.scheme import NMScheme, Skip, WeightKey
+from domino_onnx.scheme import NMScheme, WeightKey
 from domino_onnx.search import Decision
 
 __all__ = ["compress_page"]
@@ -51,7 +52,7 @@ def compress_page(result: CompressResult) -> str:
         is_open=len(sites) <= _OPEN,
         second=second_file(result.deployed),
         has_candidates=result.losses is not None,
-        skips=[_skip(skip) for skip in result.inventory.skips],
+        dense=[_left(each) for each in left_dense(result)],
         trial_heads=trial_heads(result.trials) if result.trials else [],
         trials=[trial_cells(trial) for trial in result.trials],
         allowed="" if allowed is None else percent(allowed, 2),
@@ -157,12 +158,13 @@ def _short(scheme: NMScheme) -> str:
     return "dense" if scheme.is_dense else str(scheme)
 
 
-def _skip(skip: Skip) -> dict[str, Any]:
+def _left(left: LeftDense) -> dict[str, Any]:
     return {
-        "label": printable(skip.label, _LONGEST),
-        "op": skip.op,
-        "shape": shape(skip.shape),
-        "reason": printable(skip.reason, 300),
+        "label": printable(left.label, _LONGEST),
+        "op": left.op,
+        "shape": shape(left.shape),
+        "by": "the plan" if left.chosen else "its kind",
+        "reason": printable(left.reason, 300),
     }
 
 

@@ -1,0 +1,81 @@
+"""The file for the CPU is told of in the summary, in the page and in the JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from domino_onnx.report.compressed import compress_view
+from domino_onnx.report.compressed_document import compress_document
+from domino_onnx.report.next_steps import next_steps
+from domino_onnx.report.page import compress_page
+from domino_onnx.report.results import CompressResult, DeployedLayer, DeployResult
+
+LAYER = DeployedLayer(
+    name="conv7",
+    op="Conv",
+    shape=(64, 64, 3, 3),
+    zeros=0.875,
+    seconds={"dense": 0.000200, "float32": 0.000111},
+    chosen="float32",
+    reason="1.80 times as fast",
+)
+
+
+@pytest.fixture
+def told(result: CompressResult) -> CompressResult:
+    second = DeployResult(
+        model=result.output,
+        output=Path("model.sparse.cpu.onnx"),
+        threads=1,
+        precision="auto",
+        layers=(LAYER,),
+        kept=(("conv0", "Conv", "its input has 3 channels"),),
+        dense=0.00126,
+        deployed=0.00070,
+        error=2e-7,
+        divergence=None,
+        judges=0,
+        activations=0,
+        bits="8 bits: not tried, since there are no data",
+        nbytes=216_000,
+        warnings=(),
+    )
+    return dataclasses.replace(result, deployed=second)
+
+
+def test_the_summary_tells_speed_and_size(told: CompressResult) -> None:
+    stream = io.StringIO()
+    Console(width=400, file=stream).print(compress_view(told))
+    (line,) = (line for line in stream.getvalue().splitlines() if line.startswith("deployed"))
+    assert "model.sparse.cpu.onnx: 1 of 2 products skip zeros; 1.260 → 0.700 ms a run (1.80x, 1 thread)" in line
+    assert "0.22 MB" in line
+
+
+def test_the_page_tells_speed_size_and_layers(told: CompressResult) -> None:
+    page = compress_page(told)
+    assert "model.sparse.cpu.onnx runs 1.80 times as fast on this CPU, and takes 0.22 MB." in page
+    assert "1.260 → 0.700 ms" in page
+    assert "1 of 2 products skip their zeros" in page
+    for cell in ("conv7", "64x64x3x3", "88 %", "0.200", "0.111", "conv0", "its input has 3 channels"):
+        assert f">{cell}<" in page
+
+
+def test_the_page_has_no_such_part_without_it(result: CompressResult) -> None:
+    assert "For the CPU" not in compress_page(result)
+
+
+def test_the_document_has_all_of_it(told: CompressResult) -> None:
+    deployed = compress_document(told)["deployed"]
+    assert (deployed["speedup"], deployed["bytes"]) == (pytest.approx(1.8), 216_000)
+    assert [layer["name"] for layer in deployed["layers"]] == ["conv7"]
+
+
+def test_the_files_are_timed_next(told: CompressResult) -> None:
+    commands = [step.command for step in next_steps(told)]
+    assert f"domino-onnx benchmark {told.model} {told.output} model.sparse.cpu.onnx" in commands
+    assert not any(command.startswith("domino-onnx deploy") for command in commands)
