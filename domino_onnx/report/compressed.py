@@ -17,7 +17,7 @@ from domino_onnx.report.results import CompressResult, FileSizes, WeightRecord
 from domino_onnx.report.speed import deploy_summary
 from domino_onnx.report.sweep import trials_table
 from domino_onnx.report.tables import bar, skip_lines, table, weight_row
-from domino_onnx.report.text import counted, file_size, lost_in_words, millions, percent, printable
+from domino_onnx.report.text import counted, file_size, lost_in_words, millions, percent, printable, scheme_name
 from domino_onnx.scheme import NMScheme
 
 if TYPE_CHECKING:
@@ -36,14 +36,17 @@ def compress_view(result: CompressResult, report: Path | None = None) -> Rendera
     tried: list[RenderableType] = []
     if result.trials:
         tried = [Text("tried, without finetuning:", style="bold"), trials_table(result.trials)]
-    return Group(*_weights(result.weights), *skip_lines(result.inventory.skips), *tried, _summary(result, report))
+    return Group(
+        *_weights(result.weights, report), *skip_lines(result.inventory.skips), *tried, _summary(result, report)
+    )
 
 
-def _weights(records: Sequence[WeightRecord]) -> list[RenderableType]:
+def _weights(records: Sequence[WeightRecord], report: Path | None) -> list[RenderableType]:
     """A row a weight; a row a scheme where these are many, or all the same."""
     schemes = {record.scheme for record in records}
     if len(records) > _MOST_ROWS or (len(schemes) == 1 and len(records) > _NAMED):
-        return [_folded(records), Text("--report FILE.html lists every weight", style="dim")]
+        where = "--report FILE.html" if report is None else "the report"
+        return [_folded(records), Text(f"{where} lists every weight", style="dim")]
     rows = table("weight (node)", "op", "shape", "scheme", "kept", "params", "MACs")
     for record in records:
         weight_row(rows, record.label, record.op, record.shape, record.scheme, record.params, record.macs)
@@ -60,7 +63,7 @@ def _folded(records: Sequence[WeightRecord]) -> Table:
         largest = sorted(alike, key=lambda each: -each.params)
         names = counted([each.name or each.weight for each in largest]).partition(" ")[2][1:-1]
         sums = str(len(alike)), millions(sum(each.params for each in alike)), millions(macs)
-        rows.add_row(str(scheme), bar(scheme), *sums, Text(names, overflow="ellipsis", no_wrap=True))
+        rows.add_row(scheme_name(scheme), bar(scheme), *sums, Text(names, overflow="ellipsis", no_wrap=True))
     return rows
 
 

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from domino_onnx.report.text import counted, millions, printable, shape
+from domino_onnx.report.text import counted, millions, printable, scheme_name, shape
 from domino_onnx.scheme import NMScheme, Skip
 
 __all__ = ["bar", "skip_lines", "table", "weight_row"]
@@ -37,7 +37,8 @@ def weight_row(
     into: Table, label: str, op: str, sizes: tuple[int, ...], scheme: NMScheme, params: int, macs: int | None
 ) -> None:
     """Add a row for a weight and its scheme."""
-    into.add_row(Text(printable(label)), op, shape(sizes), str(scheme), bar(scheme), millions(params), millions(macs))
+    kept = scheme_name(scheme), bar(scheme)
+    into.add_row(Text(printable(label)), op, shape(sizes), *kept, millions(params), millions(macs))
 
 
 def skip_lines(skips: Sequence[Skip]) -> list[RenderableType]:

@@ -1,9 +1,11 @@
-"""Names from foreign files, made safe to print."""
+"""Names from foreign files made safe to print, and figures as people compare them."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+
+from domino_onnx.scheme import NMScheme
 
 __all__ = [
     "counted",
@@ -13,6 +15,7 @@ __all__ = [
     "percent",
     "points",
     "printable",
+    "scheme_name",
     "score_in_words",
     "shape",
 ]
@@ -80,6 +83,11 @@ def millions(count: int | None) -> str:
 def file_size(count: int) -> str:
     """Bytes as users compare them: 1.23 MB, 4.56 kB."""
     return f"{count / 1e6:.2f} MB" if count >= 10_000 else f"{count / 1e3:.2f} kB"
+
+
+def scheme_name(scheme: NMScheme) -> str:
+    """What users call it: 2:4, or dense for one that keeps all."""
+    return "dense" if scheme.is_dense else str(scheme)
 
 
 def shape(sizes: tuple[int, ...]) -> str:

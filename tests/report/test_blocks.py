@@ -21,3 +21,10 @@ def test_every_weight_is_in_one_block_and_they_fit_on_a_screen() -> None:
         found = blocks(names)
         assert sorted(place for _, places in found for place in places) == list(range(len(names)))
         assert len(found) <= 24
+
+
+def test_many_layers_are_joined_with_their_neighbours() -> None:
+    names = [f"bert/encoder/layer.{layer}/{part}/MatMul" for layer in range(50) for part in "abcdef"]
+    found = blocks(names)
+    assert [name for name, _ in found][:2] == ["bert/encoder/layer/0 to 2", "bert/encoder/layer/3 to 5"]
+    assert found[-1] == ("bert/encoder/layer/48 to 49", list(range(288, 300)))

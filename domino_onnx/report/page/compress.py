@@ -18,8 +18,8 @@ from domino_onnx.report.page.verdict import judged_on, verdict
 from domino_onnx.report.recipe import recipe_text
 from domino_onnx.report.results import CompressResult, WeightRecord
 from domino_onnx.report.sweep import trial_cells, trial_heads
-from domino_onnx.report.text import file_size, millions, percent, printable, score_in_words, shape
-from domino_onnx.scheme import NMScheme, WeightKey
+from domino_onnx.report.text import file_size, millions, percent, printable, scheme_name, score_in_words, shape
+from domino_onnx.scheme import WeightKey
 from domino_onnx.search import Decision
 
 __all__ = ["compress_page"]
@@ -51,6 +51,7 @@ def compress_page(result: CompressResult) -> str:
         ],
         is_open=len(sites) <= _OPEN,
         second=second_file(result.deployed),
+        has_errors=any(record.error is not None for record in result.weights),
         has_candidates=result.losses is not None,
         dense=[_left(each) for each in left_dense(result)],
         trial_heads=trial_heads(result.trials) if result.trials else [],
@@ -81,6 +82,9 @@ def _cards(result: CompressResult) -> list[tuple[str, str]]:
         ("zeros", percent(result.sparsity, 2)),
         ("file", _sizes(result)),
     ]
+    packed = None if result.sizes is None else result.sizes.packed
+    if packed is not None and packed < result.nbytes:
+        cards.append(("file, if packed", file_size(packed)))
     if result.flops_saved is not None:
         cards.append(("MACs saved in theory", percent(result.flops_saved, 2)))
     if result.deployed is not None:
@@ -129,9 +133,10 @@ def _site(result: CompressResult, record: WeightRecord) -> dict[str, Any]:
         "node": printable(record.name, _LONGEST) if record.name != record.weight else "",
         "op": record.op,
         "shape": shape(record.shape),
-        "scheme": str(record.scheme) if not record.scheme.is_dense else "dense",
+        "scheme": scheme_name(record.scheme),
         "density": float(record.scheme.density),
         "zeros": round(100 * record.zeros / record.params, 2) if record.params else 0,
+        "zeros_said": percent(record.zeros / record.params if record.params else 0.0),
         "params": record.params,
         "params_said": millions(record.params),
         "macs": record.macs or 0,
@@ -150,12 +155,8 @@ def _losses(result: CompressResult, record: WeightRecord) -> dict[str, Any]:
         return {"loss": 0.0, "loss_said": "", "candidates": []}
     losses = dict(zip(site.schemes, result.losses.losses[site.key], strict=True))
     loss = losses.get(record.scheme, 0.0)
-    candidates = [(_short(scheme), f"{each:.2g}", scheme == record.scheme) for scheme, each in losses.items()]
+    candidates = [(scheme_name(scheme), f"{each:.2g}", scheme == record.scheme) for scheme, each in losses.items()]
     return {"loss": loss, "loss_said": f"{loss:.2g}", "candidates": candidates}
-
-
-def _short(scheme: NMScheme) -> str:
-    return "dense" if scheme.is_dense else str(scheme)
 
 
 def _left(left: LeftDense) -> dict[str, Any]:
