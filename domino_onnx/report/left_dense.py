@@ -48,8 +48,12 @@ def _why(result: CompressResult, record: WeightRecord) -> str:
     usual = _usual_loss(result, result.losses, by_macs=by_macs) * saved
     said = f"{mildest}, its mildest scheme, would lose {loss:.2g} for {millions(round(saved))} {unit}"
     if usual and loss > usual:
-        return f"{said}, {loss / usual:.2g} times what as many {unit} lose in the weights that were pruned"
+        return f"{said}, {_times(loss / usual)} times what as many {unit} lose in the weights that were pruned"
     return f"{said}; the budget is met without it"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"
 
 
 def _usual_loss(result: CompressResult, table: LossTable, *, by_macs: bool) -> float:

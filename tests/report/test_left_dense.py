@@ -42,13 +42,13 @@ BY_PARAMS, BY_MACS = Budget(measure="params", reduction=0.4), Budget(measure="fl
         (
             BY_PARAMS,
             0.003,
-            "2:4, its mildest scheme, would lose 0.003 for 512 zeros, 3 times what as many zeros lose in the weights "
+            "2:4, its mildest scheme, would lose 0.003 for 512 zeros, 3.0 times what as many zeros lose in the weights "
             "that were pruned",
         ),
         (
             BY_MACS,
             0.003,
-            "2:4, its mildest scheme, would lose 0.003 for 512 MACs, 3 times what as many MACs lose in the weights "
+            "2:4, its mildest scheme, would lose 0.003 for 512 MACs, 3.0 times what as many MACs lose in the weights "
             "that were pruned",
         ),
         (BY_PARAMS, 0.0005, "2:4, its mildest scheme, would lose 0.0005 for 512 zeros; the budget is met without it"),

@@ -103,8 +103,12 @@ def _cards(result: CompressResult) -> list[tuple[str, str]]:
 
 def _sizes(result: CompressResult) -> str:
     """Of the dense files, where they are known, and of those that were written."""
-    before = "" if result.sizes is None else f"{file_size(result.sizes.before)} → "
-    return before + file_size(result.nbytes)
+    after = file_size(result.nbytes)
+    if result.sizes is None:
+        return after
+    before = file_size(result.sizes.before)
+    unit = after[-3:]
+    return f"{before.removesuffix(unit)} → {after}"
 
 
 def _card(output: OutputComparison, *, several: bool) -> tuple[str, str]:

@@ -18,7 +18,7 @@ __all__ = ["bars", "line"]
 # pygal finds its plug-ins by a protocol that Python has given up. We use none, and each import would warn of it.
 sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, pygal.PluginImportFixer)]
 
-_WIDTH, _HEIGHT = 760, 300
+_WIDTH, _HEIGHT = 600, 280
 _NAMESPACE = "{http://www.w3.org/2000/svg}"
 _DROPPED = {f"{_NAMESPACE}{name}" for name in ("script", "style", "desc", "defs")} | {"script", "style", "desc", "defs"}
 """Scripts and styles of pygal's own, and the values that its script would show."""
