@@ -23,7 +23,7 @@ _WIDE: Final = 320
 def undescribed_images(folder: Path, specs: Sequence[InputSpec]) -> str | None:
     """What to tell of a folder of images without a preprocessing.yaml; None for other folders.
 
-    They are ImageNet's, in the size that the model takes. They say what to look for in one's training code: a
+    Its lines are those of ImageNet networks, in the size that the model takes. They are shown and not used, because a
     wrong guess would fail silently.
     """
     if len(specs) != 1 or not folder.is_dir() or any(folder.glob("*.np[yz]")):
