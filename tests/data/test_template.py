@@ -57,7 +57,7 @@ def test_a_model_of_free_width_hears_of_lines_of_text(images: Path) -> None:
     model = model_of(["batch", 3, 48, "width"])
     text = "\n".join(re.findall(r"^  # (pad.*)$", told(images, model), re.MULTILINE)) + "\nscale: 255"
     (images / "preprocessing.yaml").write_text(text, encoding="utf-8")
-    assert load_data(images, model).take(np.arange(3))["x"].shape == (3, 3, 48, 320)
+    assert load_data(images, model).take(np.arange(3))["x"].shape == (3, 3, 48, 640)
 
 
 def test_arrays_are_read_where_there_are_images_too(images: Path) -> None:
