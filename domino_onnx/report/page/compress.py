@@ -92,8 +92,8 @@ def _cards(result: CompressResult) -> list[tuple[str, str]]:
     if result.parity is not None and result.parity.inputs != "random":
         comparison = result.parity.comparison
         if comparison.top1_reference is not None:
-            top1 = percent(comparison.top1_reference, 2), percent(comparison.top1_candidate, 2)
-            cards.append(("top-1", " → ".join(top1)))
+            dense = percent(comparison.top1_reference, 2).removesuffix(" %")
+            cards.append(("top-1", f"{dense} → {percent(comparison.top1_candidate, 2)}"))
         if comparison.custom is not None:
             custom = comparison.custom
             cards.append((printable(custom.name), f"{custom.reference:.4g} → {custom.candidate:.4g}"))

@@ -17,7 +17,8 @@ from domino_onnx.search import search_sensitivity
 __all__ = ["Figure", "figures"]
 
 _SHARES = 12
-"""Budgets of the front, evenly up to the sparsest."""
+"""Budgets of the front, evenly up to the sparsest; that of the file joins them."""
+_ROUNDING = 1e-9
 _PLACES = "weights, in the order of the graph"
 
 
@@ -67,8 +68,10 @@ def _front(result: CompressResult) -> Figure | None:
 
     points: set[tuple[float, float]] = set()
     sparsest = inventory.sparsity({site.key: site.schemes[-1] for site in inventory.sites})
-    for step in range(_SHARES + 1):
-        budget = Budget(measure="params", reduction=sparsest * step / _SHARES)
+    evenly = [sparsest * step / _SHARES for step in range(_SHARES + 1)]
+    own = inventory.sparsity(result.plan.schemes) * (1 - _ROUNDING)
+    for reduction in sorted({*evenly, own}):
+        budget = Budget(measure="params", reduction=reduction)
         try:
             points.add(point(search_sensitivity(inventory, [budget], table)))
         except BudgetError:  # by a rounding beyond what there is
