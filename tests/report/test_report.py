@@ -18,13 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
-from domino_onnx.options import CompressOptions, DataOptions, FinetuneOptions, Goal
+from domino_onnx.options import CompressOptions, FinetuneOptions, Goal, RunOptions
 from domino_onnx.pipeline import compress, inspect, verify
 from domino_onnx.report.compressed import compress_view
 from domino_onnx.report.compressed_document import compress_document
 from domino_onnx.report.documents import dump
 from domino_onnx.report.inspected import inspect_document, inspect_view
 from domino_onnx.report.page import compress_page
+from domino_onnx.report.results import CompressResult
 from domino_onnx.report.text import millions, percent, printable, shape
 from domino_onnx.report.verified import verify_document, verify_view
 
@@ -75,22 +76,21 @@ def evil(make_model: Callable[..., Any], tmp_path_factory: pytest.TempPathFactor
         EVIL: generator.standard_normal((16, 8)).astype(np.float32),
         "k" + EVIL: generator.standard_normal((3, 1, 3, 3)).astype(np.float32),
     }
-    inputs = {"x": (1, 16), "c": (1, 3, 5, 5), EVIL: (16, 8)}
-    path: Path = tmp_path_factory.mktemp("evil") / "model.onnx"
+    inputs = {"x": ("batch", 16), "c": ("batch", 3, 5, 5), EVIL: (16, 8)}
+    path = tmp_path_factory.mktemp("evil") / "model.onnx"
     path.write_bytes(make_model(nodes, inputs, {"h": None, "z" + EVIL: None}, arrays).SerializeToString())
     return path
 
 
 @pytest.fixture(scope="module")
-def result(evil: Path) -> Any:
-    """What all reports tell of: it is searched, refitted and finetuned once."""
-    data, generator = evil.with_name("data.npz"), np.random.default_rng(1)
-    arrays = {name: generator.standard_normal((128, *shape)) for name, shape in (("x", (16,)), ("c", (3, 5, 5)))}
-    np.savez(data, **{name: array.astype(np.float32) for name, array in arrays.items()})
-    options = CompressOptions(
-        goal=Goal(sparsity=0.5), data=DataOptions(calibration=data), finetune=FinetuneOptions(steps=2)
-    )
-    return compress(evil, evil.with_name("out.onnx"), options)
+def written(evil: Path) -> Path:
+    return evil.with_name("out.onnx")
+
+
+@pytest.fixture(scope="module")
+def result(evil: Path, written: Path) -> CompressResult:
+    options = CompressOptions(goal=Goal(sparsity=0.5), finetune=FinetuneOptions(steps=2), run=RunOptions(threads=1))
+    return compress(evil, written, options)
 
 
 def rendered(view: Any) -> str:
@@ -101,8 +101,8 @@ def rendered(view: Any) -> str:
     return stream.getvalue()
 
 
-def test_terminal_views_hold_no_control_characters(evil: Path, result: Any) -> None:
-    for view in (inspect_view(inspect(evil)), compress_view(result), verify_view(verify(evil.with_name("out.onnx")))):
+def test_terminal_views_hold_no_control_characters(evil: Path, result: CompressResult, written: Path) -> None:
+    for view in (inspect_view(inspect(evil)), compress_view(result), verify_view(verify(written))):
         text = rendered(view)
         assert "MatMul" in text or "holds" in text
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
@@ -122,7 +122,7 @@ class Tags(HTMLParser):
         self.attributes += attrs
 
 
-def test_the_html_report_runs_its_own_script_and_loads_nothing(result: Any) -> None:
+def test_the_html_report_runs_its_own_script_and_loads_nothing(result: CompressResult) -> None:
     html = compress_page(result)
     tags = Tags()
     tags.feed(html)
@@ -135,7 +135,7 @@ def test_the_html_report_runs_its_own_script_and_loads_nothing(result: Any) -> N
     assert "{{7*7}}" in html
 
 
-def test_no_other_script_may_run(result: Any) -> None:
+def test_no_other_script_may_run(result: CompressResult) -> None:
     html = compress_page(result)
     scripts = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
@@ -143,7 +143,7 @@ def test_no_other_script_may_run(result: Any) -> None:
     assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in html.replace("&#39;", "'")
 
 
-def test_warnings_in_the_html_report_are_neutralised(result: Any) -> None:
+def test_warnings_in_the_html_report_are_neutralised(result: CompressResult) -> None:
     import dataclasses
 
     html = compress_page(dataclasses.replace(result, warnings=(EVIL,)))
@@ -151,11 +151,11 @@ def test_warnings_in_the_html_report_are_neutralised(result: Any) -> None:
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", html)
 
 
-def test_json_keeps_names_exactly_and_is_json(evil: Path, result: Any) -> None:
+def test_json_keeps_names_exactly_and_is_json(evil: Path, result: CompressResult, written: Path) -> None:
     document = json.loads(dump(compress_document(result)))
     assert [site["weight"] for site in document["sites"]] == [EVIL]
     assert json.loads(dump(inspect_document(inspect(evil))))["sites"][0]["weight"] == EVIL
-    assert json.loads(dump(verify_document(verify(evil.with_name("out.onnx")))))["holds"] is True
+    assert json.loads(dump(verify_document(verify(written))))["holds"] is True
 
 
 def test_json_has_no_nan() -> None:
