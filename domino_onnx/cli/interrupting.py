@@ -63,6 +63,8 @@ def resumable(folder: Path, output: Path | None = None) -> Iterator[None]:
             written = output is not None and output.exists() and not existed
             wanted = ["--resume", *(["--force"] if written else [])]
             error.add_note(f"what was found is kept in {folder}. Go on from there with\n{_going_on(wanted)}")
+        elif isinstance(error, KeyboardInterrupt):
+            error.add_note("nothing is kept yet: the same command starts at the beginning")
         raise
 
 
