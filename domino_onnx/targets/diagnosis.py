@@ -23,6 +23,7 @@ _EXACT = 0.01
 _PRUNE = "domino-onnx compress MODEL --scheme 2:4 --target tensorrt"
 _PRUNE_DENSE = "domino-onnx compress DENSE --scheme 2:4 --target tensorrt"
 _LEAVE = "domino-onnx compress DENSE --scheme 2:4 --target tensorrt --speed-only"
+_HALF = "domino-onnx convert MODEL --precision fp16"
 _FAST = ("float16", "bfloat16", "int8")
 
 
@@ -96,8 +97,9 @@ def _doubts(site: Site) -> tuple[str, ...]:
     if min(site.layout.reduction, site.outputs) < WIDE:
         doubts.append(f"fewer than {WIDE} channels in or out, where sparse kernels are seldom faster")
     if site.dtype not in _FAST:
+        halve = f": {_HALF}" if site.dtype == "float32" else ""
         doubts.append(
             f"{site.dtype}: a strongly typed engine (all from TensorRT 11 on) computes in it; sparse kernels want half "
-            "precision or INT8"
+            f"precision or INT8{halve}"
         )
     return tuple(doubts)

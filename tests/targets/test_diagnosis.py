@@ -32,6 +32,7 @@ def test_doubts_of_a_narrow_float32_weight(make_site: Any) -> None:
     assert found.state == "legal"
     assert "256" in found.doubts[0]
     assert "float32" in found.doubts[1]
+    assert found.doubts[1].endswith(": domino-onnx convert MODEL --precision fp16")
 
 
 @pytest.mark.parametrize(
