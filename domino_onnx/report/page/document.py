@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import re
 from importlib import resources
 from typing import Any
 
@@ -13,7 +14,7 @@ from markupsafe import Markup
 
 from domino_onnx._version import __version__
 
-__all__ = ["render"]
+__all__ = ["render", "with_units"]
 
 
 def render(template: str, **values: Any) -> str:
@@ -25,11 +26,18 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(version=__version__, policy=policy, **own, **values)
 
 
+def with_units(text: str) -> str:
+    """The text, with each number and its unit on one line."""
+    return re.sub(r"(?<=\d) (?=(?:%|[kMGT]?B|ms|s|k|M|G)(?!\w))", "\N{NO-BREAK SPACE}", text)
+
+
 @functools.cache
 def _environment() -> Environment:
-    return Environment(
+    made = Environment(
         loader=PackageLoader("domino_onnx.report", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    made.filters["units"] = with_units
+    return made
 
 
 def _text(name: str) -> str:

@@ -44,7 +44,7 @@ def _sizes(result: CompressResult) -> Figure | None:
         return None
     parts = [[record.params - record.zeros for record in records], [record.zeros for record in records]]
     plot = bars("numbers in each weight, kept and zeros", parts, _PLACES, "numbers", as_percent=False)
-    return Figure("Size of each weight", "Numbers in each weight. Dark: those that are kept. Light: zeros.", plot)
+    return Figure("Size of each weight", "Numbers in each weight. Strong: those that are kept. Faint: zeros.", plot)
 
 
 def _losses(result: CompressResult) -> Figure | None:
