@@ -12,7 +12,9 @@ from domino_onnx.report.text import percent, printable
 __all__ = ["TITLES", "clock", "forecast_document", "forecast_lines"]
 
 TITLES = {
+    "benchmark": "timing the models",
     "bridge": "building the torch model",
+    "calibrate": "measuring the ranges of activations",
     "draw": "drawing samples",
     "estimate": "estimating",
     "evaluate": "comparing with the dense model",
@@ -22,6 +24,7 @@ TITLES = {
     "read": "reading",
     "refit": "refitting",
     "search": "choosing schemes",
+    "time": "timing layers",
     "try": "trying a plan",
     "write": "writing",
 }
