@@ -96,10 +96,11 @@ def _learned(result: CompressResult) -> Iterator[tuple[str, str]]:
 
 def _finetuned(done: Finetuned) -> str:
     """What finetuning came to, in how many steps, and why not in more."""
+    steps = "1 step" if done.steps == 1 else f"{done.steps:,} steps"
     if done.best_step:
-        said = f"held-out loss {done.before:.4g} → {done.after:.4g} in {done.steps:,} steps, lr {done.lr:g}"
+        said = f"held-out loss {done.before:.4g} → {done.after:.4g} in {steps}, lr {done.lr:g}"
     else:
-        said = f"no gain in {done.steps:,} steps, lr {done.lr:g}: the weights from before are kept"
+        said = f"no gain in {steps}, lr {done.lr:g}: the weights from before are kept"
     if done.stopped_early:
         return f"{said}; ended early, {done.planned:,} were planned"
     return f"{said}; time decided how many" if done.decided_by == "time" else said

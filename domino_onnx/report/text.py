@@ -66,8 +66,9 @@ def score_in_words(metric: str, score: float, standard_error: float | None = Non
 
 
 def lost_in_words(metric: str, drop: float) -> str:
-    """How much of a metric is lost: 1.25 % of agreement; an error is lost as it is."""
-    return f"{percent(drop, 2)} {'' if metric.startswith('relative error') else 'of '}{metric}"
+    """How much of a metric is lost: 1.25 % of agreement is lost; an error is lost as it is; less than 0 is a gain."""
+    of = "" if metric.startswith("relative error") else "of "
+    return f"{percent(abs(drop), 2)} {of}{metric} is {'gained' if round(drop, 4) < 0 else 'lost'}"
 
 
 def millions(count: int | None) -> str:

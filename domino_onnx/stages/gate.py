@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from domino_onnx.report.text import lost_in_words
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.measuring import is_better, measured_apart
@@ -34,7 +35,8 @@ def passed(lab: Laboratory, found: Found, finetuned: Finetuned | None) -> Finetu
         lab.journal.warn(f"no gain from finetuning, the weights from before are kept: {_change(before, after, judged)}")
         return finetuned.undone({key: given[key] for key in finetuned.values})
     if max_drop is not None and not after.is_within(max_drop):
-        lab.journal.warn(f"after finetuning {after.drop:.3g} of {after.metric} is lost: the weights of before are kept")
+        lost = lost_in_words(after.metric, after.drop)
+        lab.journal.warn(f"after finetuning {lost}: the weights from before are kept")
         return finetuned.undone({key: given[key] for key in finetuned.values})
     return finetuned
 

@@ -55,7 +55,7 @@ def found_for_budgets(lab: Laboratory) -> Found:
     if comparison is not None and comparison.drop > _BAD:
         lost = lost_in_words(comparison.metric, comparison.drop)
         lab.journal.warn(
-            f"before any finetuning {lost} is lost, on {comparison.samples} {lab.judges_in_words}. "
+            f"before any finetuning {lost}, on {comparison.samples} {lab.judges_in_words}. "
             "`domino-onnx sweep` shows what fewer zeros would keep"
         )
     return dataclasses.replace(found, comparison=comparison)

@@ -44,7 +44,7 @@ class Trial:
     def in_words(self, max_drop: float | None = None) -> str:
         """On one line, for people; where a largest loss was given, whether the plan stays within it."""
         lost = lost_in_words(self.comparison.metric, self.comparison.drop)
-        said = f"tried {percent(self.planned_sparsity)} zeros: {lost} is lost"
+        said = f"tried {percent(self.planned_sparsity)} zeros: {lost}"
         if max_drop is None:
             return said
         verdict = "accepted" if self.comparison.is_within(max_drop) else "too much"
