@@ -156,9 +156,11 @@ class LineObserver(_Watching):
         self._thread.join()
 
     def stage(self, name: str) -> None:
-        """A line of a long run."""
+        """A line of a long run; none where the same begins again, for another plan."""
+        before = self._stage
         super().stage(name)
-        self._tell_where()
+        if self._stage != before:
+            self._tell_where()
 
     def _watch(self) -> None:
         while not self._over.wait(max(self._every - (self._now() - self._told), 0.0)):
