@@ -42,8 +42,14 @@ def passed(lab: Laboratory, found: Found, finetuned: Finetuned | None) -> Finetu
 
 
 def _change(before: Comparison, after: Comparison, judged: str) -> str:
-    """What both lose. Where that is as good as the same, the divergence has decided."""
-    lost = f"it loses {after.drop:.4g} of {after.metric}, and they {before.drop:.4g}, on {judged}"
+    """The metric before and after. Where that is as good as the same, the divergence has decided."""
+    moved = f"{after.metric} was {_value(before):.4g} and became {_value(after):.4g}, on {judged}"
     if after.drop > before.drop or after.kl is None or before.kl is None:
-        return lost
-    return f"{lost}; that may be chance, and its divergence is {after.kl:.3g} instead of {before.kl:.3g}"
+        return moved
+    return f"{moved}; that may be chance, and its divergence is {after.kl:.3g} instead of {before.kl:.3g}"
+
+
+def _value(comparison: Comparison) -> float:
+    """The metric itself: an error as it is, and of others what the dense model has, less what is lost."""
+    is_error = comparison.metric.startswith("relative error")
+    return comparison.drop if is_error else comparison.dense_score - comparison.drop

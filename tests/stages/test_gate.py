@@ -90,7 +90,8 @@ def test_judges_that_are_few_or_alike() -> None:
 def test_what_decided_is_said() -> None:
     assert "chance, and its divergence is 0.4 instead of 0.3" in _change(answers(0.90, 0.3), answers(0.91, 0.4), "9")
     assert "divergence" not in _change(answers(0.90, 0.3), answers(0.60, 0.2), "9")
-    assert "divergence" not in _change(values(0.1), values(0.2), "9")
+    assert _change(answers(0.91, 0.4), answers(0.90, 0.5), "9") == "agreement was 0.91 and became 0.9, on 9"
+    assert _change(values(0.1), values(0.2), "9") == "relative error was 0.1 and became 0.2, on 9"
 
 
 @pytest.mark.parametrize(("differ", "said"), [([], 1), ([3], 1), ([0], 0), ([35], 0)])
