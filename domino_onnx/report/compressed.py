@@ -113,7 +113,8 @@ def _worth(result: CompressResult) -> Iterator[tuple[str, str]]:
         return
     allowed, comparison = result.options.goal.max_drop, result.parity.comparison
     if allowed is not None:
-        yield "lost", f"{lost_in_words(comparison.metric, comparison.drop)}; {percent(allowed, 2)} were allowed"
+        lost = lost_in_words(comparison.metric, comparison.drop)
+        yield "max drop", f"{lost}; {percent(allowed, 2)} may be lost"
     yield from comparison_rows(result.parity)
     if result.judge_seen and result.parity.inputs == "data":
         yield "", "measured on the calibration data: expect less on new data; --eval-data FILE says how much"
