@@ -27,7 +27,7 @@ _SPOKEN = frozenset((*KEYWORDS, "force", "strict", "log", "report", "teacher", "
 _FIELDS = {field: keyword for keyword, field in KEYWORDS.items()}
 _OPERAND = r" (?:[A-Z]{2,}|<[\w ]+>|'<[\w ]+>'|[\w./-]+\.onnx)"
 _COMMAND = re.compile(rf"domino-onnx ([a-z]+)((?:{_OPERAND})*)((?: --[a-z-]+(?: [\w:]+)?)*)")
-_OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)(?: (\w+)=(\w+|\.\.\.)| ([\w:]*\w))?")
+_OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)(?: (\w+)=(\w+|\.\.\.)| ([\w:]*\w(?:\.\w+)?))?")
 _FIELD = re.compile(rf"\b({'|'.join(map(re.escape, _FIELDS))})\b(?: = ('\w+'))?(?: in a recipe)?")
 
 
@@ -71,7 +71,7 @@ def _keyword(option: re.Match[str]) -> str:
         return f'{_spoken(name)}={{"{key}": {value if value.isdecimal() or value == "..." else repr(value)}}}'
     if word in _CHOICES:
         return _spoken(name, word)
-    return _spoken(name) if word is None or word.isupper() else f"{_spoken(name)} {word}"
+    return _spoken(name) if word is None or word.partition(".")[0].isupper() else f"{_spoken(name)} {word}"
 
 
 def _spoken(name: str, value: str = "") -> str:
