@@ -21,11 +21,14 @@ from domino_onnx.stages.trying import dense_bytes, most_zeros, require_judges, t
 
 if TYPE_CHECKING:
     from domino_onnx.finetuning import Finetuned
+    from domino_onnx.outputs import Comparison
 
-__all__ = ["finetune_within", "found_for_budgets", "found_within", "sweep_result"]
+__all__ = ["advice", "finetune_within", "found_for_budgets", "found_within", "sweep_result"]
 
 _BAD = 0.1
 """From this loss on a user is warned."""
+_OVERFITTED = 10
+"""How many times as far apart outputs are on new samples, where the weights were fitted to too few."""
 
 
 def found_within(lab: Laboratory) -> Found:
@@ -56,9 +59,23 @@ def found_for_budgets(lab: Laboratory) -> Found:
         lost = lost_in_words(comparison.metric, comparison.drop)
         lab.journal.warn(
             f"before any finetuning {lost}, on {comparison.samples} {lab.judges_in_words}. "
-            "`domino-onnx sweep` shows what fewer zeros would keep"
+            + advice(comparison, found.solved.divergence)
         )
     return dataclasses.replace(found, comparison=comparison)
+
+
+def advice(comparison: Comparison, fitted: float | None) -> str:
+    """What to do about a loss: give more samples, or ask for fewer zeros.
+
+    Parameters
+    ----------
+    fitted
+        How far apart outputs are on the samples that the weights were fitted to; None where they were not.
+    """
+    unseen = comparison.relative_error if comparison.kl is None else comparison.kl
+    if fitted is not None and unseen is not None and unseen > _OVERFITTED * fitted:
+        return "On the samples that the weights were fitted to it is a tenth of that or less: more --data keeps more"
+    return "`domino-onnx sweep` shows what fewer zeros would keep"
 
 
 def finetune_within(lab: Laboratory, found: Found) -> Finetuned | None:

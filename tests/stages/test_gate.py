@@ -12,6 +12,7 @@ from domino_onnx.outputs import Comparison, CustomScores, OutputComparison
 from domino_onnx.stages.doubts import doubts_of_judges, doubts_of_labels, doubts_of_samples
 from domino_onnx.stages.gate import _change
 from domino_onnx.stages.measuring import is_better
+from domino_onnx.stages.trials import advice
 
 
 def answers(agreement: float, kl: float, samples: int = 100) -> Comparison:
@@ -92,6 +93,22 @@ def test_what_decided_is_said() -> None:
     assert "divergence" not in _change(answers(0.90, 0.3), answers(0.60, 0.2), "9")
     assert _change(answers(0.91, 0.4), answers(0.90, 0.5), "9") == "agreement was 0.91 and became 0.9, on 9"
     assert _change(values(0.1), values(0.2), "9") == "relative error was 0.1 and became 0.2, on 9"
+
+
+@pytest.mark.parametrize(
+    ("comparison", "fitted", "more_data"),
+    [
+        (values(0.71), 0.0004, True),
+        (values(0.71), 0.1, False),
+        (values(0.71), None, False),
+        (answers(0.8, 0.5), 0.04, True),
+        (answers(0.8, 0.5), 0.06, False),
+    ],
+)
+def test_weights_fitted_to_too_few_samples_want_more(
+    comparison: Comparison, fitted: float | None, more_data: bool
+) -> None:
+    assert ("more --data" in advice(comparison, fitted)) == more_data
 
 
 @pytest.mark.parametrize(("differ", "said"), [([], 1), ([3], 1), ([0], 0), ([35], 0)])
