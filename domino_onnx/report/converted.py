@@ -23,8 +23,9 @@ def convert_view(result: ConvertResult) -> RenderableType:
         rows.add_row(Text(printable(weight.name)), weight.kind, *sizes, Text(printable(weight.reason or "", 100)))
     before, after = result.bytes_before, result.bytes_after
     saved = f"{before:,} → {after:,} bytes ({percent(after / before, 1)})"
-    converted = "".join(f", {kind}" for kind in dataclasses.astuple(result.conversion) if kind != "keep")
-    written = f"{printable(str(result.output), 200)}: {result.before} → {result.form}{converted}, {saved}"
+    changed = [f"{result.before} → {result.form}"] if result.before != result.form else []
+    changed += [kind for kind in dataclasses.astuple(result.conversion) if kind != "keep"]
+    written = f"{printable(str(result.output), 200)}: {', '.join(changed or [result.form])}, {saved}"
     return Group(*([rows] if result.weight_forms else []), Text(written, style="bold"))
 
 

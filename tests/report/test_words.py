@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from domino_onnx.precision import Conversion
+from domino_onnx.report.converted import convert_view
 from domino_onnx.report.forecast import TITLES
 from domino_onnx.report.page.document import with_units
+from domino_onnx.report.results import ConvertResult
 from domino_onnx.report.text import lost_in_words
+from domino_onnx.storage import Form
 
 
 @pytest.mark.parametrize(
@@ -44,3 +50,28 @@ def test_every_stage_has_a_title(root: Path) -> None:
 )
 def test_numbers_stay_with_their_units(text: str, kept: str) -> None:
     assert with_units(text) == kept.replace("~", "\N{NO-BREAK SPACE}")
+
+
+@pytest.mark.parametrize(
+    ("form", "conversion", "said"),
+    [
+        ("packed", Conversion(), "out.onnx: dense → packed, 2,000 → 1,000 bytes (50.0 %)"),
+        ("dense", Conversion(precision="fp16"), "out.onnx: fp16, 2,000 → 1,000 bytes (50.0 %)"),
+        ("dense", Conversion(), "out.onnx: dense, 2,000 → 1,000 bytes (50.0 %)"),
+    ],
+)
+def test_a_conversion_names_what_changed(form: Form, conversion: Conversion, said: str) -> None:
+    result = ConvertResult(
+        model=Path("model.onnx"),
+        output=Path("out.onnx"),
+        before="dense",
+        form=form,
+        conversion=conversion,
+        bytes_before=2000,
+        bytes_after=1000,
+        weight_forms=(),
+        warnings=(),
+    )
+    console = Console(width=100, file=io.StringIO())
+    console.print(convert_view(result))
+    assert console.file.getvalue() == f"{said}\n"  # type: ignore[attr-defined]
