@@ -29,7 +29,7 @@ class Progress:
     stage
         What is being done: ``"refit"``, ``"finetune"``.
     done, total
-        Of this stage, in its own units; both 0 where a stage begins.
+        Of this stage, in its own units; both 0 where a stage begins or goes on.
     text
         The same in words: ``"3 of 13 weights"``.
     left
@@ -67,7 +67,7 @@ class Spokesman:
             self._observer.expect(forecast)
 
     def stage(self, name: str) -> None:
-        """A stage begins."""
+        """A stage begins, or goes on after one inside it."""
         self._tell(Progress(stage=name, left=self._last.left))
         if self._observer is not None:
             self._observer.stage(name)

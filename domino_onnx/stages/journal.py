@@ -23,7 +23,7 @@ class Observer(Protocol):
         """What the run is going to cost, before the work begins; not called where that isn't known."""
 
     def stage(self, name: str) -> None:
-        """A stage begins."""
+        """A stage begins, or goes on after one inside it."""
 
     def progress(self, done: float, total: float, text: str) -> None:
         """How far the stage is."""
@@ -49,6 +49,8 @@ class Journal:
         self._warnings: list[str] = []
         self._inside: list[float] = []
         """Of each stage that is going on, the outer first: seconds of the stages inside it."""
+        self._names: list[str] = []
+        """Of the same stages."""
         self._remaining: Remaining | None = None
         self._forecast: Forecast | None = None
 
@@ -85,7 +87,7 @@ class Journal:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Tell the observer, and keep the time and the memory."""
+        """Tell the observer, also when it goes on with the stage around; keep the time and the memory."""
         start = time.perf_counter()
         if self._remaining is not None:
             self._remaining.begin(name, start)
@@ -93,12 +95,14 @@ class Journal:
         if self._observer is not None:
             self._observer.stage(name)
         self._inside.append(0.0)
+        self._names.append(name)
         try:
             yield
         finally:
             now = time.perf_counter()
             whole = now - start
             own = whole - self._inside.pop()
+            self._names.pop()
             self._seconds[name] = self._seconds.get(name, 0.0) + own
             if self._inside:
                 self._inside[-1] += whole
@@ -109,6 +113,8 @@ class Journal:
             peak = peak_memory()
             if peak is not None:
                 self._peaks[name] = peak
+        if self._names and self._observer is not None:
+            self._observer.stage(self._names[-1])
 
     def progress(self, done: float, total: float, text: str) -> None:
         """Tell the observer how far the stage is."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from domino_onnx.api.progress import Progress, Spokesman
 from domino_onnx.stages import Journal
 
 
@@ -18,3 +19,14 @@ def test_seconds_add_up_to_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with journal.stage("search"):
         pass
     assert journal.seconds == {"outputs": 3.0, "search": 7.0 + 1.0}
+
+
+def test_the_stage_around_another_goes_on() -> None:
+    told: list[Progress] = []
+    journal = Journal(Spokesman(None, told.append, str))
+    with journal.stage("search"):
+        with journal.stage("outputs"):
+            journal.progress(1, 2, "a batch")
+        journal.progress(1, 2, "a weight")
+    stages = [(each.stage, each.text) for each in told]
+    assert stages == [("search", ""), ("outputs", ""), ("outputs", "a batch"), ("search", ""), ("search", "a weight")]
