@@ -21,6 +21,7 @@ __all__ = [
     "deploy_view",
     "milliseconds",
     "on_threads",
+    "skipping",
 ]
 
 _MOST_OPERATORS = 12
