@@ -137,7 +137,7 @@ def stored_view(use: Use, value: Stored) -> WeightView | None:
 
 
 def _conv_view(shape: Sequence[int], groups: int) -> WeightView | None:
-    if len(shape) < 3:
+    if len(shape) < 3 or groups < 1 or shape[0] % groups:
         return None
     return WeightView(layout=WeightLayout.conv(shape), output_axis=0, outputs=shape[0], conv_groups=groups)
 
