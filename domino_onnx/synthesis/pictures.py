@@ -18,7 +18,7 @@ __all__ = ["LAW", "develop", "draw_picture"]
 
 Floats = NDArray[np.float32]
 LAW: Final = LeafLaw(fewest=10, most=60, smallest=0.04, largest=0.8)
-"""Leaves that cover most of the ground; docs/decisions/synthesis.md has what others gave."""
+"""docs/decisions/synthesis.md has what other laws gave."""
 _SLOPES: Final = (0.6, 1.6)
 _GRAIN: Final = (2.0, 45.0)
 _LIGHT: Final = 20.0
