@@ -40,22 +40,27 @@ def drawn(
     *,
     most: int,
     most_padding: int,
-    least_space: int,
     space: tuple[int, int, int],
     outputs: int,
 ) -> Drawn:
-    """Draw one whose inputs are groups of m.
+    """Draw one whose inputs are groups of m and whose kernel fits into its padded input.
 
     `most` limits kernel, strides and dilations; `space` the sides of inputs with one, two and three axes.
     """
     axes = data.draw(st.integers(1, 3))
     sizes = st.lists(st.integers(1, most), min_size=axes, max_size=axes)
+    kernel, strides, dilations = data.draw(sizes), data.draw(sizes), data.draw(sizes)
+    pads = data.draw(st.lists(st.integers(0, most_padding), min_size=2 * axes, max_size=2 * axes))
+    least = [
+        max(1, (size - 1) * step + 1 - before - after)
+        for size, step, before, after in zip(kernel, dilations, pads[:axes], pads[axes:], strict=True)
+    ]
     return Drawn(
-        kernel=data.draw(sizes),
-        strides=data.draw(sizes),
-        dilations=data.draw(sizes),
-        pads=data.draw(st.lists(st.integers(0, most_padding), min_size=2 * axes, max_size=2 * axes)),
-        space=[data.draw(st.integers(least_space, space[axes - 1])) for _ in range(axes)],
+        kernel=kernel,
+        strides=strides,
+        dilations=dilations,
+        pads=pads,
+        space=[data.draw(st.integers(side, max(side, space[axes - 1]))) for side in least],
         groups=data.draw(st.integers(1, 3)),
         inputs=m * data.draw(st.integers(1, 2)),
         outputs=data.draw(st.integers(1, outputs)),

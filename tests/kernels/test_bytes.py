@@ -35,7 +35,7 @@ def test_convolutions(
     library: str, instruction_set: str, data: st.DataObject, scheme: tuple[int, int], seed: int
 ) -> None:
     n, m = scheme
-    made = drawn(data, m, most=2, most_padding=2, least_space=3, space=(40, 9, 4), outputs=20)
+    made = drawn(data, m, most=2, most_padding=2, space=(40, 9, 4), outputs=20)
     generator = np.random.default_rng(seed)
     weight = sparse_integers(generator, (made.outputs * made.groups, *made.kernel, made.inputs), n, m)
     x = generator.integers(0, 256, (2, *made.space, made.groups * made.inputs)).astype(np.uint8)

@@ -36,7 +36,7 @@ def _both(library: str, x: Array, weight: Array, bias: Array, how: dict[str, Any
 def test_few_channels_in_floats(
     library: str, instruction_set: str, data: st.DataObject, seed: int, inputs: int
 ) -> None:
-    made = drawn(data, 1, most=5, most_padding=4, least_space=17, space=(300, 40, 19), outputs=9)
+    made = drawn(data, 1, most=5, most_padding=4, space=(300, 40, 19), outputs=9)
     generator, outputs = np.random.default_rng(seed), made.groups * made.outputs
     x = generator.normal(size=(2, made.groups * inputs, *made.space)).astype(np.float32)
     weight = generator.normal(size=(outputs, inputs, *made.kernel)).astype(np.float32)
@@ -93,7 +93,7 @@ def test_outputs_do_not_depend_on_threads(library: str, space: tuple[int, ...]) 
 @some
 @given(data=st.data(), channels=st.integers(2, 300), seed=st.integers(0, 99))
 def test_in_bytes(library: str, instruction_set: str, data: st.DataObject, channels: int, seed: int) -> None:
-    made = drawn(data, 1, most=3, most_padding=2, least_space=5, space=(40, 9, 5), outputs=1)
+    made = drawn(data, 1, most=3, most_padding=2, space=(40, 9, 5), outputs=1)
     generator = np.random.default_rng(seed)
     weight = generator.integers(-128, 128, (channels, *made.kernel, 1)).astype(np.int8)
     x = generator.integers(0, 256, (2, *made.space, channels)).astype(np.uint8)
@@ -132,7 +132,7 @@ def test_pools(
     library: str, instruction_set: str, data: st.DataObject, channels: int, mode: str, counts: int, whole: int
 ) -> None:
     """As MaxPool and AveragePool of the bytes' values, in floats."""
-    made = drawn(data, 1, most=3, most_padding=0, least_space=5, space=(40, 9, 5), outputs=1)
+    made = drawn(data, 1, most=3, most_padding=0, space=(40, 9, 5), outputs=1)
     pads = [data.draw(st.integers(0, size - 1)) for size in made.kernel * 2]
     zero_point = data.draw(st.integers(0, 255))
     x = np.random.default_rng(channels).integers(0, 256, (2, *made.space, channels)).astype(np.uint8)

@@ -21,7 +21,7 @@ def test_convolutions(
     library: str, instruction_set: str, data: st.DataObject, scheme: tuple[int, int], seed: int
 ) -> None:
     n, m = scheme
-    made = drawn(data, m, most=3, most_padding=3, least_space=7, space=(90, 17, 9), outputs=9)
+    made = drawn(data, m, most=3, most_padding=3, space=(90, 17, 9), outputs=9)
     generator = np.random.default_rng(seed)
     weight = sparse(generator, (made.outputs * made.groups, *made.kernel, made.inputs), n, m)
     x = generator.normal(size=(data.draw(st.integers(1, 3)), made.groups * made.inputs, *made.space)).astype(np.float32)
