@@ -109,7 +109,7 @@ def quantized_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
 
 
 def _packed(rows: NDArray[Any]) -> tuple[list[NDArray[Any]], dict[str, int]]:
-    packed = pack(rows)
+    packed = pack(rows, axis=-1)  # the operators read groups of inputs, never of outputs
     grouping = packed.grouping
     return [packed.values, packed.codes], {"m": 0} if grouping is None else {"m": grouping.m, "digits": grouping.digits}
 

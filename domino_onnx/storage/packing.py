@@ -73,27 +73,30 @@ class Packed:
         return self.values.nbytes + self.codes.nbytes
 
 
-def pack(tensor: _Array, groups: tuple[int, int] | None = None) -> Packed:
+def pack(tensor: _Array, groups: tuple[int, int] | None = None, *, axis: int | None = None) -> Packed:
     """The smallest packed form of a tensor that isn't empty, whether or not it is smaller than the tensor.
 
     Parameters
     ----------
     groups
         Axis and M of the scheme that the zeros follow, where it is known; it is looked for otherwise.
+    axis
+        The one axis along which groups are looked for; None looks along all.
     """
     kept = _kept(tensor)
     count = int(np.count_nonzero(kept))
     itemsize = tensor.dtype.itemsize
     best, bytes_of_best, most = None, (1 + count) * itemsize + -(-kept.size // 8), 0
-    for axis, m in _candidates(kept, count) if groups is None else [groups]:
-        if m > MAX_M or tensor.shape[axis] % m:
+    axes = range(tensor.ndim) if axis is None else [axis % tensor.ndim]
+    for along, m in _candidates(kept, count, axes) if groups is None else [groups]:
+        if m > MAX_M or tensor.shape[along] % m:
             continue
-        n = max(_fullest_group(kept, axis, m), 1)
+        n = max(_fullest_group(kept, along, m), 1)
         positions = kept.size // m * n
         digits = _digits(m, positions)
         needed = positions * itemsize + positions // digits
         if needed < bytes_of_best:
-            best, bytes_of_best, most = Grouping(axis, m, digits), needed, n
+            best, bytes_of_best, most = Grouping(along, m, digits), needed, n
     if best is None:
         values = np.concatenate([np.zeros(1, tensor.dtype), tensor[kept]])
         return Packed(shape=tensor.shape, values=values, codes=np.packbits(kept), grouping=None)
@@ -153,11 +156,11 @@ def _kept(tensor: _Array) -> NDArray[np.bool_]:
     return kept
 
 
-def _candidates(kept: NDArray[np.bool_], count: int) -> Iterable[tuple[int, int]]:
+def _candidates(kept: NDArray[np.bool_], count: int, axes: Iterable[int]) -> Iterable[tuple[int, int]]:
     """Axes and M by which the values may be grouped, where that can be smaller than a bitmask at all."""
     if count > _DENSEST_GROUPED * kept.size:
         return []
-    return [(axis, m) for axis, size in enumerate(kept.shape) for m in _USUAL_M if not size % m]
+    return [(axis, m) for axis in axes for m in _USUAL_M if not kept.shape[axis] % m]
 
 
 def _fullest_group(kept: NDArray[np.bool_], axis: int, m: int) -> int:

@@ -115,6 +115,19 @@ def test_gemm(make_model: Make, transposed: int) -> None:
     same(model, changed, {"x": normal(7, 64)})
 
 
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_zeros_in_groups_of_outputs(make_model: Make, kind: Kind) -> None:
+    """2:16 along the outputs, as another tool may prune: the operators read groups of inputs alone."""
+    model = make_model(
+        [node("MatMul", ["x", "w"], ["y"])], {"x": ("N", 48)}, {"y": ("N", 32)}, {"w": sparse((48, 32), 1)}
+    )
+    changed, layers, _ = deployed(model, {}, kind)
+    assert len(layers) == 1
+    x = normal(7, 48)
+    wanted, found = outputs(model, {"x": x})[0], outputs(changed, {"x": x})[0]
+    assert np.abs(found - wanted).max() < (1e-5 if kind == "float32" else 0.03) * np.abs(wanted).max()
+
+
 def test_batched_product_with_a_bias_behind_it(make_model: Make) -> None:
     model = make_model(
         [node("MatMul", ["x", "w"], ["m"]), node("Add", ["b", "m"], ["a"]), node("Add", ["a", "x"], ["y"])],

@@ -66,6 +66,6 @@ def sparse_integers(generator: np.random.Generator, shape: tuple[int, ...], n: i
 
 def stored_weight(rows: Array) -> tuple[dict[str, Array], dict[str, int]]:
     """Inputs and attributes by which an operator knows a weight whose groups run along its last axis."""
-    packed = pack(rows)
+    packed = pack(rows, axis=-1)
     grouping = {"m": packed.grouping.m, "digits": packed.grouping.digits} if packed.grouping else {"m": 0}
     return {"values": packed.values, "codes": packed.codes}, grouping

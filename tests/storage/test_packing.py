@@ -128,6 +128,7 @@ def test_groups_are_found_along_any_axis() -> None:
         one = generator.integers(0, 16, [1 if position == axis else 16 for position in range(4)])
         np.put_along_axis(tensor, one, 1.0, axis=axis)
         assert pack(tensor).grouping == Grouping(axis, 16, 2)
+        assert pack(tensor, axis=(axis + 1) % 4).grouping is None
 
 
 def test_one_full_group_does_not_make_all_groups_full() -> None:
