@@ -1,10 +1,10 @@
 """What more samples are worth: refitted on so many, then finetuned on them, with mixed schemes and uniform ones.
 
 usage: DOMINO_ONNX_SHARED=FOLDER python benchmarks/samples.py --cache CACHE [--count 1000] [--strategy sensitivity]
-       [--budget 0.875] [--network resnet20_cifar10jpg] [--time 10h]
+       [--budget 0.875] [--network resnet20_cifar10jpg] [--steps 3000]
 
 Rows go to benchmarks/results/samples.json as they are measured. The samples decide how many steps there are, so that a
-row is the same on any machine; --time sets a limit. The refit takes 4,000 samples at most, for the sake of its time.
+row is the same on any machine; --steps sets a limit. The refit takes 4,000 samples at most, for the sake of its time.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from rows import RESULTS, Results, machine
 
 COUNTS = (256, 1000, 4000, 10_000)
 MOST_REFITTED = 4000
+UNLIMITED = "10h"
 
 Row = dict[str, Any]
 
@@ -39,8 +40,9 @@ def run(command: str, words: list[str], recipe: dict[str, Any], output: Path, th
     return report
 
 
-def measure(case: Row, prepared: Prepared, refitting: Path, learning: Path, limit: str) -> Row:
+def measure(case: Row, prepared: Prepared, refitting: Path, learning: Path) -> Row:
     """One row: refit, score, finetune, check, score."""
+    training = {"steps": case["steps"], "early_stop": True} if "steps" in case else {"time": UNLIMITED}
     row: Row = {"case": case, "commit": commit(), "refitted_on": min(case["count"], MOST_REFITTED)}
     model, threads = str(prepared.model), case["threads"]
     shared = {"run": {"seed": case["seed"], "threads": threads, "batch_size": prepared.network.batch_size}}
@@ -50,7 +52,7 @@ def measure(case: Row, prepared: Prepared, refitting: Path, learning: Path, limi
         words = [model, "--data", str(refitting)]
         first = run("compress", words, shared | goal | {"finetune": {"enabled": False}}, refitted, threads)
         words = [str(refitted), "--teacher", model, "--data", str(learning)]
-        second = run("finetune", words, shared | {"finetune": {"time": limit}}, finetuned, threads)
+        second = run("finetune", words, shared | {"finetune": training}, finetuned, threads)
         return row | {
             "refit": score(prepared, refitted, threads),
             "score": score(prepared, finetuned, threads),
@@ -69,7 +71,7 @@ def measure(case: Row, prepared: Prepared, refitting: Path, learning: Path, limi
 @click.option("--count", "counts", type=int, multiple=True, default=COUNTS, show_default=True)
 @click.option("--strategy", "strategies", multiple=True, default=["sensitivity", "uniform"], show_default=True)
 @click.option("--budget", "budgets", type=float, multiple=True, default=[0.875], show_default=True)
-@click.option("--time", "limit", default="10h", show_default=True, help="As --finetune-time.")
+@click.option("--steps", type=int, help="Of finetuning. Default: as the samples allow.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--threads", type=int, default=1, show_default=True)
 @click.option("--force", is_flag=True, help="Measure again what is in the results.")
@@ -79,7 +81,7 @@ def main(
     counts: tuple[int, ...],
     strategies: tuple[str, ...],
     budgets: tuple[float, ...],
-    limit: str,
+    steps: int | None,
     seed: int,
     threads: int,
     force: bool,
@@ -89,11 +91,11 @@ def main(
     kept = Results(RESULTS / "samples.json", {"machine": machine()})
     for budget, strategy, count in itertools.product(budgets, strategies, counts):
         case = {"network": network, "budget": budget, "strategy": strategy, "count": count, "seed": seed}
-        case |= {"threads": threads}
+        case |= {"threads": threads} if steps is None else {"threads": threads, "steps": steps}
         if kept.has(case) and not force:
             continue
         refitting, learning = (calibration(network, shared, cache, each) for each in (min(count, MOST_REFITTED), count))
-        kept.put(measure(case, prepared, refitting, learning, limit))
+        kept.put(measure(case, prepared, refitting, learning))
         row = kept.rows[-1]
         done = row["finetuning"] or {}
         print(
