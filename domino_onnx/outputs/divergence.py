@@ -15,6 +15,8 @@ __all__ = ["OutputDivergence", "cosines", "kl_divergences"]
 
 _SMALLEST = 1e-8
 """The smallest probability that is told from none."""
+_VALUES_AT_ONCE = 1 << 16
+"""Of one output: so many that what is made of them stays in the processor's cache."""
 _UNRELATED = 2.0
 """What unrelated numbers are apart, in variances. A channel that is worse counts for less than it is off."""
 
@@ -108,10 +110,16 @@ def _apart(expected: NDArray[Any], got: NDArray[Any], meaning: OutputMeaning) ->
 
 def kl_divergences(expected: NDArray[Any], got: NDArray[Any], meaning: OutputMeaning) -> NDArray[np.float64]:
     """Of each of (rows, classes), in nats: KL(expected || got), up to float noise around 0."""
-    log_p, log_q = _log_probabilities(expected, meaning), _log_probabilities(got, meaning)
-    terms = np.exp(log_p) * (log_p - log_q)
-    sums: NDArray[np.float64] = np.sum(terms, axis=-1, where=np.isnan(log_p) | (log_p > -np.inf))  # 0 log 0 is 0
-    return sums
+    rows, classes = expected.shape
+    found = np.empty(rows)
+    step = max(1, _VALUES_AT_ONCE // max(classes, 1))
+    for start in range(0, rows, step):
+        some = slice(start, start + step)
+        log_p, log_q = _log_probabilities(expected[some], meaning), _log_probabilities(got[some], meaning)
+        terms = np.exp(log_p)
+        terms *= np.subtract(log_p, log_q, out=log_q)
+        found[some] = np.sum(terms, axis=-1, where=np.isnan(log_p) | (log_p > -np.inf))  # 0 log 0 is 0
+    return found
 
 
 def cosines(expected: NDArray[Any], got: NDArray[Any]) -> NDArray[np.float64]:
@@ -124,8 +132,10 @@ def cosines(expected: NDArray[Any], got: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _log_probabilities(scores: NDArray[Any], meaning: OutputMeaning) -> NDArray[np.float64]:
-    wide = scores.astype(np.float64)
+    found = scores.astype(np.float64)
     if meaning.kind == "probabilities":
-        return np.log(np.maximum(wide, _SMALLEST))
-    shifted = wide - wide.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))  # type: ignore[no-any-return]
+        np.maximum(found, _SMALLEST, out=found)
+        return np.log(found, out=found)
+    found -= found.max(axis=-1, keepdims=True)
+    found -= np.log(np.sum(np.exp(found), axis=-1, keepdims=True))
+    return found
