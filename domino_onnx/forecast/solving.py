@@ -1,7 +1,7 @@
 """What it costs to measure, prune and refit one layer, counted as the search and the refit do it.
 
-Counts follow `reconstruction/problem.py`, `solve/select.py` and `solve/quadratic.py`. How long a single operation takes
-is measured (`Machine`); the few factors here are what their loops come to on real networks.
+Counts follow `reconstruction/problem.py`, `solve/select.py`, `solve/quadratic.py` and `solve/inputs.py`. How long a
+single operation takes is measured (`Machine`); the few factors here are what their loops come to on real networks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from domino_onnx.data.split import has_judges
 from domino_onnx.forecast.layers import Layer
 from domino_onnx.forecast.machine import Machine
-from domino_onnx.reconstruction.needs import MAX_SAMPLE, positions_wanted
+from domino_onnx.reconstruction.needs import MAX_SAMPLE, are_few, positions_wanted
 from domino_onnx.scheme import NMScheme
 
 __all__ = ["Costs"]
@@ -56,8 +56,8 @@ class Costs:
             return self._moved(layer)
         estimate = sum(self._chosen(layer, _JUDGED_ROWS, density, machine.float32) for density in sparse)
         solved = sum(self._chosen(layer, layer.outputs, density, machine.float32) for density in sparse[-points:])
-        spectrum = layer.features**3 * machine.spectrum
-        return self._gathered(layer) + judged * estimate + layer.blocks * (spectrum + solved)
+        spectrum = layer.blocks * self._rank(layer) ** 3 * machine.spectrum
+        return self._gathered(layer) + judged * estimate + spectrum + layer.blocks * solved
 
     def refitted(self, layer: Layer, density: float) -> float:
         """Choosing the mask, swaps and least squares, on the pruned network's inputs."""
@@ -65,12 +65,12 @@ class Costs:
             return 2 * self._moved(layer)
         machine, features, rows = self.machine, layer.features, layer.outputs
         kept = max(round(features * density), 1)
-        mask = features**3 * (machine.spectrum + machine.float64 / 3)
-        mask += _ADMM * rows * features * (2 * features * machine.float32 + machine.ranked)
-        solved = self._fitted(rows, features, kept, machine.float64) + self._swapped(rows, features, kept)
+        mask = self._rank(layer) ** 3 * (machine.spectrum + machine.float64 / 3)
+        mask += _ADMM * self._step(layer, rows)
+        solved = self._fitted(layer, rows, kept, machine.float64) + self._swapped(layer, kept)
         if layer.clipped:
             products = 2 * _positions(layer, self.samples, MAX_SAMPLE) * features * rows * machine.float32
-            near = self._fitted(rows, features, kept, machine.float64, near=True)
+            near = self._fitted(layer, rows, kept, machine.float64, near=True)
             solved += _CLIPPED_ROUNDS * (products + near)
         return self._gathered(layer) + self._damped(layer, kept) + layer.blocks * (mask + solved)
 
@@ -84,6 +84,8 @@ class Costs:
         positions = _positions(layer, self.samples, positions_wanted(features))
         width = features + layer.outputs
         unfolded = positions * width * machine.moved * 8
+        if self._few(layer):
+            return self._moved(layer) + layer.blocks * unfolded
         chunks = max(self.batches, positions / _CHUNK)
         sums = positions * features * width * machine.float32 + chunks * features * width * machine.moved * 6
         return self._moved(layer) + layer.blocks * (unfolded + sums)
@@ -92,34 +94,58 @@ class Costs:
         """Choosing the damping by what was held out."""
         if not has_judges(self.batches):
             return 0.0
-        features, machine = layer.features, self.machine
-        mask = 2.0 * features**3 * machine.float64 + features * _COLUMN
-        rows = min(_JUDGED_ROWS, layer.outputs)
-        fitted = self._fitted(rows, features, kept, machine.float64)
+        machine, rows = self.machine, min(_JUDGED_ROWS, layer.outputs)
+        fitted = self._fitted(layer, rows, kept, machine.float64)
+        if self._few(layer):
+            mask = self._rank(layer) ** 3 * machine.spectrum + _ADMM * self._step(layer, rows)
+        else:
+            mask = 2.0 * layer.features**3 * machine.float64 + layer.features * _COLUMN
         return min(layer.blocks, _JUDGED_BLOCKS) * (mask + _DAMPINGS * fitted)
 
     def _chosen(self, layer: Layer, rows: int, density: float, product: float) -> float:
         """A mask for comparing, and its refit."""
-        features, machine = layer.features, self.machine
-        rows, kept = min(rows, layer.outputs), max(round(features * density), 1)
-        steps = _ADMM_ESTIMATED * rows * features * (2 * features * machine.float32 + machine.ranked)
-        return features**3 * product / 3 + steps + self._fitted(rows, features, kept, product)
+        rows, kept = min(rows, layer.outputs), max(round(layer.features * density), 1)
+        steps = _ADMM_ESTIMATED * self._step(layer, rows)
+        return self._rank(layer) ** 3 * product / 3 + steps + self._fitted(layer, rows, kept, product)
 
-    def _swapped(self, rows: int, features: int, kept: int) -> float:
+    def _swapped(self, layer: Layer, kept: int) -> float:
+        rows = layer.outputs
         if rows * float(kept) ** 3 > _MOST_SWAP_WORK:
             return 0.0
         machine = self.machine
         removal = rows * (machine.inverse(kept) + kept**2 * machine.moved)
-        refit = self._fitted(round(rows * _SWAPPED), features, kept, machine.float64, near=True)
-        return _SWAP_ROUNDS * (removal + refit + 2 * rows * features * features * machine.float64)
+        refit = self._fitted(layer, round(rows * _SWAPPED), kept, machine.float64, near=True)
+        return _SWAP_ROUNDS * (removal + refit + 2 * rows * self._products(layer) * machine.float64)
 
-    def _fitted(self, rows: int, features: int, kept: int, product: float, *, near: bool = False) -> float:
+    def _fitted(self, layer: Layer, rows: int, kept: int, product: float, *, near: bool = False) -> float:
         """Least squares on the supports of some rows, the way that `Quadratic.refit` chooses."""
         steps = _STEPS_FROM_NEAR if near else _STEPS
-        direct = _DIRECT_PRICE * kept**3 * rows * 2 / 3
-        if direct <= steps * 2.0 * rows * features**2:
-            return rows * (self.machine.system(kept) + kept**2 * self.machine.moved)
-        return steps * rows * features * (features * product + 10 * self.machine.moved)
+        machine, positions = self.machine, _positions(layer, self.samples, layer.features)
+        least = min(kept, positions) if self._few(layer) else kept
+        laid_out = positions * kept if self._few(layer) else kept**2
+        direct = least**3 * 2 / 3 + (2.0 * least**2 * max(kept, positions) if self._few(layer) else 0)
+        if _DIRECT_PRICE * direct <= steps * 2.0 * self._products(layer):
+            multiplied = (direct - least**3 * 2 / 3) / 2 * machine.float64
+            return rows * (machine.system(least) + multiplied + laid_out * machine.moved)
+        return steps * rows * (self._products(layer) * product + 10 * layer.features * machine.moved)
+
+    def _few(self, layer: Layer) -> bool:
+        """Whether the positions themselves are kept."""
+        return are_few(_positions(layer, self.samples, positions_wanted(layer.features)), layer.features)
+
+    def _rank(self, layer: Layer) -> int:
+        """Rows of the square matrix that tells what the inputs are like."""
+        return _positions(layer, self.samples, layer.features) if self._few(layer) else layer.features
+
+    def _products(self, layer: Layer) -> float:
+        """Multiply-accumulates of a row with the second moments."""
+        return layer.features * (2.0 * self._rank(layer) if self._few(layer) else layer.features)
+
+    def _step(self, layer: Layer, rows: int) -> float:
+        """Seconds of a step of ADMM."""
+        machine = self.machine
+        width = self._products(layer) / layer.features
+        return rows * layer.features * (2 * width * machine.float32 + machine.ranked)
 
 
 def _positions(layer: Layer, samples: int, wanted: int) -> int:

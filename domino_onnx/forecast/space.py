@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from domino_onnx.forecast.layers import Layer
 from domino_onnx.forecast.work import Work
-from domino_onnx.reconstruction.needs import working_memory
+from domino_onnx.reconstruction.needs import positions_wanted, working_memory
 
 __all__ = ["disk_needed", "memory_needed"]
 
@@ -50,11 +50,12 @@ def _beside(work: Work) -> int:
     """A batch on its way, the weights as sessions have them, and the largest layer."""
     batch = int(work.samples / work.batches * work.walk.piece * _FLOAT)
     weights = 2 * work.stored * _FLOAT
-    return _LIBRARIES + batch + weights + max((_working(layer) for layer in work.walk.layers), default=0)
+    return _LIBRARIES + batch + weights + max((_working(layer, work.samples) for layer in work.walk.layers), default=0)
 
 
-def _working(layer: Layer) -> int:
-    return working_memory(layer.blocks, layer.outputs, layer.features, clipped=layer.clipped)
+def _working(layer: Layer, samples: int) -> int:
+    positions = min(samples * layer.positions, positions_wanted(layer.features))
+    return working_memory(layer.blocks, layer.outputs, layer.features, positions, clipped=layer.clipped)
 
 
 def _training(work: Work) -> int:

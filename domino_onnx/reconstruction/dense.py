@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.reconstruction.moments import Moments
 from domino_onnx.reconstruction.network import Network
+from domino_onnx.reconstruction.positions import Statistics, no_statistics
 from domino_onnx.reconstruction.problem import dense_problems
 from domino_onnx.reconstruction.reached import ReachedSite
 from domino_onnx.scheme import NMScheme, WeightKey
 from domino_onnx.solve import one_blas_thread, sparsegpt
 
-__all__ = ["dense_moments", "prune_like_sparsegpt"]
+__all__ = ["dense_statistics", "prune_like_sparsegpt"]
 
 
-def dense_moments(
+def dense_statistics(
     network: Network, wanted: Callable[[ReachedSite], bool], progress: Callable[[int, int, str], None] | None = None
-) -> dict[WeightKey, Moments]:
-    """Second moments of some layers' inputs in the dense network, over all their uses."""
-    moments: dict[WeightKey, Moments] = {}
+) -> dict[WeightKey, Statistics]:
+    """What is gathered of some layers' inputs in the dense network, over all their uses."""
+    gathered: dict[WeightKey, Statistics] = {}
     batches = network.begin(network.scratch())
     for done, start in enumerate(network.starts, start=1):
         for batch, live in enumerate(batches):
@@ -30,14 +30,14 @@ def dense_moments(
             if wanted(start.reached):
                 output = made[start.use.output]
                 chosen = network.positions(start, output, batch, len(batches))
-                key = start.reached.site.key
-                if key not in moments:
-                    moments[key] = Moments.empty(start.view.blocks, start.view.outputs, start.view.features)
-                moments[key].add(*start.view.unfold(live[start.use.data], output, chosen))
+                key, uses = start.reached.site.key, len(start.reached.uses)
+                if key not in gathered:
+                    gathered[key] = no_statistics(*start.reached.shape, len(chosen) * len(batches) * uses)
+                gathered[key].add(*start.view.unfold(live[start.use.data], output, chosen))
         network.leave(start)
         if progress is not None:
             progress(done, len(network.starts), start.reached.site.name)
-    return moments
+    return gathered
 
 
 @one_blas_thread
@@ -56,13 +56,14 @@ def prune_like_sparsegpt(
         If ONNX Runtime can't run a part of the model.
     """
     sparse = {key for key, scheme in schemes.items() if not scheme.is_dense}
-    gathered = dense_moments(network, lambda reached: reached.site.key in sparse, progress)
+    gathered = dense_statistics(network, lambda reached: reached.site.key in sparse, progress)
     values: dict[WeightKey, NDArray[Any]] = {}
     for reached in network.reached_sites:
-        moments = gathered.get(reached.site.key)
-        if moments is None:
+        statistics = gathered.get(reached.site.key)
+        if statistics is None:
             continue
-        problems = dense_problems(reached, moments, centred=False)
-        matrix = np.stack([sparsegpt(problem, schemes[reached.site.key]) for problem in problems])
+        matrix = np.empty(reached.shape)
+        for part in dense_problems(reached, statistics, centred=False):
+            matrix[part.block, part.outputs] = sparsegpt(part.problem, schemes[reached.site.key])
         values.update(reached.stored(matrix, None))
     return values

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from domino_onnx.data.split import refit_judges
 from domino_onnx.outputs import OutputDivergence
-from domino_onnx.reconstruction.dense import dense_moments
-from domino_onnx.reconstruction.moments import Moments
+from domino_onnx.reconstruction.dense import dense_statistics
 from domino_onnx.reconstruction.needs import MAX_SAMPLE
 from domino_onnx.reconstruction.network import Network, SegmentStart
+from domino_onnx.reconstruction.positions import no_statistics
 from domino_onnx.reconstruction.problem import Gathered, Sample, Solution, dense_problems, prune_dense, prune_wanted
 from domino_onnx.reconstruction.reached import ReachedSite
 from domino_onnx.runtime import Activations
@@ -145,12 +145,12 @@ class _SideBySide:
         if not shared:
             return
         keys = {reached.site.key for reached in shared}
-        moments = dense_moments(self._network, lambda reached: reached.site.key in keys)
+        gathered = dense_statistics(self._network, lambda reached: reached.site.key in keys)
         for reached in shared:
-            gathered, scheme = moments[reached.site.key], self._schemes[reached.site.key]
-            problems = dense_problems(reached, gathered)
+            statistics, scheme = gathered[reached.site.key], self._schemes[reached.site.key]
+            parts = dense_problems(reached, statistics)
             choose = functools.partial(choose_mask, rule=self._rule)
-            self._keep(reached, prune_dense(reached, problems, gathered, scheme, choose))
+            self._keep(reached, prune_dense(reached, parts, statistics, scheme, choose))
 
     def _count(self, reached: ReachedSite, positions: int, features: int) -> None:
         wanted = math.ceil(self._network.samples * features / max(positions, 1))
@@ -166,8 +166,8 @@ class _SideBySide:
     def _gather(self, start: SegmentStart) -> Gathered:
         """Pass the site with the dense network, and gather what is wanted of the pruned one."""
         batches = len(self._dense)
-        view = start.view
-        fitted, held_out = (Moments.empty(view.blocks, view.outputs, view.features) for _ in range(2))
+        positions = batches * self._network.positions_of_first(start)
+        fitted, held_out = (no_statistics(*start.reached.shape, positions) for _ in range(2))
         sample = _Gathering(batches)
         judges = refit_judges(batches)
         # Of a bias that an Add behind the node adds, before the sum is clipped.

@@ -1,14 +1,20 @@
-"""What a layer needs to be refitted: so many positions, and so much memory."""
+"""What a layer needs to be refitted: so many positions, in which form, and so much memory."""
 
 from __future__ import annotations
 
-__all__ = ["MAX_SAMPLE", "positions_wanted", "working_memory"]
+__all__ = ["MAX_SAMPLE", "ROWS_AT_ONCE", "are_few", "positions_wanted", "working_memory"]
 
 MAX_SAMPLE = 16_384
 """Positions of a clipped layer that are kept themselves."""
+ROWS_AT_ONCE = 1 << 22
+"""Weights of outputs that are solved together, where positions are few."""
 _PER_FEATURE = 32
 _FEWEST = 16_384
 _MOST = 65_536
+_MANY_FEATURES = 2048
+"""Below, second moments are small and quickly solved."""
+_HELD = 16
+"""Matrices of `ROWS_AT_ONCE` numbers that solving holds at once."""
 
 
 def positions_wanted(features: int) -> int:
@@ -16,12 +22,22 @@ def positions_wanted(features: int) -> int:
     return max(_FEWEST, min(_PER_FEATURE * features, _MOST))
 
 
-def working_memory(blocks: int, outputs: int, features: int, *, clipped: bool) -> int:
+def are_few(positions: int, features: int) -> bool:
+    """Whether products with the positions themselves are cheaper than with their second moments."""
+    return features >= _MANY_FEATURES and 2 * positions <= features
+
+
+def working_memory(blocks: int, outputs: int, features: int, positions: int, *, clipped: bool) -> int:
     """About the bytes that it takes to gather a layer's statistics and to solve it.
 
-    `clipped` tells whether its outputs are clipped, so that positions are kept themselves.
+    `positions` are those of all batches. `clipped` tells whether its outputs are clipped, so that positions are kept
+    themselves.
     """
+    sample = min(positions, MAX_SAMPLE) * (features + 2 * outputs) * blocks if clipped else 0
+    if are_few(positions, features):
+        gathered = blocks * positions * (features + outputs)
+        solved = 2 * blocks * outputs * features + 4 * positions * features + _HELD * ROWS_AT_ONCE
+        return 8 * (gathered + solved + sample)
     moments = blocks * features * (features + outputs)
     systems = features * (3 * features + 10 * outputs)
-    sample = MAX_SAMPLE * (features + 2 * outputs) * blocks if clipped else 0
     return 8 * (4 * moments + systems + sample)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,22 @@ class SegmentStart:
     reached: ReachedSite
     use: LinearUse
     view: LinearView
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _FirstBatch:
+    """What running the first batch tells.
+
+    Attributes
+    ----------
+    largest
+        Bytes of all that is live and made at once, where that is most.
+    positions
+        That are gathered, by the segment of the start.
+    """
+
+    largest: int
+    positions: Mapping[int, int]
 
 
 class Network:
@@ -106,8 +122,8 @@ class Network:
 
     def scratch(self) -> Scratch:
         """A place for activations that leaves enough memory to run one batch, and to solve the largest site."""
-        solving = max((_working(reached) for reached in self.reached_sites), default=0)
-        return self._room.scratch(solving + _COPIES * self._largest)
+        solving = max((self._working(start) for start in self.starts), default=0)
+        return self._room.scratch(solving + _COPIES * self._first_batch.largest)
 
     def begin(self, scratch: Scratch) -> Carried:
         """Live activations of all batches ahead of the first start.
@@ -139,14 +155,22 @@ class Network:
         """How many batches the data have."""
         return self._data.batch_count(self._batch_size)
 
+    def positions_of_first(self, start: SegmentStart) -> int:
+        """How many positions of the first batch are gathered at a start."""
+        return self._first_batch.positions[start.segment]
+
     @functools.cached_property
-    def _largest(self) -> int:
-        """Bytes of all that is live and made at once, where that is most, of the first batch."""
-        live, most = self._begin(0), 0
+    def _first_batch(self) -> _FirstBatch:
+        live, largest, positions = self._begin(0), 0, {}
         for start in self.starts:
             live, made = self.pass_start(start, live)
-            most = max(most, sum(array.nbytes for array in made.values()))
-        return most
+            largest = max(largest, sum(array.nbytes for array in made.values()))
+            positions[start.segment] = len(self.positions(start, made[start.use.output], 0, self.batches))
+        return _FirstBatch(largest, positions)
+
+    def _working(self, start: SegmentStart) -> int:
+        positions = self.batches * self.positions_of_first(start) * len(start.reached.uses)
+        return working_memory(*start.reached.shape, positions, clipped=start.use.clipped is not None)
 
     @functools.cached_property
     def meanings(self) -> Meanings:
@@ -203,7 +227,3 @@ class Network:
             return np.arange(count)
         generator = np.random.default_rng([self._seed, start.segment, batch, count])
         return np.sort(generator.choice(count, take, replace=False))
-
-
-def _working(reached: ReachedSite) -> int:
-    return working_memory(*reached.shape, clipped=reached.uses[0].clipped is not None)

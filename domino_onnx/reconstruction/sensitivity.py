@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from domino_onnx.data.split import has_judges, search_judges
 from domino_onnx.errors import ModelError
 from domino_onnx.outputs import OutputDivergence
-from domino_onnx.reconstruction.dense import dense_moments
-from domino_onnx.reconstruction.moments import Moments
+from domino_onnx.reconstruction.dense import dense_statistics
 from domino_onnx.reconstruction.network import Network, SegmentStart
+from domino_onnx.reconstruction.positions import Statistics, no_statistics
 from domino_onnx.reconstruction.problem import Solution, dense_problems, estimate_error, prune_dense
 from domino_onnx.runtime import Carried
 from domino_onnx.scheme import FrozenMapping, Inventory, NMScheme, Site, WeightKey
@@ -97,7 +97,7 @@ class _Sensitivity:
         if not self._divergence.usable:
             raise ModelError("the model has no floating-point output that a loss could be measured at")
         shared = {reached.site.key for reached in network.reached_sites if reached.shared}
-        self._shared = dense_moments(network, lambda reached: reached.site.key in shared) if shared else {}
+        self._shared = dense_statistics(network, lambda reached: reached.site.key in shared) if shared else {}
         self._choose = functools.partial(choose_mask, rule=self._options.rule, admm_steps=self._options.admm_steps)
         self._losses: dict[WeightKey, tuple[float, ...]] = {}
         self._energies: dict[WeightKey, tuple[float, ...]] = {}
@@ -145,23 +145,24 @@ class _Sensitivity:
             return
         if key in self._shared:
             fitted = judged = self._shared[key]
-        problems = dense_problems(start.reached, fitted, dtype=np.float32)
-        judges = problems if judged is fitted else dense_problems(start.reached, judged, dtype=np.float32)
+        parts = dense_problems(start.reached, fitted, dtype=np.float32)
+        judges = parts if judged is fitted else dense_problems(start.reached, judged, dtype=np.float32)
         energies: dict[NMScheme, float] = {}
         measured: dict[NMScheme, float] = {}
         points = self._points(start.reached.site.schemes)
         for scheme in start.reached.site.schemes:
             if not scheme.is_dense:  # estimated where it is measured too: from the same rows, so that they compare
-                energies[scheme] = estimate_error(problems, scheme, self._choose, judges)
+                energies[scheme] = estimate_error(parts, scheme, self._choose, judges)
             if scheme in points:
-                solution = prune_dense(start.reached, problems, fitted, scheme, self._choose, judges)
+                solution = prune_dense(start.reached, parts, fitted, scheme, self._choose, judges)
                 measured[scheme] = self._at_outputs(start, before, solution)
         self._energies[key] = tuple(energies.get(scheme, 0.0) for scheme in start.reached.site.schemes)
         self._losses[key] = _interpolated(start.reached.site.schemes, energies, measured)
 
-    def _gather(self, start: SegmentStart) -> tuple[Moments, Moments]:
-        """Pass the site: moments to refit by, and to judge by, which are the same where batches are few."""
-        fitted, judged = (Moments.empty(start.view.blocks, start.view.outputs, start.view.features) for _ in range(2))
+    def _gather(self, start: SegmentStart) -> tuple[Statistics, Statistics]:
+        """Pass the site: statistics to refit by, and to judge by, which are the same where batches are few."""
+        positions = len(self._batches) * self._network.positions_of_first(start)
+        fitted, judged = (no_statistics(*start.reached.shape, positions) for _ in range(2))
         apart = has_judges(len(self._batches))
         for batch, live in enumerate(self._batches):
             self._batches[batch], made = self._network.pass_start(start, live)

@@ -8,9 +8,10 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx.solve.inputs import FewInputs, Inputs
 from domino_onnx.solve.mask import masked
 
-__all__ = ["Inputs", "Quadratic"]
+__all__ = ["Quadratic"]
 
 _Matrix = NDArray[np.floating]
 _Mask = NDArray[np.bool_]
@@ -21,40 +22,6 @@ _CG_STEPS, _CG_STEPS_FROM_NEAR = 60, 25
 """What conjugate gradients usually take, for the choice between the two."""
 _DIRECT_PRICE = 4
 """How many times longer small systems take for each operation than the large products of conjugate gradients."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Inputs:
-    """What a layer's inputs alone say, for all problems that share them; computed once, when it is first asked for.
-
-    Attributes
-    ----------
-    hessian
-        (features, features): the mean of ``x x^T``, centred where an intercept is free. Its dtype is the precision of
-        all that follows: float64 to solve, float32 is enough to judge by.
-    damping
-        In units of the hessian's mean diagonal.
-    """
-
-    hessian: _Matrix
-    damping: float
-
-    @functools.cached_property
-    def ridge(self) -> float:
-        """What damping adds to the diagonal; 1 where the inputs are all zero, so that the anchor stays."""
-        scale = float(np.mean(np.diagonal(self.hessian)))
-        return self.damping * scale if scale > 0 else 1.0
-
-    @functools.cached_property
-    def damped(self) -> _Matrix:
-        """(features, features): the hessian with the ridge."""
-        return self.hessian + self.ridge * np.eye(len(self.hessian), dtype=self.hessian.dtype)
-
-    @functools.cached_property
-    def spectrum(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Eigenvalues and eigenvectors of `damped`, in the precision that choosing a mask needs."""
-        values, vectors = np.linalg.eigh(self.damped.astype(np.float32))
-        return np.maximum(values, np.float32(self.ridge)), vectors
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,19 +38,9 @@ class Quadratic:
         (rows, features): the weights that damping holds on to, usually the dense ones.
     """
 
-    inputs: Inputs
+    inputs: Inputs | FewInputs
     target: _Matrix
     anchor: _Matrix
-
-    @property
-    def hessian(self) -> _Matrix:
-        """(features, features), as in `inputs`."""
-        return self.inputs.hessian
-
-    @property
-    def damped(self) -> _Matrix:
-        """(features, features), as in `inputs`."""
-        return self.inputs.damped
 
     @functools.cached_property
     def pull(self) -> _Matrix:
@@ -93,8 +50,7 @@ class Quadratic:
     @functools.cached_property
     def dense(self) -> _Matrix:
         """(rows, features): the best weights without any mask."""
-        weights: _Matrix = np.linalg.solve(self.damped, self.pull.T).T
-        return weights
+        return self.inputs.solved(self.pull)
 
     def rows(self, chosen: NDArray[np.intp]) -> Quadratic:
         """The problem of some of the rows."""
@@ -106,15 +62,16 @@ class Quadratic:
 
     def dampened(self, damping: float) -> Quadratic:
         """The same problem with another damping."""
-        return Quadratic(Inputs(self.hessian, damping), self.target, self.anchor)
+        return Quadratic(self.inputs.dampened(damping), self.target, self.anchor)
 
     def loss(self, weights: _Matrix) -> _Matrix:
         """(rows,) The objective, but for a constant of each row."""
-        return np.einsum("rk,rk->r", weights, weights @ self.damped - 2 * self.pull)  # type: ignore[no-any-return]
+        toward: _Matrix = self.inputs.times_damped(weights) - 2 * self.pull
+        return np.einsum("rk,rk->r", weights, toward)  # type: ignore[no-any-return]
 
     def gradient(self, weights: _Matrix) -> _Matrix:
         """(rows, features): half the negative gradient; zero on a refitted support."""
-        return self.pull - weights @ self.damped
+        return self.pull - self.inputs.times_damped(weights)
 
     def refit(self, mask: _Mask, near: _Matrix | None = None) -> _Matrix:
         """(rows, features): the least-squares weights on each row's support, zero elsewhere.
@@ -127,10 +84,9 @@ class Quadratic:
         near
             Weights that the result is expected to be close to, from where fewer steps lead to it.
         """
-        kept = int(mask.sum(axis=1).max(initial=0))
-        direct = _DIRECT_PRICE * kept**3 * len(mask) * 2 / 3
-        iterative = (_CG_STEPS if near is None else _CG_STEPS_FROM_NEAR) * 2.0 * mask.size * mask.shape[1]
-        if direct <= iterative:
+        kept = _kept(mask)
+        steps = _CG_STEPS if near is None else _CG_STEPS_FROM_NEAR
+        if _DIRECT_PRICE * self.inputs.solved_on_costs(kept)[0] <= steps * self.inputs.product_costs:
             return self._direct(mask)
         return self._conjugate_gradients(mask, self.anchor if near is None else near)
 
@@ -140,26 +96,24 @@ class Quadratic:
         ``w_i^2 / [(H_SS)^-1]_ii`` (Hassibi & Stork 1993, Optimal Brain Surgeon); infinite where nothing is kept.
         """
         costs = np.full(mask.shape, np.inf)
-        damped = self.damped.astype(np.float32)  # enough to choose by
-        for rows, support in _supports(mask):
-            inverse = np.linalg.inv(damped[support[:, :, None], support[:, None, :]])
+        for rows, support in _supports(mask, _kept(mask) ** 2):
+            inverse = np.linalg.inv(self.inputs.rough_systems(support))
             kept = np.take_along_axis(weights[rows], support, 1)
             np.put_along_axis(costs[rows], support, kept**2 / np.diagonal(inverse, axis1=1, axis2=2), 1)
         return costs
 
     def _direct(self, mask: _Mask) -> _Matrix:
-        weights = np.zeros(mask.shape, self.damped.dtype)
-        for rows, support in _supports(mask):
-            systems = self.damped[support[:, :, None], support[:, None, :]]
+        weights = np.zeros(mask.shape, self.inputs.dtype)
+        for rows, support in _supports(mask, self.inputs.solved_on_costs(_kept(mask))[1]):
             sides = np.take_along_axis(self.pull[rows], support, 1)
-            np.put_along_axis(weights[rows], support, np.linalg.solve(systems, sides[..., None])[..., 0], 1)
+            np.put_along_axis(weights[rows], support, self.inputs.solved_on(support, sides), 1)
         return weights
 
     def _conjugate_gradients(self, mask: _Mask, near: _Matrix) -> _Matrix:
         """Preconditioned with the diagonal; all rows step together, each with its own length."""
-        inverse = np.where(mask, 1 / np.diagonal(self.damped), 0)
+        inverse = np.where(mask, 1 / self.inputs.diagonal, 0)
         weights = masked(near, mask)
-        residual = masked(self.pull - weights @ self.damped, mask)
+        residual = masked(self.pull - self.inputs.times_damped(weights), mask)
         scaled = residual * inverse
         direction = scaled
         power = np.einsum("rk,rk->r", residual, scaled)
@@ -167,7 +121,7 @@ class Quadratic:
         for _ in range(_MAX_CG_STEPS):
             if (power <= enough).all():
                 break
-            image = masked(direction @ self.damped, mask)
+            image = masked(self.inputs.times_damped(direction), mask)
             curvature = np.einsum("rk,rk->r", direction, image)
             step = np.divide(power, curvature, out=np.zeros_like(power), where=curvature > 0)[:, None]
             weights = weights + step * direction
@@ -180,9 +134,16 @@ class Quadratic:
         return weights
 
 
-def _supports(mask: _Mask) -> list[tuple[slice, NDArray[np.intp]]]:
-    """Rows in slices of bounded memory, with (rows, kept) the features that each keeps; all rows keep as many."""
-    kept = int(mask[0].sum()) if len(mask) else 0
-    columns = np.nonzero(mask)[1].reshape(len(mask), kept)
-    size = max(1, _CHUNK // max(kept * kept, 1))
+def _kept(mask: _Mask) -> int:
+    """How many features a row keeps; all rows keep as many."""
+    return int(mask[0].sum()) if len(mask) else 0
+
+
+def _supports(mask: _Mask, held: int) -> list[tuple[slice, NDArray[np.intp]]]:
+    """Rows in slices of bounded memory, with (rows, kept) the features that each keeps.
+
+    `held` is how many numbers are held for a row.
+    """
+    columns = np.nonzero(mask)[1].reshape(len(mask), _kept(mask))
+    size = max(1, _CHUNK // max(held, 1))
     return [(slice(start, start + size), columns[start : start + size]) for start in range(0, len(mask), size)]

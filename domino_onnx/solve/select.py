@@ -37,7 +37,7 @@ def saliency(problem: Quadratic, rule: Literal["magnitude", "activation"]) -> _M
     ``magnitude``: w^2. ``activation``: w^2 times the feature's mean square (Wanda, Sun et al. 2023, squared).
     """
     squares = problem.anchor**2
-    return squares if rule == "magnitude" else squares * np.diagonal(problem.hessian)
+    return squares if rule == "magnitude" else squares * problem.inputs.squares
 
 
 def choose_mask(problem: Quadratic, scheme: NMScheme, rule: MaskRule, admm_steps: int = _ADMM_STEPS) -> _Mask:
@@ -71,7 +71,7 @@ def _column_by_column(problem: Quadratic, scheme: NMScheme) -> tuple[_Mask, _Mat
     """
     weights = problem.dense.copy()
     rows, features = weights.shape
-    upper = np.linalg.cholesky(np.linalg.inv(problem.damped)).T
+    upper = np.linalg.cholesky(np.linalg.inv(problem.inputs.damped)).T
     mask = np.zeros(weights.shape, np.bool_)
     width = _BLOCK // scheme.m * scheme.m or scheme.m
     for start in range(0, features, width):
@@ -97,18 +97,15 @@ def admm_mask(problem: Quadratic, scheme: NMScheme, steps: int = _ADMM_STEPS) ->
     A dense copy follows the quadratic, a sparse one the scheme; a growing penalty brings them together, and the groups
     of a row settle against each other instead of from left to right.
     """
-    eigenvalues, vectors = problem.inputs.spectrum
-    pull = problem.pull.astype(np.float32) @ vectors
-    penalty = _ADMM_START * float(np.mean(np.diagonal(problem.damped)))
+    minimum = problem.inputs.proximal(problem.pull)
+    penalty = _ADMM_START * float(np.mean(problem.inputs.diagonal))
     dense = problem.dense.astype(np.float32)
     mask = largest_of_groups(np.abs(dense), scheme)
     sparse = masked(dense, mask)
     dual = np.zeros_like(sparse)
     growth = (_ADMM_END / _ADMM_START) ** (1 / steps)
     for _ in range(steps):
-        dense = (
-            (pull + np.float32(penalty) * ((sparse - dual) @ vectors)) / (eigenvalues + np.float32(penalty))
-        ) @ vectors.T
+        dense = minimum(sparse - dual, penalty)
         together = dense + dual
         mask = largest_of_groups(np.abs(together), scheme)
         sparse = masked(together, mask)
@@ -149,7 +146,7 @@ def _swapped(problem: Quadratic, mask: _Mask, weights: _Matrix, scheme: NMScheme
     """One swap in each of a row's most promising groups, judged one at a time."""
     rows, features = mask.shape
     shape = (rows, features // scheme.m, scheme.m)
-    gains = np.where(mask, -np.inf, problem.gradient(weights) ** 2 / np.diagonal(problem.damped)).reshape(shape)
+    gains = np.where(mask, -np.inf, problem.gradient(weights) ** 2 / problem.inputs.diagonal).reshape(shape)
     costs = problem.removal_costs(mask, weights).reshape(shape)
     enters, leaves, profit = _best_exchange(gains, costs, mask.reshape(shape), scheme)
     places = max(1, int(np.ceil(share * shape[1])))

@@ -62,8 +62,8 @@ def test_groups_wider_than_a_block_and_features_that_fill_no_block(rule: MaskRul
 def test_weights_and_inputs_of_zero(rule: MaskRule) -> None:
     nothing = Quadratic(Inputs(np.zeros((8, 8)), 0.01), np.zeros((2, 8)), np.zeros((2, 8)))
     dead = drawn(2, 8)
-    dead.hessian[3], dead.hessian[:, 3] = 0, 0
-    for problem in (nothing, dead.retargeted(dead.anchor @ dead.hessian, dead.anchor)):
+    dead.inputs.hessian[3], dead.inputs.hessian[:, 3] = 0, 0
+    for problem in (nothing, dead.retargeted(dead.anchor @ dead.inputs.hessian, dead.anchor)):
         mask = choose_mask(problem, NMScheme(2, 4), rule)
         assert kept(mask, 4) == {2}
         assert np.isfinite(swap(problem, mask, NMScheme(2, 4))[1]).all()
@@ -117,7 +117,7 @@ def test_without_correlations_all_criteria_are_magnitude() -> None:
 def test_the_saliencies() -> None:
     problem = drawn(3, 8)
     np.testing.assert_allclose(saliency(problem, "magnitude"), problem.anchor**2)
-    by_input = problem.anchor**2 * np.diag(problem.hessian)
+    by_input = problem.anchor**2 * np.diag(problem.inputs.hessian)
     np.testing.assert_allclose(saliency(problem, "activation"), by_input)
 
 
@@ -128,12 +128,12 @@ def obs_by_loops(problem: Quadratic, scheme: NMScheme) -> Array:
         weights = dense.copy()
         for column in range(len(weights)):
             rest = slice(column, None)
-            inverse = np.linalg.inv(problem.damped[rest, rest])
+            inverse = np.linalg.inv(problem.inputs.damped[rest, rest])
             if column % scheme.m == 0:
                 # of the columns not yet passed, each with those to its right to make up for it
                 stop = column + scheme.m
                 scores = [
-                    weights[place] ** 2 / np.linalg.inv(problem.damped[place:, place:])[0, 0]
+                    weights[place] ** 2 / np.linalg.inv(problem.inputs.damped[place:, place:])[0, 0]
                     for place in range(column, stop)
                 ]
                 mask[row, np.array(range(column, stop))[np.argsort(scores)[: scheme.m - scheme.n]]] = False
