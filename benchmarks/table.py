@@ -62,7 +62,7 @@ def page() -> str:
     parts += extra("no_data.json", "## Without data", words.NO_DATA, no_data_table)
     parts += extra("few_data.json", "### A few real samples", words.FEW_DATA, few_data_table)
     parts += extra("predicting.json", "## Predicted and found", words.PREDICTED, prediction_table)
-    parts += extra("big.json", "## Large models without data", words.LARGE, large_table)
+    parts += extra("big.json", "## Large models", words.LARGE, large_table)
     parts += ["## After finetuning", told(words.FINETUNING), finetuning_table(measured)]
     parts += extra("samples.json", "### What more samples are worth", words.SAMPLES, samples_table)
     legal = legality_table(measured)

@@ -49,15 +49,16 @@ def large_table(rows: list[Row]) -> str:
     lines = [
         [
             f"{row['case']['gigabytes']:g} GB, `--{row['case']['goal']}`",
-            f"{row['seconds']:.0f}",
-            f"{row['processor_seconds']:.0f}",
+            str(row["case"]["samples"] or "none"),
+            f"{row['seconds']:,.0f}",
+            f"{row['processor_seconds']:,.0f}",
             f"{100 * row['copy_speed']:.0f} %",
             f"{row['own_megabytes']:,}",
             f"{row['groups_checked']:,}",
         ]
         for row in rows
     ]
-    return table(["", "seconds", "processor", "speed of a copy", "peak MB", "groups checked"], lines)
+    return table(["", "samples", "seconds", "processor", "speed of a copy", "peak MB", "groups checked"], lines)
 
 
 def samples_table(rows: list[Row]) -> str:
