@@ -1,6 +1,6 @@
 """What it costs to measure, prune and refit one layer, counted as the search and the refit do it.
 
-Counts follow `reconstruction/problem.py`, `solve/select.py`, `solve/quadratic.py` and `solve/inputs.py`. How long a
+Counts follow `reconstruction/refit.py`, `solve/select.py`, `solve/quadratic.py` and `solve/inputs.py`. How long a
 single operation takes is measured (`Machine`); the few factors here are what their loops come to on real networks.
 """
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.reconstruction.network import Network
 from domino_onnx.reconstruction.positions import Statistics, no_statistics
-from domino_onnx.reconstruction.problem import dense_problems
+from domino_onnx.reconstruction.problems import dense_problems
 from domino_onnx.reconstruction.reached import ReachedSite
 from domino_onnx.scheme import NMScheme, WeightKey
 from domino_onnx.solve import one_blas_thread, sparsegpt

@@ -22,8 +22,9 @@ from domino_onnx.reconstruction.dense import dense_statistics
 from domino_onnx.reconstruction.needs import MAX_SAMPLE
 from domino_onnx.reconstruction.network import Network, SegmentStart
 from domino_onnx.reconstruction.positions import no_statistics
-from domino_onnx.reconstruction.problem import Gathered, Sample, Solution, dense_problems, prune_dense, prune_wanted
+from domino_onnx.reconstruction.problems import dense_problems
 from domino_onnx.reconstruction.reached import ReachedSite
+from domino_onnx.reconstruction.refit import Gathered, Sample, Solution, prune_dense, prune_wanted
 from domino_onnx.runtime import Activations
 from domino_onnx.scheme import NMScheme, WeightKey
 from domino_onnx.solve import MaskRule, choose_mask, one_blas_thread

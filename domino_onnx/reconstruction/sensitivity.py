@@ -22,7 +22,8 @@ from domino_onnx.outputs import OutputDivergence
 from domino_onnx.reconstruction.dense import dense_statistics
 from domino_onnx.reconstruction.network import Network, SegmentStart
 from domino_onnx.reconstruction.positions import Statistics, no_statistics
-from domino_onnx.reconstruction.problem import Solution, dense_problems, estimate_error, prune_dense
+from domino_onnx.reconstruction.problems import dense_problems
+from domino_onnx.reconstruction.refit import Solution, estimate_error, prune_dense
 from domino_onnx.runtime import Carried
 from domino_onnx.scheme import FrozenMapping, Inventory, NMScheme, Site, WeightKey
 from domino_onnx.search import LossTable

@@ -1,29 +1,25 @@
-"""From what was gathered at a layer to its least-squares problems, block by block, and to a new weight and bias."""
+"""A layer's new weight and bias, from what was gathered at it: the mask, the refit, and what they cost."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.errors import DataError
-from domino_onnx.reconstruction.moments import Moments
-from domino_onnx.reconstruction.needs import ROWS_AT_ONCE
 from domino_onnx.reconstruction.positions import Positions, Statistics, together
+from domino_onnx.reconstruction.problems import DAMPING, Part, wanted_problems
 from domino_onnx.reconstruction.reached import ReachedSite
 from domino_onnx.scheme import NMScheme
-from domino_onnx.solve import FewInputs, Inputs, MaskRule, Quadratic, choose_mask, swap
+from domino_onnx.solve import MaskRule, Quadratic, choose_mask, swap
 
 __all__ = [
     "Chooser",
     "Gathered",
-    "Part",
     "Sample",
     "Solution",
-    "dense_problems",
     "estimate_error",
     "prune_dense",
     "prune_wanted",
@@ -35,8 +31,6 @@ Chooser = Callable[[Quadratic, NMScheme], NDArray[np.bool_]]
 _Matrix = NDArray[np.floating]
 _Rows = NDArray[np.float32]
 _DAMPINGS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-_DAMPING = 0.01
-"""Of the hessian's mean diagonal, where nothing is held out to choose by (SparseGPT's and GPTQ's value)."""
 _JUDGED_ROWS = 32
 _JUDGED_PARTS = 8
 """So many rows, and parts, are taken for all where only a sum over them is wanted."""
@@ -87,44 +81,6 @@ class Solution:
     matrix: _Matrix
     bias: _Matrix | None
     error: float
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Part:
-    """The problem of some outputs of a block: of all, unless positions are few and outputs many."""
-
-    block: int
-    outputs: slice
-    problem: Quadratic
-
-
-def dense_problems(
-    reached: ReachedSite, statistics: Statistics, *, centred: bool = True, dtype: type[np.floating] = np.float64
-) -> Iterable[Part]:
-    """The dense layer's own outputs are wanted, on its inputs in the dense network. To be looked at again and again.
-
-    `centred` leaves the means to the bias, where the layer has one. `dtype` is the precision of second moments.
-    """
-    _check_finite(reached, statistics)
-    centred = centred and reached.bias is not None
-    inputs = [_inputs(statistics, block, _DAMPING, centred=centred, dtype=dtype) for block in range(reached.shape[0])]
-    if isinstance(statistics, Positions):
-        return _Dense(inputs, reached.matrix())
-    return tuple(_Dense(inputs, reached.matrix().astype(dtype)))
-
-
-class _Dense(Iterable[Part]):
-    """Parts that are made anew each time, so that one is in memory at once."""
-
-    def __init__(self, inputs: list[Inputs | FewInputs], matrix: _Matrix) -> None:
-        self._inputs = inputs
-        self._matrix = matrix
-
-    def __iter__(self) -> Iterator[Part]:
-        for block, inputs in enumerate(self._inputs):
-            for outputs in _at_once(inputs, self._matrix.shape):
-                anchor = self._matrix[block, outputs]
-                yield Part(block, outputs, Quadratic(inputs, inputs.times_hessian(anchor), anchor))
 
 
 def prune_dense(
@@ -181,7 +137,7 @@ def prune_wanted(
     x, y = statistics.x / statistics.count, statistics.y / statistics.count
     matrix, output_mean = np.empty(reached.shape), np.empty_like(y)
     lost = energy = 0.0
-    for part in _wanted(reached, statistics, damping):
+    for part in wanted_problems(reached, statistics, damping):
         problem, outputs, mean = part.problem, (part.block, part.outputs), y[part.block, part.outputs]
         mask, weights = swap(problem, choose_mask(problem, scheme, rule), scheme)
         spread = statistics.yy[outputs] / statistics.count - (0 if reached.bias is None else mean**2)
@@ -199,74 +155,14 @@ def prune_wanted(
     return Solution(matrix=matrix, bias=bias, error=max(lost, 0.0) / energy if energy > 0 else 0.0)
 
 
-def _wanted(reached: ReachedSite, statistics: Statistics, damping: float) -> Iterator[Part]:
-    """The wanted outputs' problems; centred where the layer has a bias that takes up the means."""
-    _check_finite(reached, statistics)
-    centred, matrix = reached.bias is not None, reached.matrix()
-    for block, anchor in enumerate(matrix):
-        inputs = _inputs(statistics, block, damping, centred=centred)
-        if isinstance(statistics, Moments):
-            target = statistics.yx[block] / statistics.count
-            if centred:
-                x, y = statistics.x[block] / statistics.count, statistics.y[block] / statistics.count
-                target = target - np.outer(y, x)
-            yield Part(block, slice(None), Quadratic(inputs, target, anchor))
-            continue
-        assert isinstance(inputs, FewInputs)
-        wanted = _rooted(statistics.wanted(block), centred=centred)
-        for outputs in _at_once(inputs, matrix.shape):
-            yield Part(block, outputs, Quadratic(inputs, wanted[:, outputs].T @ inputs.root, anchor[outputs]))
-
-
-def _inputs(
-    statistics: Statistics,
-    block: int,
-    damping: float,
-    *,
-    centred: bool,
-    dtype: type[np.floating] = np.float64,
-) -> Inputs | FewInputs:
-    if isinstance(statistics, Positions):
-        return FewInputs(_rooted(statistics.features(block), centred=centred), damping)
-    hessian = statistics.xx[block] / statistics.count
-    if centred:
-        x = statistics.x[block] / statistics.count
-        hessian = hessian - np.outer(x, x)
-    return Inputs(hessian.astype(dtype, copy=False), damping)
-
-
-def _rooted(rows: NDArray[np.float64], *, centred: bool) -> NDArray[np.float64]:
-    """Positions of which sums of products are means."""
-    rooted: NDArray[np.float64] = (rows - rows.mean(axis=0) if centred else rows) / np.sqrt(len(rows))
-    return rooted
-
-
-def _at_once(inputs: Inputs | FewInputs, shape: tuple[int, ...]) -> Iterator[slice]:
-    """The outputs of a block: all where second moments take as much memory anyway, or some after the others."""
-    outputs, features = shape[1:]
-    step = max(1, ROWS_AT_ONCE // max(features, 1)) if isinstance(inputs, FewInputs) else max(outputs, 1)
-    return (slice(start, start + step) for start in range(0, outputs, step))
-
-
-def _check_finite(reached: ReachedSite, statistics: Statistics) -> None:
-    """DataError where squares of what reaches the layer aren't finite."""
-    if isinstance(statistics, Moments):
-        finite = bool(np.isfinite(statistics.xx).all() and np.isfinite(statistics.yx).all())
-    else:
-        finite = bool(np.isfinite(statistics.x).all() and np.isfinite(statistics.yy).all())
-    if not finite:
-        raise DataError(
-            f"what the data make at {reached.site.name!r} is too large to be squared in float32: check their "
-            "scale, and that they are prepared as in training"
-        )
-
-
 def _chosen_damping(reached: ReachedSite, gathered: Gathered, scheme: NMScheme) -> float:
     """The damping whose refit has the least error on the positions that were held out."""
     if gathered.held_out is None:
-        return _DAMPING
+        return DAMPING
     errors = np.zeros(len(_DAMPINGS))
-    held_out, fitted = (_wanted(reached, *each) for each in ((gathered.held_out, 0.0), (gathered.fitted, _DAMPING)))
+    held_out, fitted = (
+        wanted_problems(reached, *each) for each in ((gathered.held_out, 0.0), (gathered.fitted, DAMPING))
+    )
     # A mask of the second order takes the whole matrix of second moments.
     rule: MaskRule = "admm" if isinstance(gathered.fitted, Positions) else "obs"
     for judging, part in itertools.islice(zip(held_out, fitted, strict=True), _JUDGED_PARTS):
