@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from domino_onnx.errors import OutputError
@@ -18,6 +20,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 __all__ = [
+    "NOTHING",
+    "Replacing",
     "check_output",
     "current_umask",
     "escaped",
@@ -26,28 +30,54 @@ __all__ = [
     "put_in_place",
     "remove_all_leftovers",
     "remove_leftovers",
+    "sha256_of",
     "unfinished",
     "whole_file",
 ]
 
 _SUFFIX = ".domino-onnx.tmp"
 _LONGEST = 100
+_CHUNK = 1 << 20
 
 
-def check_output(output: Path, inputs: Iterable[Path], *, force: bool, what: str = "output") -> None:
+class Replacing:
+    """Which files that exist a writer may replace: any with `force`, none without."""
+
+    def __init__(self, *, force: bool = False) -> None:
+        self.force = force
+
+    def allows(self, output: Path) -> bool:  # noqa: ARG002  # a run that goes on looks at it
+        """Whether what is there under this name may go."""
+        return self.force
+
+    def announce(self, output: Path, whole: Path, parts: Mapping[Path, str]) -> None:
+        """Hear of a whole file before it is renamed to `output`.
+
+        Parameters
+        ----------
+        parts
+            Files that belong to it and are in place already, each with its SHA-256.
+        """
+
+
+NOTHING = Replacing()
+"""Nothing that exists may be replaced."""
+
+
+def check_output(output: Path, inputs: Iterable[Path], replacing: Replacing, *, what: str = "output") -> None:
     """Refuse a file's name before any work is done.
 
     Parameters
     ----------
     inputs
-        Files and folders that are read: nothing of them is replaced, with `force` or without.
+        Files and folders that are read: nothing of them is replaced, whatever may be.
     what
         The file's part in the work, as messages call it.
 
     Raises
     ------
     OutputError
-        If it is an input, exists without `force`, is no regular file, or can't be written.
+        If it is an input, exists and may not be replaced, is no regular file, or can't be written.
     """
     if output.is_dir():
         raise OutputError(f"the {what} {output} is a folder; give the name of a file")
@@ -56,7 +86,7 @@ def check_output(output: Path, inputs: Iterable[Path], *, force: bool, what: str
         raise OutputError(f"the {what} {output} is the input itself, {lost}; give another name")
     if output.exists() and not output.is_file():
         raise OutputError(f"the {what} {output} is no regular file, so that it can't be replaced; give another name")
-    if output.exists() and not force:
+    if output.exists() and not replacing.allows(output):
         raise OutputError(f"the {what} {output} exists; give another name, or --force to replace it")
     if not output.parent.is_dir():
         raise OutputError(f"the folder {output.parent} of the {what} doesn't exist; make it first")
@@ -72,15 +102,23 @@ def _would_lose(given: Path, output: Path) -> bool:
 
 
 @contextlib.contextmanager
-def whole_file(output: Path, *, replace: bool, what: str = "output") -> Iterator[IO[bytes]]:
+def whole_file(
+    output: Path,
+    replacing: Replacing,
+    *,
+    what: str = "output",
+    parts: Mapping[Path, str] = MappingProxyType({}),
+) -> Iterator[IO[bytes]]:
     """A stream whose content appears under `output` at once when the block ends well, and nowhere otherwise.
 
     Parameters
     ----------
-    replace
-        Whether a file of that name may go. Without it, hold the `folder_lock`: then no other run comes in between.
+    replacing
+        Whether a file of that name may go. Hold the `folder_lock` where it may not: no other run comes in between then.
     what
         The file's part in the work, as messages call it.
+    parts
+        As `Replacing.announce`.
 
     Raises
     ------
@@ -95,7 +133,8 @@ def whole_file(output: Path, *, replace: bool, what: str = "output") -> Iterator
             stream.flush()
             os.fsync(stream.fileno())
         path.chmod(0o666 & ~current_umask())
-        if not replace and output.exists():
+        replacing.announce(output, path, parts)
+        if output.exists() and not replacing.allows(output):
             raise OutputError(
                 f"the {what} {output} exists by now: another run wrote it meanwhile. Give another name, or --force to "
                 "replace it"
@@ -196,10 +235,19 @@ def remove_leftovers(output: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_all_leftovers(folder: Path) -> None:
-    """Remove temporary files that killed runs left in a folder which no other run writes to now."""
-    for path in folder.glob(f".*{_SUFFIX}"):
+def remove_all_leftovers(folder: Path, ending: str) -> None:
+    """Remove temporary files that killed runs left for files that end so, where no other run writes any now."""
+    for path in folder.glob(f".*{ending}.*{_SUFFIX}"):
         path.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, as hexadecimal digits; OSError if it can't be read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def escaped(name: str) -> str:

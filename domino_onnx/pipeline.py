@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domino_onnx.files import check_output
+from domino_onnx.files import Replacing, check_output
 from domino_onnx.options import CompressOptions
 from domino_onnx.precision import KEEP, Conversion
 from domino_onnx.report.results import (
@@ -51,6 +51,7 @@ from domino_onnx.stages import (
     open_pruned,
     preflight,
     read,
+    replacing_of,
     require_devices,
     rewritten,
     search_result,
@@ -58,6 +59,9 @@ from domino_onnx.stages import (
     verified,
     with_second,
     write,
+    write_plans,
+    write_report,
+    write_sweep_report,
 )
 from domino_onnx.storage import Form
 
@@ -96,6 +100,7 @@ def compress(
     force: bool = False,
     metric: Metric | None = None,
     keeps: bool = True,
+    report: Path | None = None,
 ) -> CompressResult:
     """Choose schemes, prune, refit, finetune, write `output`, and compare it with `model` in ONNX Runtime.
 
@@ -105,13 +110,15 @@ def compress(
         Judges instead of the one that the options name.
     keeps
         Whether what is found is kept next to `output` meanwhile. A folder that the options name is used anyway.
+    report
+        A file for the report, as HTML or JSON by its suffix; `force` is for it as well.
     """
-    journal = Journal(observer)
-    check_second(output, options, (model,), force=force)
-    with open_checkpoint(options, output if keeps else None, journal) as checkpoint:
-        made = _compressed(model, Output(path=output, force=force), options, journal, checkpoint, metric)
-        result = compared(made, journal)
-    return with_second(result, journal, force=force)
+    journal, place = Journal(observer), output if keeps else None
+    with open_checkpoint(options, place, journal) as checkpoint:
+        replacing = replacing_of(options, place, force=force, checkpoint=checkpoint)
+        check_second(output, options, (model,), replacing)
+        made = _compressed(model, Output(path=output, replacing=replacing), options, journal, checkpoint, metric)
+        return _finished(made, journal, replacing, report)
 
 
 def search(
@@ -131,23 +138,37 @@ def sweep(
     options: CompressOptions,
     observer: Observer | None = None,
     *,
-    output: Path | None = None,
+    force: bool = False,
     metric: Metric | None = None,
     keeps: bool = True,
+    report: Path | None = None,
+    plans: Path | None = None,
 ) -> SweepResult:
     """Measure a refitted plan for each share of zeros on unseen data. The shares replace the options' goal.
 
-    `output` is what the caller is going to write. While the run lasts, what it has found is kept next to it, else next
-    to the model as `MODEL.sweep.partial`; `metric` and `keeps` are those of `compress`.
+    What is found is kept next to the report, the plans or the model meanwhile (`name_of_sweep`).
+
+    Parameters
+    ----------
+    force, metric, keeps, report
+        As in `compress`.
+    plans
+        A folder that exists, for the plan of each share.
     """
     journal, options = Journal(observer), options.without_goal()
-    place = (output or name_of_sweep(model)) if keeps else None
+    place = name_of_sweep(model, report, plans) if keeps else None
     with open_checkpoint(options, place, journal) as checkpoint:
+        replacing = replacing_of(options, place, force=force, checkpoint=checkpoint)
         source = read(model, options, journal, judged=True, metric=metric)
         lab = open_laboratory(source, options, journal, checkpoint=checkpoint)
         checkpoint.is_of(identity(lab, "sweep"))
         preflight(lab, "sweep", plans=len(set(shares)))
-        return sweep_result(lab, shares)
+        result = sweep_result(lab, shares)
+        if plans is not None:
+            write_plans(plans, result, replacing)
+        if report is not None:
+            write_sweep_report(report, result, replacing)
+        return result
 
 
 def apply(
@@ -160,17 +181,18 @@ def apply(
     force: bool = False,
     metric: Metric | None = None,
     keeps: bool = True,
+    report: Path | None = None,
 ) -> CompressResult:
     """Prune `model` as `plan` says, without search or finetuning; refitted where there are data.
 
-    `metric` and `keeps` are those of `compress`.
+    `metric`, `keeps` and `report` are those of `compress`.
     """
-    journal, options = Journal(observer), options.without_goal()
-    check_second(output, options, (model,), force=force)
-    with open_checkpoint(options, output if keeps else None, journal) as checkpoint:
-        made = _applied(model, plan, Output(path=output, force=force), options, journal, checkpoint, metric)
-        result = compared(made, journal)
-    return with_second(result, journal, force=force)
+    journal, options, place = Journal(observer), options.without_goal(), output if keeps else None
+    with open_checkpoint(options, place, journal) as checkpoint:
+        replacing = replacing_of(options, place, force=force, checkpoint=checkpoint)
+        check_second(output, options, (model,), replacing)
+        made = _applied(model, plan, Output(path=output, replacing=replacing), options, journal, checkpoint, metric)
+        return _finished(made, journal, replacing, report)
 
 
 def finetune(
@@ -183,17 +205,20 @@ def finetune(
     force: bool = False,
     metric: Metric | None = None,
     keeps: bool = True,
+    report: Path | None = None,
 ) -> CompressResult:
     """Finetune a file that domino-onnx wrote: zeros stay zeros, `teacher` is the dense model.
 
-    `metric` and `keeps` are those of `compress`.
+    `metric`, `keeps` and `report` are those of `compress`.
     """
-    journal, options = Journal(observer), options.without_goal()
-    check_second(output, options, (model, teacher), force=force)
-    with open_checkpoint(options, output if keeps else None, journal) as checkpoint:
-        made = _finetuned(model, teacher, Output(path=output, force=force), options, journal, checkpoint, metric)
-        result = compared(made, journal)
-    return with_second(result, journal, force=force)
+    journal, options, place = Journal(observer), options.without_goal(), output if keeps else None
+    with open_checkpoint(options, place, journal) as checkpoint:
+        replacing = replacing_of(options, place, force=force, checkpoint=checkpoint)
+        check_second(output, options, (model, teacher), replacing)
+        made = _finetuned(
+            model, teacher, Output(path=output, replacing=replacing), options, journal, checkpoint, metric
+        )
+        return _finished(made, journal, replacing, report)
 
 
 def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None) -> None:
@@ -212,8 +237,9 @@ def convert(
     model: Path, output: Path, form: Form | None = None, *, conversion: Conversion = KEEP, force: bool = False
 ) -> ConvertResult:
     """Write any ONNX file with its weights in another form or precision. `form` None keeps the form."""
-    check_output(output, (model,), force=force)
-    return rewritten(model, output, form, conversion, force=force)
+    replacing = Replacing(force=force)
+    check_output(output, (model,), replacing)
+    return rewritten(model, output, form, conversion, replacing)
 
 
 def deploy(
@@ -230,8 +256,9 @@ def deploy(
     Of the options, `data.calibration` and `data.input_shapes` give the inputs that layers are timed on, and `run` the
     threads and the seed.
     """
-    check_output(output, (model,), force=force)
-    return deployed(model, output, options or CompressOptions(), precision, Journal(observer), force=force)
+    replacing = Replacing(force=force)
+    check_output(output, (model,), replacing)
+    return deployed(model, output, options or CompressOptions(), precision, Journal(observer), replacing)
 
 
 def benchmark(
@@ -376,3 +403,11 @@ def _written(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned
     """What is kept leads to the model, and writing uses that up."""
     lab.checkpoint.settle()
     return write(lab, found, output, finetuned)
+
+
+def _finished(made: Made, journal: Journal, replacing: Replacing, report: Path | None) -> CompressResult:
+    """The result, with the other files that were asked for. Until they are all in place, what was found is kept."""
+    result = with_second(compared(made, journal), journal, replacing)
+    if report is not None:
+        write_report(report, result, replacing)
+    return result

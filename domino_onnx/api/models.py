@@ -15,8 +15,9 @@ from onnx import ModelProto
 
 from domino_onnx.deployment import exported, open_graph, require_surgeon
 from domino_onnx.errors import ModelError, OutputError
-from domino_onnx.files import check_output, folder_lock, remove_leftovers, whole_file
+from domino_onnx.files import Replacing, check_output, folder_lock, remove_leftovers, whole_file
 from domino_onnx.graph import read_model, write_model
+from domino_onnx.storage import Form
 
 if TYPE_CHECKING:
     from onnx_graphsurgeon import Graph
@@ -79,21 +80,23 @@ class WrittenModel:
         """
         output = Path(path)
         try:
-            check_output(output, (), force=force)
-            self._write(output, force=force)
+            replacing = Replacing(force=force)
+            check_output(output, (), replacing)
+            self._write(output, replacing)
         except OutputError as error:
             raise OutputError(str(error).replace("--force", "force=True")) from None
         return output
 
-    def _write(self, output: Path, *, force: bool) -> None:
+    def _write(self, output: Path, replacing: Replacing) -> None:
         file = read_model(self._path, for_conversion=True)
         if file.data_files:
-            write_model(file, {}, None, output, form="packed" if file.form == "packed" else "dense", force=force)
+            form: Form = "packed" if file.form == "packed" else "dense"
+            write_model(file, {}, None, output, form=form, replacing=replacing)
             return
         try:
             with folder_lock(output.parent), self._path.open("rb") as source:
                 remove_leftovers(output)
-                with whole_file(output, replace=force) as stream:
+                with whole_file(output, replacing) as stream:
                     shutil.copyfileobj(source, stream)
         except OSError as error:
             raise OutputError(f"can't write {output}: {error.strerror or error}") from error

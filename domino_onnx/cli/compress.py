@@ -10,7 +10,7 @@ import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import default_output, observing, present_or_json
-from domino_onnx.cli.files import check_outputs, write_report
+from domino_onnx.cli.files import check_outputs
 from domino_onnx.cli.interrupting import resumable
 
 __all__ = ["command"]
@@ -47,12 +47,13 @@ def command(
     from domino_onnx.pipeline import assist, compress
     from domino_onnx.report.compressed import compress_view
     from domino_onnx.report.compressed_document import compress_document
-    from domino_onnx.stages import checkpoint_folder, is_assistant
+    from domino_onnx.stages import checkpoint_folder, is_assistant, replacing_of
 
     o.begin(verbose, quiet)
     options = o.chosen_options(recipe)
     written = output or default_output(model)
-    check_outputs(written, report, (model,), (recipe, *options.inputs), force=force)
+    replacing = replacing_of(options, written, force=force)
+    check_outputs(written, report, (model,), (recipe, *options.inputs), replacing)
     if not options.goal.is_given:
         raise click.UsageError(
             "nothing says how sparse the model becomes: give --sparsity, --flops-reduction, --max-drop, --scheme or "
@@ -62,8 +63,6 @@ def command(
         if options.finetune.enabled:
             assist(model, options)
         return
-    with resumable(checkpoint_folder(options, written), written), observing(quiet) as observer:
-        result = compress(model, written, options, observer, force=force)
-    if report is not None:
-        write_report(report, result, force=force)
+    with resumable(checkpoint_folder(options, written)), observing(quiet) as observer:
+        result = compress(model, written, options, observer, force=force, report=report)
     present_or_json(compress_view(result, report), compress_document(result), as_json=as_json, quiet=quiet)

@@ -9,7 +9,7 @@ import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
-from domino_onnx.cli.files import check_outputs, write_report
+from domino_onnx.cli.files import check_outputs
 from domino_onnx.cli.interrupting import resumable
 
 __all__ = ["command"]
@@ -54,18 +54,17 @@ def command(
     from domino_onnx.pipeline import assist, finetune
     from domino_onnx.report.compressed import compress_view
     from domino_onnx.report.compressed_document import compress_document
-    from domino_onnx.stages import checkpoint_folder, is_assistant, teacher_beside
+    from domino_onnx.stages import checkpoint_folder, is_assistant, replacing_of, teacher_beside
 
     o.begin(verbose, quiet)
     options = o.chosen_options(recipe, has_goal=False)
     written = output or model.parent / f"{model.stem}.finetuned{model.suffix}"
     dense = teacher or teacher_beside(model)
-    check_outputs(written, report, (model, dense), (recipe, *options.inputs), force=force)
+    replacing = replacing_of(options, written, force=force)
+    check_outputs(written, report, (model, dense), (recipe, *options.inputs), replacing)
     if is_assistant():
         assist(model, options, teacher=dense)
         return
-    with resumable(checkpoint_folder(options, written), written), observing(quiet) as observer:
-        result = finetune(model, dense, written, options, observer, force=force)
-    if report is not None:
-        write_report(report, result, force=force)
+    with resumable(checkpoint_folder(options, written)), observing(quiet) as observer:
+        result = finetune(model, dense, written, options, observer, force=force, report=report)
     present_or_json(compress_view(result, report), compress_document(result), as_json=as_json, quiet=quiet)

@@ -41,17 +41,14 @@ def ends_like_ctrl_c() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def resumable(folder: Path, output: Path | None = None) -> Iterator[None]:
+def resumable(folder: Path) -> Iterator[None]:
     """Whatever ends the block, its error says how to go on, if there is something to go on from.
 
     Parameters
     ----------
     folder
         Where the run keeps what it finds.
-    output
-        The file that the run writes. A command that goes on may have to replace it.
     """
-    existed = output is not None and output.exists()
     try:
         yield
     except _FINAL:
@@ -60,21 +57,20 @@ def resumable(folder: Path, output: Path | None = None) -> Iterator[None]:
         from domino_onnx.stages import holds_checkpoint
 
         if holds_checkpoint(folder):
-            written = output is not None and output.exists() and not existed
-            wanted = ["--resume", *(["--force"] if written else [])]
-            error.add_note(f"what was found is kept in {folder}. Go on from there with\n{_going_on(wanted)}")
+            error.add_note(f"what was found is kept in {folder}. Go on from there with\n{_going_on()}")
         elif isinstance(error, KeyboardInterrupt):
             error.add_note("nothing is kept yet: the same command starts at the beginning")
         raise
 
 
-def _going_on(wanted: list[str]) -> str:
-    """The command line of this process with these options as well, quoted for a shell, on a line of its own."""
+def _going_on() -> str:
+    """The command line of this process with --resume as well, quoted for a shell, on a line of its own."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        return f"the command that started all processes, and {' '.join(wanted)} at its end"
+        return "the command that started all processes, and --resume at its end"
     words = [*_program(), *sys.argv[1:]]
     end = words.index("--") if "--" in words else len(words)
-    words[end:end] = [word for word in wanted if word not in words[:end]]
+    if "--resume" not in words[:end]:
+        words.insert(end, "--resume")
     return f"\n  {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}\n"
 
 

@@ -10,7 +10,8 @@ import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
-from domino_onnx.cli.files import check_outputs, write_text
+from domino_onnx.cli.files import check_outputs
+from domino_onnx.files import Replacing
 
 __all__ = ["command"]
 
@@ -45,6 +46,7 @@ def command(
     """
     from domino_onnx.pipeline import search
     from domino_onnx.report.searched import search_document, search_view
+    from domino_onnx.stages import write_text
 
     o.begin(verbose, quiet)
     options = o.chosen_options(recipe)
@@ -52,9 +54,10 @@ def command(
         raise click.UsageError(
             "nothing says how sparse the model becomes: give --sparsity, --flops-reduction or --scheme"
         )
-    check_outputs(output, None, (model,), (recipe, *options.inputs), force=force, what="plan")
+    replacing = Replacing(force=force)
+    check_outputs(output, None, (model,), (recipe, *options.inputs), replacing, what="plan")
     with observing(quiet) as observer:
         result = search(model, options, observer)
-    write_text(output, result.plan.to_json(), force=force, what="plan")
+    write_text(output, result.plan.to_json(), replacing, what="plan")
     document = {**search_document(result), "plan": str(output)}
     present_or_json(search_view(result), document, as_json=as_json, quiet=quiet)

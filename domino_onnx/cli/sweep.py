@@ -10,7 +10,7 @@ import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
-from domino_onnx.cli.files import check_outputs, folder_for, write_sweep_report, write_text
+from domino_onnx.cli.files import check_outputs, folder_for
 from domino_onnx.cli.interrupting import resumable
 from domino_onnx.cli.types import Share
 
@@ -61,23 +61,18 @@ def command(
     """
     from domino_onnx.pipeline import sweep
     from domino_onnx.report.sweep import sweep_document, sweep_view
-    from domino_onnx.stages import checkpoint_folder, name_of_sweep
+    from domino_onnx.stages import checkpoint_folder, name_of_plan, name_of_sweep, replacing_of
 
     o.begin(verbose, quiet)
     options = o.chosen_options(recipe, has_goal=False)
-    check_outputs(None, report, (model,), (recipe, *options.inputs), force=force)
-    names = {share: f"{share:g}.json" for share in shares}
-    place = report or plans or name_of_sweep(model)
+    place = name_of_sweep(model, report, plans)
+    replacing = replacing_of(options, place, force=force)
+    check_outputs(None, report, (model,), (recipe, *options.inputs), replacing)
     with contextlib.ExitStack() as block:
         if plans is not None:
             read = (model, recipe, *options.inputs)
-            block.enter_context(folder_for(plans, names.values(), read, force=force))
+            block.enter_context(folder_for(plans, map(name_of_plan, shares), read, replacing))
         block.enter_context(resumable(checkpoint_folder(options, place)))
-        result = sweep(model, shares, options, block.enter_context(observing(quiet)), output=place)
-        if plans is not None:
-            for trial in result.trials:
-                path = plans / names[trial.budget.reduction]
-                write_text(path, trial.plan.to_json(), force=force, what="plan")
-    if report is not None:
-        write_sweep_report(report, result, force=force)
+        observer = block.enter_context(observing(quiet))
+        result = sweep(model, shares, options, observer, force=force, report=report, plans=plans)
     present_or_json(sweep_view(result), sweep_document(result), as_json=as_json, quiet=quiet)

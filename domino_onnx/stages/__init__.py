@@ -19,7 +19,15 @@ from domino_onnx.stages.preflight import preflight
 from domino_onnx.stages.processes import is_assistant
 from domino_onnx.stages.pruned_file import finetune_file, open_pruned
 from domino_onnx.stages.reading import Output, read
-from domino_onnx.stages.resuming import checkpoint_folder, found_once, identity, name_of_sweep, open_checkpoint
+from domino_onnx.stages.reporting import name_of_plan, write_plans, write_report, write_sweep_report, write_text
+from domino_onnx.stages.resuming import (
+    checkpoint_folder,
+    found_once,
+    identity,
+    name_of_sweep,
+    open_checkpoint,
+    replacing_of,
+)
 from domino_onnx.stages.second_file import check_second, name_for_cpu, with_second
 from domino_onnx.stages.teachers import teacher_beside
 from domino_onnx.stages.trials import finetune_within, found_for_budgets, sweep_result
@@ -50,12 +58,14 @@ __all__ = [
     "inspected",
     "is_assistant",
     "name_for_cpu",
+    "name_of_plan",
     "name_of_sweep",
     "open_checkpoint",
     "open_laboratory",
     "open_pruned",
     "preflight",
     "read",
+    "replacing_of",
     "require_devices",
     "rewritten",
     "search_result",
@@ -64,4 +74,8 @@ __all__ = [
     "verified",
     "with_second",
     "write",
+    "write_plans",
+    "write_report",
+    "write_sweep_report",
+    "write_text",
 ]

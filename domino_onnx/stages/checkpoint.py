@@ -18,7 +18,7 @@ from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.pieces import REMEDY, Head, read_head, read_piece, write_piece
 from domino_onnx.stages.sealed import is_sealed
 
-__all__ = ["Checkpoint", "CheckpointFile", "holds_checkpoint"]
+__all__ = ["PLACED", "Checkpoint", "CheckpointFile", "holds_checkpoint"]
 
 T = TypeVar("T")
 Pack = Callable[[T], tuple[Mapping[str, Any], NamedArrays]]
@@ -26,6 +26,8 @@ Pack = Callable[[T], tuple[Mapping[str, Any], NamedArrays]]
 Restore = Callable[[dict[str, Any], NamedArrays], T]
 """The value again. It raises a DominoError for what this run can't have kept."""
 
+PLACED = "placed"
+"""The name of what tells which outputs are this run's own (`domino_onnx.stages.placed`). It goes last."""
 _LOCK = "lock"
 _WORK_A_SAVE = 50
 """Saving a training's state takes at most one part in so many of the time."""
@@ -181,6 +183,11 @@ class Checkpoint:
         return CheckpointFile(self, name, every)
 
     @property
+    def keeps(self) -> bool:
+        """Whether what is found is kept, now or once the run is ripe."""
+        return self._keeps
+
+    @property
     def is_ripe(self) -> bool:
         """Whether the run has lasted so long that it is worth keeping."""
         return self._keeps and self._journal.elapsed >= self._after
@@ -249,7 +256,7 @@ class Checkpoint:
         for path in self._pieces():
             if path.stem not in self._found:
                 path.unlink()
-        remove_all_leftovers(self._folder)
+        remove_all_leftovers(self._folder, ".npz")
         self._begun = True
 
     def _forget(self, names: tuple[str, ...]) -> None:
@@ -265,11 +272,11 @@ class Checkpoint:
         if not self._keeps or not self._has_lock:
             return
         with contextlib.suppress(OSError, CheckpointError):
-            pieces = self._pieces()
+            pieces = sorted(self._pieces(), key=lambda path: path.stem == PLACED)
             if self._begun or all(read_head(path).run == self._run for path in pieces):
                 for path in pieces:
                     path.unlink()
-                remove_all_leftovers(self._folder)
+                remove_all_leftovers(self._folder, ".npz")
 
     def _refuse_another(self, head: Head) -> None:
         others = sorted(key for key in {*self._run, *head.run} if self._run.get(key) != head.run.get(key))

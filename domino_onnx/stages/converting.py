@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from domino_onnx.errors import OptionError
-from domino_onnx.files import check_output
+from domino_onnx.files import Replacing, check_output
 from domino_onnx.graph import OnnxFile, Written, read_manifest, read_model, write_model
 from domino_onnx.precision import Conversion, Converted, check_conversion, converted
 from domino_onnx.report.results import ConvertResult
@@ -17,7 +17,9 @@ from domino_onnx.storage import Form
 __all__ = ["rewritten"]
 
 
-def rewritten(model: Path, output: Path, form: Form | None, conversion: Conversion, *, force: bool) -> ConvertResult:
+def rewritten(
+    model: Path, output: Path, form: Form | None, conversion: Conversion, replacing: Replacing
+) -> ConvertResult:
     """Write `model` with its weights in another form.
 
     Raises
@@ -34,7 +36,7 @@ def rewritten(model: Path, output: Path, form: Form | None, conversion: Conversi
     if form not in (None, *get_args(Form)):
         raise OptionError(f"a file can't be written {form!r}; it can be {' or '.join(get_args(Form))}")
     file = read_model(model, for_conversion=True)
-    check_output(output, file.data_files, force=force)
+    check_output(output, file.data_files, replacing)
     check_conversion(file, conversion)
     ir_version = file.proto.ir_version
     before = sum(path.stat().st_size for path in (model, *file.data_files))
@@ -42,7 +44,7 @@ def rewritten(model: Path, output: Path, form: Form | None, conversion: Conversi
     if conversion.is_needed:
         made = converted(file, {}, read_manifest(file.proto), conversion)
     wanted: Form = form or ("packed" if file.form == "packed" else "dense")
-    written = write_model(made.file, {}, made.manifest, output, form=wanted, force=force)
+    written = write_model(made.file, {}, made.manifest, output, form=wanted, replacing=replacing)
     return ConvertResult(
         model=model,
         output=output,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import ModelError, OptionError
-from domino_onnx.files import check_output
+from domino_onnx.files import Replacing, check_output
 from domino_onnx.graph import OnnxFile, loaded, read_model, with_outputs, write_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.report.results import DeployedLayer, DeployPrecision, DeployResult
@@ -36,8 +36,7 @@ def deployed(
     options: CompressOptions,
     precision: DeployPrecision,
     journal: Journal,
-    *,
-    force: bool,
+    replacing: Replacing,
 ) -> DeployResult:
     """Write `model` for the CPU: never slower than it was, as far as this machine tells.
 
@@ -62,7 +61,7 @@ def deployed(
     kernels_library()
     with journal.stage("read"):
         file = read_model(model)
-        check_output(output, (model, *file.data_files), force=force)
+        check_output(output, (model, *file.data_files), replacing)
         inputs = inputs_to_time(file, options, journal)
         whole = loaded(file, {})
         shapes = _shapes(file, inputs, options.run.threads)
@@ -83,7 +82,7 @@ def deployed(
         best = fastest(whole.proto, timed, precision, judges, inputs, options.run.threads, journal)
         best = with_fewer_passes(best, whole.proto, shapes, inputs, options.run.threads)
     with journal.stage("write"):
-        written = write_model(dataclasses.replace(whole, proto=best.proto), {}, None, output, force=force)
+        written = write_model(dataclasses.replace(whole, proto=best.proto), {}, None, output, replacing=replacing)
     if timed and not any(kind != "dense" for kind in best.chosen.values()):
         journal.warn("no layer is faster without its zeros on this machine: the file that was written is the dense one")
     return DeployResult(

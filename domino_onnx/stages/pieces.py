@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from domino_onnx import codec
 from domino_onnx.data.numpy_files import read_npz
 from domino_onnx.errors import CheckpointError
-from domino_onnx.files import whole_file
+from domino_onnx.files import Replacing, whole_file
 from domino_onnx.scheme import NamedArrays
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.sealed import read_sealed, write_sealed
@@ -68,7 +68,7 @@ def write_piece(path: Path, head: Head, arrays: NamedArrays) -> None:
     OSError
         If the disk refuses.
     """
-    with whole_file(path, replace=True) as stream:
+    with whole_file(path, Replacing(force=True)) as stream:
         write_sealed(stream, _stored(head, arrays))
 
 

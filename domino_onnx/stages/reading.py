@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domino_onnx.files import check_output
+from domino_onnx.files import NOTHING, Replacing, check_output
 from domino_onnx.graph import OnnxFile, Selection, read_manifest, read_model
 from domino_onnx.options import NO_DATA, CompressOptions
 from domino_onnx.precision import Conversion, check_conversion
@@ -28,10 +28,10 @@ __all__ = ["Output", "conversion", "load_chosen_metric", "load_samples", "read"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """The file that is to be written, and whether one that exists may be replaced."""
+    """The file that is to be written, and what of all that exists may be replaced."""
 
     path: Path
-    force: bool = False
+    replacing: Replacing = NOTHING
 
     def check(self, inputs: Iterable[Path]) -> None:
         """Refuse the name before any work is done.
@@ -39,9 +39,9 @@ class Output:
         Raises
         ------
         OutputError
-            If it is one of the inputs, exists without `force`, or can't be written.
+            If it is one of the inputs, exists and may not be replaced, or can't be written.
         """
-        check_output(self.path, inputs, force=self.force)
+        check_output(self.path, inputs, self.replacing)
 
 
 def read(

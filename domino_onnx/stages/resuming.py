@@ -16,12 +16,13 @@ from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.kept.found import pack_found, restore_found
 from domino_onnx.stages.laboratory import Laboratory
+from domino_onnx.stages.placed import Placed
 from domino_onnx.stages.trials import found_within
 
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset
 
-__all__ = ["checkpoint_folder", "found_once", "identity", "name_of_sweep", "open_checkpoint"]
+__all__ = ["checkpoint_folder", "found_once", "identity", "name_of_sweep", "open_checkpoint", "replacing_of"]
 
 _MAY_CHANGE = frozenset(
     {
@@ -50,9 +51,9 @@ def checkpoint_folder(options: CompressOptions, output: Path) -> Path:
     return options.run.checkpoint or output.with_name(f"{output.name}.partial")
 
 
-def name_of_sweep(model: Path) -> Path:
-    """What a sweep keeps its results next to where it writes no file: ``model.onnx`` gives ``model.sweep``."""
-    return model.with_suffix(".sweep")
+def name_of_sweep(model: Path, report: Path | None, plans: Path | None) -> Path:
+    """What a sweep keeps its results next to: what it writes, or else ``model.sweep`` for ``model.onnx``."""
+    return report or plans or model.with_suffix(".sweep")
 
 
 def open_checkpoint(options: CompressOptions, output: Path | None, journal: Journal) -> Checkpoint:
@@ -68,6 +69,18 @@ def open_checkpoint(options: CompressOptions, output: Path | None, journal: Jour
         after=run.checkpoint_after if run.checkpoint is None else 0.0,
         named=run.checkpoint is not None,
     )
+
+
+def replacing_of(
+    options: CompressOptions, output: Path | None, *, force: bool, checkpoint: Checkpoint | None = None
+) -> Placed:
+    """What a run may replace: with `--resume` also what it has put in place itself before it was interrupted.
+
+    `output` and `checkpoint` are those of `open_checkpoint`. Whether the interrupted run was the same one isn't known
+    before `Checkpoint.is_of`.
+    """
+    folder = options.run.checkpoint if output is None else checkpoint_folder(options, output)
+    return Placed(force=force, left=folder if options.run.resume else None, checkpoint=checkpoint)
 
 
 def identity(lab: Laboratory, command: str, *, teacher_sha256: str = "") -> dict[str, str]:

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from domino_onnx.errors import DominoError
-from domino_onnx.files import check_output
+from domino_onnx.files import Replacing, check_output
 from domino_onnx.options import CompressOptions
 from domino_onnx.report.results import CompressResult
 from domino_onnx.stages.deploying import deployed
@@ -20,7 +20,7 @@ def name_for_cpu(model: Path) -> Path:
     return model.with_name(f"{model.stem}.cpu{model.suffix}")
 
 
-def check_second(output: Path, options: CompressOptions, read: tuple[Path, ...], *, force: bool) -> None:
+def check_second(output: Path, options: CompressOptions, read: tuple[Path, ...], replacing: Replacing) -> None:
     """Refuse a second file that can't be written, before any work is done.
 
     Raises
@@ -35,19 +35,20 @@ def check_second(output: Path, options: CompressOptions, read: tuple[Path, ...],
     from domino_onnx.deployment import require_surgeon
     from domino_onnx.runtime import kernels_library
 
-    check_output(name_for_cpu(output), read, force=force)
+    second = name_for_cpu(output)
+    check_output(second, read, replacing)
     kernels_library()
     require_surgeon()
 
 
-def with_second(result: CompressResult, journal: Journal, *, force: bool) -> CompressResult:
+def with_second(result: CompressResult, journal: Journal, replacing: Replacing) -> CompressResult:
     """The result with its second file, where one was asked for; a warning instead of an error: the first is written."""
     if result.options.output.deploy is None:
         return result
     output = name_for_cpu(result.output)
     second = None
     try:
-        second = deployed(result.output, output, result.options, "auto", journal, force=force)
+        second = deployed(result.output, output, result.options, "auto", journal, replacing)
     except DominoError as error:
         journal.warn(f"{output} was not written: {error}")
     return dataclasses.replace(

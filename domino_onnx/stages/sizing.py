@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from domino_onnx.errors import DominoError
+from domino_onnx.files import NOTHING
 from domino_onnx.graph import read_model
 from domino_onnx.precision import KEEP
 from domino_onnx.report.results import FileSizes
@@ -56,7 +57,7 @@ def _bytes(files: Iterable[Path]) -> int:
 
 def _packed(model: Path) -> int:
     with TemporaryDirectory(prefix="domino-onnx-") as folder:
-        return rewritten(model, Path(folder) / "packed.onnx", "packed", KEEP, force=False).bytes_after
+        return rewritten(model, Path(folder) / "packed.onnx", "packed", KEEP, NOTHING).bytes_after
 
 
 def _gzipped(path: Path) -> int:

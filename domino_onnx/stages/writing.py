@@ -104,10 +104,12 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
         if wanted.is_needed:
             made = converted(lab.source.file, audit, manifest(), wanted)
             holder = made.file
-            written = write_model(made.file, made.values, made.manifest, output.path, form=form, force=output.force)
+            written = write_model(
+                made.file, made.values, made.manifest, output.path, form=form, replacing=output.replacing
+            )
             zeros_made = made.zeros
         else:
-            written = write_model(lab.source.file, audit, manifest, output.path, form=form, force=output.force)
+            written = write_model(lab.source.file, audit, manifest, output.path, form=form, replacing=output.replacing)
             zeros_made = {}
     entries = audit.entries
     judge = judge_of(lab, refitted=found.solved.learned, finetuned=finetuned is not None)

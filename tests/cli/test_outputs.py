@@ -15,13 +15,14 @@ import pytest
 from onnx import numpy_helper
 
 from domino_onnx import pipeline
-from domino_onnx.cli.files import write_text
 from domino_onnx.errors import OutputError
+from domino_onnx.files import NOTHING
 from domino_onnx.options import CompressOptions, DataOptions, Goal
 from domino_onnx.pipeline import apply, finetune, search
 from domino_onnx.report.compressed_document import compress_document
 from domino_onnx.report.documents import dump
 from domino_onnx.scheme import NMScheme
+from domino_onnx.stages import write_text
 
 Run = Callable[..., Any]
 
@@ -181,12 +182,16 @@ def test_a_sweep_that_fails_leaves_no_folder_of_its_own(domino: Run, folder: Pat
 @pytest.mark.parametrize(
     ("function", "words", "late"),
     [
-        ("search", ["search", "model.onnx", "--sparsity", "0.5", "-o", "late.json"], "late.json"),
-        ("compress", ["compress", "model.onnx", "--sparsity", "0.5", "-o", "o.onnx", "--report", "r.html"], "r.html"),
-        ("apply", ["apply", "model.onnx", "plan.json", "-o", "o.onnx", "--report", "r.json"], "r.json"),
-        ("sweep", ["sweep", "model.onnx", "--sparsity", "0.5", "--data", "data.npz", "--report", "r.json"], "r.json"),
+        ("search_result", ["search", "model.onnx", "--sparsity", "0.5", "-o", "late.json"], "late.json"),
+        ("compared", ["compress", "model.onnx", "--sparsity", "0.5", "-o", "o.onnx", "--report", "r.html"], "r.html"),
+        ("compared", ["apply", "model.onnx", "plan.json", "-o", "o.onnx", "--report", "r.json"], "r.json"),
         (
-            "sweep",
+            "sweep_result",
+            ["sweep", "model.onnx", "--sparsity", "0.5", "--data", "data.npz", "--report", "r.json"],
+            "r.json",
+        ),
+        (
+            "sweep_result",
             ["sweep", "model.onnx", "--sparsity", "0.5", "--data", "data.npz", "--plans", "plans"],
             "plans/0.5.json",
         ),
@@ -252,7 +257,7 @@ def test_of_two_that_write_one_text_at_once_one_is_refused(tmp_path: Path) -> No
         ) -> None:
             barrier.wait()
             try:
-                write_text(path, text, force=False, what="plan")
+                write_text(path, text, NOTHING, what="plan")
             except OutputError:
                 refused.append(text)
 

@@ -63,12 +63,12 @@ def ended_once(words: list[str], kept: Path, pattern: str, blow: signal.Signals)
         return process.wait(120), process.stderr.read()
 
 
-def test_killed_twice_then_terminated(
+def test_killed_and_terminated(
     small_digits: Path, samples: Path, undisturbed: tuple[bytes, dict[str, Any]], domino: Any, tmp_path: Path
 ) -> None:
     """The second attempt starts anew, and says so; the others go on from what the one before had found.
 
-    A termination tells the command that goes on. Another run is refused.
+    A termination tells the command that goes on. Another run is refused. The last kill comes when the output is there.
     """
     words, kept = command(small_digits, samples, tmp_path), tmp_path / "out.onnx.partial"
     earlier = f"an earlier run was interrupted, and what it had found is kept in {kept}"
@@ -82,6 +82,8 @@ def test_killed_twice_then_terminated(
     assert shlex.split(going_on) == [*words, "--resume"]
     other = domino(*words[3:], "--resume", "--seed", "7")
     assert (other.code, "seed was '0', is '7'" in other.err) == (1, True)
+    code, _ = ended_once([*words, "--resume"], tmp_path, "out.onnx", signal.SIGKILL)
+    assert (code, (tmp_path / "out.onnx").exists(), kept.exists()) == (-signal.SIGKILL, True, True)
     assert domino(*words[3:], "--resume").code == 0
     assert outcome(tmp_path) == undisturbed
     assert not kept.exists()

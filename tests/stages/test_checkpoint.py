@@ -111,6 +111,15 @@ def test_what_is_the_users_stays(tmp_path: Path) -> None:
     assert names(tmp_path) == ["mine.npz", "notes.txt"]
 
 
+def test_leftovers_of_its_own_files_go_alone(tmp_path: Path) -> None:
+    """The folder may be the output's: what is about to become the output is no leftover."""
+    for name in (".state.npz.1.domino-onnx.tmp", ".out.onnx.1.domino-onnx.tmp"):
+        (tmp_path / name).touch()
+    with Checkpoint(tmp_path) as checkpoint:
+        checkpoint.keep("state", {}, {})
+        assert names(tmp_path) == [".out.onnx.1.domino-onnx.tmp", "lock", "state.npz"]
+
+
 def test_nothing_is_written_in_the_first_seconds(tmp_path: Path) -> None:
     folder, journal = tmp_path / "c", Journal()
     interrupted(folder, {"state": ({}, {})}, journal=journal, after=1e9, named=False)

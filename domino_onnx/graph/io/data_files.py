@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from domino_onnx.files import current_umask, escaped, put_in_place, unfinished
+from domino_onnx.files import current_umask, escaped, put_in_place, sha256_of, unfinished
 from domino_onnx.graph.io.external import ExternalRange, is_external, read_bytes, resolve, set_entry, was_external
 from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.walk import tensors
@@ -32,13 +33,13 @@ _PIECE = 1 << 20
 
 
 @contextlib.contextmanager
-def new_data(output: Path) -> Iterator[set[str]]:
-    """A set for the names of new data files, which go again if the model that they belong to isn't written.
+def new_data(output: Path) -> Iterator[dict[str, str]]:
+    """For the names of new data files and their SHA-256. They go again if the model that they belong to isn't written.
 
     An interruption can come right behind the model's rename. What is under `output` tells whether they are in use.
     """
     before = _data_files(output)
-    new: set[str] = set()
+    new: dict[str, str] = {}
     try:
         yield new
     except BaseException:
@@ -51,7 +52,7 @@ def copy_patched(
     stored: Mapping[WeightKey, TensorProto],
     weights: Mapping[WeightKey, NDArray[np.generic]],
     output: Path,
-    written: set[str],
+    written: dict[str, str],
 ) -> None:
     """Copy each external data file to the output's folder, with the new values patched in; point all tensors there."""
     external = [(tensor, resolve(tensor, file.folder)) for tensor in filter(is_external, tensors(file.proto))]
@@ -62,8 +63,8 @@ def copy_patched(
             patches.setdefault(where.path, []).append((where, key))
     names: dict[Path, str] = {}
     for path in sorted({where.path for _, where in external}):
-        names[path] = _write_data_file(path, patches.get(path, []), weights, output)
-        written.add(names[path])
+        names[path], sha256 = _write_data_file(path, patches.get(path, []), weights, output)
+        written[names[path]] = sha256
     changed = {id(tensor) for tensor in stored.values()}
     for tensor, where in external:
         _point_to(tensor, names[where.path], where, output.parent if id(tensor) in changed else None)
@@ -74,7 +75,7 @@ def lay_out(
     stored: Mapping[WeightKey, TensorProto],
     weights: Mapping[WeightKey, NDArray[np.generic]],
     output: Path,
-    written: set[str],
+    written: dict[str, str],
 ) -> None:
     """Write all tensors that are or belong outside the model one behind the other, and point them there."""
     new = {id(tensor): key for key, tensor in stored.items()}
@@ -89,13 +90,14 @@ def lay_out(
             stream.flush()
             os.fsync(stream.fileno())
         path.chmod(0o666 & ~current_umask())
-        name = _name_data_file(path, output, _file_sha256(path))
+        sha256 = sha256_of(path)
+        name = _name_data_file(path, output, sha256)
     for tensor in outside:
         set_entry(tensor, "location", name)
-    written.add(name)
+    written[name] = sha256
 
 
-def drop_data(output: Path, keep: set[str]) -> None:
+def drop_data(output: Path, keep: AbstractSet[str]) -> None:
     """Remove the other data files of this output's name that no model names: neither it, nor one in its folder.
 
     What can't be removed stays, which is no error.
@@ -112,8 +114,8 @@ def _write_data_file(
     patches: list[tuple[ExternalRange, WeightKey]],
     weights: Mapping[WeightKey, NDArray[np.generic]],
     output: Path,
-) -> str:
-    """One pass from front to back, which hashes on the way; one weight at a time is in memory.
+) -> tuple[str, str]:
+    """Its name and SHA-256. One pass from front to back, which hashes on the way; one weight at a time is in memory.
 
     Bytes that two patches share are the later one's.
     """
@@ -128,7 +130,8 @@ def _write_data_file(
             stream.flush()
             os.fsync(stream.fileno())
         shutil.copymode(source, path)
-        return _name_data_file(path, output, digest.hexdigest())
+        sha256 = digest.hexdigest()
+        return _name_data_file(path, output, sha256), sha256
 
 
 def _put(pieces: Iterable[memoryview | bytes], stream: IO[bytes], hashing: Executor, digest: hashlib._Hash) -> None:
@@ -189,14 +192,6 @@ def _name_data_file(path: Path, output: Path, sha256: str) -> str:
     name = f"{output.name}.{sha256[:16]}.data"
     put_in_place(path, output.parent / name)
     return name
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        digest = hashlib.sha256()
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-        return digest.hexdigest()
 
 
 def _data_files(output: Path) -> set[str]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, StringStringEntryProto, TensorProto
 
 from domino_onnx.errors import CheckFailed, ModelError, OutputError
-from domino_onnx.files import check_output, folder_lock, remove_leftovers, whole_file
+from domino_onnx.files import NOTHING, Replacing, check_output, folder_lock, remove_leftovers, whole_file
 from domino_onnx.graph.index import GraphIndex
 from domino_onnx.graph.io.data_files import copy_patched, drop_data, lay_out, new_data
 from domino_onnx.graph.io.external import is_external, was_external
@@ -51,7 +51,7 @@ def write_model(
     output: Path,
     *,
     form: Form = "dense",
-    force: bool = False,
+    replacing: Replacing = NOTHING,
 ) -> Written:
     """Write `file` with new values for `weights` and with `manifest`; `file.proto` is used up by it.
 
@@ -68,10 +68,10 @@ def write_model(
     Raises
     ------
     OutputError
-        If the output exists (without `force`), is the input, or the disk refuses. A file that was there before stays.
-        It may exist by the end of the work alone: of two runs without `force` the second one is refused.
+        If the output exists and may not be replaced, is the input, or the disk refuses. A file that was there before
+        stays. It may exist by the end of the work alone: of two runs without `--force` the second one is refused.
     """
-    check_output(output, (file.path, *sorted(file.data_files)), force=force)
+    check_output(output, (file.path, *sorted(file.data_files)), replacing)
     index = GraphIndex(file.proto)
     stored = _tensors_of(index, weights)
     keeps_layout = form == "dense" and file.form == "dense" and not file.loaded
@@ -87,10 +87,11 @@ def write_model(
                 weight_forms = _store_as(file, index, form, weights)
                 if not keeps_layout:
                     lay_out(file, stored, weights, output, data_files)
-                with whole_file(output, replace=force) as stream:
+                parts = {output.parent / name: sha256 for name, sha256 in data_files.items()}
+                with whole_file(output, replacing, parts=parts) as stream:
                     stream.writelines(serialized(file.proto, streamed))
-                    nbytes = stream.tell() + sum((output.parent / name).stat().st_size for name in data_files)
-            drop_data(output, keep=data_files)
+                    nbytes = stream.tell() + sum(path.stat().st_size for path in parts)
+            drop_data(output, keep=data_files.keys())
     except (OSError, EncodeError) as error:
         raise OutputError(f"can't write {output}: {error}; a file that was there before is unchanged") from error
     return Written(nbytes=nbytes, weight_forms=weight_forms)

@@ -17,6 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from domino_onnx.errors import OutputError
+from domino_onnx.files import Replacing
 from domino_onnx.graph import read_model, write_model
 from domino_onnx.scheme import WeightKey
 
@@ -74,7 +75,7 @@ def weights(seed: int) -> dict[WeightKey, Any]:
 
 def write(kind: str, path: Path, output: Path, seed: int, *, force: bool) -> None:
     form: Any = "packed" if kind == "packed" else "dense"
-    write_model(read_model(path), weights(seed), None, output, form=form, force=force)
+    write_model(read_model(path), weights(seed), None, output, form=form, replacing=Replacing(force=force))
 
 
 def digest(output: Path) -> str | None:

@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from domino_onnx.errors import OutputError
-from domino_onnx.files import check_output
+from domino_onnx.files import NOTHING, Replacing, check_output
 from domino_onnx.graph import (
     infer_shapes,
     read_manifest,
@@ -61,7 +61,7 @@ def prune(source: Path, output: Path, *, force: bool = False, scheme: NMScheme =
     manifest = Manifest(
         tool="t", source_sha256=file.sha256, strategy="manual", budgets=(), target="generic", seed=0, entries=entries
     )
-    write_model(file, weights, manifest, output, force=force)
+    write_model(file, weights, manifest, output, replacing=Replacing(force=force))
     return weights
 
 
@@ -325,7 +325,7 @@ class TestOutputNames:
         ):
             for force in (False, True):
                 with pytest.raises(OutputError, match="input itself"):
-                    check_output(spelling, (source,), force=force)
+                    check_output(spelling, (source,), Replacing(force=force))
                 with pytest.raises(OutputError):
                     prune(source, spelling, force=force)
         assert source.read_bytes() == before
@@ -592,4 +592,4 @@ class TestInterruptedWrites:
     ) -> None:
         monkeypatch.setattr(os, "access", lambda *_: False)
         with pytest.raises(OutputError, match="can't be written to"):
-            check_output(tmp_path / "out.onnx", (tmp_path / "in.onnx",), force=False)
+            check_output(tmp_path / "out.onnx", (tmp_path / "in.onnx",), NOTHING)
