@@ -2,8 +2,9 @@
 
 usage: OMP_NUM_THREADS=1 python benchmarks/interrupting.py MODEL --data DATA --eval-data DATA [--moments 20]
 
-`compress --max-drop` runs once undisturbed. Then SIGKILL ends it at so many moments, evenly over its time. Each time
-the same command goes on with --resume. The output's bytes and the report, but for times and memory, must be the same.
+`compress --max-drop` runs once undisturbed. Then SIGKILL ends it at so many moments, evenly over its time, and as soon
+as the output or the report is there. Each time the same command goes on with --resume. The output's bytes and the
+report, but for times and memory, must be the same.
 A last part compares the time of an undisturbed run that keeps nothing with one that keeps all from the start.
 """
 
@@ -21,6 +22,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+_LOOK = 0.0005
+"""Seconds between two looks for a file."""
 OF_THE_ATTEMPT = ("seconds", "peak_rss_bytes_by_stage", "peak_rss_bytes", "forecast")
 
 
@@ -45,6 +48,16 @@ class Run:
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 return True
+        return False
+
+    def killed_behind(self, placed: Path) -> bool:
+        """Start it, and kill it as soon as this file is there; False if it ended before."""
+        with subprocess.Popen(self.words, stderr=subprocess.DEVNULL) as process:
+            while process.poll() is None:
+                if placed.exists():
+                    process.send_signal(signal.SIGKILL)
+                    return process.wait() < 0
+                time.sleep(_LOOK)
         return False
 
     def finished(self, *more: str) -> float:
@@ -81,29 +94,36 @@ def main() -> None:
 
 def interrupted(folder: Path, given: argparse.Namespace) -> int:
     """How many of the resumed runs came to something else."""
-    wrong = 0
     undisturbed = fresh(folder, given, 1e9)
     seconds = undisturbed.finished()
     wanted = undisturbed.outcome()
     print(json.dumps({"undisturbed_s": round(seconds, 1)}), flush=True)
+    wrong = 0
     for moment in range(1, given.moments + 1):
+        run, at = fresh(folder, given, 0), seconds * moment / (given.moments + 1)
+        wrong += resumed(run, run.killed(at), {"killed_after_s": round(at, 1)}, wanted)
+    for name in ("output", "report"):
         run = fresh(folder, given, 0)
-        at = seconds * moment / (given.moments + 1)
-        killed = run.killed(at)
-        kept = sorted(path.stem for path in run.kept.glob("*.npz"))
-        took = run.finished("--resume", *([] if killed else ["--force"]))
-        content, report = run.outcome()
-        row = {
-            "killed_after_s": round(at, 1) if killed else None,
-            "kept": kept,
-            "resumed_s": round(took, 1),
-            "same_bytes": content == wanted[0],
-            "same_report": report == wanted[1],
-            "left_behind": run.kept.exists(),
-        }
-        wrong += not (row["same_bytes"] and row["same_report"]) or run.kept.exists()
-        print(json.dumps(row), flush=True)
+        wrong += resumed(run, run.killed_behind(getattr(run, name)), {"killed_behind": name}, wanted)
     return wrong
+
+
+def resumed(run: Run, killed: bool, moment: dict[str, Any], wanted: tuple[bytes, dict[str, Any]]) -> bool:
+    """Whether a run that goes on comes to something else. One that had ended is done again."""
+    kept = sorted(path.stem for path in run.kept.glob("*.npz"))
+    took = run.finished("--resume", *([] if killed and kept else ["--force"]))
+    content, report = run.outcome()
+    row = {
+        **moment,
+        "killed": killed,
+        "kept": kept,
+        "resumed_s": round(took, 1),
+        "same_bytes": content == wanted[0],
+        "same_report": report == wanted[1],
+        "left_behind": run.kept.exists(),
+    }
+    print(json.dumps(row), flush=True)
+    return not (row["same_bytes"] and row["same_report"]) or run.kept.exists()
 
 
 def cost(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
