@@ -313,5 +313,5 @@ class RunOptions(_Group):
     checkpoint_after: Annotated[
         float, Meta(ge=0, description="Seconds that a run lasts before OUTPUT.partial is made.")
     ] = 20.0
-    checkpoint_every: Annotated[float, Meta(ge=0, description="Seconds of finetuning between two saved states.")] = 30.0
+    checkpoint_every: Annotated[float, Meta(ge=0, description="Seconds between two saved states of a stage.")] = 30.0
     resume: Annotated[bool, Meta(description="Go on from what an interrupted run has found.")] = False

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from domino_onnx.reconstruction.problems import dense_problems
 from domino_onnx.reconstruction.refit import Solution, estimate_error, prune_dense
 from domino_onnx.runtime import Carried
 from domino_onnx.scheme import FrozenMapping, Inventory, NMScheme, Site, WeightKey
-from domino_onnx.search import LossTable
+from domino_onnx.search import LossTable, SiteLosses
 from domino_onnx.solve import MaskRule, choose_mask, magnitude_mask, one_blas_thread
 
 __all__ = ["SensitivityOptions", "measure_sensitivity"]
@@ -65,6 +66,9 @@ def measure_sensitivity(
     load: Callable[[WeightKey], NDArray[np.generic]],
     options: SensitivityOptions | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    *,
+    known: Mapping[WeightKey, SiteLosses] = MappingProxyType({}),
+    keep: Callable[[Mapping[WeightKey, SiteLosses]], None] | None = None,
 ) -> LossTable:
     """The loss of every scheme of every site, all other sites dense.
 
@@ -75,6 +79,10 @@ def measure_sensitivity(
         that they lose.
     progress
         Called after each layer with how many are done, of how many, and the layer's name.
+    known
+        What an interrupted run has measured of the same network with the same options. It isn't measured again.
+    keep
+        Called after each site that was measured, with all that are known so far.
 
     Raises
     ------
@@ -83,13 +91,21 @@ def measure_sensitivity(
     """
     if not network.starts:
         raise ModelError("no input of the model reaches a weight that a loss could be measured for")
-    return _Sensitivity(network, options or SensitivityOptions()).table(inventory, load, progress)
+    return _Sensitivity(network, options or SensitivityOptions(), known, keep).table(inventory, load, progress)
 
 
 class _Sensitivity:
-    def __init__(self, network: Network, options: SensitivityOptions) -> None:
+    def __init__(
+        self,
+        network: Network,
+        options: SensitivityOptions,
+        known: Mapping[WeightKey, SiteLosses],
+        keep: Callable[[Mapping[WeightKey, SiteLosses]], None] | None,
+    ) -> None:
         self._network = network
         self._options = options
+        self._known = known
+        self._keep = keep
         scratch = network.scratch()
         self._batches = network.begin(scratch)
         self._judges = self._chosen_batches()
@@ -97,11 +113,10 @@ class _Sensitivity:
         self._divergence = OutputDivergence(network.meanings)
         if not self._divergence.usable:
             raise ModelError("the model has no floating-point output that a loss could be measured at")
-        shared = {reached.site.key for reached in network.reached_sites if reached.shared}
+        shared = {reached.site.key for reached in network.reached_sites if reached.shared} - known.keys()
         self._shared = dense_statistics(network, lambda reached: reached.site.key in shared) if shared else {}
         self._choose = functools.partial(choose_mask, rule=self._options.rule, admm_steps=self._options.admm_steps)
-        self._losses: dict[WeightKey, tuple[float, ...]] = {}
-        self._energies: dict[WeightKey, tuple[float, ...]] = {}
+        self._found: dict[WeightKey, SiteLosses] = {}
 
     def table(
         self,
@@ -114,10 +129,11 @@ class _Sensitivity:
             self._network.leave(start)
             if progress is not None:
                 progress(done, len(self._network.starts), start.reached.site.name)
+        losses = {key: found.losses for key, found in self._found.items()}
         for site in inventory.sites:
-            if site.key not in self._losses:
-                self._losses[site.key] = self._by_magnitude(site, load(site.key))
-        return LossTable(losses=FrozenMapping(self._losses))
+            if site.key not in losses:
+                losses[site.key] = self._by_magnitude(site, load(site.key))
+        return LossTable(losses=FrozenMapping(losses))
 
     def _chosen_batches(self) -> tuple[int, ...]:
         """On which batches losses are measured.
@@ -142,7 +158,10 @@ class _Sensitivity:
         before = self._batches.some(self._judges)
         fitted, judged = self._gather(start)
         key = start.reached.site.key
-        if key in self._losses:
+        if key in self._found:
+            return
+        if key in self._known:
+            self._found[key] = self._known[key]
             return
         if key in self._shared:
             fitted = judged = self._shared[key]
@@ -157,17 +176,22 @@ class _Sensitivity:
             if scheme in points:
                 solution = prune_dense(start.reached, parts, fitted, scheme, self._choose, judges)
                 measured[scheme] = self._at_outputs(start, before, solution)
-        self._energies[key] = tuple(energies.get(scheme, 0.0) for scheme in start.reached.site.schemes)
-        self._losses[key] = _interpolated(start.reached.site.schemes, energies, measured)
+        self._found[key] = SiteLosses(
+            losses=_interpolated(start.reached.site.schemes, energies, measured),
+            energies=tuple(energies.get(scheme, 0.0) for scheme in start.reached.site.schemes),
+        )
+        if self._keep is not None:
+            self._keep(self._found)
 
     def _gather(self, start: SegmentStart) -> tuple[Statistics, Statistics]:
         """Pass the site: statistics to refit by, and to judge by, which are the same where batches are few."""
         positions = len(self._batches) * self._network.positions_of_first(start)
         fitted, judged = (no_statistics(*start.reached.shape, positions) for _ in range(2))
-        apart = has_judges(len(self._batches))
+        apart, key = has_judges(len(self._batches)), start.reached.site.key
+        gathers = key not in self._found and key not in self._known and not start.reached.shared
         for batch, live in enumerate(self._batches):
             self._batches[batch], made = self._network.pass_start(start, live)
-            if start.reached.site.key not in self._losses and not start.reached.shared:
+            if gathers:
                 output = made[start.use.output]
                 chosen = self._network.positions(start, output, batch, len(self._batches))
                 gathered = start.view.unfold(live[start.use.data], output, chosen)
@@ -183,8 +207,8 @@ class _Sensitivity:
         """For a site without statistics: the energy its weight loses, at what energy costs the median layer."""
         prices = [
             loss / energy
-            for key, losses in self._losses.items()
-            for loss, energy in zip(losses, self._energies.get(key, ()), strict=False)
+            for found in self._found.values()
+            for loss, energy in zip(found.losses, found.energies, strict=True)
             if energy > 0
         ]
         price = float(np.median(prices)) if prices else 1.0

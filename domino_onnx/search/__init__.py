@@ -4,7 +4,7 @@ from domino_onnx.search.domino import Decision, DominoOptions, DominoResult, Gra
 from domino_onnx.search.heuristic import search_erk, search_uniform
 from domino_onnx.search.knapsack import Choice, Limit, choose
 from domino_onnx.search.measured_domino import search_measured_domino
-from domino_onnx.search.sensitivity import LossTable, search_sensitivity
+from domino_onnx.search.sensitivity import LossTable, SiteLosses, search_sensitivity
 
 __all__ = [
     "Choice",
@@ -14,6 +14,7 @@ __all__ = [
     "GradientSource",
     "Limit",
     "LossTable",
+    "SiteLosses",
     "choose",
     "search_domino",
     "search_erk",

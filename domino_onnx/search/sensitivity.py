@@ -12,6 +12,22 @@ __all__ = ["LossTable", "search_sensitivity"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SiteLosses:
+    """What each scheme of one site costs, in the order of `Site.schemes`.
+
+    Attributes
+    ----------
+    losses
+        At the model's outputs: finite, and never falling.
+    energies
+        What the site's own output loses of its energy, as a share; 0 for dense.
+    """
+
+    losses: tuple[float, ...]
+    energies: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LossTable:
     """What each scheme of each site costs, the others being dense.
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import copy
 import functools
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import DependencyError, DominoError, FinetuneError, ModelError
 from domino_onnx.options import CompressOptions
-from domino_onnx.scheme import NamedArrays, Plan, WeightKey
+from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.stages.aim import Aim, take_aim
 from domino_onnx.stages.checkpoint import Checkpoint
 from domino_onnx.stages.doubts import doubts_of_labels
 from domino_onnx.stages.journal import Journal
-from domino_onnx.stages.kept.losses import pack_losses, restore_losses
+from domino_onnx.stages.kept.losses import kept_losses, losses_once
 from domino_onnx.stages.source import Source
 
 if TYPE_CHECKING:
@@ -124,11 +124,11 @@ class Laboratory:
         ModelError, DependencyError
             As `network`.
         """
-        return self._losses.value(self._losses_once)
+        return self._losses.value(functools.partial(losses_once, self))
 
     def known_losses(self) -> LossTable | None:
         """What `losses` has measured, in this attempt or in an earlier one; None if that wasn't asked for."""
-        return self._losses.known or self.checkpoint.load("losses", self._restore_losses)
+        return self._losses.known or kept_losses(self)
 
     def run(self, work: Callable[[Network], _T]) -> _T:
         """Do something with the network. If the model turns out not to run, `network` raises that error from then on.
@@ -202,19 +202,6 @@ class Laboratory:
     def _warn_of_limits(self, network: Network) -> None:
         if network.left_out:
             self.journal.warn(f"no statistics of {_reasons(network)}; these masks go by magnitude")
-
-    def _losses_once(self) -> LossTable:
-        return self.checkpoint.once("losses", self._measure_losses, pack_losses, self._restore_losses)
-
-    def _restore_losses(self, document: Mapping[str, Any], arrays: NamedArrays) -> LossTable:
-        return restore_losses(self.aim.inventory, document, arrays)
-
-    def _measure_losses(self) -> LossTable:
-        from domino_onnx.reconstruction import SensitivityOptions, measure_sensitivity
-
-        options = SensitivityOptions(rule=self.options.solver.masks)
-        inventory, progress = self.aim.inventory, self.journal.progress
-        return self.run(lambda network: measure_sensitivity(network, inventory, self.floats, options, progress))
 
     def _build_student(self) -> Distillation:
         if self.source.split is None:

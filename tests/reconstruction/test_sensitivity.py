@@ -16,6 +16,7 @@ from domino_onnx.errors import ModelError
 from domino_onnx.reconstruction import SensitivityOptions, measure_sensitivity, reconstruct
 from domino_onnx.reconstruction.sensitivity import _interpolated
 from domino_onnx.scheme import NMScheme, SchemePool, WeightKey
+from domino_onnx.search import SiteLosses
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Setup = Callable[..., Any]
@@ -140,6 +141,31 @@ def test_the_same_twice(setup: Setup, parsed: Parsed) -> None:
     made = setup(parsed(CHAIN, **SHAPES), inputs(), pool=POOL)
     first, second = (measure_sensitivity(made.network, made.inventory, made.load) for _ in range(2))
     assert dict(first.losses) == dict(second.losses)
+
+
+def test_what_is_known_is_not_measured_again(setup: Setup, parsed: Parsed) -> None:
+    """Gone on from each state on the way, the table is the same, in the same order."""
+    graph = """g (float[n, 16] x) => (float[n, 5] y)
+        { a = Gemm (x, w, b) r = Relu (a) d = Gemm (r, w, c) e = Gemm (d, v) f = MatMul (e, s) g = MatMul (f, t)
+          y = Gemm (g, u) }"""
+    shapes = {"w": (16, 16), "b": (16,), "c": (16,), "v": (16, 16), "s": (16, 16), "t": (16, 16), "u": (16, 5)}
+    made = setup(parsed(graph, **shapes), inputs(96), pool=POOL)
+    states: list[dict[WeightKey, SiteLosses]] = []
+
+    def measure(known: dict[WeightKey, SiteLosses]) -> list[tuple[WeightKey, tuple[float, ...]]]:
+        table = measure_sensitivity(
+            made.network, made.inventory, made.load, known=known, keep=lambda found: states.append(dict(found))
+        )
+        return list(table.losses.items())
+
+    whole = measure({})
+    on_the_way = [*states]
+    assert [len(state) for state in on_the_way] == list(range(1, len(whole) + 1))
+    gap = {key: value for key, value in on_the_way[-1].items() if key.name != "v"}
+    for known in (*on_the_way, gap):
+        states.clear()
+        assert measure(known) == whole
+        assert len(states) == len(whole) - len(known)
 
 
 def test_what_cannot_be_measured_is_refused(setup: Setup, parsed: Parsed) -> None:
