@@ -23,6 +23,8 @@ _TRAINING = 5.5
 """A training step takes so many forward passes of ONNX Runtime over its samples: teacher, student, and back."""
 _LOOK = 3.0
 """The same for a look at held-out samples."""
+_VARIED = 2
+"""Variations for each sample of a step or a look: it is mixed with another one."""
 _WARM_UP = 1.0
 """Seconds of a training's first steps, in which torch makes itself ready."""
 _STEP = 0.01
@@ -41,8 +43,9 @@ def stage_costs(work: Work) -> tuple[StageCost, ...]:
 
 def _stages(work: Work) -> Iterator[StageCost]:
     passed = work.samples * work.forward
+    yield StageCost(name="draw", seconds=work.drawn * work.drawing)
     if work.searches or work.refits or work.gradients:
-        yield StageCost(name="outputs", seconds=passed + work.samples * work.drawing + _OPEN)
+        yield StageCost(name="outputs", seconds=passed + _OPEN)
     if work.searches:
         yield _staged("search", _search(work), runs=1)
     if work.gradients:
@@ -96,19 +99,22 @@ def _refit(work: Work) -> list[float]:
 def _training(work: Work) -> float:
     training = work.training
     assert training is not None
-    looks = training.looks * look_seconds(training.held_out, work.forward)
-    step = step_seconds(training.batch, work.forward) + training.drawn * work.drawing
-    return _WARM_UP + training.steps * step + looks
+    looks = training.looks * look_seconds(training.held_out, work.forward, work.varying)
+    step = step_seconds(training.batch, work.forward, work.varying) + training.drawn * work.drawing
+    return _WARM_UP + training.drawn_first * work.drawing + training.steps * step + looks
 
 
-def step_seconds(samples: int, forward: float) -> float:
-    """Of a training step on so many samples, of which each takes `forward` seconds in ONNX Runtime."""
-    return _TRAINING * samples * forward + _STEP
+def step_seconds(samples: int, forward: float, varying: float = 0.0) -> float:
+    """Of a training step on so many samples.
+
+    Each of them takes `forward` seconds in ONNX Runtime, and `varying` to be varied.
+    """
+    return samples * (_TRAINING * forward + _VARIED * varying) + _STEP
 
 
-def look_seconds(samples: int, forward: float) -> float:
-    """Of a look at so many held-out samples."""
-    return _LOOK * samples * forward
+def look_seconds(samples: int, forward: float, varying: float = 0.0) -> float:
+    """Of a look at so many held-out samples; `forward` and `varying` as `step_seconds`."""
+    return samples * (_LOOK * forward + _VARIED * varying)
 
 
 def _gradient_step(work: Work) -> float:

@@ -16,7 +16,12 @@ __all__ = ["Training", "Work"]
 class Training:
     """A finetuning: optimizer steps of all rates that are tried, samples of a step, looks at so many held-out ones.
 
-    `drawn` is how many samples of a step are drawn for it.
+    Attributes
+    ----------
+    drawn
+        Samples of a step that are drawn for it.
+    drawn_first
+        Samples that are drawn before the first step.
     """
 
     steps: int
@@ -24,6 +29,7 @@ class Training:
     looks: int
     held_out: int
     drawn: int = 0
+    drawn_first: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +41,11 @@ class Work:
     forward
         Seconds of one sample in ONNX Runtime.
     drawing
-        Seconds to draw one sample; 0 where there are data.
+        Seconds to draw one sample; 0 where none is drawn.
+    varying
+        Seconds to vary one drawn sample.
+    drawn
+        Samples that are drawn before the search and the refit learn from them.
     samples, batches
         That the search and the refit learn from.
     judges
@@ -62,6 +72,8 @@ class Work:
     machine: Machine
     forward: float
     drawing: float
+    varying: float
+    drawn: int
     samples: int
     batches: int
     judges: int

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,10 +17,10 @@ from domino_onnx.options import CompressOptions
 from domino_onnx.stages.journal import Journal
 
 if TYPE_CHECKING:
-    from domino_onnx.data import Dataset, Stream
+    from domino_onnx.data import Dataset, Split, Stream
     from domino_onnx.synthesis import Synthesis
 
-__all__ = ["Drawn", "drawn_samples", "filled_up"]
+__all__ = ["Drawn", "draw_ahead", "drawn_samples", "drawn_when_taken", "filled_up"]
 
 _MOST, _FEWEST = 1024, 128
 _SECONDS = 60.0
@@ -95,6 +96,32 @@ def filled_up(file: OnnxFile, options: CompressOptions, real: Dataset, journal: 
         "samples alone judge. data.drawn = 0 in a recipe leaves drawn ones out"
     )
     return joined(*[real] * times, drawn)
+
+
+def drawn_when_taken(split: Split, *, judges: bool) -> tuple[Dataset, ...]:
+    """The parts of a split whose samples are drawn when they are first taken, but for those of its stream.
+
+    `judges` says whether those that are apart are drawn, too.
+    """
+    if split.stream is None:
+        return () if split.filled is None else (split.filled,)
+    return (split.fit, split.apart) if judges and split.apart is not None else (split.fit,)
+
+
+def draw_ahead(parts: Sequence[Dataset], batch_size: int, journal: Journal) -> None:
+    """Draw all samples now, as a stage of its own. Where there are more than are kept, nothing is won by that."""
+    from domino_onnx.synthesis import KEPT_BYTES
+
+    arrays = [array for data in parts for array in data.arrays.values()]
+    if not arrays or sum(math.prod(array.shape) * array.dtype.itemsize for array in arrays) > KEPT_BYTES:
+        return
+    done, count = 0, sum(data.count for data in parts)
+    with journal.stage("draw"):
+        for data in parts:
+            for indices in data.chunks(np.arange(data.count), batch_size):
+                data.take(indices)
+                done += len(indices)
+                journal.progress(done, count, f"{done} of {count}")
 
 
 def _to_join(file: OnnxFile, options: CompressOptions, real: Dataset, wanted: int) -> Dataset:

@@ -18,6 +18,7 @@ from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.stages.aim import Aim, take_aim
 from domino_onnx.stages.checkpoint import Checkpoint
 from domino_onnx.stages.doubts import doubts_of_labels
+from domino_onnx.stages.drawing import draw_ahead, drawn_when_taken
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.kept.losses import kept_losses, losses_once
 from domino_onnx.stages.source import Source
@@ -166,6 +167,7 @@ class Laboratory:
         run, split = self.options.run, self.source.split
         if split is None:
             raise ModelError("there are no data to run through the model")
+        draw_ahead(drawn_when_taken(split, judges=self.judged_by_drawn), run.batch_size, self.journal)
         dense = ChildSession(self.dense, device=run.device, threads=run.threads)
         with dense as session, self.journal.stage("outputs"):
             given, drawn = self.options.data.output_kinds, bool(self.source.drawn)

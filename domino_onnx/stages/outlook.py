@@ -95,6 +95,8 @@ def outlook(source: Source) -> Forecast | None:
         machine=machine,
         forward=forward,
         drawing=0.0,
+        varying=0.0,
+        drawn=0,
         samples=SAMPLES,
         batches=SAMPLES // _BATCH,
         judges=_HELD_OUT,

@@ -9,17 +9,21 @@ import math
 import shutil
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from domino_onnx.errors import DependencyError, ModelError
 from domino_onnx.options import LOOKS, TRIED_RATES, Pace, Strategy, planned_steps, trial_steps
 from domino_onnx.scheme import Skip
+from domino_onnx.stages.drawing import drawn_when_taken
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.planning import MEASURED, chosen_strategy
 
 if TYPE_CHECKING:
-    from domino_onnx.data import Split, Stream
+    from domino_onnx.data import Dataset, Split
     from domino_onnx.forecast import Forecast, Unprunable
     from domino_onnx.forecast.work import Training, Work
 
@@ -101,8 +105,11 @@ def _work(lab: Laboratory, split: Split, task: Task, plans: int) -> Work:
     plans = _halvings(lab) if goal.max_drop is not None else plans
     refits = plans * _refits(lab, task, strategy) if walk.layers else 0
     forward = seconds_per_sample(source.path, split.fit, run.batch_size, device=run.device, threads=run.threads)
-    drawing = 0.0 if split.stream is None else _seconds_to_draw(split.stream)
-    training = _training(lab, split, forward, drawing) if _finetunes(lab, task) else None
+    parts = drawn_when_taken(split, judges=lab.judged_by_drawn)
+    drawing, varying = _seconds_to_draw(split, parts)
+    training = _training(lab, split, forward, drawing, varying) if _finetunes(lab, task) else None
+    gradients = _gradients(lab, split, strategy, measures=bool(walk.layers))
+    asks = any((refits, strategy in MEASURED, gradients, training is not None))
     apart = 0 if split.apart is None else split.apart.count
     tried = plans if task == "sweep" or goal.max_drop is not None else 0
     looked = not tried and task != "apply"
@@ -112,12 +119,14 @@ def _work(lab: Laboratory, split: Split, task: Task, plans: int) -> Work:
         machine=Machine.usual(),
         forward=forward,
         drawing=drawing,
+        varying=varying,
+        drawn=sum(data.count for data in parts) if asks else 0,
         samples=split.learned.count,
         batches=max(split.learned.batch_count(run.batch_size), 1),
         judges=judges.count,
         measures=((looked + (training is not None)) if apart else 0, min(apart, _ON_THE_WAY)),
         searches=int(strategy in MEASURED and bool(walk.layers)),
-        gradients=_gradients(lab, split) if strategy == "domino" or (strategy in MEASURED and not walk.layers) else 0,
+        gradients=gradients,
         refits=refits,
         trials=tried,
         density=_density(lab),
@@ -143,9 +152,10 @@ def _refits(lab: Laboratory, task: Task, strategy: Strategy | None) -> int:
     return 2 if several and method == "refit" else 1
 
 
-def _gradients(lab: Laboratory, split: Split) -> int:
-    """Samples of each step of DominoSearch."""
-    wanted = lab.options.search.gradients and _trains(lab)
+def _gradients(lab: Laboratory, split: Split, strategy: Strategy | None, *, measures: bool) -> int:
+    """Samples of each step of DominoSearch, which also chooses where losses are wanted and can't be measured."""
+    searches = strategy == "domino" or (strategy in MEASURED and not measures)
+    wanted = searches and lab.options.search.gradients and _trains(lab)
     return min(lab.options.run.batch_size, len(split.train)) if wanted else 0
 
 
@@ -171,15 +181,23 @@ def _density(lab: Laboratory) -> float:
     return 1 - (goal.sparsity or goal.flops_reduction or 1 - _DENSITY)
 
 
-def _seconds_to_draw(stream: Stream) -> float:
-    """Of one sample. Those that are drawn for it are kept for the first batch."""
-    first = stream.seen(1)[:_TIMED]
+def _seconds_to_draw(split: Split, parts: Sequence[Dataset]) -> tuple[float, float]:
+    """Of one sample, and to vary it for finetuning. Those that are drawn for it are kept for when they are taken."""
+    if not parts:
+        return 0.0, 0.0
+    if split.stream is None:
+        data, some = parts[0], np.unique(np.linspace(0, parts[0].count - 1, _TIMED).astype(np.int64))
+    else:
+        data, some = split.stream.data, split.stream.seen(1)[:_TIMED]
     start = time.perf_counter()
-    stream.data.take(first)
-    return (time.perf_counter() - start) / len(first)
+    data.take(some)
+    drawn = time.perf_counter()
+    if split.stream is not None:
+        data.take(some, draw=0)
+    return (drawn - start) / len(some), (time.perf_counter() - drawn) / len(some)
 
 
-def _training(lab: Laboratory, split: Split, forward: float, drawing: float) -> Training:
+def _training(lab: Laboratory, split: Split, forward: float, drawing: float, varying: float) -> Training:
     """Its steps as they are going to be planned; it may end before, where the held-out loss has stopped falling."""
     from domino_onnx.forecast.timing import look_seconds, step_seconds
     from domino_onnx.forecast.work import Training
@@ -187,9 +205,11 @@ def _training(lab: Laboratory, split: Split, forward: float, drawing: float) -> 
     options, stream, batch = lab.options.finetune, split.stream, lab.options.run.batch_size
     batch = min(batch, len(split.train)) if stream is None else batch
     drawn, held_out = (0, split.held_out) if stream is None else (stream.fresh, stream.held_out)
+    before = 0 if stream is None else len(held_out) + len(stream.seen(1))
     epoch = max(len(split.train) // batch, 1) if stream is None else stream.epoch(batch)
     judged = _DRAWS * len(held_out)
-    pace = Pace(step=step_seconds(batch, forward) + drawn * drawing, look=look_seconds(judged, forward))
+    step = step_seconds(batch, forward, varying) + drawn * drawing
+    pace = Pace(step=step, look=look_seconds(judged, forward, varying))
     steps = planned_steps(options, epoch, pace).steps
     rates = 0 if options.lr is not None else len(TRIED_RATES[options.method])
     return Training(
@@ -198,6 +218,7 @@ def _training(lab: Laboratory, split: Split, forward: float, drawing: float) -> 
         looks=min(LOOKS, steps) + rates,
         held_out=judged,
         drawn=drawn,
+        drawn_first=before,
     )
 
 

@@ -4,6 +4,16 @@ from domino_onnx.synthesis.describe import InputDescription, InputKind, describe
 from domino_onnx.synthesis.guess import Guess
 from domino_onnx.synthesis.opening import open_synthesis
 from domino_onnx.synthesis.preparation import Preparation
+from domino_onnx.synthesis.samples import KEPT_BYTES
 from domino_onnx.synthesis.synthesis import Synthesis
 
-__all__ = ["Guess", "InputDescription", "InputKind", "Preparation", "Synthesis", "describe_inputs", "open_synthesis"]
+__all__ = [
+    "KEPT_BYTES",
+    "Guess",
+    "InputDescription",
+    "InputKind",
+    "Preparation",
+    "Synthesis",
+    "describe_inputs",
+    "open_synthesis",
+]

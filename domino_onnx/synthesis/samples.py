@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from domino_onnx.synthesis.drawing import DrawnInput
 
-__all__ = ["DrawnSamples", "KeptSamples"]
+__all__ = ["KEPT_BYTES", "DrawnSamples", "KeptSamples"]
 
-_KEPT_BYTES: Final = 512 << 20
+KEPT_BYTES: Final = 512 << 20
 
 
 class KeptSamples:
@@ -37,7 +37,7 @@ class KeptSamples:
         if place in self._kept:
             return self._kept[place]
         values = self._draw(place)
-        room = _KEPT_BYTES // max(sum(value.nbytes for value in values.values()), 1)
+        room = KEPT_BYTES // max(sum(value.nbytes for value in values.values()), 1)
         if self._moving and len(self._kept) >= room > 0:
             del self._kept[next(iter(self._kept))]
         if len(self._kept) < room:

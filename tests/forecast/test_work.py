@@ -64,12 +64,15 @@ def works(draw: st.DrawFn) -> Work:
         looks=st.integers(0, 20),
         held_out=st.integers(0, 100),
         drawn=st.integers(0, 64),
+        drawn_first=st.integers(0, 256),
     )
     return Work(
         walk=Walk(layers=found, live=max(each.read for each in found), piece=made, trained=made),
         machine=Machine.usual(),
         forward=draw(st.floats(1e-5, 10)),
         drawing=draw(st.floats(0, 10)),
+        varying=draw(st.floats(0, 1)),
+        drawn=draw(st.integers(0, 1024)),
         samples=samples,
         batches=draw(st.integers(1, samples)),
         judges=draw(st.integers(1, 1000)),
@@ -91,7 +94,7 @@ def seconds(work: Work) -> float:
     return sum(stage.seconds for stage in stage_costs(work))
 
 
-@given(works(), st.sampled_from(["forward", "drawing", "judges", "refits", "stored"]))
+@given(works(), st.sampled_from(["forward", "drawing", "varying", "drawn", "judges", "refits", "stored"]))
 def test_more_work_never_takes_less(work: Work, field: str) -> None:
     more = dataclasses.replace(work, **{field: 2 * getattr(work, field)})
     assert seconds(more) >= seconds(work) >= 0

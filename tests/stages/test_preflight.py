@@ -15,7 +15,7 @@ import pytest
 from onnx import numpy_helper
 
 from domino_onnx.forecast import Forecast, Remaining
-from domino_onnx.options import CompressOptions, DataOptions, FinetuneOptions, Goal
+from domino_onnx.options import CompressOptions, DataOptions, FinetuneOptions, Goal, RunOptions
 from domino_onnx.pipeline import apply, compress, search, sweep
 from domino_onnx.scheme import Plan
 from domino_onnx.stages import Journal, open_laboratory, preflight, read
@@ -112,6 +112,38 @@ def test_compress(model: Path, data: DataOptions, tmp_path: Path) -> None:
     assert result.forecast is observer.forecast
     require_as_expected(observer)
     assert expected(observer)["finetune"] == 1
+
+
+@pytest.mark.parametrize("finetunes", [True, False])
+def test_drawing_is_a_stage(finetunes: bool, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All samples are drawn in it, and none afterwards but those of finetuning."""
+    from domino_onnx.stages import drawing, laboratory
+    from domino_onnx.synthesis import Synthesis
+
+    if finetunes:
+        pytest.importorskip("torch")
+    monkeypatch.setattr(drawing, "_MOST", 256)
+    places, real, draws = [], Synthesis.sample, laboratory.draw_ahead
+    at_the_end: list[int] = []
+
+    def drawn_now(*arguments: Any) -> None:
+        draws(*arguments)
+        at_the_end.append(len(places))
+
+    def sample(self: Synthesis, place: int) -> Any:
+        places.append(place)
+        return real(self, place)
+
+    monkeypatch.setattr(laboratory, "draw_ahead", drawn_now)
+    monkeypatch.setattr(Synthesis, "sample", sample)
+    observer, finetune = Observer(), FinetuneOptions(enabled=finetunes, steps=2, lr=1e-4)
+    options = CompressOptions(goal=Goal(sparsity=0.75), finetune=finetune, run=RunOptions(threads=1))
+    compress(model, tmp_path / "out.onnx", options, observer)
+    require_as_expected(observer)
+    assert expected(observer)["draw"] == 1
+    assert set(range(256)) <= set(places[: at_the_end[0]])
+    assert all(place >= 256 for place in places[at_the_end[0] :])
+    assert (len(places) > at_the_end[0]) == finetunes
 
 
 def test_without_finetuning(model: Path, data: DataOptions, tmp_path: Path) -> None:

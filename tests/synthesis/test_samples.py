@@ -20,7 +20,7 @@ def test_so_many_are_kept_as_there_is_room_for(monkeypatch: pytest.MonkeyPatch, 
         return {"x": np.full(100, place, np.uint8)}
 
     room = 7 if not moving else 3
-    monkeypatch.setattr(samples, "_KEPT_BYTES", 100 * room + 50)
+    monkeypatch.setattr(samples, "KEPT_BYTES", 100 * room + 50)
     kept = KeptSamples(draw, moving=moving)
     assert [int(kept[place]["x"][0]) for place in range(10)] == list(range(10))
     assert len(kept._kept) == room
