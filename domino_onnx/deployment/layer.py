@@ -48,7 +48,7 @@ class Product:
     @property
     def zeros(self) -> float:
         """Share of the weights that are zero."""
-        return 1 - np.count_nonzero(self.rows) / self.rows.size
+        return 1 - int(np.count_nonzero(self.rows)) / self.rows.size
 
     @property
     def skips(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -148,6 +149,13 @@ def test_a_pool_that_bytes_cannot_be_computed_for_gets_floats(make_model: Make) 
     changed = _in_bytes(model, x)
     assert "MaxPool" in ops(changed)
     _close(model, changed, x)
+
+
+def test_what_is_told_of_layers_has_a_form_in_json(mobile: ModelProto) -> None:
+    layers, _ = find_layers(open_graph(mobile), SHAPES)
+    told = json.loads(json.dumps([(layer.zeros, layer.skips) for layer in layers]))
+    assert [skips for _, skips in told] == [False, False, True, False, True, True]
+    assert [zeros > 0.8 for zeros, _ in told] == [False, False, True, False, True, True]
 
 
 def test_depthwise_layers_alone_stay(make_model: Make) -> None:
