@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.deployment.surgeon import value_of
+from domino_onnx.deployment.values import value_of
 
 __all__ = ["Activation", "ActivationName", "activation_behind", "scalar_of"]
 

@@ -10,7 +10,7 @@ from onnx import ModelProto, helper
 from domino_onnx.deployment.activations import Activation, activation_behind, scalar_of
 from domino_onnx.deployment.layer import Shapes
 from domino_onnx.deployment.operators import DOMAIN, DOMAIN_VERSION
-from domino_onnx.deployment.surgeon import drop_unread_constants, exported, open_graph, require_surgeon
+from domino_onnx.deployment.surgeon import drop_unread, exported, open_graph, require_surgeon
 from domino_onnx.graph import sort_nodes
 
 __all__ = ["with_activations"]
@@ -49,7 +49,7 @@ def with_activations(model: ModelProto, floats: Shapes) -> tuple[ModelProto, int
             count += 1
     if not count:
         return model, 0
-    drop_unread_constants(graph)
+    drop_unread(graph)
     result = exported(graph, model)
     sort_nodes(result.graph)
     if all(opset.domain != DOMAIN for opset in result.opset_import):

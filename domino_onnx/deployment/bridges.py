@@ -10,11 +10,12 @@ import numpy as np
 
 from domino_onnx.deployment.grids import Grid
 from domino_onnx.deployment.operators import DOMAIN
-from domino_onnx.deployment.surgeon import value_of
+from domino_onnx.deployment.values import value_of
 
-__all__ = ["Bridge", "bridge_of", "bridged", "is_global_average", "with_shared_grids"]
+__all__ = ["Bridge", "bridge_of", "bridged", "means_of_channels", "with_shared_grids"]
 
 _MOST_AXES = 3
+_AXES_OF_IMAGES = ([2, 3], [-2, -1])
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +54,18 @@ def bridge_of(node: Any) -> Bridge | None:
     return Bridge(op="NmPoolInt8", domain=DOMAIN, attributes=attributes)
 
 
-def is_global_average(node: Any) -> bool:
-    """Whether a node gives the mean of each channel, with axes of size 1: of an image with two axes, where it says."""
+def means_of_channels(node: Any) -> str | None:
+    """Whether a node gives the mean of each channel of an image with two axes: "kept" ones of size 1, or "dropped"."""
     if node.domain:
-        return False
+        return None
     if node.op == "GlobalAveragePool":
-        return True
-    if node.op != "ReduceMean" or not node.attrs.get("keepdims", 1):
-        return False
+        return "kept"
+    if node.op != "ReduceMean":
+        return None
     axes = node.attrs.get("axes") if len(node.inputs) == 1 else value_of(node.inputs[1])
-    return axes is not None and sorted(np.reshape(axes, -1).tolist()) in ([2, 3], [-2, -1])
+    if axes is None or sorted(np.reshape(axes, -1).tolist()) not in _AXES_OF_IMAGES:
+        return None
+    return "kept" if node.attrs.get("keepdims", 1) else "dropped"
 
 
 def with_shared_grids(graph: Any, grids: Mapping[str, Grid]) -> dict[str, Grid]:

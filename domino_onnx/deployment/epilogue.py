@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.deployment.activations import activation_behind
 from domino_onnx.deployment.layer import Layer, Product, Shapes
-from domino_onnx.deployment.surgeon import value_of
+from domino_onnx.deployment.values import value_of
 
 __all__ = ["with_epilogue"]
 
@@ -61,6 +61,8 @@ def with_epilogue(found: Product, node: Any, outputs: set[int], taken: set[int],
         shape=found.shape,
         geometry=found.geometry,
         bias=found.bias,
+        integers=found.integers,
+        rank=rank,
         name=node.name or node.outputs[0].name,
         data=node.inputs[0].name,
         output=tensor.name,
@@ -101,7 +103,10 @@ def _rescaled(found: Product, reader: Any, tensor: Any, rank: int) -> Product | 
     rows = found.rows if np.all(scale == 1) else _times(found.rows, scale)
     if rows is None or not np.isfinite(bias.astype(np.float32)).all():
         return None
-    return dataclasses.replace(found, rows=rows, bias=bias.astype(np.float32))
+    integers = found.integers
+    if integers is not None:
+        integers = dataclasses.replace(integers, scales=(integers.scales * scale).astype(np.float32))
+    return dataclasses.replace(found, rows=rows, bias=bias.astype(np.float32), integers=integers)
 
 
 def _affine(found: Product, reader: Any, tensor: Any, rank: int) -> tuple[_Wide, _Wide] | None:

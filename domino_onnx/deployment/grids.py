@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KEPT_SHARES", "Grid", "Ranges", "seen_ranges"]
+__all__ = ["KEPT_SHARES", "FileValue", "Grid", "Ranges", "seen_ranges"]
 
 KEPT_SHARES = (1.0, 0.9999, 0.999)
 """How many of a sample's values a grid may hold: all, or all but the largest few, which then are clipped."""
@@ -37,6 +37,26 @@ class Grid:
     def byte(self, value: float) -> float:
         """The byte of a value, clipped."""
         return float(np.clip(np.rint(value / self.scale) + self.zero_point, 0, 255))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FileValue:
+    """An activation that the file itself holds in 8 bits.
+
+    Attributes
+    ----------
+    integers
+        Name of the bytes.
+    source
+        Name of the floats that they are made of, where nothing else reads these.
+    grid
+        Of unsigned bytes: of signed ones the zero point is 128 less.
+    """
+
+    integers: str
+    source: str | None
+    grid: Grid
+    is_signed: bool
 
 
 def seen_ranges(run: Callable[[_Arrays], _Arrays], samples: Iterable[_Arrays], names: Sequence[str]) -> Ranges:

@@ -11,14 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.deployment.activations import Activation
+from domino_onnx.deployment.grids import FileValue
 
-__all__ = ["FEWEST_ZEROS", "Kept", "Layer", "Product", "Shapes"]
+__all__ = ["FEWEST_ZEROS", "IntegerRows", "Kept", "Layer", "Product", "Shapes"]
 
 FEWEST_ZEROS = 0.4
 """Below this share of zeros no layer was ever faster by itself (benchmarks/cpu.py)."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Of activations, as far as they were seen in a run."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class IntegerRows:
+    """Rows as the file stores them: int8, with a scale for each output."""
+
+    rows: NDArray[np.int8]
+    scales: NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,6 +46,8 @@ class Product:
         Strides, dilations, pads and group of a Conv.
     bias
         (outputs,).
+    integers
+        The rows in 8 bits, where the file has them so.
     """
 
     op: str
@@ -44,6 +55,7 @@ class Product:
     shape: tuple[int, ...]
     geometry: Mapping[str, Any]
     bias: NDArray[np.float32] | None
+    integers: IntegerRows | None = None
 
     @property
     def zeros(self) -> float:
@@ -68,6 +80,10 @@ class Layer(Product):
         What comes last; None where there are bounds.
     mean
         (groups, columns): the mean of what each weight multiplies with, where samples told.
+    rank
+        Of the product; 0 where it isn't known.
+    file
+        What it reads and gives, by name, where the file itself holds all of that in 8 bits.
     nodes
         The graph's nodes that it replaces, the product first.
     """
@@ -80,6 +96,8 @@ class Layer(Product):
     high: float = math.inf
     activation: Activation | None = None
     mean: NDArray[np.float64] | None = None
+    rank: int = 0
+    file: Mapping[str, FileValue] | None = None
     nodes: tuple[Any, ...]
 
 

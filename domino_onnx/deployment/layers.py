@@ -7,14 +7,16 @@ neighbours gain: ONNX Runtime's own convolutions between two of ours want anothe
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.deployment.epilogue import with_epilogue
-from domino_onnx.deployment.layer import FEWEST_ZEROS, Kept, Layer, Product, Shapes
-from domino_onnx.deployment.surgeon import value_of
+from domino_onnx.deployment.file_grids import file_values, on_file_grids
+from domino_onnx.deployment.layer import FEWEST_ZEROS, IntegerRows, Kept, Layer, Product, Shapes
+from domino_onnx.deployment.values import integers_of, value_of
 
 __all__ = ["find_layers"]
 
@@ -31,6 +33,7 @@ def find_layers(graph: Any, shapes: Shapes) -> tuple[list[Layer], list[Kept]]:
         Of activations, as far as they were seen in a run. A residual joins in only where shapes are known.
     """
     outputs = {id(tensor) for tensor in graph.outputs}
+    values = file_values(graph)
     taken: set[int] = set()
     layers: list[Layer] = []
     kept: list[Kept] = []
@@ -38,12 +41,13 @@ def find_layers(graph: Any, shapes: Shapes) -> tuple[list[Layer], list[Kept]]:
         if node.domain or node.op not in ("Conv", "Gemm", "MatMul"):
             continue
         found = _product(node)
-        if isinstance(found, str):
-            kept.append(Kept(name=node.name or node.outputs[0].name, op=node.op, reason=found))
+        layer = found if isinstance(found, str) else with_epilogue(found, node, outputs, taken, shapes)
+        placed = layer if isinstance(layer, str) else on_file_grids(layer, values)
+        if isinstance(placed, str):
+            kept.append(Kept(name=node.name or node.outputs[0].name, op=node.op, reason=placed))
             continue
-        layer = with_epilogue(found, node, outputs, taken, shapes)
-        taken |= {id(each) for each in layer.nodes}
-        layers.append(layer)
+        taken |= {id(each) for each in placed.nodes}
+        layers.append(placed)
     if any(layer.skips for layer in layers):
         return layers, kept
     alone = "it has no zeros to skip, and no other layer has"
@@ -90,8 +94,9 @@ def _convolution(node: Any, weight: NDArray[Any]) -> Product | str:
         "pads": pads,
         "group": int(attrs.get("group", 1)),
     }
-    rows = np.ascontiguousarray(np.moveaxis(weight, 1, -1))
-    return Product(op="Conv", rows=rows, shape=weight.shape, geometry=geometry, bias=bias)
+    rows = _channels_last(weight)
+    integers = _integer_rows(node.inputs[1], _channels_last)
+    return Product(op="Conv", rows=rows, shape=weight.shape, geometry=geometry, bias=bias, integers=integers)
 
 
 def _matrix(node: Any, weight: NDArray[Any]) -> Product | str:
@@ -100,11 +105,38 @@ def _matrix(node: Any, weight: NDArray[Any]) -> Product | str:
     attrs = node.attrs
     if attrs.get("transA", 0) or attrs.get("alpha", 1.0) != 1.0 or attrs.get("beta", 1.0) != 1.0:
         return "its transA, alpha or beta isn't the default"
-    rows = np.ascontiguousarray(weight if node.op == "Gemm" and attrs.get("transB", 0) else weight.T)
+    is_transposed = node.op == "Gemm" and attrs.get("transB", 0)
+
+    def in_rows(values: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(values if is_transposed else values.T)
+
+    rows, integers = in_rows(weight), _integer_rows(node.inputs[1], in_rows)
     bias = None
     if len(node.inputs) > 2:
         stored = value_of(node.inputs[2])
         if stored is None or stored.size not in (1, len(rows)) or (stored.ndim > 1 and stored.shape[-1] != stored.size):
             return "its bias is no stored vector"
         bias = np.broadcast_to(stored.reshape(-1), (len(rows),)).astype(np.float32)
-    return Product(op="MatMul", rows=rows, shape=rows.shape, geometry={}, bias=bias)
+    return Product(op="MatMul", rows=rows, shape=rows.shape, geometry={}, bias=bias, integers=integers)
+
+
+def _channels_last(values: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(np.moveaxis(values, 1, -1))
+
+
+def _integer_rows(weight: Any, in_rows: Callable[[NDArray[Any]], NDArray[Any]]) -> IntegerRows | None:
+    """The stored integers of a weight as rows of int8 around 0.
+
+    None without a scale for each output, and where they don't fit: uint8 with a zero point of 128 does.
+    """
+    found = integers_of(weight)
+    if found is None or found.integers.dtype.itemsize != 1 or not found.integers.size:
+        return None
+    around_zero = in_rows(found.integers - found.zero_points)
+    rows = around_zero.astype(np.int8)
+    if (rows != around_zero).any():
+        return None
+    scales = in_rows(np.broadcast_to(found.scales, found.integers.shape)).reshape(len(rows), -1)
+    if (scales != scales[:, :1]).any():
+        return None
+    return IntegerRows(rows=rows, scales=np.ascontiguousarray(scales[:, 0]))

@@ -17,8 +17,8 @@ from domino_onnx.storage.packing import pack
 __all__ = ["DOMAIN", "DOMAIN_VERSION", "Kind", "Written", "operators_of", "quantized_rows", "written"]
 
 DOMAIN, DOMAIN_VERSION = "domino_onnx", 1
-Kind = Literal["dense", "float32", "int8"]
-"""As it was, or by an operator that skips zeros, with weights in float32 or in int8."""
+Kind = Literal["dense", "float32", "int8", "quantized"]
+"""As it was, or by an operator that skips zeros: with weights in float32 or in int8, or quantised as the file is."""
 _LEVELS = 127
 
 
@@ -39,15 +39,19 @@ class Written:
 
 def operators_of(layer: Layer, *, int8: bool, grids: Mapping[str, Grid]) -> tuple[Kind, ...]:
     """The kinds that there are for a layer besides dense. A convolution in int8 needs the grids of its activations."""
+    if layer.file is not None:
+        return ("quantized",)
     known = layer.op == "MatMul" or {layer.data, layer.output, *filter(None, [layer.residual])} <= grids.keys()
     return ("float32", "int8") if int8 and known else ("float32",)
 
 
 def written(layer: Layer, kind: Kind, grids: Mapping[str, Grid]) -> Written:
     """The node of the domain `domino_onnx` that computes a layer; names are those of the layer's activations."""
+    if kind == "quantized" and layer.file is not None:
+        return _bytes_to_bytes(layer, {name: value.grid for name, value in layer.file.items()})
     if kind == "int8" and layer.op == "Conv":
         return _bytes_to_bytes(layer, grids)
-    rows, scales = (layer.rows, None) if kind == "float32" else quantized_rows(layer.rows)
+    rows, scales = (layer.rows, None) if kind == "float32" else _integer_rows(layer)
     packed, grouping = _packed(rows)
     behind = {name: bound for name, bound in (("min", layer.low), ("max", layer.high)) if math.isfinite(bound)}
     if layer.activation is not None:
@@ -64,8 +68,11 @@ def written(layer: Layer, kind: Kind, grids: Mapping[str, Grid]) -> Written:
 
 
 def _bytes_to_bytes(layer: Layer, grids: Mapping[str, Grid]) -> Written:
-    """A convolution of bytes: all scales and zero points become one scale and one offset for each output."""
-    rows, weight_scales = quantized_rows(layer.rows)
+    """A convolution of bytes: all scales and zero points become one scale and one offset for each output.
+
+    A matrix is a convolution of one place: its inputs are the channels of as many axes in space as X has others.
+    """
+    rows, weight_scales = _integer_rows(layer)
     x, y = grids[layer.data], grids[layer.output]
     if layer.activation is None:
         unit, zero, behind = y.scale, y.zero_point, {"min": y.byte(layer.low), "max": y.byte(layer.high)}
@@ -78,7 +85,10 @@ def _bytes_to_bytes(layer: Layer, grids: Mapping[str, Grid]) -> Written:
     if bias is None:
         bias = np.zeros(len(rows))
     offsets = bias / unit + zero - x.zero_point * sums * scales
-    attributes: dict[str, Any] = {"weight_shape": list(layer.shape), **layer.geometry, "x_zero_point": x.zero_point}
+    shape, geometry = list(layer.shape), layer.geometry
+    if layer.op == "MatMul":
+        shape, geometry = [*shape, *[1] * max(layer.rank - 2, 1)], {"group": 1}
+    attributes: dict[str, Any] = {"weight_shape": shape, **geometry, "x_zero_point": x.zero_point}
     if layer.residual:
         residual = grids[layer.residual]
         attributes["residual_scale"] = residual.scale / unit
@@ -98,6 +108,13 @@ def _corrected_bias(layer: Layer, rows: NDArray[Any], scales: NDArray[np.float32
     )
     shift: NDArray[np.float64] = np.einsum("gok,gk->go", errors, layer.mean).reshape(-1)
     return -shift if layer.bias is None else layer.bias.astype(np.float64) - shift
+
+
+def _integer_rows(layer: Layer) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Those of the file, where it has some."""
+    if layer.integers is not None:
+        return layer.integers.rows, layer.integers.scales
+    return quantized_rows(layer.rows)
 
 
 def quantized_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -6,13 +6,11 @@ import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from domino_onnx.errors import DependencyError
 
-__all__ = ["drop_unread_constants", "exported", "node_protos", "open_graph", "require_surgeon", "value_of"]
+__all__ = ["drop_unread", "exported", "node_protos", "open_graph", "require_surgeon"]
 
 
 def require_surgeon() -> Any:
@@ -28,27 +26,24 @@ def open_graph(model: ModelProto) -> Any:
     return require_surgeon().import_onnx(model)
 
 
-def value_of(tensor: Any) -> NDArray[Any] | None:
-    """The values of a stored tensor: an initializer, or the output of a Constant node; None for others."""
-    surgeon = require_surgeon()
-    if isinstance(tensor, surgeon.Constant):
-        return np.asarray(tensor.values)
-    if len(tensor.inputs) == 1 and tensor.inputs[0].op == "Constant":
-        stored = tensor.inputs[0].attrs.get("value")
-        return np.asarray(stored.values) if isinstance(stored, surgeon.Constant) else None
-    return None
-
-
 def node_protos(nodes: Sequence[Any]) -> list[NodeProto]:
     """Some nodes of a graph as a file has them, in this order."""
     surgeon = require_surgeon()
     return list(surgeon.export_onnx(surgeon.Graph(nodes=list(nodes)), do_type_check=False).graph.node)
 
 
-def drop_unread_constants(graph: Any) -> None:
-    """Take away the Constant nodes that nothing in the graph reads any more."""
-    read = {id(tensor) for node in graph.nodes for tensor in node.inputs} | {id(tensor) for tensor in graph.outputs}
-    graph.nodes[:] = [node for node in graph.nodes if node.op != "Constant" or id(node.outputs[0]) in read]
+def drop_unread(graph: Any, ops: Sequence[str] = ("Constant", "DequantizeLinear", "QuantizeLinear")) -> None:
+    """Take away the nodes of some operators that nothing reads any more, and those in front of them."""
+    outputs = {id(tensor) for tensor in graph.outputs}
+    while unread := [
+        node
+        for node in graph.nodes
+        if node.op in ops and not any(tensor.outputs or id(tensor) in outputs for tensor in node.outputs)
+    ]:
+        gone = {id(node) for node in unread}
+        for node in unread:
+            node.inputs.clear()
+        graph.nodes[:] = [node for node in graph.nodes if id(node) not in gone]
 
 
 def exported(graph: Any, model: ModelProto) -> ModelProto:

@@ -15,12 +15,14 @@ from domino_onnx.deployment.grids import Grid
 from domino_onnx.deployment.latency import clock_for, interleaved
 from domino_onnx.deployment.layer import Layer, Shapes
 from domino_onnx.deployment.operators import DOMAIN, DOMAIN_VERSION, Kind, operators_of, written
-from domino_onnx.deployment.surgeon import node_protos, value_of
+from domino_onnx.deployment.surgeon import node_protos
+from domino_onnx.deployment.values import stored_of
 
 __all__ = ["Opened", "Timed", "time_layer"]
 
 _IR = 8
 _SECONDS = 0.15
+_MATRIX = 2
 _WORTH_IT = 0.97
 """A layer by itself lacks what it costs between dense ones, so that a hair's breadth is no gain."""
 _Arrays = Mapping[str, NDArray[Any]]
@@ -70,32 +72,51 @@ def time_layer(
     }
     runs = []
     for kind in kinds:
-        inputs = floats
-        if _is_in_bytes(layer, kind):
-            inputs = {name: np.moveaxis(value, 1, -1).astype(np.int8).view(np.uint8) for name, value in floats.items()}
-            inputs = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
-        runs.append(functools.partial(opened(_model(layer, kind, grids, opset)), inputs))
+        inputs = dict(_input(layer, kind, name, value) for name, value in floats.items())
+        runs.append(functools.partial(opened(_model(layer, kind, grids, opset, inputs)), inputs))
     typical = np.quantile(interleaved(runs, _SECONDS, clock_for(threads)), 0.25, axis=0)
     seconds: dict[Kind, float] = {kind: float(each) for kind, each in zip(kinds, typical, strict=True)}
     fastest = min(kinds[1:], key=lambda kind: seconds[kind])
     return Timed(seconds=seconds, chosen=fastest if seconds[fastest] < _WORTH_IT * seconds["dense"] else "dense")
 
 
+def _input(layer: Layer, kind: Kind, name: str, value: NDArray[np.float32]) -> tuple[str, NDArray[Any]]:
+    """An activation as a layer of this kind reads it, and its name."""
+    if kind == "dense":
+        if layer.file is None:
+            return name, value
+        return layer.file[name].integers, value.astype(np.int8).view(
+            np.int8 if layer.file[name].is_signed else np.uint8
+        )
+    if not _is_in_bytes(layer, kind):
+        return name, value
+    integers = value.astype(np.int8).view(np.uint8)
+    if layer.op == "Conv":
+        integers = np.ascontiguousarray(np.moveaxis(integers, 1, -1))
+    elif integers.ndim == _MATRIX:
+        integers = integers[:, None]
+    return name, integers
+
+
 def _is_in_bytes(layer: Layer, kind: Kind) -> bool:
     """Whether a layer's activations are bytes."""
-    return kind == "int8" and layer.op == "Conv"
+    return kind == "quantized" or (kind == "int8" and layer.op == "Conv")
 
 
-def _model(layer: Layer, kind: Kind, grids: Mapping[str, Grid], opset: int) -> bytes:
+def _model(layer: Layer, kind: Kind, grids: Mapping[str, Grid], opset: int, inputs: _Arrays) -> bytes:
     """A model of one layer."""
     nodes, stored = _dense(layer) if kind == "dense" else _sparse(layer, kind, grids)
-    activations = [layer.data, *([layer.residual] if layer.residual else [])]
-    of = TensorProto.UINT8 if _is_in_bytes(layer, kind) else TensorProto.FLOAT
+    of_output = TensorProto.UINT8 if _is_in_bytes(layer, kind) else TensorProto.FLOAT
+    if kind == "dense" and layer.file is not None:
+        of_output = TensorProto.INT8 if layer.file[layer.output].is_signed else TensorProto.UINT8
     graph = helper.make_graph(
         nodes,
         "layer",
-        [helper.make_tensor_value_info(name, of, None) for name in activations],
-        [helper.make_tensor_value_info(layer.output, of, None)],
+        [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), None)
+            for name, value in inputs.items()
+        ],
+        [helper.make_tensor_value_info(nodes[-1].output[0], of_output, None)],
         [numpy_helper.from_array(value, name) for name, value in stored.items()],
     )
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid(DOMAIN, DOMAIN_VERSION)]
@@ -111,6 +132,14 @@ def _sparse(layer: Layer, kind: Kind, grids: Mapping[str, Grid]) -> tuple[list[N
 
 
 def _dense(layer: Layer) -> tuple[list[NodeProto], dict[str, NDArray[Any]]]:
-    """The nodes of a layer as the model has them."""
-    stored = {tensor.name: value_of(tensor) for node in layer.nodes for tensor in node.inputs}
-    return node_protos(layer.nodes), {name: value for name, value in stored.items() if value is not None}
+    """The nodes of a layer as the model has them, with what makes its integers floats and its floats integers."""
+    made = {id(each.inputs[0]): each.inputs[0] for node in layer.nodes for each in node.inputs if each.inputs}
+    before = [
+        node
+        for node in made.values()
+        if node.op == "DequantizeLinear" and (layer.file is not None or stored_of(node.inputs[0]) is not None)
+    ]
+    behind = [] if layer.file is None else [layer.nodes[-1].outputs[0].outputs[0]]
+    nodes = [*before, *layer.nodes, *behind]
+    stored = {tensor.name: stored_of(tensor) for node in nodes for tensor in node.inputs}
+    return node_protos(nodes), {name: value for name, value in stored.items() if value is not None}

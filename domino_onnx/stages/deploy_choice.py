@@ -13,7 +13,7 @@ from onnx import ModelProto
 
 from domino_onnx.report.results import DeployPrecision
 from domino_onnx.stages.deploy_accuracy import ByteJudge, Grids
-from domino_onnx.stages.deploy_recipes import RECIPES, Choice, choice_of
+from domino_onnx.stages.deploy_recipes import EXACT, RECIPES, Choice, choice_of
 from domino_onnx.stages.journal import Journal
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ _WORTH_IT = 0.98
 _WORTH_BYTES = 0.97
 """Shares of the time of the whole model that make it worth to change nodes, or to take 8 bits with `auto`."""
 Inputs = Mapping[str, NDArray[Any]]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +65,11 @@ class Tried:
 class Chooser:
     """Puts choices of layers into a model."""
 
-    def __init__(self, whole: ModelProto, timed: Mapping[Layer, Timed], judge: ByteJudge | None) -> None:
+    def __init__(
+        self, whole: ModelProto, timed: Mapping[Layer, Timed], judge: ByteJudge | None, shapes: Shapes
+    ) -> None:
         self._whole = whole
+        self._shapes = shapes
         self._timed = timed
         self._judge = judge
         self._grids: Grids | None = None
@@ -75,11 +79,11 @@ class Chooser:
         """The model with a choice, its layers in 8 bits on the grids with which the outputs are the closest."""
         judge = self._judge
         if judge is None or not any(kind == "int8" and layer.op == "Conv" for layer, kind in choice.items()):
-            return _rewritten(self._whole, choice, {})
+            return _rewritten(self._whole, choice, {}, self._shapes)
         if self._grids is None:
-            protos = [_rewritten(self._whole, choice, grids) for grids in judge.grids]
+            protos = [_rewritten(self._whole, choice, grids, self._shapes) for grids in judge.grids]
             self._grids = judge.grids[judge.closest(protos)]
-        return _rewritten(self._whole, choice, self._grids)
+        return _rewritten(self._whole, choice, self._grids, self._shapes)
 
     def within(self, choice: Choice, floats: Choice, judge: ByteJudge, journal: Journal) -> tuple[Choice, set[Layer]]:
         """A choice with as many layers in 8 bits as the outputs bear, and the layers that they don't.
@@ -115,6 +119,7 @@ def fastest(
     timed: Mapping[Layer, Timed],
     precision: DeployPrecision,
     judge: ByteJudge | None,
+    shapes: Shapes,
     inputs: Inputs,
     threads: int,
     journal: Journal,
@@ -122,20 +127,25 @@ def fastest(
     """Of several choices of layers, and none, the one with which the whole model is the fastest.
 
     With the precision `auto`, 8 bits count only within `MOST_DIVERGENCE`, and where they gain enough.
+
+    Parameters
+    ----------
+    shapes
+        Of activations that are float32.
     """
     from domino_onnx.runtime import Session
 
-    chooser = Chooser(whole, timed, judge)
+    chooser = Chooser(whole, timed, judge, shapes)
     choices: list[Choice] = [dict.fromkeys(timed, "dense")]
     for recipe in RECIPES:
-        _put(choices, choice_of(timed, recipe, ("float32",)))
+        _put(choices, choice_of(timed, recipe, EXACT))
     refused: set[Layer] = set()
     for recipe in RECIPES:
-        choice = choice_of(timed, recipe, ("float32", "int8"))
+        choice = choice_of(timed, recipe, (*EXACT, "int8"))
         if choice in choices or recipe.others not in ("alone", "deployed"):
             continue
         if precision == "auto" and judge is not None:
-            choice, more = chooser.within(choice, choice_of(timed, recipe, ("float32",)), judge, journal)
+            choice, more = chooser.within(choice, choice_of(timed, recipe, EXACT), judge, journal)
             refused |= more
         _put(choices, choice)
     protos = [chooser.written(choice) for choice in choices]
@@ -156,9 +166,7 @@ def fastest(
     )
 
 
-def with_fewer_passes(
-    best: Tried, whole: ModelProto, shapes: Mapping[str, tuple[int, ...]], inputs: Inputs, threads: int
-) -> Tried:
+def with_fewer_passes(best: Tried, whole: ModelProto, shapes: Shapes, inputs: Inputs, threads: int) -> Tried:
     """A deployed model with its other activations as one operator each, if that is faster.
 
     Parameters
@@ -216,7 +224,7 @@ def _best(choices: Sequence[Choice], seconds: Sequence[float], *, careful: bool)
     return of_all if seconds[of_all] < (_WORTH_BYTES if careful else 1) * seconds[best] else best
 
 
-def _rewritten(whole: ModelProto, choice: Mapping[Layer, Kind], grids: Grids) -> ModelProto:
+def _rewritten(whole: ModelProto, choice: Mapping[Layer, Kind], grids: Grids, shapes: Shapes) -> ModelProto:
     """The model with a choice, whose layers are of another view of the same model: their nodes are looked up anew."""
     from domino_onnx.deployment import open_graph, rewritten_graph
 
@@ -228,7 +236,7 @@ def _rewritten(whole: ModelProto, choice: Mapping[Layer, Kind], grids: Grids) ->
         dataclasses.replace(layer, nodes=tuple(producers[node.outputs[0].name] for node in layer.nodes)): kind
         for layer, kind in choice.items()
     }
-    return rewritten_graph(whole, graph, again, grids)
+    return rewritten_graph(whole, graph, again, grids, shapes)
 
 
 def _error(wanted: Inputs, found: Inputs) -> float:

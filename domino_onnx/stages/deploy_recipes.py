@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from domino_onnx.deployment import Kind, Layer, Timed
 
-__all__ = ["RECIPES", "Choice", "Recipe", "choice_of"]
+__all__ = ["EXACT", "RECIPES", "Choice", "Recipe", "choice_of"]
 
 _GAIN = 0.97
 """Largest time, as a share of the dense layer's, that makes a layer by itself worth it."""
 Choice = dict["Layer", "Kind"]
+EXACT: tuple[Kind, ...] = ("float32", "quantized")
+"""Kinds that give what the file gives: no bit of a weight or an activation is lost by them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ def choice_of(timed: Mapping[Layer, Timed], recipe: Recipe, kinds: Sequence[str]
 
 def _of_region(layer: Layer, seconds: Mapping[Kind, float], kinds: Sequence[str]) -> Kind:
     """A convolution's kind where all are deployed, so that no border lies between them; a product's fastest one."""
+    if layer.file is not None:
+        return "quantized"
     if layer.op == "Conv":
         return "int8" if "int8" in kinds and "int8" in seconds else "float32"
     return _kind(seconds, kinds, _GAIN)

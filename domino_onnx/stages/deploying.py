@@ -67,19 +67,24 @@ def deployed(
         shapes = _shapes(file, inputs, options.run.threads)
         graph = open_graph(whole.proto)
         layers, kept = find_layers(graph, shapes)
+    of_floats = [layer for layer in layers if layer.file is None]
     judge: ByteJudge | str = "no layer has enough zeros"
-    if precision != "float32" and layers:
+    if layers and not of_floats:
+        judge = "the file has its own"
+    if precision != "float32" and of_floats:
         with journal.stage("calibrate"):
-            judge = byte_judge(file, bytes(whole.proto.SerializeToString()), layers, options)
+            judge = byte_judge(file, bytes(whole.proto.SerializeToString()), of_floats, options)
     judges = None if isinstance(judge, str) else judge
-    if judges is None and precision == "int8" and any(layer.op == "Conv" for layer in layers):
+    if judges is None and precision == "int8" and any(layer.op == "Conv" for layer in of_floats):
         journal.warn(f"convolutions stay in float32, since their int8 has to be calibrated: {judge}")
     with journal.stage("time"):
         grids = judges.grids[0] if judges is not None else {}
-        layers = judges.layers if judges is not None else layers
+        if judges is not None:
+            known = dict(zip(of_floats, judges.layers, strict=True))
+            layers = [known.get(layer, layer) for layer in layers]
         in_bytes = precision == "int8" or judges is not None
         timed = _timed(layers, shapes, graph.opset, options, grids, journal, int8=in_bytes)
-        best = fastest(whole.proto, timed, precision, judges, inputs, options.run.threads, journal)
+        best = fastest(whole.proto, timed, precision, judges, shapes, inputs, options.run.threads, journal)
         best = with_fewer_passes(best, whole.proto, shapes, inputs, options.run.threads)
     with journal.stage("write"):
         written = write_model(dataclasses.replace(whole, proto=best.proto), {}, None, output, replacing=replacing)
@@ -144,7 +149,8 @@ def _timed(
         journal.progress(done, len(layers), layer.name)
         if layer.data not in shapes or 0 in shapes[layer.data]:
             continue
-        kind = (layer.op, layer.shape, str(layer.geometry), shapes[layer.data], round(layer.zeros, 2))
+        stored = (layer.file is None, layer.integers is None)
+        kind = (layer.op, layer.shape, str(layer.geometry), shapes[layer.data], round(layer.zeros, 2), stored)
         key = (*kind, layer.residual is None, layer.low, layer.high, tuple(node.op for node in layer.nodes))
         if key not in alike:
             run = options.run
@@ -171,7 +177,10 @@ def _record(layer: Layer, timed: Timed, best: Tried) -> DeployedLayer:
 
 def _reason(seconds: Mapping[Kind, float], chosen: Kind, *, refused: bool) -> str:
     """Why a layer is deployed as it is, by its own times and by what the whole model took."""
-    dense, floats, in_bytes = seconds["dense"], seconds["float32"], seconds.get("int8", math.inf)
+    dense = seconds["dense"]
+    if "quantized" in seconds:
+        return _reason_of_quantized(dense / seconds["quantized"], chosen)
+    floats, in_bytes = seconds["float32"], seconds.get("int8", math.inf)
     if chosen == "int8":
         return f"{dense / in_bytes:.1f}x dense, {floats / in_bytes:.1f}x float32"
     if chosen == "float32" and floats > dense:
@@ -185,12 +194,23 @@ def _reason(seconds: Mapping[Kind, float], chosen: Kind, *, refused: bool) -> st
     return f"{gain}; no gain in the whole model" if floats < dense else f"{gain}: no gain"
 
 
+def _reason_of_quantized(gain: float, chosen: Kind) -> str:
+    """The same for a layer that the file itself has in 8 bits."""
+    said = f"{gain:.1f}x dense"
+    if chosen == "quantized":
+        return said if gain > 1 else f"{said} by itself; the whole model gains"
+    return f"{said}; no gain in the whole model" if gain > 1 else f"{said}: no gain"
+
+
 def _bits(best: Tried, precision: DeployPrecision, judge: ByteJudge | str) -> str:
     """What became of 8 bits."""
+    own = sum(kind == "quantized" for kind in best.chosen.values())
+    if own and all(layer.file is not None for layer in best.chosen):
+        return f"8 bits: {_count(own)} with the file's own integers, scales and zero points"
     if precision == "float32":
         return "8 bits: not asked for (--precision float32)"
     count = sum(kind == "int8" for kind in best.chosen.values())
-    layers = "1 layer" if count == 1 else f"{count} layers"
+    layers = _count(count)
     if isinstance(judge, str):
         return f"8 bits: {layers}, not judged: {judge}" if count else f"8 bits: not tried, since {judge}"
     if not count:
@@ -198,3 +218,7 @@ def _bits(best: Tried, precision: DeployPrecision, judge: ByteJudge | str) -> st
         return f"8 bits: tried, and not taken: the whole model gains too little by them{borne}"
     limit = f" of {MOST_DIVERGENCE:g} allowed" if precision == "auto" else ""
     return f"8 bits: {layers}; outputs diverge by {best.divergence:.2g}{limit}, on {judge.samples} other samples"
+
+
+def _count(layers: int) -> str:
+    return "1 layer" if layers == 1 else f"{layers} layers"

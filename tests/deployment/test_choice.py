@@ -73,7 +73,7 @@ def case(make_model: Make, tmp_path: Path) -> Case:
 
 def test_only_the_layer_that_costs_too_much_keeps_its_floats(case: Case) -> None:
     timed = {layer: Timed(seconds={"dense": 3, "float32": 2, "int8": 1}, chosen="int8") for layer in case.layers}
-    chooser = Chooser(case.model, timed, case.judge)
+    chooser = Chooser(case.model, timed, case.judge, {})
     floats: Any = dict.fromkeys(case.layers, "float32")
     choice, refused = chooser.within(dict.fromkeys(case.layers, "int8"), floats, case.judge, Journal())
     assert list(choice.values()) == ["int8", "float32", "int8"]
@@ -85,7 +85,7 @@ def test_none_has_8_bits_where_no_loss_is_allowed(case: Case, monkeypatch: pytes
     monkeypatch.setattr(deploy_choice, "MOST_DIVERGENCE", 0.0)
     timed = {layer: Timed(seconds={"dense": 3, "float32": 2, "int8": 1}, chosen="int8") for layer in case.layers}
     floats: Any = dict.fromkeys(case.layers, "float32")
-    chooser = Chooser(case.model, timed, case.judge)
+    chooser = Chooser(case.model, timed, case.judge, {})
     choice, refused = chooser.within(dict.fromkeys(case.layers, "int8"), floats, case.judge, Journal())
     assert (choice, refused) == (floats, set(case.layers))
     assert set(ops(chooser.written(choice))) == {"NmMatMul"}

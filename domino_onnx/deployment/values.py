@@ -1,0 +1,103 @@
+"""What does a tensor of a graph hold, as it is stored, or as DequantizeLinear makes it of stored integers?"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domino_onnx.deployment.surgeon import require_surgeon
+
+__all__ = ["Integers", "grid_scale", "integers_of", "stored_of", "value_of"]
+
+_INTEGERS = ("int8", "uint8", "int16", "uint16", "int32")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Integers:
+    """Stored integers, and what DequantizeLinear subtracts from them and multiplies them with.
+
+    `scales` and `zero_points` broadcast to `integers`.
+    """
+
+    integers: NDArray[Any]
+    scales: NDArray[np.float32]
+    zero_points: NDArray[np.int32]
+
+    @property
+    def floats(self) -> NDArray[np.float32]:
+        """The values that they stand for."""
+        return ((self.integers - self.zero_points).astype(np.float32) * self.scales).astype(np.float32)
+
+
+def stored_of(tensor: Any) -> NDArray[Any] | None:
+    """The values of a stored tensor: an initializer, or the output of a Constant node; None for others."""
+    surgeon = require_surgeon()
+    if isinstance(tensor, surgeon.Constant):
+        return np.asarray(tensor.values)
+    if len(tensor.inputs) == 1 and tensor.inputs[0].op == "Constant":
+        stored = tensor.inputs[0].attrs.get("value")
+        return np.asarray(stored.values) if isinstance(stored, surgeon.Constant) else None
+    return None
+
+
+def value_of(tensor: Any) -> NDArray[Any] | None:
+    """The same, and float32 where DequantizeLinear makes it of stored integers."""
+    stored = stored_of(tensor)
+    if stored is not None:
+        return stored
+    found = integers_of(tensor)
+    return None if found is None else found.floats
+
+
+def integers_of(tensor: Any) -> Integers | None:
+    """The stored integers that DequantizeLinear makes a tensor of; None for other tensors, and for blocks of scales."""
+    node = tensor.inputs[0] if len(tensor.inputs) == 1 else None
+    if node is None or node.domain or node.op != "DequantizeLinear" or node.attrs.get("block_size", 0):
+        return None
+    integers, scales = stored_of(node.inputs[0]), stored_of(node.inputs[1])
+    zero_points = _zero_points(node, scales)
+    if integers is None or integers.dtype.name not in _INTEGERS or scales is None or zero_points is None:
+        return None
+    if scales.dtype != np.float32 or not np.isfinite(scales).all():
+        return None
+    axis, shape = node.attrs.get("axis", 1), [1] * integers.ndim
+    if scales.size != 1:
+        if not -integers.ndim <= axis < integers.ndim or scales.shape != (integers.shape[axis],):
+            return None
+        shape[axis] = -1
+    return Integers(integers=integers, scales=scales.reshape(shape), zero_points=zero_points.reshape(shape))
+
+
+def grid_scale(node: Any) -> tuple[float, int, bool] | None:
+    """Scale, zero point and whether bytes are signed, of a QuantizeLinear or DequantizeLinear.
+
+    None if they differ along an axis, are computed, or aren't of 8 bits.
+    """
+    if node.domain or len(node.inputs) < 2:
+        return None
+    scale = stored_of(node.inputs[1])
+    zero_point = _zero_points(node, scale)
+    if scale is None or zero_point is None or scale.size != 1 or scale.dtype != np.float32:
+        return None
+    value = float(scale.reshape(-1)[0])
+    kind = stored_of(node.inputs[2]) if _has_zero_point(node) else np.zeros(1, np.uint8)
+    if not 0 < value < np.inf or kind is None or kind.dtype.name not in ("int8", "uint8"):
+        return None
+    return value, int(zero_point.reshape(-1)[0]), kind.dtype == np.int8
+
+
+def _has_zero_point(node: Any) -> bool:
+    return len(node.inputs) > 2 and not node.inputs[2].is_empty()
+
+
+def _zero_points(node: Any, scales: NDArray[Any] | None) -> NDArray[np.int32] | None:
+    """Of the shape of the scales; None where they are computed, or have another shape."""
+    if scales is None:
+        return None
+    if not _has_zero_point(node):
+        return np.zeros(scales.shape, np.int32)
+    stored = stored_of(node.inputs[2])
+    return None if stored is None or stored.size != scales.size else stored.astype(np.int32).reshape(scales.shape)
