@@ -11,7 +11,7 @@ from typing import Any
 
 from domino_onnx.deployment.grids import FileValue, Grid
 from domino_onnx.deployment.layer import Layer
-from domino_onnx.deployment.values import grid_scale
+from domino_onnx.deployment.values import grid_scale, stored_of
 
 __all__ = ["file_values", "on_file_grids"]
 
@@ -57,10 +57,12 @@ def on_file_grids(layer: Layer, values: Mapping[str, FileValue]) -> Layer | str:
     return dataclasses.replace(layer, file={name: values[name] for name in names}) if refused is None else refused
 
 
-def _is_activation(tensor: Any) -> bool:
-    """Whether a tensor is neither stored nor made of nothing."""
-    made = tensor.inputs[0] if tensor.inputs else None
-    return type(tensor).__name__ == "Variable" and (made is None or made.op != "Constant")
+def _is_activation(integers: Any) -> bool:
+    """Whether a tensor is neither stored nor made of what is."""
+    made = integers.inputs[0] if integers.inputs else None
+    if made is not None and made.op == "QuantizeLinear":
+        return stored_of(made.inputs[0]) is None
+    return stored_of(integers) is None
 
 
 def _value(node: Any, outputs: set[int]) -> FileValue | None:

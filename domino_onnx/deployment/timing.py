@@ -16,7 +16,7 @@ from domino_onnx.deployment.latency import clock_for, interleaved
 from domino_onnx.deployment.layer import Layer, Shapes
 from domino_onnx.deployment.operators import DOMAIN, DOMAIN_VERSION, Kind, operators_of, written
 from domino_onnx.deployment.surgeon import node_protos
-from domino_onnx.deployment.values import stored_of
+from domino_onnx.deployment.values import integers_of, stored_of
 
 __all__ = ["Opened", "Timed", "time_layer"]
 
@@ -133,13 +133,19 @@ def _sparse(layer: Layer, kind: Kind, grids: Mapping[str, Grid]) -> tuple[list[N
 
 def _dense(layer: Layer) -> tuple[list[NodeProto], dict[str, NDArray[Any]]]:
     """The nodes of a layer as the model has them, with what makes its integers floats and its floats integers."""
-    made = {id(each.inputs[0]): each.inputs[0] for node in layer.nodes for each in node.inputs if each.inputs}
-    before = [
-        node
-        for node in made.values()
-        if node.op == "DequantizeLinear" and (layer.file is not None or stored_of(node.inputs[0]) is not None)
-    ]
+    read = [tensor for node in layer.nodes for tensor in node.inputs]
+    before = {id(node): node for tensor in read for node in _dequantizers(tensor, layer)}
     behind = [] if layer.file is None else [layer.nodes[-1].outputs[0].outputs[0]]
-    nodes = [*before, *layer.nodes, *behind]
+    nodes = [*before.values(), *layer.nodes, *behind]
     stored = {tensor.name: stored_of(tensor) for node in nodes for tensor in node.inputs}
     return node_protos(nodes), {name: value for name, value in stored.items() if value is not None}
+
+
+def _dequantizers(tensor: Any, layer: Layer) -> list[Any]:
+    """The nodes that make floats of what is stored, or of the bytes that a quantised layer reads."""
+    made = tensor.inputs[0] if tensor.inputs else None
+    if made is None or made.op != "DequantizeLinear":
+        return []
+    if integers_of(tensor) is None:
+        return [] if layer.file is None else [made]
+    return [*made.inputs[0].inputs, made]

@@ -53,22 +53,48 @@ def value_of(tensor: Any) -> NDArray[Any] | None:
 
 
 def integers_of(tensor: Any) -> Integers | None:
-    """The stored integers that DequantizeLinear makes a tensor of; None for other tensors, and for blocks of scales."""
+    """The stored integers that DequantizeLinear makes a tensor of; None for other tensors, and for blocks of scales.
+
+    Where QuantizeLinear makes the integers of stored floats, these are what it makes.
+    """
     node = tensor.inputs[0] if len(tensor.inputs) == 1 else None
-    if node is None or node.domain or node.op != "DequantizeLinear" or node.attrs.get("block_size", 0):
+    if node is None or node.domain or node.op != "DequantizeLinear":
         return None
-    integers, scales = stored_of(node.inputs[0]), stored_of(node.inputs[1])
+    integers = stored_of(node.inputs[0])
+    integers = _quantized(node.inputs[0]) if integers is None else integers
+    if integers is None or integers.dtype.name not in _INTEGERS:
+        return None
+    scaling = _scaling(node, integers.shape)
+    return None if scaling is None else Integers(integers=integers, scales=scaling[0], zero_points=scaling[1])
+
+
+def _quantized(tensor: Any) -> NDArray[Any] | None:
+    """What QuantizeLinear makes of stored floats, in 8 bits; None for other tensors."""
+    node = tensor.inputs[0] if len(tensor.inputs) == 1 else None
+    if node is None or node.domain or node.op != "QuantizeLinear":
+        return None
+    floats, kind = stored_of(node.inputs[0]), _kind(node)
+    scaling = None if floats is None or floats.dtype != np.float32 else _scaling(node, floats.shape)
+    if floats is None or kind is None or scaling is None or (scaling[0] == 0).any():
+        return None
+    limits = np.iinfo(kind)
+    return np.clip(np.rint(floats / scaling[0]) + scaling[1], limits.min, limits.max).astype(kind)
+
+
+def _scaling(node: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.int32]] | None:
+    """Scales and zero points of a QuantizeLinear or DequantizeLinear, which broadcast to the shape."""
+    scales = stored_of(node.inputs[1])
     zero_points = _zero_points(node, scales)
-    if integers is None or integers.dtype.name not in _INTEGERS or scales is None or zero_points is None:
+    if scales is None or zero_points is None or node.attrs.get("block_size", 0):
         return None
     if scales.dtype != np.float32 or not np.isfinite(scales).all():
         return None
-    axis, shape = node.attrs.get("axis", 1), [1] * integers.ndim
+    axis, along = node.attrs.get("axis", 1), [1] * len(shape)
     if scales.size != 1:
-        if not -integers.ndim <= axis < integers.ndim or scales.shape != (integers.shape[axis],):
+        if not -len(shape) <= axis < len(shape) or scales.shape != (shape[axis],):
             return None
-        shape[axis] = -1
-    return Integers(integers=integers, scales=scales.reshape(shape), zero_points=zero_points.reshape(shape))
+        along[axis] = -1
+    return scales.reshape(along), zero_points.reshape(along)
 
 
 def grid_scale(node: Any) -> tuple[float, int, bool] | None:
@@ -83,10 +109,16 @@ def grid_scale(node: Any) -> tuple[float, int, bool] | None:
     if scale is None or zero_point is None or scale.size != 1 or scale.dtype != np.float32:
         return None
     value = float(scale.reshape(-1)[0])
-    kind = stored_of(node.inputs[2]) if _has_zero_point(node) else np.zeros(1, np.uint8)
-    if not 0 < value < np.inf or kind is None or kind.dtype.name not in ("int8", "uint8"):
+    kind = _kind(node)
+    if not 0 < value < np.inf or kind is None:
         return None
-    return value, int(zero_point.reshape(-1)[0]), kind.dtype == np.int8
+    return value, int(zero_point.reshape(-1)[0]), kind == np.int8
+
+
+def _kind(node: Any) -> np.dtype[Any] | None:
+    """The type of 8 bits that a node makes or reads; None for others."""
+    zero_point = stored_of(node.inputs[2]) if _has_zero_point(node) else np.zeros(1, np.uint8)
+    return zero_point.dtype if zero_point is not None and zero_point.dtype.name in ("int8", "uint8") else None
 
 
 def _has_zero_point(node: Any) -> bool:

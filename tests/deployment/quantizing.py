@@ -29,12 +29,8 @@ def quantized(model: ModelProto, samples: Sequence[Arrays], folder: Path, **opti
 
     folder.mkdir(exist_ok=True)
     onnx.save(model, folder / "floats.onnx")
-    q.quantize_static(
-        folder / "floats.onnx",
-        folder / "bytes.onnx",
-        Reader(),
-        **{"per_channel": True, "weight_type": q.QuantType.QInt8} | options,
-    )
+    usual = {"per_channel": True, "weight_type": q.QuantType.QInt8, "activation_type": q.QuantType.QUInt8}
+    q.quantize_static(folder / "floats.onnx", folder / "bytes.onnx", Reader(), **{**usual, **options})
     return onnx.load(folder / "bytes.onnx")
 
 

@@ -74,11 +74,7 @@ def _choices() -> dict[str, dict[str, Any]]:
         "by tensor": {"per_channel": False},
         "signed": signed,
         "signed, symmetric": {**signed, "extra_options": {"ActivationSymmetric": True}},
-        "unsigned weights": {
-            "activation_type": q.QuantType.QUInt8,
-            "weight_type": q.QuantType.QUInt8,
-            "extra_options": {"WeightSymmetric": True},
-        },
+        "unsigned weights": {"weight_type": q.QuantType.QUInt8, "extra_options": {"WeightSymmetric": True}},
     }
 
 
@@ -170,11 +166,39 @@ def test_integers_alone_are_taken_over(make_model: Make) -> None:
     assert 0 < np.abs(told(in_bytes, x)["y"] - wanted).max() < 0.02 * np.abs(wanted).max()
 
 
-def _with(model: ModelProto, **tensors: np.ndarray) -> ModelProto:
-    for tensor in model.graph.initializer:
-        if tensor.name in tensors:
-            tensor.CopyFrom(numpy_helper.from_array(tensors[tensor.name], tensor.name))
-    return model
+def test_stored_floats_behind_both_nodes(make_model: Make) -> None:
+    """Other tools keep the weight in floats, and round it in the graph."""
+    weight, scales = sparse((32, 32, 3, 3), 1), np.linspace(0.01, 0.03, 32).astype(np.float32)
+    model = make_model(
+        [
+            node("QuantizeLinear", ["x", "step", "zero"], ["q"]),
+            node("DequantizeLinear", ["q", "step", "zero"], ["xf"]),
+            node("QuantizeLinear", ["w", "scales", "zeros"], ["wq"], axis=0),
+            node("DequantizeLinear", ["wq", "scales", "zeros"], ["wf"], axis=0),
+            node("Conv", ["xf", "wf", "b"], ["c"], pads=[1, 1, 1, 1]),
+            node("Relu", ["c"], ["r"]),
+            node("QuantizeLinear", ["r", "out", "zero"], ["rq"]),
+            node("DequantizeLinear", ["rq", "out", "zero"], ["y"]),
+        ],
+        {"x": ("N", 32, 6, 5)},
+        {"y": ("N", 32, 6, 5)},
+        {
+            "w": weight,
+            "b": normal(32),
+            "scales": scales,
+            "zeros": np.zeros(32, np.int8),
+            "step": np.array(0.03, np.float32),
+            "out": np.array(0.05, np.float32),
+            "zero": np.array(0, np.int8),
+        },
+    )
+    x = {"x": normal(2, 32, 6, 5)}
+    changed, _, _ = deployed_in_bytes(model, x)
+    assert [op for op in ops(changed) if op.startswith("Nm")] == ["NmToBytes", "NmConvInt8", "NmToFloats"]
+    assert "w" not in {tensor.name for tensor in changed.graph.initializer}
+    wanted, found = told(model, x)["y"], told(changed, x)["y"]
+    assert np.abs(wanted - found).max() < 1.01 * 0.05
+    assert (wanted != found).mean() < 0.01
 
 
 @pytest.mark.parametrize(
