@@ -1,11 +1,12 @@
 """How much faster does a pruned file run on the CPU, and than what?
 
-usage: DOMINO_ONNX_SHARED=FOLDER OMP_NUM_THREADS=1 python benchmarks/cpu.py [MODEL ...] [--cache CACHE]
+usage: DOMINO_ONNX_SHARED=FOLDER OMP_NUM_THREADS=1 python benchmarks/cpu.py [MODEL ...] [--cache CACHE] [--threads 2]
 
 Each model is pruned by magnitude to one sparsity after the other, and deployed. Four files are timed in turns: ONNX
 Runtime's dense float32, its own int8 (static with QDQ, or dynamic for transformers), ours in float32, and ours with
 int8 products. What weights by magnitude are worth is another matter (docs/results.md): this is about time alone.
-Besides the models of FOLDER there are `resnet50` and `minilm`, with random weights (shapes.py). Writes
+One thread goes by the processor's time, more by the wall clock: let nothing else run then. Each number of threads has
+rows of its own. Besides the models of FOLDER there are `resnet50` and `minilm`, with random weights (shapes.py). Writes
 results/cpu.json, and the table of docs/cpu.md.
 """
 

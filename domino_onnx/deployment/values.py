@@ -28,7 +28,7 @@ class Integers:
 
     @property
     def floats(self) -> NDArray[np.float32]:
-        """The values that they stand for."""
+        """The values that DequantizeLinear makes."""
         return ((self.integers - self.zero_points).astype(np.float32) * self.scales).astype(np.float32)
 
 
