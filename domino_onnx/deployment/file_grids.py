@@ -43,8 +43,9 @@ def file_values(graph: Any) -> dict[str, FileValue]:
 
 def on_file_grids(layer: Layer, values: Mapping[str, FileValue]) -> Layer | str:
     """The layer, which knows the file's grids if it lies between two; why it can't be deployed on them otherwise."""
-    output = values.get(layer.output)
-    if layer.data not in values or output is None or output.source != layer.output:
+    output, weight = values.get(layer.output), layer.nodes[0].inputs[1]
+    is_between = layer.data in values and output is not None and output.source == layer.output
+    if not is_between or not weight.inputs or weight.inputs[0].op != "DequantizeLinear":
         return layer
     names = [layer.data, layer.output, *([layer.residual] if layer.residual else [])]
     has_room = layer.op == "Conv" or 2 <= layer.rank <= _MOST_AXES + 2

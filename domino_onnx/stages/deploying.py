@@ -68,15 +68,8 @@ def deployed(
         graph = open_graph(whole.proto)
         layers, kept = find_layers(graph, shapes)
     of_floats = [layer for layer in layers if layer.file is None]
-    judge: ByteJudge | str = "no layer has enough zeros"
-    if layers and not of_floats:
-        judge = "the file has its own"
-    if precision != "float32" and of_floats:
-        with journal.stage("calibrate"):
-            judge = byte_judge(file, bytes(whole.proto.SerializeToString()), of_floats, options)
+    judge = _judge(file, whole, of_floats, precision, options, journal)
     judges = None if isinstance(judge, str) else judge
-    if judges is None and precision == "int8" and any(layer.op == "Conv" for layer in of_floats):
-        journal.warn(f"convolutions stay in float32, since their int8 has to be calibrated: {judge}")
     with journal.stage("time"):
         grids = judges.grids[0] if judges is not None else {}
         if judges is not None:
@@ -107,6 +100,24 @@ def deployed(
         nbytes=written.nbytes,
         warnings=journal.warnings,
     )
+
+
+def _judge(
+    file: OnnxFile,
+    whole: OnnxFile,
+    layers: list[Layer],
+    precision: DeployPrecision,
+    options: CompressOptions,
+    journal: Journal,
+) -> ByteJudge | str:
+    """Who judges what 8 bits cost layers that the file has in floats; why there is none."""
+    judge: ByteJudge | str = "no layer in floats has enough zeros"
+    if precision != "float32" and layers:
+        with journal.stage("calibrate"):
+            judge = byte_judge(file, bytes(whole.proto.SerializeToString()), layers, options)
+    if isinstance(judge, str) and precision == "int8" and any(layer.op == "Conv" for layer in layers):
+        journal.warn(f"convolutions stay in float32, since their int8 has to be calibrated: {judge}")
+    return judge
 
 
 def _shapes(file: OnnxFile, inputs: Inputs, threads: int) -> dict[str, tuple[int, ...]]:
@@ -205,8 +216,15 @@ def _reason_of_quantized(gain: float, chosen: Kind) -> str:
 def _bits(best: Tried, precision: DeployPrecision, judge: ByteJudge | str) -> str:
     """What became of 8 bits."""
     own = sum(kind == "quantized" for kind in best.chosen.values())
+    said = f"{_count(own)} with the file's own integers, scales and zero points"
     if own and all(layer.file is not None for layer in best.chosen):
-        return f"8 bits: {_count(own)} with the file's own integers, scales and zero points"
+        return f"8 bits: {said}"
+    others = _bits_of_floats(best, precision, judge)
+    return f"{others}; {said}" if own else others
+
+
+def _bits_of_floats(best: Tried, precision: DeployPrecision, judge: ByteJudge | str) -> str:
+    """The same for layers that the file has in floats."""
     if precision == "float32":
         return "8 bits: not asked for (--precision float32)"
     count = sum(kind == "int8" for kind in best.chosen.values())

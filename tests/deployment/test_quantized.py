@@ -213,6 +213,7 @@ def test_stored_floats_behind_both_nodes(make_model: Make) -> None:
         ({"ws": np.linspace(0.1, 0.2, 16).astype(np.float32)}, "a scale for each output"),
         ({"ys": np.array(0, np.float32)}, ""),
         ({"ws": np.array(np.inf, np.float32)}, "no stored weight"),
+        ({"floats": np.zeros((16, 32), np.float32)}, ""),
     ],
 )
 def test_what_is_no_quantised_layer(make_model: Make, changes: dict[str, np.ndarray], reason: str | None) -> None:
@@ -222,13 +223,14 @@ def test_what_is_no_quantised_layer(make_model: Make, changes: dict[str, np.ndar
             node("QuantizeLinear", ["x", "xs", "xz"], ["q"]),
             node("DequantizeLinear", ["q", "xs", "xz"], ["xf"]),
             node("DequantizeLinear", ["w", "ws", "zero"], ["wf"], axis=0),
-            node("MatMul", ["xf", "wf"], ["m"]),
+            node("MatMul", ["xf", "floats" if "floats" in changes else "wf"], ["m"]),
             node("QuantizeLinear", ["m", "ys", "yz"], ["yq"]),
             node("DequantizeLinear", ["yq", "ys", "yz"], ["y"]),
         ],
         {"x": (5, 16)},
         {"y": (5, 32)},
         {
+            "floats": changes.get("floats", np.zeros(1, np.float32)),
             "xs": np.array(0.1, np.float32),
             "xz": np.array(10, np.uint8),
             "ys": changes.get("ys", np.array(0.3, np.float32)),
