@@ -114,10 +114,7 @@ def _table(*names: str) -> Table:
 
 
 def _cells(layer: DeployedLayer) -> tuple[RenderableType, ...]:
-    in_bytes = "quantized" if "quantized" in layer.seconds else "int8"
-    times = (
-        milliseconds(layer.seconds[kind]) if kind in layer.seconds else "" for kind in ("dense", "float32", in_bytes)
-    )
+    times = ("" if seconds is None else milliseconds(seconds) for seconds in layer.times)
     chosen = Text(layer.chosen, style="dim" if layer.chosen == "dense" else "green")
     return (
         Text(printable(layer.name)),

@@ -14,6 +14,7 @@ from domino_onnx.report.compressed_document import compress_document
 from domino_onnx.report.next_steps import next_steps
 from domino_onnx.report.page import compress_page
 from domino_onnx.report.results import CompressResult, DeployedLayer, DeployResult
+from domino_onnx.report.speed import deploy_view
 
 LAYER = DeployedLayer(
     name="conv7",
@@ -64,6 +65,18 @@ def test_the_page_tells_speed_size_and_layers(told: CompressResult) -> None:
     assert "1 of 2 products skip zeros" in page
     for cell in ("conv7", "64x64x3x3", "88 %", "0.200", "0.111", "conv0", "its input has 3 channels"):
         assert f">{cell}<" in page
+
+
+def test_quantised_layers_have_their_time_in_8_bits(told: CompressResult) -> None:
+    assert told.deployed is not None
+    layer = dataclasses.replace(LAYER, seconds={"dense": 0.0003, "quantized": 0.000123}, chosen="quantized")
+    deployed = dataclasses.replace(told.deployed, layers=(layer,))
+    assert layer.times == (0.0003, None, 0.000123)
+    assert ">0.123<" in compress_page(dataclasses.replace(told, deployed=deployed))
+    stream = io.StringIO()
+    Console(width=400, file=stream).print(deploy_view(deployed))
+    (row,) = (line for line in stream.getvalue().splitlines() if line.startswith("conv7"))
+    assert row.split("%")[1].split()[:3] == ["0.300", "0.123", "quantized"]
 
 
 def test_the_page_has_no_such_part_without_it(result: CompressResult) -> None:

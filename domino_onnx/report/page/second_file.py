@@ -11,7 +11,7 @@ from domino_onnx.report.text import file_size, percent, printable, shape
 __all__ = ["second_card", "second_file", "second_verdict"]
 
 _LONGEST = 500
-_KINDS = ("dense", "float32", "int8")
+_NO_TIMES = [(0.0, "")] * 3
 
 
 def second_verdict(result: DeployResult) -> str:
@@ -47,10 +47,7 @@ def _layer(layer: DeployedLayer) -> dict[str, Any]:
         "shape": shape(layer.shape),
         "zeros": layer.zeros,
         "zeros_said": percent(layer.zeros, 0),
-        "times": [
-            (layer.seconds.get(kind, 0.0), milliseconds(layer.seconds[kind]) if kind in layer.seconds else "")
-            for kind in _KINDS
-        ],
+        "times": [(each or 0.0, "" if each is None else milliseconds(each)) for each in layer.times],
         "chosen": layer.chosen,
         "why": printable(layer.reason, 300),
     }
@@ -64,7 +61,7 @@ def _kept(name: str, op: str, reason: str) -> dict[str, Any]:
         "shape": "",
         "zeros": 0.0,
         "zeros_said": "",
-        "times": [(0.0, "")] * len(_KINDS),
+        "times": _NO_TIMES,
         "chosen": "dense",
         "why": printable(reason, 300),
     }

@@ -20,6 +20,8 @@ int8 where the outputs stay close, too."""
 class DeployedLayer:
     """A product with a stored weight: seconds of each kind by itself, the kind that was chosen, and why.
 
+    Kinds are `dense`, `float32`, `int8`, and `quantized` for the integers and grids that the file itself has.
+
     Attributes
     ----------
     skips
@@ -34,6 +36,12 @@ class DeployedLayer:
     seconds: Mapping[str, float]
     chosen: str
     reason: str
+
+    @property
+    def times(self) -> tuple[float | None, float | None, float | None]:
+        """Seconds dense, in float32 and in 8 bits, those of the file or others; None for what there isn't."""
+        in_bytes = self.seconds.get("quantized", self.seconds.get("int8"))
+        return self.seconds.get("dense"), self.seconds.get("float32"), in_bytes
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
