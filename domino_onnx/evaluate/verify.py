@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from domino_onnx.graph import OnnxFile, Selection, read_manifest, stored_tensors, take_inventory, weight_readers
-from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey, mask_sha256, values_sha256
+from domino_onnx.graph import (
+    OnnxFile,
+    Selection,
+    quantisers,
+    read_manifest,
+    stored_tensors,
+    take_inventory,
+    weight_readers,
+)
+from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey, mask_sha256, scales_sha256, values_sha256
 from domino_onnx.solve import obeys
 from domino_onnx.targets import GROUPS_OF_FOUR, TARGETS, count_fours, known, refusal
 
@@ -43,7 +52,9 @@ class Verdict:
 
 
 def verify_file(file: OnnxFile) -> Verdict:
-    """Check every weight of the manifest: its shape, at most N of M kept in each group, the hashes of mask and values.
+    """Check every weight of the manifest: its shape, at most N of M kept in each group, and the hashes.
+
+    Those are of its mask, of its values, and of the scales and zero points that quantise it.
 
     Where the manifest names a target, also that every weight which it can speed up is as it wants it.
 
@@ -61,8 +72,10 @@ def verify_file(file: OnnxFile) -> Verdict:
     tensors = stored_tensors(file.proto)
     strict = _eligible(file, manifest) if manifest.target == "tensorrt" else frozenset()
     nodes = weight_readers(file)
+    scales = quantisers(file, {entry.key for entry in manifest.entries})
     findings = tuple(
-        _check(file, tensors.get(entry.key), entry, nodes.get(entry.key, ""), strict) for entry in manifest.entries
+        _check(file, tensors.get(entry.key), scales.get(entry.key, ()), entry, nodes.get(entry.key, ""), strict)
+        for entry in manifest.entries
     )
     problems = [f"{finding.label}: {finding.problem}" for finding in findings if finding.problem]
     if not known(manifest.target):
@@ -78,7 +91,12 @@ def _eligible(file: OnnxFile, manifest: Manifest) -> frozenset[WeightKey]:
 
 
 def _check(
-    file: OnnxFile, tensor: TensorProto | None, entry: ManifestEntry, node: str, strict: frozenset[WeightKey]
+    file: OnnxFile,
+    tensor: TensorProto | None,
+    scales: Sequence[NDArray[np.generic]],
+    entry: ManifestEntry,
+    node: str,
+    strict: frozenset[WeightKey],
 ) -> Finding:
     zeros = 0
     if tensor is None:
@@ -94,6 +112,8 @@ def _check(
             problem = f"other weights are zero than when it was written ({zeros} zeros, {entry.zeros} then)"
         elif entry.values_sha256 not in (None, values_sha256(values)):
             problem = "its values are others than when it was written, though the same weights are zero"
+        elif entry.scales_sha256 not in (None, scales_sha256(scales)):
+            problem = "the scales or zero points that make its values are others than when it was written"
         else:
             problem = _illegal(values, entry) if entry.key in strict and not entry.scheme.is_dense else None
     return Finding(weight=str(entry.key), name=node, scheme=str(entry.scheme), zeros=zeros, problem=problem)

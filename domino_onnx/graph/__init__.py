@@ -13,7 +13,7 @@ from domino_onnx.graph.readers import bytes_by_reader
 from domino_onnx.graph.segments import Segment, cut
 from domino_onnx.graph.selection import Selection
 from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes, infer_types, model_inputs
-from domino_onnx.graph.weights import weight_readers
+from domino_onnx.graph.weights import quantisers, weight_readers
 
 __all__ = [
     "Bias",
@@ -35,6 +35,7 @@ __all__ = [
     "linear_uses",
     "loaded",
     "model_inputs",
+    "quantisers",
     "quantize_in_place",
     "read_manifest",
     "read_model",

@@ -47,6 +47,11 @@ class Use:
         name = "output" if self.node is None else node_label(self.node, self.index)
         return f"{self.scope.label}{name}"
 
+    @property
+    def name(self) -> str:
+        """Of what is read, in its scope."""
+        return self.scope.outputs[self.position] if self.node is None else self.node.input[self.position]
+
 
 class GraphIndex:
     """All scopes of a model, and what each name in them means."""
@@ -73,16 +78,14 @@ class GraphIndex:
 
     def value(self, use: Use) -> Stored | Sparse | Derived | None:
         """What a use reads: None if it isn't a constant."""
-        name = use.scope.outputs[use.position] if use.node is None else use.node.input[use.position]
-        return self.trace(use.scope, name)
+        return self.trace(use.scope, use.name)
 
     def weight(self, use: Use) -> Stored | Sparse | Derived | None:
         """The same, and for the kernel of a convolution what it mixes with activations."""
         value = self.value(use)
         if value is None and use.node is not None and use.node.op_type.endswith(_WITH_KERNELS) and use.position == 1:
-            name = use.node.input[use.position]
-            found = use.scope.locate(name)
-            origins = self._reach.kernel(use.scope, name)
+            found = use.scope.locate(use.name)
+            origins = self._reach.kernel(use.scope, use.name)
             if found is not None and found[1] in found[0].producers and origins:
                 return Derived(found[0].nodes[found[0].producers[found[1]]].op_type, origins, is_fixed=False)
         return value
@@ -93,6 +96,20 @@ class GraphIndex:
         Through Identity, Transpose, Cast, a QuantizeLinear with a DequantizeLinear behind it that keep zeros zeros, and
         a DequantizeLinear of stored integers. Behind anything else it is `Derived`.
         """
+        return self._traced(scope, name, [])
+
+    def quantisers(self, use: Use) -> list[TensorProto]:
+        """The stored scales and zero points between a use and the tensor that `trace` finds, from the use backwards."""
+        passed: list[tuple[Scope, NodeProto]] = []
+        if not isinstance(self._traced(use.scope, use.name, passed), Stored):
+            return []
+        read = (self.trace(scope, name) for scope, node in passed for name in node.input[1:3] if name)
+        return [value.tensor for value in read if isinstance(value, Stored)]
+
+    def _traced(
+        self, scope: Scope, name: str, passed: list[tuple[Scope, NodeProto]]
+    ) -> Stored | Sparse | Derived | None:
+        """As `trace`; each QuantizeLinear and DequantizeLinear on the way is appended to `passed`."""
         transposes: Transposes = []
         found = before_transposes(scope, name, transposes)
         while found is not None:
@@ -107,7 +124,12 @@ class GraphIndex:
             quantise = self._undone_by(scope, node)
             if quantise is None and not _is_followed(node):
                 integers = dequantised(scope, node)
-                return self._derived(scope, name) if integers is None else transposed(transposes, integers)
+                if integers is None:
+                    return self._derived(scope, name)
+                passed.append((scope, node))
+                return transposed(transposes, integers)
+            if quantise is not None:
+                passed += [(scope, node), (scope, quantise)]
             source = quantise or node
             found = before_transposes(scope, source.input[0], transposes) if source.input else None
         return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from domino_onnx.graph.attributes import has_attribute_of_caller
@@ -15,7 +17,7 @@ from domino_onnx.graph.stored_numbers import grid_of
 from domino_onnx.graph.values import Derived, Sparse, Stored
 from domino_onnx.scheme import StoredNumbers, WeightKey
 
-__all__ = ["FoundWeight", "find_weights", "weight_readers"]
+__all__ = ["FoundWeight", "find_weights", "quantisers", "weight_readers"]
 
 _IN_INTEGERS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
 
@@ -95,6 +97,30 @@ def weight_readers(file: OnnxFile) -> dict[WeightKey, str]:
     """The first node that reads each weight, by the name that the inventory gives it. No values are read."""
     weights = find_weights(file, GraphIndex(file.proto))
     return {key: weight.uses[0].label for key, weight in weights.items() if weight.uses}
+
+
+def quantisers(file: OnnxFile, keys: Collection[WeightKey]) -> dict[WeightKey, tuple[NDArray[np.generic], ...]]:
+    """The values of all scales and zero points between stored tensors and their readers, in their order, each once.
+
+    Left out are tensors between which and their readers there are none.
+
+    Parameters
+    ----------
+    keys
+        Of the tensors.
+
+    Raises
+    ------
+    ModelError
+        If one can't be read.
+    """
+    index = GraphIndex(file.proto)
+    found: dict[WeightKey, dict[int, TensorProto]] = {}
+    for use in index.uses():
+        value = index.value(use)
+        if isinstance(value, Stored) and value.key in keys:
+            found.setdefault(value.key, {}).update((id(tensor), tensor) for tensor in index.quantisers(use))
+    return {key: tuple(map(file.array, tensors.values())) for key, tensors in found.items() if tensors}
 
 
 def _is_weight(use: Use, value: Stored | Sparse | Derived) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,13 @@ from domino_onnx.errors import ModelError, OptionError
 from domino_onnx.graph import OnnxFile, loaded, stored_tensors
 from domino_onnx.graph.io.external import is_external, resolve
 from domino_onnx.graph.io.listed import unlist_constants
-from domino_onnx.graph.io.tensors import read_tensor
 from domino_onnx.graph.walk import tensors
 from domino_onnx.options import Precision, WeightType
+from domino_onnx.precision.claims import Claims
 from domino_onnx.precision.half import half_refusal, range_refusal, require_converter, to_half
 from domino_onnx.precision.integer import integer_refusal, require_quantizer, to_int8
 from domino_onnx.runtime import require_survivable
-from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey, mask_sha256, values_sha256
+from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey
 
 __all__ = ["KEEP", "Conversion", "Converted", "check_conversion", "converted"]
 
@@ -124,7 +124,7 @@ def converted(
     work = loaded(file, values)
     unlist_constants(work.proto)
     before = stored_tensors(work.proto)  # of tensors that are held, and so stay the same objects while they move
-    true = [entry for entry in (() if manifest is None else manifest.entries) if _holds(entry, before)]
+    claims = Claims(() if manifest is None else manifest.entries, work, before)
     zeros = to_int8(work.proto) if wanted.weights == "int8" else {}
     if wanted.precision == "fp16":
         to_half(work.proto)
@@ -133,44 +133,20 @@ def converted(
     places = {id(tensor): key for key, tensor in stored_tensors(work.proto).items()}
     moved = {key: places[id(tensor)] for key, tensor in before.items()}
     if manifest is not None:
-        manifest = _moved(_recounted(manifest, true, before), moved, wanted)
+        manifest = _moved(manifest, claims.converted(work, moved), moved, wanted)
     return Converted(file=work, manifest=manifest, zeros=zeros)
 
 
-def _holds(entry: ManifestEntry, tensors: Mapping[WeightKey, TensorProto]) -> bool:
-    """Whether a weight is the one that an entry tells of: what isn't so yet must not become so."""
-    tensor = tensors.get(entry.key)
-    if tensor is None:
-        return False
-    values = read_tensor(tensor, Path())
-    is_same = entry.values_sha256 in (None, values_sha256(values))
-    return is_same and mask_sha256(values != 0) == entry.mask_sha256
-
-
-def _recounted(manifest: Manifest, true: Sequence[ManifestEntry], tensors: Mapping[WeightKey, TensorProto]) -> Manifest:
-    """With the zeros that there are now: float16 adds none, integers do where a weight is too small for its channel."""
-    values = {entry.key: read_tensor(tensors[entry.key], Path()) for entry in true}
+def _moved(
+    manifest: Manifest,
+    entries: tuple[ManifestEntry, ...],
+    places: Mapping[WeightKey, WeightKey],
+    wanted: Conversion,
+) -> Manifest:
+    """The manifest with these entries, and under the names that tensors have now."""
     return dataclasses.replace(
         manifest,
-        entries=tuple(
-            dataclasses.replace(
-                entry,
-                zeros=values[entry.key].size - int(np.count_nonzero(values[entry.key])),
-                mask_sha256=mask_sha256(values[entry.key] != 0),
-                values_sha256=None if entry.values_sha256 is None else values_sha256(values[entry.key]),
-            )
-            if entry.key in values
-            else entry
-            for entry in manifest.entries
-        ),
-    )
-
-
-def _moved(manifest: Manifest, places: Mapping[WeightKey, WeightKey], wanted: Conversion) -> Manifest:
-    """The same claims, under the names that the weights have now."""
-    return dataclasses.replace(
-        manifest,
-        entries=tuple(dataclasses.replace(entry, key=places.get(entry.key, entry.key)) for entry in manifest.entries),
+        entries=entries,
         also_changed=tuple(places.get(key, key) for key in manifest.also_changed),
         precision=wanted.precision if wanted.precision != "keep" else manifest.precision,
         weight_type=wanted.weights if wanted.weights != "keep" else manifest.weight_type,

@@ -12,6 +12,7 @@ from domino_onnx.scheme.manifest import (
     Manifest,
     ManifestEntry,
     mask_sha256,
+    scales_sha256,
     values_sha256,
 )
 from domino_onnx.scheme.nm import NMScheme, SchemePool
@@ -42,6 +43,7 @@ __all__ = [
     "WeightLayout",
     "mask_sha256",
     "require_reachable",
+    "scales_sha256",
     "share_hint",
     "values_sha256",
 ]

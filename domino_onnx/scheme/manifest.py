@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -19,7 +20,16 @@ from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.layout import WeightLayout
 from domino_onnx.scheme.nm import NMScheme
 
-__all__ = ["MANIFEST_KEY", "NODE_KEY", "PREFIX", "Manifest", "ManifestEntry", "mask_sha256", "values_sha256"]
+__all__ = [
+    "MANIFEST_KEY",
+    "NODE_KEY",
+    "PREFIX",
+    "Manifest",
+    "ManifestEntry",
+    "mask_sha256",
+    "scales_sha256",
+    "values_sha256",
+]
 
 PREFIX = "domino_onnx."
 MANIFEST_KEY = PREFIX + "manifest"
@@ -32,7 +42,12 @@ _WHAT = "the manifest"
 class ManifestEntry:
     """One weight that was given a scheme: where it is, how its groups run, which weights were kept, and their values.
 
-    Older manifests have no `values_sha256`.
+    Attributes
+    ----------
+    values_sha256
+        None in older manifests.
+    scales_sha256
+        None where nothing quantises the weight, and in older manifests.
     """
 
     key: WeightKey
@@ -41,6 +56,7 @@ class ManifestEntry:
     zeros: int
     mask_sha256: str
     values_sha256: str | None = None
+    scales_sha256: str | None = None
 
 
 class _Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -67,6 +83,7 @@ class _Entry(_Key, frozen=True, kw_only=True, omit_defaults=True):
     zeros: int
     mask_sha256: str
     values_sha256: str | None = None
+    scales_sha256: str | None = None
 
     def __post_init__(self) -> None:
         layout, scheme = self.value.layout, self.value.scheme
@@ -90,6 +107,7 @@ class _Entry(_Key, frozen=True, kw_only=True, omit_defaults=True):
             zeros=entry.zeros,
             mask_sha256=entry.mask_sha256,
             values_sha256=entry.values_sha256,
+            scales_sha256=entry.scales_sha256,
         )
 
     @property
@@ -102,6 +120,7 @@ class _Entry(_Key, frozen=True, kw_only=True, omit_defaults=True):
             zeros=self.zeros,
             mask_sha256=self.mask_sha256,
             values_sha256=self.values_sha256,
+            scales_sha256=self.scales_sha256,
         )
 
 
@@ -198,5 +217,26 @@ def values_sha256(values: NDArray[np.generic]) -> str:
     values
         As they are stored, of any type and shape.
     """
+    return hashlib.sha256(_little_endian(values)).hexdigest()
+
+
+def scales_sha256(scales: Sequence[NDArray[np.generic]]) -> str | None:
+    """SHA-256 of what makes the values of a quantised weight besides its integers; None if nothing does.
+
+    Parameters
+    ----------
+    scales
+        Scales and zero points of the DequantizeLinear and QuantizeLinear between the weight and its readers, as they
+        are stored; their bytes follow one another as those of `values_sha256` do.
+    """
+    if not scales:
+        return None
+    digest = hashlib.sha256()
+    for values in scales:
+        digest.update(_little_endian(values))
+    return digest.hexdigest()
+
+
+def _little_endian(values: NDArray[np.generic]) -> memoryview:
     flat = np.ascontiguousarray(values).reshape(-1)
-    return hashlib.sha256(flat.astype(flat.dtype.newbyteorder("<"), copy=False).view(np.uint8).data).hexdigest()
+    return flat.astype(flat.dtype.newbyteorder("<"), copy=False).view(np.uint8).data

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.scheme import ManifestEntry, NMScheme, Site, WeightArrays, WeightKey, mask_sha256, values_sha256
+from domino_onnx.scheme import (
+    ManifestEntry,
+    NMScheme,
+    Site,
+    WeightArrays,
+    WeightKey,
+    mask_sha256,
+    scales_sha256,
+    values_sha256,
+)
 from domino_onnx.targets import TwoFourCost, TwoFourPart
 
 __all__ = ["Audit"]
@@ -20,6 +29,8 @@ class Audit(Mapping[WeightKey, NDArray[np.generic]]):
     ----------
     values
         Of the sites that were pruned, and of other tensors.
+    scales
+        What quantises sites on the way to their readers, as `domino_onnx.graph.quantisers` gives it.
     fours
         Whether to find out what TensorRT's rule would cost.
     """
@@ -30,11 +41,13 @@ class Audit(Mapping[WeightKey, NDArray[np.generic]]):
         sites: Iterable[Site],
         schemes: Mapping[WeightKey, NMScheme],
         *,
+        scales: Mapping[WeightKey, Sequence[NDArray[np.generic]]],
         fours: bool,
     ) -> None:
         self._values = values
         self._sites = {site.key: site for site in sites if site.key in values}
         self._schemes = schemes
+        self._scales = scales
         self._fours = fours
         self._entries: dict[WeightKey, ManifestEntry] = {}
         self._parts: dict[WeightKey, TwoFourPart | None] = {}
@@ -76,6 +89,7 @@ class Audit(Mapping[WeightKey, NDArray[np.generic]]):
             zeros=kept.size - int(np.count_nonzero(kept)),
             mask_sha256=mask_sha256(kept),
             values_sha256=values_sha256(values),
+            scales_sha256=scales_sha256(self._scales.get(site.key, ())),
         )
         if self._fours:
             self._parts[site.key] = TwoFourPart.of(site, values)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx._version import __version__
-from domino_onnx.graph import OnnxFile, WeightForm, Written, write_model
+from domino_onnx.graph import OnnxFile, WeightForm, Written, quantisers, write_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.precision import converted
 from domino_onnx.report.results import CompressResult, FileSizes, Prediction, SearchResult, WeightRecord
@@ -92,7 +92,13 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
     """
     weights, biases = _values(found, finetuned)
     inventory, plan, form = lab.aim.inventory, found.planned.plan, lab.options.output.format
-    audit = Audit(overlaid(weights, biases), inventory.sites, plan.schemes, fours=lab.aim.target == "generic")
+    audit = Audit(
+        overlaid(weights, biases),
+        inventory.sites,
+        plan.schemes,
+        scales=quantisers(lab.source.file, {site.key for site in inventory.sites}),
+        fours=lab.aim.target == "generic",
+    )
 
     def manifest() -> Manifest:
         return _manifest(lab, plan, audit.entries, set(biases) - set(weights))
