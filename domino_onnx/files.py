@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -148,15 +148,19 @@ def unfinished(output: Path) -> Iterator[Path]:
 
     `remove_leftovers` knows its name.
     """
-    descriptor, name = tempfile.mkstemp(suffix=_SUFFIX, prefix=f".{output.name[:_LONGEST]}.", dir=output.parent)
-    os.close(descriptor)
-    path = Path(name)
+    path = output.parent / f".{output.name[:_LONGEST]}.{secrets.token_hex(8)}{_SUFFIX}"
     try:
+        with open(path, "xb", opener=_private):
+            pass
         yield path
     except BaseException:
         with contextlib.suppress(OSError):  # the error that led here is the one to tell
             path.unlink(missing_ok=True)
         raise
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def put_in_place(path: Path, output: Path) -> None:
@@ -215,7 +219,8 @@ def held(path: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the work is done, and a file that stays is no obstacle
+                path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
 

@@ -105,14 +105,16 @@ class Checkpoint:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        with self._lock:
-            if error is None or (isinstance(error, BudgetError) and self._begun):
-                self._remove()
-            else:
-                self._flush()
-        if self._has_lock:
-            with contextlib.suppress(OSError):  # it is not empty
-                self._folder.rmdir()
+        try:
+            with self._lock:
+                if error is None or (isinstance(error, BudgetError) and self._begun):
+                    self._remove()
+                else:
+                    self._flush()
+        finally:  # an interruption may come meanwhile
+            if self._has_lock:
+                with contextlib.suppress(OSError):  # it is not empty
+                    self._folder.rmdir()
 
     def is_of(self, run: Mapping[str, Any]) -> None:
         """Say what tells this run from others, as JSON, before anything is kept or loaded.

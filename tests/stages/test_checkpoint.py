@@ -95,6 +95,21 @@ def test_it_goes_when_the_run_ends_well_or_can_never(tmp_path: Path) -> None:
     assert not folder.exists()
 
 
+def test_an_interruption_while_it_goes_leaves_no_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, unlink = tmp_path / "c", Path.unlink
+
+    def removed_and_interrupted(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok=missing_ok)
+        raise KeyboardInterrupt
+
+    checkpoint = Checkpoint(folder).__enter__()
+    assert checkpoint.keep("state", {}, {})
+    monkeypatch.setattr(Path, "unlink", removed_and_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.__exit__(None, None, None)
+    assert not folder.exists()
+
+
 def test_what_is_the_users_stays(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with Checkpoint(tmp_path) as checkpoint:

@@ -1,0 +1,45 @@
+"""A file appears whole or not at all, and what goes wrong while it is tidied up undoes nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domino_onnx.files import NOTHING, held, unfinished, whole_file
+
+
+def test_an_interruption_as_the_file_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python raises KeyboardInterrupt as soon as the system has made the file, before anything has its name."""
+    real = os.open
+
+    def made_and_interrupted(*given: Any) -> int:
+        os.close(real(*given))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "open", made_and_interrupted)
+    with pytest.raises(KeyboardInterrupt), whole_file(tmp_path / "out", NOTHING):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no modes")
+def test_what_is_unfinished_is_for_its_owner_alone(tmp_path: Path) -> None:
+    with unfinished(tmp_path / "out") as path:
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+        path.unlink()
+
+
+def test_a_lock_that_cannot_be_removed_undoes_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched, held(tmp_path / "lock"):
+        patched.setattr(Path, "unlink", refused)
+    with held(tmp_path / "lock"):
+        pass
+    assert not list(tmp_path.iterdir())
