@@ -25,6 +25,7 @@ _FILES = ("model.onnx", "whole.onnx", "pruned.onnx", "samples.npz", "recipe.toml
 _ONE = ("--threads", "1")
 _PRUNED = ("--scheme", "2:4", "--data", "none", "--no-finetune", *_ONE)
 _COMPRESS = ("compress", "{model}", *_PRUNED, "-o", "{out}/written.onnx")
+_REFITTED = ("compress", "{model}", "--sparsity", "0.5", "--data", "{samples}", "--no-finetune", *_ONE)
 _FINETUNE = ("finetune", "{pruned}", "--teacher", "{whole}", "--data", "{samples}", "--finetune-steps", "2")
 _SEARCH = ("search", "{model}", "--sparsity", "0.5", "--data", "{samples}", *_ONE)
 _SWEEP = ("sweep", "{model}", "--sparsity", "0.5", "--sparsity", "0.75", "--data", "{samples}", *_ONE)
@@ -56,6 +57,9 @@ COMMANDS: Mapping[str, Command] = {
     "sweep --report .html": Command(template=(*_SWEEP, "--report", "{out}/report.html")),
     "finetune": Command(template=(*_FINETUNE, *_ONE, "-o", "{out}/written.onnx", "--report", "{out}/report.json")),
     "deploy": Command(template=("deploy", "{pruned}", "--precision", "float32", *_ONE, "-o", "{out}/cpu.onnx")),
+    "compress, resumable": Command(
+        template=(*_REFITTED, "-o", "{out}/written.onnx", "--recipe", "{recipe}"), keeps="written.onnx.partial"
+    ),
     "finetune, resumable": Command(
         template=(*_FINETUNE, *_ONE, "-o", "{out}/written.onnx", "--recipe", "{recipe}"),
         keeps="written.onnx.partial",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import errno
 import importlib
+import os
 import re
 import shutil
 import signal
@@ -19,11 +21,17 @@ from hostile_runs import Ran, Running, complaint, run
 
 __all__ = ["BLOWS", "faulted", "opened_outside", "raced"]
 
-BLOWS: Mapping[str, str] = {"SIGKILL": "signal=KILL", "ENOSPC": "error=ENOSPC", "EIO": "error=EIO"}
+BLOWS: Mapping[str, str] = {
+    "SIGKILL": "signal=KILL",
+    "SIGINT": "signal=INT",
+    "ENOSPC": "error=ENOSPC",
+    "EIO": "error=EIO",
+}
 _CALLS = (
     "openat,open,creat,write,pwrite64,writev,pwritev,ftruncate,truncate,rename,renameat,renameat2,unlink,unlinkat,fsync,"
     "fdatasync,fallocate,copy_file_range,sendfile,linkat,fchmod,fchmodat,chmod,mkdir,mkdirat,rmdir"
 )
+_REMOVING = ("unlink", "unlinkat", "rmdir")
 _OPENING = ("openat", "open", "creat")
 _LIMIT = 120.0
 _TRIES = 4
@@ -33,7 +41,10 @@ _CONVERT = COMMANDS["convert"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Scene:
-    """A command on a source, the files of its folder before and after an undisturbed run, and the source's own."""
+    """A command on a source, the files of its folder before and after an undisturbed run, and the source's own.
+
+    `goes_on` has what is wrong with the next run, by the files that it found.
+    """
 
     command: Command
     source: Path
@@ -41,6 +52,7 @@ class _Scene:
     before: Mapping[str, bytes]
     after: Mapping[str, bytes]
     given: Mapping[str, bytes]
+    goes_on: dict[frozenset[tuple[str, bytes]], str | None]
 
     def run(self, *tracing: str) -> Ran:
         return run(*self.command.words(self.source, self.place), limit=_LIMIT, tracing=tracing, forks=True)
@@ -64,7 +76,9 @@ def faulted(folder: Path, *, name: str, blow: str, over: bool) -> Iterator[tuple
     if undisturbed.code:
         raise RuntimeError(f"{name} fails without any fault: {undisturbed.err}")
     after = contents(place)
-    scene = _Scene(command=command, source=source, place=place, before=before, after=after, given=contents(source))
+    scene = _Scene(
+        command=command, source=source, place=place, before=before, after=after, given=contents(source), goes_on={}
+    )
     points = _points(scene, log)
     for position in range(len(points)):
         for _ in range(_TRIES):
@@ -79,7 +93,7 @@ def faulted(folder: Path, *, name: str, blow: str, over: bool) -> Iterator[tuple
         else:
             yield f"{call} {number}", "missed", None
             continue
-        yield f"{call} {number}", "failed" if ran.code else "went on", _what_is_wrong(scene, ran, blow)
+        yield f"{call} {number}", "failed" if ran.code else "went on", _what_is_wrong(scene, ran, blow, call)
 
 
 def raced(folder: Path, turn: int) -> str | None:
@@ -145,36 +159,72 @@ def _changes(name: str, arguments: str, place: Path) -> bool:
 
 def _has_hit(log: Path, place: Path) -> bool:
     """Whether the blow fell on a call in this folder; the last one of a process that was killed."""
-    lines = [line for line in log.read_text(errors="replace").splitlines() if "(" in line and not line.startswith("+")]
-    hit = [line for line in lines if "(INJECTED)" in line] or lines[-1:]
-    return any(str(place) in line for line in hit)
+    text, signal_came, _ = log.read_text(errors="replace").partition("--- SIGINT")
+    lines = [line for line in text.splitlines() if "(" in line and not line.startswith("+")]
+    hit = [] if signal_came else [line for line in lines if "(INJECTED)" in line]
+    return any(str(place) in line for line in hit or lines[-1:])
 
 
-def _what_is_wrong(scene: _Scene, ran: Ran, blow: str) -> str | None:
-    place, before, after = scene.place, scene.before, scene.after
-    now = contents(place)
+def _what_is_wrong(scene: _Scene, ran: Ran, blow: str, call: str) -> str | None:
+    now = contents(scene.place)
+    wrong = _what_is_torn(scene, now) or (None if blow == "SIGKILL" else _what_is_amiss(scene, ran, blow, call, now))
+    return wrong or _what_the_next_run_meets(scene, now)
+
+
+def _what_the_next_run_meets(scene: _Scene, now: Mapping[str, bytes]) -> str | None:
+    """Another run comes to the same end. It is tried once for each state of the folder."""
+    state = frozenset(now.items())
+    if state not in scene.goes_on:
+        again = scene.run()
+        then = contents(scene.place)
+        same = again.code == 0 and then.keys() == scene.after.keys()
+        scene.goes_on[state] = None if same else f"the next run: {again.err[-200:]}, and {sorted(then)}"
+    return scene.goes_on[state]
+
+
+def _what_is_torn(scene: _Scene, now: Mapping[str, bytes]) -> str | None:
+    """Whatever happens, each output is the old one or the new one, and the input as it was."""
     if contents(scene.source) != dict(scene.given):
         return "the input changed"
-    for name in after:
-        if not name.endswith(".data") and not _is_whole(name, now, before, after):
+    for name in _outputs(scene):
+        if not _is_whole(name, now, scene.before, scene.after):
             return f"{name} is neither the old one nor the new one: {sorted(now)}"
-    if blow != "SIGKILL":
-        said = complaint(ran)
-        if said is not None:
-            return said
-        if not ran.code and not after.keys() <= now.keys():
-            return f"exit code 0 without {sorted(after.keys() - now.keys())}"
-        left = {name for name in now.keys() - before.keys() - after.keys() if not _kept(scene.command, name)}
-        if left:
-            return f"left behind: {sorted(left)}"
-    again = scene.run()
-    same = again.code == 0 and contents(place).keys() == after.keys()
-    return None if same else f"the next run: {again.err[-200:]}, and {sorted(contents(place))}"
+    return None
 
 
-def _is_whole(name: str, now: Mapping[str, bytes], before: Mapping[str, bytes], after: Mapping[str, bytes]) -> bool:
+def _what_is_amiss(scene: _Scene, ran: Ran, blow: str, call: str, now: Mapping[str, bytes]) -> str | None:
+    """A command that comes to an end by itself says what happened, and leaves nothing half done."""
+    said = complaint(ran, interrupted=blow == "SIGINT") or _what_is_not_said(scene, ran, blow)
+    if said is not None:
+        return said
+    if not ran.code and not all(_is_whole(name, now, scene.after) for name in _outputs(scene)):
+        return f"exit code 0 with {sorted(now)}, of which not all is new"
+    known = {*scene.before, *scene.after}
+    left = sorted(name for name in now if name not in known and not _kept(scene.command, name))
+    folder = scene.place / (scene.command.keeps or "nothing")
+    stays = blow != "SIGINT" and call in _REMOVING  # since the system doesn't remove it
+    if folder.exists() and not any(folder.glob("*.npz")) and not stays:
+        left.append(f"{folder.name} without anything to go on from")
+    return f"left behind: {left}" if left else None
+
+
+def _outputs(scene: _Scene) -> list[str]:
+    """Names of all outputs; data files belong to their model."""
+    return [name for name in scene.after if not name.endswith(".data")]
+
+
+def _what_is_not_said(scene: _Scene, ran: Ran, blow: str) -> str | None:
+    """An error names the file and what the system said of it."""
+    if not ran.code:
+        return None
+    wanted = ["interrupted"] if blow == "SIGINT" else [str(scene.place), os.strerror(getattr(errno, blow))]
+    missing = [each for each in wanted if each not in ran.err]
+    return f"{missing} isn't in the message: {ran.err.strip()[-200:]}" if missing else None
+
+
+def _is_whole(name: str, now: Mapping[str, bytes], *states: Mapping[str, bytes]) -> bool:
     found: Any = meaning(name, now)
-    return found in (meaning(name, before), meaning(name, after))
+    return found in [meaning(name, state) for state in states]
 
 
 def _kept(command: Command, name: str) -> bool:

@@ -30,9 +30,9 @@ PROMISES: Sequence[tuple[str, str, Callable[[Row], bool], str]] = (
     ),
     (
         "R3",
-        "SIGKILL, a full disk and an I/O error leave the output absent, old or new, and the input as it was",
+        "SIGKILL, Ctrl-C, a full disk and an I/O error leave the output absent, old or new, and the input as it was",
         lambda row: _part(row) == "faults",
-        "each system call that changes the output's folder, or the report's",
+        "each system call that changes the output's folder, or the report's; the message has to name place and reason",
     ),
     ("R4", "Two writers of one output leave that of one of them, whole", lambda row: _part(row) == "races", "races"),
     (
@@ -75,7 +75,7 @@ PROMISES: Sequence[tuple[str, str, Callable[[Row], bool], str]] = (
         "R12",
         "A run that is killed and resumed ends in the same bytes and the same report",
         lambda row: _part(row) == "resumed",
-        "moments of `compress --max-drop` on a sample network",
+        "moments of `compress --max-drop` on a sample network, from search to finetuning",
     ),
     (
         "R13",
@@ -134,7 +134,8 @@ def _lines(found: Sequence[dict[str, Any]]) -> Iterable[str]:
     yield "Each mutant counts once a command.\n"
     yield from _table("Readers that atheris had", rows, "fuzz", ("reader", "for"))
     yield "`for`: seconds. Each run counts.\n" if any(_part(row) == "fuzz" for row in rows) else ""
-    yield from _table("Faults", rows, "faults", ("command", "blow"))
+    yield from _table("Faults", rows, "faults", ("command", "blow", "over"))
+    yield "`over`: whether there is an older output. `went on`: the fault cost nothing that the command promises.\n"
     wrong = [f"- {_named(row)}: {each}" for row in rows for each in row["wrong"]]
     if wrong:
         yield "## What is wrong\n"
@@ -153,13 +154,17 @@ def _table(title: str, rows: Sequence[Row], part: str, keys: Sequence[str]) -> I
     yield "|" + "---|" * (len(keys) or 1) + "--:|" * (len(ends) + 2)
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in chosen:
-        groups.setdefault(tuple(str(row["case"][key]) for key in keys), []).append(row)
+        groups.setdefault(tuple(_word(row["case"][key]) for key in keys), []).append(row)
     for names, group in groups.items():
         counts = sum((Counter(row["ends"]) for row in group), Counter[str]())
         tried, wrong = sum(row["tried"] for row in group), sum(len(row["wrong"]) for row in group)
         cells = [*(names or ("",)), f"{tried:,}", *(f"{counts[end]:,}" for end in ends), str(wrong)]
         yield "| " + " | ".join(cells) + " |"
     yield ""
+
+
+def _word(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def _written(row: Row) -> int:

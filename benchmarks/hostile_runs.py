@@ -33,6 +33,7 @@ _FILES = 256
 """More than a command has open."""
 _kept: list[Any] = []
 _CODES = (0, 1, 2, 3)
+_INTERRUPTED = 130
 _BUG = "this is a bug in domino-onnx"
 _NOT_IMPORTED = ("domino_onnx.__main__", "domino_onnx.bridge", "domino_onnx.finetuning")
 """What isn't imported beforehand: the last two import torch, which few commands need."""
@@ -123,11 +124,11 @@ def loads(path: Path, limit: float = 60.0) -> bool:
     return _waited(child, time.monotonic() + limit) == 0
 
 
-def complaint(ran: Ran) -> str | None:
+def complaint(ran: Ran, *, interrupted: bool = False) -> str | None:
     """What no input may lead to; None if the command ended as documented. An internal error is none."""
     if ran.code is None:
         return f"hangs: more than {ran.seconds:.0f} s"
-    if ran.code not in _CODES:
+    if ran.code not in _CODES and not (interrupted and ran.code == _INTERRUPTED):
         return f"ended by {signal.Signals(-ran.code).name}" if ran.code < 0 else f"exit code {ran.code}"
     if "Traceback (most recent call last)" in ran.err or _BUG in ran.err:
         return f"internal error: {ran.err.strip()[-200:]}"
@@ -172,6 +173,7 @@ def _be_a_command(words: Sequence[str], out: int, err: int, memory: int | None) 
     code = 1
     try:
         os.setsid()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
         if memory is not None:
             resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
