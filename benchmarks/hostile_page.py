@@ -32,7 +32,7 @@ PROMISES: Sequence[tuple[str, str, Callable[[Row], bool], str]] = (
         "R3",
         "SIGKILL, Ctrl-C, a full disk and an I/O error leave the output absent, old or new, and the input as it was",
         lambda row: _part(row) == "faults",
-        "each system call that changes the output's folder, or the report's; the message has to name place and reason",
+        "each system call that changes the output's folder, or the report's",
     ),
     ("R4", "Two writers of one output leave that of one of them, whole", lambda row: _part(row) == "races", "races"),
     (
