@@ -178,7 +178,7 @@ def barrier(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Barrier]:
     """Two writers wait for each other once both have found that there is no output."""
     from domino_onnx.graph.io import write as module
 
-    waiting, check = threading.Barrier(2, timeout=10), module.check_output
+    waiting, check = threading.Barrier(2, timeout=60), module.check_output
 
     def checked(*arguments: Any, **options: Any) -> None:
         check(*arguments, **options)
@@ -209,7 +209,7 @@ def test_of_two_writers_the_second_is_refused_or_replaces_the_first(
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(20)
+        writer.join(120)
     assert barrier.n_waiting == 0
     assert len(refused) == (0 if force else 1)
     assert all("another run wrote it meanwhile" in str(error) for error in refused.values())
@@ -220,7 +220,9 @@ def test_of_two_writers_the_second_is_refused_or_replaces_the_first(
         other = tmp_path / f"alone {seed}"
         other.mkdir()
         barrier.reset()
-        threading.Thread(target=barrier.wait).start()
+        partner = threading.Thread(target=barrier.wait)
+        partner.start()
         write(kind, path, other / "out.onnx", seed, force=False)
+        partner.join(120)  # before the barrier is broken
         expected[digest(other / "out.onnx")] = contents(other)
     assert left == expected[found]
