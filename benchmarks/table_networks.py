@@ -213,11 +213,13 @@ def legality_table(measured: list[File]) -> str:
 
 
 def over_seeds(rows: list[Row]) -> str:
-    """The mean over the seeds, with the least and the most."""
+    """The mean over the seeds, one for each set, and by how much the seeds differ at most."""
     if len(rows) < 2:
         return percent(next(iter(rows), None))
-    scores = [100 * statistics.mean(row["score"].values()) for row in rows]
-    return f"{statistics.mean(scores):.1f} ({min(scores):.1f} to {max(scores):.1f}, {len(rows)} seeds)"
+    sets = [[100 * row["score"][name] for row in rows] for name in rows[0]["score"]]
+    apart = max(max(scores) - min(scores) for scores in sets)
+    means = " / ".join(f"{statistics.mean(scores):.1f}" for scores in sets)
+    return f"{means} ({len(rows)} seeds, {apart:.1f} apart)"
 
 
 def failures(measured: list[File]) -> list[str]:
