@@ -167,7 +167,7 @@ class _SideBySide:
     def _gather(self, start: SegmentStart) -> Gathered:
         """Pass the site with the dense network, and gather what is wanted of the pruned one."""
         batches = len(self._dense)
-        positions = batches * self._network.positions_of_first(start)
+        positions = self._network.positions_of_all(start)
         fitted, held_out = (no_statistics(*start.reached.shape, positions) for _ in range(2))
         sample = _Gathering(batches)
         judges = refit_judges(batches)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["MAX_SAMPLE", "ROWS_AT_ONCE", "are_few", "positions_wanted", "working_memory"]
+__all__ = ["MAX_SAMPLE", "WEIGHTS_AT_ONCE", "are_few", "positions_wanted", "working_memory"]
 
 MAX_SAMPLE = 16_384
 """Positions of a clipped layer that are kept themselves."""
-ROWS_AT_ONCE = 1 << 22
-"""Weights of outputs that are solved together, where positions are few."""
+WEIGHTS_AT_ONCE = 1 << 22
+"""Weights that are solved together, of whole outputs, where positions are few."""
 _PER_FEATURE = 32
 _FEWEST = 16_384
 _MOST = 65_536
 _MANY_FEATURES = 2048
 """Below, second moments are small and quickly solved."""
 _HELD = 16
-"""Matrices of `ROWS_AT_ONCE` numbers that solving holds at once."""
+"""Matrices of `WEIGHTS_AT_ONCE` numbers that solving holds at once."""
 
 
 def positions_wanted(features: int) -> int:
@@ -36,7 +36,7 @@ def working_memory(blocks: int, outputs: int, features: int, positions: int, *, 
     sample = min(positions, MAX_SAMPLE) * (features + 2 * outputs) * blocks if clipped else 0
     if are_few(positions, features):
         gathered = blocks * positions * (features + outputs)
-        solved = 2 * blocks * outputs * features + 4 * positions * features + _HELD * ROWS_AT_ONCE
+        solved = 2 * blocks * outputs * features + 4 * positions * features + _HELD * WEIGHTS_AT_ONCE
         return 8 * (gathered + solved + sample)
     moments = blocks * features * (features + outputs)
     systems = features * (3 * features + 10 * outputs)

@@ -155,9 +155,9 @@ class Network:
         """How many batches the data have."""
         return self._data.batch_count(self._batch_size)
 
-    def positions_of_first(self, start: SegmentStart) -> int:
-        """How many positions of the first batch are gathered at a start."""
-        return self._first_batch.positions[start.segment]
+    def positions_of_all(self, start: SegmentStart) -> int:
+        """About how many positions of all batches are gathered at a start: as many of each as of the first."""
+        return self.batches * self._first_batch.positions[start.segment]
 
     @functools.cached_property
     def _first_batch(self) -> _FirstBatch:
@@ -169,7 +169,7 @@ class Network:
         return _FirstBatch(largest, positions)
 
     def _working(self, start: SegmentStart) -> int:
-        positions = self.batches * self.positions_of_first(start) * len(start.reached.uses)
+        positions = self.positions_of_all(start) * len(start.reached.uses)
         return working_memory(*start.reached.shape, positions, clipped=start.use.clipped is not None)
 
     @functools.cached_property

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.errors import DataError
 from domino_onnx.reconstruction.moments import Moments
-from domino_onnx.reconstruction.needs import ROWS_AT_ONCE
+from domino_onnx.reconstruction.needs import WEIGHTS_AT_ONCE
 from domino_onnx.reconstruction.positions import Positions, Statistics
 from domino_onnx.reconstruction.reached import ReachedSite
 from domino_onnx.solve import FewInputs, Inputs, Quadratic
@@ -37,6 +37,11 @@ def dense_problems(
     """The dense layer's own outputs are wanted, on its inputs in the dense network. To be looked at again and again.
 
     `centred` leaves the means to the bias, where the layer has one. `dtype` is the precision of second moments.
+
+    Raises
+    ------
+    DataError
+        If sums of squares of what reaches the layer aren't finite.
     """
     _check_finite(reached, statistics)
     centred = centred and reached.bias is not None
@@ -61,7 +66,10 @@ class _Dense(Iterable[Part]):
 
 
 def wanted_problems(reached: ReachedSite, statistics: Statistics, damping: float) -> Iterator[Part]:
-    """The wanted outputs' problems; centred where the layer has a bias that takes up the means."""
+    """The wanted outputs' problems; `damping` in units of the hessian's mean diagonal, DataError as `dense_problems`.
+
+    They are centred where the layer has a bias that takes up the means.
+    """
     _check_finite(reached, statistics)
     centred, matrix = reached.bias is not None, reached.matrix()
     for block, anchor in enumerate(matrix):
@@ -105,7 +113,7 @@ def _rooted(rows: NDArray[np.float64], *, centred: bool) -> NDArray[np.float64]:
 def _at_once(inputs: Inputs | FewInputs, shape: tuple[int, ...]) -> Iterator[slice]:
     """The outputs of a block: all where second moments take as much memory anyway, or some after the others."""
     outputs, features = shape[1:]
-    step = max(1, ROWS_AT_ONCE // max(features, 1)) if isinstance(inputs, FewInputs) else max(outputs, 1)
+    step = max(1, WEIGHTS_AT_ONCE // max(features, 1)) if isinstance(inputs, FewInputs) else max(outputs, 1)
     return (slice(start, start + step) for start in range(0, outputs, step))
 
 

@@ -185,7 +185,7 @@ class _Sensitivity:
 
     def _gather(self, start: SegmentStart) -> tuple[Statistics, Statistics]:
         """Pass the site: statistics to refit by, and to judge by, which are the same where batches are few."""
-        positions = len(self._batches) * self._network.positions_of_first(start)
+        positions = self._network.positions_of_all(start)
         fitted, judged = (no_statistics(*start.reached.shape, positions) for _ in range(2))
         apart, key = has_judges(len(self._batches)), start.reached.site.key
         gathers = key not in self._found and key not in self._known and not start.reached.shared

@@ -149,14 +149,9 @@ class FewInputs:
         return _ridge(self.damping, self.squares)
 
     @functools.cached_property
-    def hessian(self) -> _Matrix:
-        """(features, features), which is what this class is there to avoid."""
-        return self.root.T @ self.root
-
-    @functools.cached_property
     def damped(self) -> _Matrix:
-        """(features, features), which is what this class is there to avoid."""
-        return self.hessian + self.ridge * np.eye(self.root.shape[1])
+        """(features, features), for masks of the second order alone: it is what this class is there to avoid."""
+        return self.root.T @ self.root + self.ridge * np.eye(self.root.shape[1])
 
     @property
     def dtype(self) -> np.dtype[np.float64]:

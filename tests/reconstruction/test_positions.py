@@ -61,7 +61,7 @@ def test_a_wide_layer_comes_out_the_same(
     found, losses = [], []
     for few, at_once in ((False, 1 << 22), (True, 1 << 22), (True, 5 * 512)):
         monkeypatch.setattr(positions, "are_few", lambda count, features, few=few: few and features == 512)
-        monkeypatch.setattr(problems, "ROWS_AT_ONCE", at_once)
+        monkeypatch.setattr(problems, "WEIGHTS_AT_ONCE", at_once)
         made = setup(model, data, pool=SchemePool.of([SCHEME]), batch=batch)
         schemes = made.everywhere(SCHEME)
         found.append(reconstruct(made.network, schemes))
