@@ -28,6 +28,8 @@ class Dataset:
         Inputs that are the same for every sample, as the model takes them: a sampling rate, a mask.
     labels
         (count,) int64 class indices, or None.
+    truth
+        (count, ...) what a user's metric gets as labels: class indices, or any numbers or text. None without labels.
     batching
         Where samples lie in a run's inputs and outputs, and how many a run must have.
     augment
@@ -37,6 +39,7 @@ class Dataset:
     arrays: Mapping[str, Samples]
     constant: Mapping[str, NDArray[Any]]
     labels: NDArray[np.int64] | None
+    truth: NDArray[Any] | None = None
     batching: Batching = dataclasses.field(default_factory=Batching)
     augment: Mapping[str, Augmentation] = dataclasses.field(default_factory=dict)
 
@@ -91,9 +94,16 @@ class Dataset:
 
     def subset(self, indices: NDArray[np.int64]) -> Dataset:
         """A dataset of these samples, which are not copied."""
-        labels = None if self.labels is None else self.labels[indices]
+        labels, truth = (None if known is None else known[indices] for known in (self.labels, self.truth))
         arrays = {name: Subset(source=samples, indices=indices) for name, samples in self.arrays.items()}
-        return dataclasses.replace(self, arrays=arrays, labels=labels)
+        return dataclasses.replace(self, arrays=arrays, labels=labels, truth=truth)
+
+    def evenly(self, most: int) -> Dataset:
+        """Up to `most` samples from all over the data, in whole batches where the model wants them."""
+        if self.count <= most:
+            return self
+        count = max(most // (self.batch or 1), 1) * (self.batch or 1)
+        return self.subset(np.arange(count) * self.count // count)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the inputs for one sample, as `--input-shape` takes them."""

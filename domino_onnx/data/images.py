@@ -80,11 +80,16 @@ class ImageSamples:
         return pixels
 
 
-def open_images(preprocessing: Preprocessing) -> tuple[ImageSamples, NDArray[np.int64] | None]:
+def open_images(preprocessing: Preprocessing, *, any_labels: bool = False) -> tuple[ImageSamples, NDArray[Any] | None]:
     """The images of a folder and its subfolders, and their labels if there are any.
 
     They come in an order that is random but always the same: sorted, they would come class by class, and so would
     batches, of which some are held out to judge by.
+
+    Parameters
+    ----------
+    any_labels
+        Whether a list of labels may hold text.
 
     Raises
     ------
@@ -104,7 +109,7 @@ def open_images(preprocessing: Preprocessing) -> tuple[ImageSamples, NDArray[np.
     if preprocessing.labels is None:
         return samples, None
     if isinstance(preprocessing.labels, Path):
-        return samples, labels_from_file(preprocessing.labels, names)
+        return samples, labels_from_file(preprocessing.labels, names, any_labels=any_labels)
     assert preprocessing.labels == FOLDERS
     return samples, labels_from_folders(root, names)
 

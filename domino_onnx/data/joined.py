@@ -50,4 +50,4 @@ def joined(first: Dataset, *others: Dataset) -> Dataset:
         name: JoinedSamples(parts=(samples, *(other.arrays[name] for other in others)))
         for name, samples in first.arrays.items()
     }
-    return dataclasses.replace(first, arrays=arrays, labels=None)
+    return dataclasses.replace(first, arrays=arrays, labels=None, truth=None)

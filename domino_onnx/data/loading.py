@@ -34,11 +34,13 @@ class _Part:
     path: Path
     samples: Mapping[str, Samples]
     forms: Mapping[str, Form]
-    labels: NDArray[np.int64] | None
+    labels: NDArray[Any] | None
     count: int
 
 
-def load_data(path: Path, model: ModelProto, batch_axes: BatchAxes | None = None) -> Dataset:
+def load_data(
+    path: Path, model: ModelProto, batch_axes: BatchAxes | None = None, *, any_labels: bool = False
+) -> Dataset:
     """Read an .npz with one array per input (and optionally `labels`), a folder of them, or images.
 
     A folder holds .npz files, which are joined in the order of their names, or one .npy file per input, which are
@@ -49,11 +51,14 @@ def load_data(path: Path, model: ModelProto, batch_axes: BatchAxes | None = None
     ----------
     batch_axes
         Batch axes of inputs and outputs that the user names.
+    any_labels
+        Whether labels may be other than class indices, since a user's metric reads them, or nothing does.
 
     Raises
     ------
     DataError
-        For a missing, unknown or misshapen input, values that aren't finite, no samples, or an unreadable file.
+        For a missing, unknown or misshapen input, values that aren't finite, no samples, an unreadable file, or labels
+        that don't fit.
     DependencyError
         For images, if Pillow or PyYAML isn't installed.
     """
@@ -62,15 +67,23 @@ def load_data(path: Path, model: ModelProto, batch_axes: BatchAxes | None = None
     description = find_preprocessing(path)
     if description is None and (untold := undescribed_images(path, specs)) is not None:
         raise DataError(untold)
-    data = _load_arrays(path, specs, batching) if description is None else _load_images(description, specs, batching)
-    if data.labels is not None:
-        _require_classes(path, data.labels, class_count(model))
-    return data
+    if description is None:
+        data = _load_arrays(path, specs, batching)
+    else:
+        data = _load_images(description, specs, batching, any_labels=any_labels)
+    if data.truth is None:
+        return data
+    trouble = _why_no_classes(data.truth, class_count(model))
+    if trouble is None:
+        return dataclasses.replace(data, labels=data.truth.astype(np.int64))
+    if any_labels:
+        return data
+    raise DataError(f"{path}: {trouble}. Only a metric of your own takes others")
 
 
-def _load_images(description: Path, specs: Sequence[InputSpec], batching: Batching) -> Dataset:
+def _load_images(description: Path, specs: Sequence[InputSpec], batching: Batching, *, any_labels: bool) -> Dataset:
     preprocessing = read_preprocessing(description, specs)
-    samples, labels = open_images(preprocessing)
+    samples, labels = open_images(preprocessing, any_labels=any_labels)
     name = preprocessing.spec.name
     _check_names(preprocessing.images, {name: samples}, specs)
     forms = choose_forms(preprocessing.images, {name: samples.shape}, specs, batching)
@@ -140,7 +153,8 @@ def _dataset(path: Path, parts: Sequence[_Part], specs: Sequence[InputSpec], bat
     return Dataset(
         arrays={name: numbers[name] if name in numbers else _joined(path, parts, name) for name in varying},
         constant={name: numbers[name][0, ...] if name in numbers else _shared(path, parts, name) for name in shared},
-        labels=_joined_labels(parts),
+        labels=None,
+        truth=_joined_labels(path, parts),
         batching=Batching(
             axes={name: form.axis for name, form in varying.items()}, outputs=batching.outputs, size=size
         ),
@@ -191,9 +205,12 @@ def _shared(path: Path, parts: Sequence[_Part], name: str) -> NDArray[Any]:
     return arrays[0]
 
 
-def _joined_labels(parts: Sequence[_Part]) -> NDArray[np.int64] | None:
+def _joined_labels(path: Path, parts: Sequence[_Part]) -> NDArray[Any] | None:
     labels = [part.labels for part in parts if part.labels is not None]
-    return np.concatenate(labels) if labels else None
+    try:
+        return np.concatenate(labels) if labels else None
+    except (TypeError, ValueError) as error:
+        raise _misfit(path, f"{LABELS!r}: {error}") from None
 
 
 def _misfit(path: Path, what: str) -> DataError:
@@ -231,18 +248,18 @@ def _require_numbers(where: str, dtype: np.dtype[Any], spec: InputSpec) -> None:
         raise DataError(f"{where} holds {dtype}, the input {spec} wants integers")
 
 
-def _checked_labels(path: Path, labels: NDArray[Any], count: int) -> NDArray[np.int64]:
-    if labels.shape != (count,) or labels.dtype.kind not in "iu":
-        raise DataError(
-            f"{path}: {LABELS!r} is {labels.dtype} {labels.shape}; it must be {count} integers, one a sample"
-        )
+def _checked_labels(path: Path, labels: NDArray[Any], count: int) -> NDArray[Any]:
+    if labels.ndim == 0 or len(labels) != count or labels.dtype.kind not in "biufUS":
+        raise DataError(f"{path}: {LABELS!r} is {labels.dtype} {labels.shape}; there must be {count}, one a sample")
+    return labels
+
+
+def _why_no_classes(labels: NDArray[Any], classes: int | None) -> str | None:
+    """What keeps (count, ...) labels from being class indices of the model; None if they are."""
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        return f"{LABELS!r} is {labels.dtype} {labels.shape}; it must be {len(labels)} integers, one a sample"
     if int(labels.min()) < 0:
-        raise DataError(f"{path}: {LABELS!r} holds {int(labels.min())}; classes count from 0")
-    return labels.astype(np.int64)
-
-
-def _require_classes(path: Path, labels: NDArray[np.int64], classes: int | None) -> None:
+        return f"{LABELS!r} holds {int(labels.min())}; classes count from 0"
     if classes is not None and int(labels.max()) >= classes:
-        raise DataError(
-            f"{path}: a label is {int(labels.max())}, but the model tells {classes} classes apart, counted from 0"
-        )
+        return f"a label is {int(labels.max())}, but the model tells {classes} classes apart, counted from 0"
+    return None

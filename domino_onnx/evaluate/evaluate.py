@@ -17,12 +17,14 @@ from domino_onnx.options import Device
 from domino_onnx.outputs import Comparison, Meanings, OutputKind, OutputMeaning, Survey, Tally
 from domino_onnx.runtime import ChildSession
 
-__all__ = ["Evaluation", "evaluate_models", "meanings_on", "random_inputs", "top1"]
+__all__ = ["Evaluation", "evaluate_models", "meanings_on", "random_inputs", "top1", "try_metric"]
 
 _MAX_RANDOM_ELEMENTS = 1 << 26
 _MAX_SECONDS = 25.0
 _LABELLED = 1024
 """Samples that tell whether the labels fit the model."""
+_TRIED = 512
+"""Samples that a metric is tried on."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +92,7 @@ def evaluate_models(
             expected, got = first.run(inputs), second.run(inputs)
             tally.add(expected, got, len(samples), labels)
             if metric is not None:
-                answers.add(expected, got, len(samples), labels)
+                answers.add(expected, got, len(samples), None if data.truth is None else data.truth[samples])
             done += len(samples)
             if progress is not None:
                 progress(done)
@@ -146,6 +148,23 @@ def top1(session: ChildSession, data: Dataset, batch_size: int, meanings: Meanin
         outputs = session.run(data.take(samples))
         tally.add(outputs, outputs, len(samples), _labels(data, samples))
     return tally.result().top1_reference
+
+
+def try_metric(session: ChildSession, data: Dataset, batch_size: int, metric: Metric) -> None:
+    """Ask a user's metric for the value of the dense model, so that its mistakes show before any work.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be run.
+    MetricError
+        If the metric fails.
+    """
+    data, answers = data.evenly(_TRIED), Answers(data.batching.outputs)
+    for samples in _batches(data, batch_size):
+        outputs = session.run(data.take(samples))
+        answers.add(outputs, outputs, len(samples), None if data.truth is None else data.truth[samples])
+    answers.scores(metric)
 
 
 def _batches(data: Dataset, batch_size: int) -> list[NDArray[np.int64]]:

@@ -17,7 +17,7 @@ from domino_onnx.outputs import CustomScores, Outputs
 __all__ = ["Answers", "Metric", "load_metric"]
 
 _FORM = "FILE.py:FUNCTION"
-_Function = Callable[[Mapping[str, Any], Mapping[str, Any], NDArray[np.int64] | None], float]
+_Function = Callable[[Mapping[str, Any], Mapping[str, Any], NDArray[Any] | None], float]
 
 
 class Answers:
@@ -33,10 +33,10 @@ class Answers:
         self._batch_axes = batch_axes or {}
         self._reference: dict[str, list[Any]] = {}
         self._candidate: dict[str, list[Any]] = {}
-        self._labels: list[NDArray[np.int64]] = []
+        self._labels: list[NDArray[Any]] = []
         self._batches: list[int] = []
 
-    def add(self, reference: Outputs, candidate: Outputs, samples: int, labels: NDArray[np.int64] | None) -> None:
+    def add(self, reference: Outputs, candidate: Outputs, samples: int, labels: NDArray[Any] | None) -> None:
         """One more batch."""
         self._batches.append(samples)
         for kept, outputs in ((self._reference, reference), (self._candidate, candidate)):
@@ -69,7 +69,8 @@ class Metric:
     """A function of (reference, candidate, labels) that gives a number: the higher, the better.
 
     `reference` and `candidate` map the outputs' names to arrays of all samples, or to a list of one array a batch where
-    batches can't be joined. `labels` are (samples,) int64, or None.
+    batches can't be joined. `labels` are (samples,) int64 class indices, or (samples, ...) of any numbers or text, or
+    None.
 
     Attributes
     ----------
@@ -83,7 +84,7 @@ class Metric:
         self._function = function
 
     def __call__(
-        self, reference: Mapping[str, Any], candidate: Mapping[str, Any], labels: NDArray[np.int64] | None
+        self, reference: Mapping[str, Any], candidate: Mapping[str, Any], labels: NDArray[Any] | None
     ) -> float:
         """Ask it.
 

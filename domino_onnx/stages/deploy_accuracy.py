@@ -93,7 +93,7 @@ def byte_judge(file: OnnxFile, model: bytes, layers: Sequence[Layer], options: C
 
     if options.data.path is None:
         return "there are no --data to measure their loss on"
-    data = load_data(options.data.path, file.proto)
+    data = load_data(options.data.path, file.proto, any_labels=True)
     if data.count < 2 * (data.batch or 1):
         return "one run of samples can't both calibrate and judge"
     judge = ByteJudge(file, model, layers, data, options)

@@ -105,7 +105,7 @@ def evaluated(
     run, metric = options.run, metric or load_chosen_metric(options)
     file = read_model(reference)
     read_model(candidate)
-    samples = load_samples(data, file, options)
+    samples = load_samples(data, file, options, metric)
     for doubt in doubts_of_samples(samples):
         journal.warn(doubt)
     with journal.stage("evaluate"):

@@ -161,7 +161,7 @@ class Laboratory:
         return self._student.value(self._build_student)
 
     def _decide_meanings(self) -> Meanings:
-        from domino_onnx.evaluate import meanings_on, top1
+        from domino_onnx.evaluate import meanings_on, top1, try_metric
         from domino_onnx.runtime import ChildSession
 
         run, split = self.options.run, self.source.split
@@ -170,10 +170,14 @@ class Laboratory:
         draw_ahead(drawn_when_taken(split, judges=self.judged_by_drawn), run.batch_size, self.journal)
         dense = ChildSession(self.dense, device=run.device, threads=run.threads)
         with dense as session, self.journal.stage("outputs"):
+            metric = self.source.metric
+            if metric is not None:
+                judges, _ = split.judge(refitted=True, finetuned=False)
+                try_metric(session, judges, run.batch_size, metric)
             given, drawn = self.options.data.output_kinds, bool(self.source.drawn)
             meanings = meanings_on(session, split.fit, run.batch_size, given, drawn=drawn)
             for data in (split.fit, split.apart):
-                if data is not None and data.labels is not None and self.source.metric is None:
+                if data is not None and data.labels is not None and metric is None:
                     right = top1(session, data, run.batch_size, meanings)
                     for doubt in doubts_of_labels(data.labels, right):
                         self.journal.warn(doubt)

@@ -21,7 +21,6 @@ from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.reading import conversion
 
 if TYPE_CHECKING:
-    from domino_onnx.data import Dataset
     from domino_onnx.outputs import Comparison
 
 __all__ = ["is_better", "measured", "measured_apart", "written_for_a_while"]
@@ -42,7 +41,7 @@ def measured(lab: Laboratory, path: Path, *, most: int | None = None) -> Compari
     """
     judge = judge_of(lab, refitted=True, finetuned=False)
     if most is not None and judge.data is not None:
-        judge = dataclasses.replace(judge, data=_evenly(judge.data, most))
+        judge = dataclasses.replace(judge, data=judge.data.evenly(most))
     return compare(lab.dense, path, judge, lab.options.run).comparison
 
 
@@ -83,11 +82,3 @@ def is_better(after: Comparison, before: Comparison) -> bool:
     if lost > chance:
         return False
     return lost < -chance or (after.kl or 0.0) <= (before.kl or 0.0)
-
-
-def _evenly(data: Dataset, most: int) -> Dataset:
-    """Up to `most` samples from all over the data, in whole batches where the model wants them."""
-    if data.count <= most:
-        return data
-    count = max(most // (data.batch or 1), 1) * (data.batch or 1)
-    return data.subset(np.arange(count) * data.count // count)

@@ -99,13 +99,13 @@ def read(
         check_conversion(file, conversion(options))
         require_devices(options)
         metric = metric or load_chosen_metric(options)
-        split = _split(file, options, journal, judged=judged, fits=draws and fits)
+        split = _split(file, options, journal, metric, judged=judged, fits=draws and fits)
     for doubt in () if split is None else doubts_of_samples(split.fit):
         journal.warn(doubt)
     if split is None and draws and options.data.draws:
-        split, lines = _drawn(file, options, journal, judged=judged)
+        split, lines = _drawn(file, options, journal, metric, judged=judged)
     with journal.stage("read"):
-        evaluation = _evaluation(file, options) if split is None else None
+        evaluation = _evaluation(file, options, metric) if split is None else None
         source = open_source(
             file,
             pool=options.pool,
@@ -139,14 +139,16 @@ def _selection(file: OnnxFile, options: CompressOptions, plan: Plan | None) -> S
     return Selection(include=options.target.include, exclude=options.target.exclude, pruned=frozenset(pruned))
 
 
-def load_samples(path: Path, file: OnnxFile, options: CompressOptions) -> Dataset:
-    """Read data for a model."""
+def load_samples(path: Path, file: OnnxFile, options: CompressOptions, metric: Metric | None) -> Dataset:
+    """Read data for a model, with the labels that the user's metric takes, or else class indices."""
     from domino_onnx.data import load_data
 
-    return load_data(path, file.proto, options.data.batch_axes)
+    return load_data(path, file.proto, options.data.batch_axes, any_labels=metric is not None)
 
 
-def _split(file: OnnxFile, options: CompressOptions, journal: Journal, *, judged: bool, fits: bool) -> Split | None:
+def _split(
+    file: OnnxFile, options: CompressOptions, journal: Journal, metric: Metric | None, *, judged: bool, fits: bool
+) -> Split | None:
     calibration = options.data.path
     if calibration is None:
         if options.data.calibration == NO_DATA and NO_DATA.exists():
@@ -154,19 +156,19 @@ def _split(file: OnnxFile, options: CompressOptions, journal: Journal, *, judged
         return None
     from domino_onnx.data import Split
 
-    evaluation = None if _is_the_same(calibration, options.data.evaluation) else _evaluation(file, options)
+    evaluation = None if _is_the_same(calibration, options.data.evaluation) else _evaluation(file, options, metric)
     if evaluation is None and options.data.evaluation is not None:
         journal.warn(
             f"--data and --eval-data are the same, {calibration}: weights would be judged by what they were fitted "
             "to. A part is set apart to judge by instead"
         )
-    data = load_samples(calibration, file, options)
+    data = load_samples(calibration, file, options, metric)
     split = Split.of(data, evaluation=evaluation, judged=judged, seed=options.run.seed)
     return dataclasses.replace(split, filled=filled_up(file, options, split.fit, journal)) if fits else split
 
 
 def _drawn(
-    file: OnnxFile, options: CompressOptions, journal: Journal, *, judged: bool
+    file: OnnxFile, options: CompressOptions, journal: Journal, metric: Metric | None, *, judged: bool
 ) -> tuple[Split | None, tuple[str, ...]]:
     """A split of drawn samples, and what the inputs were taken to be."""
     with journal.stage("draw"):
@@ -175,7 +177,7 @@ def _drawn(
             return None, ()
         from domino_onnx.data import Split
 
-        evaluation, seed = _evaluation(file, options), options.run.seed
+        evaluation, seed = _evaluation(file, options, metric), options.run.seed
         split = Split.of(made.data, evaluation=evaluation, judged=judged, seed=seed, stream=made.stream)
         return split, made.lines
 
@@ -189,9 +191,9 @@ def _is_the_same(calibration: Path, evaluation: Path | None) -> bool:
     return calibration.is_file() and evaluation.is_file() and filecmp.cmp(calibration, evaluation, shallow=False)
 
 
-def _evaluation(file: OnnxFile, options: CompressOptions) -> Dataset | None:
+def _evaluation(file: OnnxFile, options: CompressOptions, metric: Metric | None) -> Dataset | None:
     path = options.data.evaluation
-    return None if path is None else load_samples(path, file, options)
+    return None if path is None else load_samples(path, file, options, metric)
 
 
 def load_chosen_metric(options: CompressOptions) -> Metric | None:

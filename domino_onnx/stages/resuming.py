@@ -131,6 +131,6 @@ def _data_sha256(data: Dataset) -> str:
     for place in np.unique(np.linspace(0, data.count - 1, _HASHED_SAMPLES).astype(np.int64)):
         for name, array in sorted(data.take(np.array([place])).items()):
             digest.update(f"{name} {array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-        if data.labels is not None:
-            digest.update(str(data.labels[place]).encode())
+        if data.truth is not None:
+            digest.update(str(data.truth[place]).encode())
     return digest.hexdigest()

@@ -29,7 +29,7 @@ def inputs_to_time(
     from domino_onnx.evaluate import random_inputs
 
     if options.data.path is not None:
-        data = load_data(options.data.path, file.proto)
+        data = load_data(options.data.path, file.proto, any_labels=True)
         return data.take(np.arange(data.batch_size(batch)))
     specs = input_specs(file.proto)
     shapes = dict(options.data.input_shapes)

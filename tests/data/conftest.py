@@ -44,8 +44,8 @@ def pixels() -> Callable[..., np.ndarray[Any, Any]]:
 def load(tmp_path: Path, model_of: ModelOf) -> Callable[..., Dataset]:
     """Load the images in the test's folder `images` as this YAML says, for an input of this shape."""
 
-    def call(text: str, shape: Sequence[Any] | None = None, **options: Any) -> Dataset:
+    def call(text: str, shape: Sequence[Any] | None = None, *, any_labels: bool = False, **options: Any) -> Dataset:
         (tmp_path / "preprocessing.yaml").write_text("images: images\n" + text, encoding="utf-8")
-        return load_data(tmp_path, model_of(shape, **options))
+        return load_data(tmp_path, model_of(shape, **options), any_labels=any_labels)
 
     return call

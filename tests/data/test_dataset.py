@@ -76,6 +76,12 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("float labels", {"x": np.zeros((2, 3, 4)), "labels": np.zeros(2)}, "labels.*2 integers"),
     ("too few labels", {"x": np.zeros((2, 3, 4)), "labels": np.zeros(1, int)}, "labels"),
     ("one-hot labels", {"x": np.zeros((2, 3, 4)), "labels": np.zeros((2, 5), int)}, "labels"),
+    (
+        "text labels",
+        {"x": np.zeros((2, 3, 4)), "labels": np.array(["a", "b"])},
+        "labels.*2 integers.*metric of your own",
+    ),
+    ("negative labels", {"x": np.zeros((2, 3, 4)), "labels": np.array([0, -1])}, "holds -1; classes count from 0"),
     ("only labels", {"labels": np.zeros(2, int)}, "inputs are x"),
     ("nothing", {}, "no arrays"),
 ]
@@ -396,6 +402,38 @@ class TestLabels:
         path = npz(x=np.zeros((2, 2), np.float32), labels=np.array([0, 3]))
         with pytest.raises(DataError, match=r"label is 3.*3 classes.*from 0") if refused else contextlib.nullcontext():
             load_data(path, self.classifier(*outputs))
+
+
+class TestLabelsForAMetric:
+    """A user's metric takes labels of any kind. Only class indices are classes."""
+
+    @pytest.mark.parametrize(
+        ("labels", "classes"),
+        [
+            (np.array(["ab", "c", "d"]), False),
+            (np.array([0.5, 2.0, 1.0]), False),
+            (np.array([-1, 2, 1]), False),
+            (np.eye(3, dtype=np.int64), False),
+            (np.array([0, 2, 1], np.uint8), True),
+        ],
+    )
+    def test_each_sample_keeps_its_own(self, labels: Any, classes: bool, npz: Callable[..., Path]) -> None:
+        data = load_data(npz(x=np.zeros((3, 3, 4)), labels=labels), model_of(**IMAGE), any_labels=True)
+        part = data.subset(np.array([2, 0]))
+        assert part.truth is not None
+        np.testing.assert_array_equal(part.truth, labels[[2, 0]])
+        assert (data.labels is not None) == (part.labels is not None) == classes
+
+    @pytest.mark.parametrize("labels", [np.array(["a", "b"]), np.zeros((2, 3)), np.array("a")])
+    def test_there_must_be_one_a_sample(self, labels: Any, npz: Callable[..., Path]) -> None:
+        with pytest.raises(DataError, match=r"'labels' is .*; there must be 3, one a sample"):
+            load_data(npz(x=np.zeros((3, 3, 4)), labels=labels), model_of(**IMAGE), any_labels=True)
+
+
+def test_some_samples_evenly_from_all_over(npz: Callable[..., Path]) -> None:
+    data = load_data(npz(x=np.arange(10, dtype=np.float32).reshape(10, 1)), model_of(x=(F, ["b", 1])))
+    assert data.evenly(10) is data
+    assert data.evenly(3).take(np.arange(3))["x"].ravel().tolist() == [0, 3, 6]
 
 
 def test_one_array_without_a_name_is_told_where_to_go(tmp_path: Path) -> None:

@@ -215,6 +215,27 @@ class TestLabels:
         assert dict(zip(names, data.labels.tolist(), strict=True)) == {"a b.png": 3, "c.png": 1, "d/e.png": 0}
 
     @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("l.csv", 'file,text\na b.png,"one, two"\nc.png,17\nd/e.png,äö\n'),
+            ("l.txt", "a b.png\tone, two\nc.png\t17\nd/e.png\täö\n"),
+        ],
+    )
+    def test_lists_of_texts_for_a_metric(self, name: str, text: str, three: None, tmp_path: Path, load: Load) -> None:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        data = load(f"scale: 1\nlabels: {name}", any_labels=True)
+        assert (data.labels, data.truth is None) == (None, False)
+        names = [file.relative_to(tmp_path / "images").as_posix() for file in files_of(data)]
+        assert dict(zip(names, data.truth, strict=True)) == {"a b.png": "one, two", "c.png": "17", "d/e.png": "äö"}
+        with pytest.raises(DataError, match="Only a metric of your own takes text"):
+            load(f"scale: 1\nlabels: {name}")
+
+    def test_a_text_with_a_comma_needs_quotes(self, three: None, tmp_path: Path, load: Load) -> None:
+        (tmp_path / "l.csv").write_text("a b.png,one, two\nc.png,x\nd/e.png,y\n")
+        with pytest.raises(DataError, match=r"line 1.*quote labels with commas"):
+            load("scale: 1\nlabels: l.csv", any_labels=True)
+
+    @pytest.mark.parametrize(
         ("text", "says"),
         [
             ("c.png,1\n", "no label for 2 of 3 images"),

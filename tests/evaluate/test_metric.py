@@ -30,6 +30,10 @@ def shapes(reference, candidate, labels):
 def never(reference, candidate, labels):
     return float("nan")
 
+def same_texts(reference, candidate, labels):
+    texts = np.array(list("abcdefgh"))
+    return float(np.mean(texts[candidate["y"].argmax(1)] == labels))
+
 def fails(reference, candidate, labels):
     return candidate["z"]
 
@@ -89,6 +93,26 @@ def test_it_sees_all_samples_at_once(code: Path, files: tuple[Path, Path], domin
     words = ["--data", data, "--metric", f"{code}:shapes", "--batch-size", "7", "--json"]
     told = json.loads(domino("evaluate", model, model, *words).out)
     assert (told["custom"]["candidate"], told["drop"]) == (50, 0)
+
+
+def test_its_labels_may_be_text(code: Path, files: tuple[Path, Path], domino: Run) -> None:
+    model, data = files
+    with np.load(data) as arrays:
+        x = arrays["x"]
+    weight = onnx.numpy_helper.to_array(onnx.load(model).graph.initializer[0])
+    texts = np.array(list("abcdefgh"))[(x @ weight).argmax(1)]
+    texts[:10] = "o"
+    np.savez(data, x=x, labels=texts)
+    told = json.loads(domino("evaluate", model, model, "--data", data, "--metric", f"{code}:same_texts", "--json").out)
+    assert told["custom"]["reference"] == 0.8
+
+
+def test_its_mistakes_show_before_the_work(code: Path, files: tuple[Path, Path], domino: Run, tmp_path: Path) -> None:
+    model, data = files
+    words = ["--scheme", "2:4", "--data", data, "--metric", f"{code}:fails", "-o", tmp_path / "out.onnx"]
+    ran = domino("compress", model, *words, "-v")
+    assert (ran.code, "failed: KeyError: 'z'" in ran.err) == (1, True)
+    assert "refitting" not in ran.err
 
 
 def test_batches_that_do_not_fit_together_stay_a_list() -> None:
