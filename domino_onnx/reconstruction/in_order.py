@@ -25,7 +25,7 @@ from domino_onnx.reconstruction.positions import no_statistics
 from domino_onnx.reconstruction.problems import dense_problems
 from domino_onnx.reconstruction.reached import ReachedSite
 from domino_onnx.reconstruction.refit import Gathered, Sample, Solution, prune_dense, prune_wanted
-from domino_onnx.runtime import Activations
+from domino_onnx.runtime import Activations, Held, HeldArrays
 from domino_onnx.scheme import NMScheme, WeightKey
 from domino_onnx.solve import MaskRule, choose_mask, one_blas_thread
 
@@ -52,7 +52,7 @@ class Reconstruction:
     Attributes
     ----------
     values
-        Weights and biases in their stored dtypes and shapes.
+        Weights and biases in their stored dtypes and shapes. Those that don't fit in memory are read when asked for.
     errors
         What each site loses of its output's energy on the calibration data, as a share.
     divergence
@@ -61,7 +61,7 @@ class Reconstruction:
         Of the layer that wants most samples; None where every layer has enough.
     """
 
-    values: Mapping[WeightKey, NDArray[Any]]
+    values: HeldArrays[WeightKey]
     errors: Mapping[WeightKey, float]
     divergence: float | None
     scarcity: Scarcity | None = None
@@ -104,11 +104,12 @@ class _SideBySide:
         self._network = network
         self._schemes = schemes
         self._rule: MaskRule = rule
-        self._values: dict[WeightKey, NDArray[Any]] = {}
+        self._scratch = network.scratch()
+        self._values: dict[WeightKey, Held] = {}
         self._errors: dict[WeightKey, float] = {}
         self._scarcity: Scarcity | None = None
         self._solve_shared()
-        self._dense = network.begin(network.scratch())
+        self._dense = network.begin(self._scratch)
         self._pruned = self._dense.some(range(len(self._dense)))
 
     def step(self, start: SegmentStart) -> None:
@@ -122,7 +123,7 @@ class _SideBySide:
             gathered = self._gather(start)
             self._count(reached, gathered.fitted.count, start.view.features)
             self._keep(reached, prune_wanted(reached, gathered, scheme, self._rule, start.use.clipped))
-        changed = {key.name: value for key, value in self._values.items()}
+        changed = HeldArrays({key.name: held for key, held in self._values.items()})
         for batch in range(len(self._pruned)):
             if changed:
                 self._pruned[batch], _ = self._network.pass_start(start, self._pruned[batch], changed)
@@ -134,7 +135,8 @@ class _SideBySide:
         dense, pruned = (map(self._network.outputs, side) for side in (self._dense, self._pruned))
         divergence = OutputDivergence(self._network.meanings)
         measured = divergence(dense, pruned) if divergence.usable else None
-        return Reconstruction(values=self._values, errors=self._errors, divergence=measured, scarcity=self._scarcity)
+        values = HeldArrays(self._values)
+        return Reconstruction(values=values, errors=self._errors, divergence=measured, scarcity=self._scarcity)
 
     def _solve_shared(self) -> None:
         """A weight that several nodes read is refitted once, on the dense network's inputs at all of them."""
@@ -161,7 +163,8 @@ class _SideBySide:
             self._scarcity = Scarcity(name=name, positions=positions, features=features, wanted=wanted)
 
     def _keep(self, reached: ReachedSite, solution: Solution) -> None:
-        self._values.update(reached.stored(solution.matrix, solution.bias))
+        stored = reached.stored(solution.matrix, solution.bias)
+        self._values.update({key: self._scratch.hold(value) for key, value in stored.items()})
         self._errors[reached.site.key] = solution.error
 
     def _gather(self, start: SegmentStart) -> Gathered:

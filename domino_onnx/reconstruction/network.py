@@ -166,6 +166,7 @@ class Network:
             live, made = self.pass_start(start, live)
             largest = max(largest, sum(array.nbytes for array in made.values()))
             positions[start.segment] = len(self.positions(start, made[start.use.output], 0, self.batches))
+            self.leave(start)
         return _FirstBatch(largest, positions)
 
     def _working(self, start: SegmentStart) -> int:

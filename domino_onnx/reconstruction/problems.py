@@ -47,21 +47,22 @@ def dense_problems(
     centred = centred and reached.bias is not None
     inputs = [_inputs(statistics, block, DAMPING, centred=centred, dtype=dtype) for block in range(reached.shape[0])]
     if isinstance(statistics, Positions):
-        return _Dense(inputs, reached.matrix())
-    return tuple(_Dense(inputs, reached.matrix().astype(dtype)))
+        return _Dense(inputs, reached.rows(), np.float64)
+    return tuple(_Dense(inputs, reached.rows(), dtype))
 
 
 class _Dense(Iterable[Part]):
     """Parts that are made anew each time, so that one is in memory at once."""
 
-    def __init__(self, inputs: list[Inputs | FewInputs], matrix: _Matrix) -> None:
+    def __init__(self, inputs: list[Inputs | FewInputs], rows: _Matrix, dtype: type[np.floating]) -> None:
         self._inputs = inputs
-        self._matrix = matrix
+        self._rows = rows
+        self._dtype = dtype
 
     def __iter__(self) -> Iterator[Part]:
         for block, inputs in enumerate(self._inputs):
-            for outputs in _at_once(inputs, self._matrix.shape):
-                anchor = self._matrix[block, outputs]
+            for outputs in _at_once(inputs, self._rows.shape):
+                anchor = self._rows[block, outputs].astype(self._dtype)
                 yield Part(block, outputs, Quadratic(inputs, inputs.times_hessian(anchor), anchor))
 
 
@@ -71,20 +72,21 @@ def wanted_problems(reached: ReachedSite, statistics: Statistics, damping: float
     They are centred where the layer has a bias that takes up the means.
     """
     _check_finite(reached, statistics)
-    centred, matrix = reached.bias is not None, reached.matrix()
-    for block, anchor in enumerate(matrix):
+    centred, rows = reached.bias is not None, reached.rows()
+    for block, dense in enumerate(rows):
         inputs = _inputs(statistics, block, damping, centred=centred)
         if isinstance(statistics, Moments):
             target = statistics.yx[block] / statistics.count
             if centred:
                 x, y = statistics.x[block] / statistics.count, statistics.y[block] / statistics.count
                 target = target - np.outer(y, x)
-            yield Part(block, slice(None), Quadratic(inputs, target, anchor))
+            yield Part(block, slice(None), Quadratic(inputs, target, dense.astype(np.float64)))
             continue
         assert isinstance(inputs, FewInputs)
         wanted = _rooted(statistics.wanted(block), centred=centred)
-        for outputs in _at_once(inputs, matrix.shape):
-            yield Part(block, outputs, Quadratic(inputs, wanted[:, outputs].T @ inputs.root, anchor[outputs]))
+        for outputs in _at_once(inputs, rows.shape):
+            anchor = dense[outputs].astype(np.float64)
+            yield Part(block, outputs, Quadratic(inputs, wanted[:, outputs].T @ inputs.root, anchor))
 
 
 def _inputs(

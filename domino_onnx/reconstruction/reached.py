@@ -42,9 +42,13 @@ class ReachedSite:
         view = self.views[0]
         return view.blocks, view.outputs, view.features
 
+    def rows(self) -> NDArray[np.floating]:
+        """The dense weight, (blocks, outputs, features), in the dtype of its floats; read anew each time."""
+        return self.views[0].to_matrix(self.site.numbers.floats(self.load()))
+
     def matrix(self) -> NDArray[np.float64]:
-        """The dense weight, (blocks, outputs, features), made anew each time: all of them wouldn't fit in memory."""
-        return self.views[0].to_matrix(self.site.numbers.floats(self.load())).astype(np.float64)
+        """`rows` in float64, made anew each time: all of them wouldn't fit in memory."""
+        return self.rows().astype(np.float64)
 
     @property
     def shared(self) -> bool:

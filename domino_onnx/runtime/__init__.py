@@ -10,7 +10,7 @@ from domino_onnx.runtime.peak import peak_memory
 from domino_onnx.runtime.profile import OperatorTime, Profile, profiled
 from domino_onnx.runtime.providers import cuda_objection, require_onnxruntime
 from domino_onnx.runtime.room import Room
-from domino_onnx.runtime.scratch import Scratch, scratch_folder
+from domino_onnx.runtime.scratch import Held, HeldArrays, Scratch, scratch_folder
 from domino_onnx.runtime.segment_runner import Activations, SegmentRunner
 from domino_onnx.runtime.session import Session
 from domino_onnx.runtime.shapes import observe_shapes
@@ -20,6 +20,8 @@ __all__ = [
     "Activations",
     "Carried",
     "ChildSession",
+    "Held",
+    "HeldArrays",
     "OperatorTime",
     "Profile",
     "Room",

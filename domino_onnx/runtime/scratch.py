@@ -6,8 +6,9 @@ import os
 import shutil
 import tempfile
 import weakref
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +16,16 @@ from numpy.typing import NDArray
 from domino_onnx.errors import ScratchError
 from domino_onnx.runtime.regions import Regions
 
-__all__ = ["Held", "Scratch", "scratch_folder"]
+__all__ = ["Held", "HeldArrays", "Scratch", "scratch_folder"]
 
 _SMALL = 16 << 10
 """Bytes up to which an array always stays in memory."""
 _MARGIN = 64 << 20
 """Bytes of the disk that are left free."""
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
+
+
+_Key = TypeVar("_Key")
 
 
 class Held:
@@ -36,6 +40,29 @@ class Held:
             If the file can't be read.
         """
         raise NotImplementedError
+
+
+class HeldArrays(Mapping[_Key, NDArray[Any]]):
+    """Arrays that are held, by key; each is loaded whenever it is asked for."""
+
+    def __init__(self, held: Mapping[_Key, Held]) -> None:
+        self._held = held
+
+    def only(self, keys: Container[_Key]) -> HeldArrays[_Key]:
+        """Those of these keys."""
+        return HeldArrays({key: held for key, held in self._held.items() if key in keys})
+
+    def __getitem__(self, key: _Key) -> NDArray[Any]:
+        return self._held[key].load()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._held
+
+    def __iter__(self) -> Iterator[_Key]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
 
 
 class Scratch:
@@ -105,8 +132,8 @@ class Scratch:
         except OSError as error:
             self._regions.give_back(offset, array.nbytes)
             raise ScratchError(
-                f"can't keep activations in {self._where()}: {error.strerror}. Name a folder on a disk with more room "
-                "with --scratch, allow more --memory, or give less --data"
+                f"can't keep activations or weights in {self._where()}: {error.strerror}. Name a folder on a disk with "
+                "more room with --scratch, allow more --memory, or give less --data"
             ) from None
         self.written += array.nbytes
         return _Spilled(self, offset, array)
@@ -144,7 +171,9 @@ class Scratch:
                     raise OSError(0, "it is shorter than it was")
                 left = left[got:]
         except OSError as error:
-            raise ScratchError(f"can't read activations back from {self._where()}: {error.strerror}") from None
+            raise ScratchError(
+                f"can't read activations or weights back from {self._where()}: {error.strerror}"
+            ) from None
         return array
 
     def give_back(self, offset: int, size: int) -> None:

@@ -82,10 +82,9 @@ def _on_data(lab: Laboratory, network: Network, plan: Plan, plain: Solved) -> So
     found = reconstruct(network, plan.schemes, lab.options.solver.masks, lab.journal.progress)
     if found.scarcity is not None:
         lab.journal.warn(_too_few(network.samples, found.scarcity))
-    refitted = {key: value for key, value in found.values.items() if key in plain.weights}
     return Solved(
-        weights=overlaid(plain.weights, refitted),
-        biases={key: value for key, value in found.values.items() if key not in plain.weights},
+        weights=overlaid(plain.weights, found.values.only(plain.weights)),
+        biases={key: found.values[key] for key in found.values if key not in plain.weights},
         solver="refit",
         errors=found.errors,
         divergence=found.divergence,
