@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from domino_onnx.graph import LinearUse, OnnxFile, linear_uses, stored_tensors
+from domino_onnx.reconstruction.needs import WEIGHTS_AT_ONCE
 from domino_onnx.reconstruction.unfold import LinearView
 from domino_onnx.scheme import Inventory, NamedArrays, Site, StoredNumbers, WeightKey
 
@@ -63,11 +64,21 @@ class ReachedSite:
     def stored(self, matrix: NDArray[np.floating], bias: NDArray[np.floating] | None) -> dict[WeightKey, NDArray[Any]]:
         """New values as they are stored, the bias with them where there is one."""
         values: dict[WeightKey, NDArray[Any]]
-        values = {self.site.key: self.site.numbers.stored(self.views[0].from_matrix(matrix))}
+        values = {self.site.key: self._stored_weight(matrix)}
         where = self.uses[0].bias
         if bias is not None and where is not None:
             values[where.key] = StoredNumbers(where.dtype).stored(bias).reshape(where.shape)
         return values
+
+    def _stored_weight(self, matrix: NDArray[np.floating]) -> NDArray[np.generic]:
+        """In parts, where values are converted one by one: copies of the widest weight in float64 are large."""
+        numbers, view = self.site.numbers, self.views[0]
+        if numbers.scale is not None:
+            return numbers.stored(view.from_matrix(matrix))
+        rows, step = np.empty(matrix.shape, numbers.dtype), max(1, WEIGHTS_AT_ONCE // max(matrix.shape[2], 1))
+        for start in range(0, matrix.shape[1], step):
+            rows[:, start : start + step] = numbers.stored(matrix[:, start : start + step])
+        return view.from_matrix(rows)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
