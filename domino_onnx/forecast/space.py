@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from domino_onnx.forecast.layers import Layer
 from domino_onnx.forecast.work import Work
-from domino_onnx.reconstruction.needs import positions_wanted, working_memory
+from domino_onnx.reconstruction.needs import drops_sessions, positions_wanted, working_memory
 
 __all__ = ["disk_needed", "memory_needed"]
 
@@ -13,6 +13,8 @@ _TORCH = 280 << 20
 """What torch takes, and its first steps."""
 _WITH_GRADIENTS = 1.4
 """What training keeps for the way back, with the gradients and temporary tensors that are there at once."""
+_COPIES = 4
+"""Of a piece's weights, while its session is made: as a model, as its bytes, and twice in ONNX Runtime."""
 _LIBRARIES = 60 << 20
 """What the solvers, their libraries and their temporary arrays take."""
 
@@ -25,7 +27,7 @@ def memory_needed(work: Work, resident: int, budget: int | None) -> int:
     resident
         Bytes that the process has now.
     budget
-        Bytes that it may have. Activations beyond it go to the disk.
+        Bytes that it may have. Activations and refitted weights beyond it go to the disk.
     """
     solving = _beside(work)
     if work.refits or work.searches:
@@ -35,22 +37,34 @@ def memory_needed(work: Work, resident: int, budget: int | None) -> int:
 
 
 def disk_needed(work: Work, resident: int, budget: int | None) -> int:
-    """Bytes of activations that don't fit in the budget."""
+    """Bytes of activations and of refitted weights that don't fit in the budget."""
     if budget is None or not (work.refits or work.searches):
         return 0
     return max(_carried(work) - max(budget - resident - _beside(work), 0), 0)
 
 
 def _carried(work: Work) -> int:
-    """Activations of all samples in the dense and the pruned network, at the place where they are most."""
-    return 2 * work.samples * work.walk.live * _FLOAT
+    """Activations of all samples in both networks, at the place where they are most, and refitted weights."""
+    return (2 * work.samples * work.walk.live + (work.stored if work.refits else 0)) * _FLOAT
 
 
 def _beside(work: Work) -> int:
     """A batch on its way, the weights as sessions have them, and the largest layer."""
     batch = int(work.samples / work.batches * work.walk.piece * _FLOAT)
-    weights = 2 * work.stored * _FLOAT
-    return _LIBRARIES + batch + weights + max((_working(layer, work.samples) for layer in work.walk.layers), default=0)
+    return (
+        _LIBRARIES
+        + batch
+        + _sessions(work)
+        + max((_working(layer, work.samples) for layer in work.walk.layers), default=0)
+    )
+
+
+def _sessions(work: Work) -> int:
+    """Weights as sessions have them: of all pieces, or of the largest one where the others are dropped."""
+    weights = [layer.blocks * layer.outputs * layer.features for layer in work.walk.layers]
+    if work.searches or not drops_sessions(sum(weights)):
+        return 2 * work.stored * _FLOAT
+    return _COPIES * max(weights, default=0) * _FLOAT
 
 
 def _working(layer: Layer, samples: int) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["MAX_SAMPLE", "WEIGHTS_AT_ONCE", "are_few", "positions_wanted", "working_memory"]
+__all__ = ["MAX_SAMPLE", "WEIGHTS_AT_ONCE", "are_few", "drops_sessions", "positions_wanted", "working_memory"]
 
 MAX_SAMPLE = 16_384
 """Positions of a clipped layer that are kept themselves."""
 WEIGHTS_AT_ONCE = 1 << 22
 """Weights that are solved together, of whole outputs, where positions are few."""
+_LARGE = 1 << 26
+"""Weights from which on sessions are dropped: they hold copies, two where weights change."""
 _PER_FEATURE = 32
 _FEWEST = 16_384
 _MOST = 65_536
@@ -20,6 +22,11 @@ _HELD = 16
 def positions_wanted(features: int) -> int:
     """Positions of all batches together that a least-squares fit with so many features deserves."""
     return max(_FEWEST, min(_PER_FEATURE * features, _MOST))
+
+
+def drops_sessions(weights: int) -> bool:
+    """Whether the sessions of pieces that have done their part are dropped, of a model with so many weights."""
+    return weights > _LARGE
 
 
 def are_few(positions: int, features: int) -> bool:

@@ -14,7 +14,7 @@ from domino_onnx.data import Dataset
 from domino_onnx.graph import LinearUse, OnnxFile
 from domino_onnx.options import Device
 from domino_onnx.outputs import Meanings, Survey
-from domino_onnx.reconstruction.needs import positions_wanted, working_memory
+from domino_onnx.reconstruction.needs import drops_sessions, positions_wanted, working_memory
 from domino_onnx.reconstruction.reached import ReachedSite, reached_sites
 from domino_onnx.reconstruction.unfold import LinearView
 from domino_onnx.runtime import Activations, Carried, Room, Scratch, SegmentRunner, give_back_memory
@@ -22,8 +22,6 @@ from domino_onnx.scheme import Inventory, NamedArrays
 
 __all__ = ["Network", "SegmentStart"]
 
-_LARGE = 1 << 26
-"""Weights from which on sessions that have done their part are dropped: they hold copies, two where weights change."""
 _COPIES = 3
 """How often a batch's activations are there at once: in ONNX Runtime, padded or moved to be unfolded, and read back."""
 
@@ -117,7 +115,7 @@ class Network:
         self._seed = seed
         self._meanings = meanings
         self._room = room or Room()
-        self._large = sum(reached.site.params for reached in self.reached_sites) > _LARGE
+        self._drops = drops_sessions(sum(reached.site.params for reached in self.reached_sites))
         self._outputs = [output.name for output in file.proto.graph.output]
 
     def scratch(self) -> Scratch:
@@ -203,7 +201,7 @@ class Network:
 
     def leave(self, start: SegmentStart) -> None:
         """Free what is over with a start that all batches have passed."""
-        if self._large:
+        if self._drops:
             self._walk.forget_before(start.segment + 1)
         give_back_memory()
 
