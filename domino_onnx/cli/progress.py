@@ -144,6 +144,7 @@ class LineObserver(_Watching):
         super().__init__(now)
         self._every = every
         self._told = self._began
+        self._announced: set[str] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
 
@@ -156,10 +157,10 @@ class LineObserver(_Watching):
         self._thread.join()
 
     def stage(self, name: str) -> None:
-        """A line of a long run; none where the same begins again, for another plan."""
-        before = self._stage
+        """A line of a long run; none where the same begins again, for another plan or after a stage inside it."""
         super().stage(name)
-        if self._stage != before:
+        if name not in self._announced:
+            self._announced.add(name)
             self._tell_where()
 
     def _watch(self) -> None:

@@ -65,6 +65,21 @@ def test_a_long_run_says_what_it_costs_and_how_far_it_is(capsys: pytest.CaptureF
     assert capsys.readouterr().err == "tried 50.0 % zeros: 0.40 % of top-1 is lost\n"
 
 
+def test_a_stage_around_others_is_announced_once(capsys: pytest.CaptureFixture[str]) -> None:
+    observer = LineObserver(Clock())
+    observer.expect(forecast(100))
+    capsys.readouterr()
+    for name in ("search", "draw", "search", "outputs", "search", "refit", "search", "refit"):
+        observer.stage(name)
+    assert [line.rsplit(" · ")[-1] for line in capsys.readouterr().err.splitlines()] == [
+        "choosing schemes",
+        "drawing samples",
+        "looking at the outputs",
+        "refitting",
+    ]
+    assert observer.doing == "refitting"
+
+
 def test_a_short_run_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     observer = LineObserver(clock)
