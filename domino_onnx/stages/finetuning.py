@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from domino_onnx.errors import DependencyError, DeviceMemoryError, FinetuneError, ModelError
@@ -158,7 +160,7 @@ def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile) -> Finetuned:
         raise torch_missing(error) from None
     run, solved, journal = lab.options.run, found.solved, lab.journal
     _warn_of_few_samples(lab)
-    with journal.stage("finetune"), stopping(lab.journal.tell) as stopped:
+    with journal.stage("finetune"), _stopping(lab) as stopped:
         finetuned = finetune_blocks(
             dense,
             _split(lab),
@@ -194,7 +196,7 @@ def _train(
     from domino_onnx.finetuning import Processes, finetune, torch_device
 
     _warn_of_few_samples(lab)
-    with lab.journal.stage("finetune"), stopping(lab.journal.tell) as stopped:
+    with lab.journal.stage("finetune"), _stopping(lab) as stopped:
         finetuned = finetune(
             student,
             solved.weights,
@@ -223,6 +225,10 @@ def _split(lab: Laboratory) -> Split:
     if lab.source.split is None:
         raise FinetuneError("finetuning needs data: give --data")
     return lab.source.split
+
+
+def _stopping(lab: Laboratory) -> AbstractContextManager[Callable[[], bool]]:
+    return stopping(lab.journal.tell, lambda: lab.checkpoint.is_ripe)
 
 
 def _file(lab: Laboratory, name: str) -> CheckpointFile:

@@ -12,13 +12,15 @@ __all__ = ["stopping"]
 
 
 @contextlib.contextmanager
-def stopping(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+def stopping(tell: Callable[[str], None], keeps: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
     """Within the block SIGINT and SIGTERM only make the function say yes. The second one interrupts at once.
 
     Parameters
     ----------
     tell
         Hears what is being waited for.
+    keeps
+        Whether the state is going to be kept.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -30,7 +32,8 @@ def stopping(tell: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked.set()
         with contextlib.suppress(RuntimeError):  # the signal came while something else was being written
-            tell("asked to stop: the state is kept after this step. Ask again to stop at once")
+            what = "the state is kept after this step" if keeps() else "this step comes to its end first"
+            tell(f"asked to stop: {what}. Ask again to stop at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from domino_onnx.cli.interrupting import resumable
+from domino_onnx.stages.stopping import stopping
+
+
+@pytest.mark.parametrize(
+    ("keeps", "said"),
+    [
+        (True, "asked to stop: the state is kept after this step. Ask again to stop at once"),
+        (False, "asked to stop: this step comes to its end first. Ask again to stop at once"),
+    ],
+)
+def test_the_first_request_promises_only_what_is_kept(*, keeps: bool, said: str) -> None:
+    told: list[str] = []
+    with stopping(told.append, lambda: keeps) as stopped:
+        signal.raise_signal(signal.SIGINT)
+        assert (stopped(), told) == (True, [said])
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_an_early_interruption_says_that_nothing_is_kept(tmp_path: Path) -> None:
