@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -63,7 +64,6 @@ def take_inventory(
     chosen.require_matches([weight.names(key) for key, weight in weights.items()])
     sites: list[Site] = []
     skips: list[Skip] = []
-    unprunable: list[Skip] = []
     for key, weight in weights.items():
         if not weight.uses:
             continue
@@ -74,10 +74,9 @@ def take_inventory(
         if reason is None and view is not None and isinstance(numbers, StoredNumbers):
             sites.append(_site(key, weight, view, numbers, values, pool, macs))
         else:
-            skips.append(_skip(key, weight, values, reason or "", macs))
-            if reason != chosen.refuses(weight.names(key)):
-                unprunable.append(skips[-1])
-    notes = (*_left_dense(sites, skips, unprunable), *file.notes, *_pool_notes(pool), *_notes(file, sites))
+            skip = _skip(key, weight, values, reason or "", macs)
+            skips.append(dataclasses.replace(skip, by_options=reason == chosen.refuses(weight.names(key))))
+    notes = (*_left_dense(sites, skips), *file.notes, *_pool_notes(pool), *_notes(file, sites))
     return Inventory(sites=tuple(sites), skips=tuple(skips), notes=notes)
 
 
@@ -237,12 +236,13 @@ def _overlapping(file: OnnxFile, weights: dict[WeightKey, FoundWeight]) -> dict[
     }
 
 
-def _left_dense(sites: Sequence[Site], skips: Sequence[Skip], unprunable: Iterable[Skip]) -> Iterator[str]:
+def _left_dense(sites: Sequence[Site], skips: Sequence[Skip]) -> Iterator[str]:
     """How many of the weights no option of a budget reaches, where that is worth knowing."""
     listed = sum(site.params for site in sites) + sum(skip.params for skip in skips)
     params = Counter[str]()
-    for skip in unprunable:
-        params[skip.op] += skip.params
+    for skip in skips:
+        if not skip.by_options:
+            params[skip.op] += skip.params
     left = params.total()
     if left < _WORTH_SAYING * listed or not left:
         return

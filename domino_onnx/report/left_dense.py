@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from domino_onnx.report.results import CompressResult, WeightRecord
 from domino_onnx.report.text import millions
 from domino_onnx.scheme import NMScheme, Site, WeightKey
 from domino_onnx.search import LossTable
 
-__all__ = ["LeftDense", "left_dense"]
+__all__ = ["Decider", "LeftDense", "left_dense"]
+
+
+Decider = Literal["plan", "options", "kind"]
+"""Who left it: the search, the user, or what it is, whatever the options are."""
 
 
 class LeftDense(NamedTuple):
-    """A weight that has no scheme. `chosen` tells whether it could have had one."""
+    """A weight that has no scheme."""
 
     label: str
     op: str
     shape: tuple[int, ...]
     reason: str
-    chosen: bool
+    by: Decider
 
 
 def left_dense(result: CompressResult) -> tuple[LeftDense, ...]:
     """First those that the plan left, in the order of the graph, then those that can't be pruned."""
     chosen = (
-        LeftDense(record.label, record.op, record.shape, _why(result, record), chosen=True)
+        LeftDense(record.label, record.op, record.shape, _why(result, record), "plan")
         for record in result.weights
         if record.scheme.is_dense
     )
-    skipped = (LeftDense(skip.label, skip.op, skip.shape, skip.reason, chosen=False) for skip in result.inventory.skips)
+    skipped = (
+        LeftDense(skip.label, skip.op, skip.shape, skip.reason, "options" if skip.by_options else "kind")
+        for skip in result.inventory.skips
+    )
     return (*chosen, *skipped)
 
 

@@ -105,7 +105,8 @@ class Skip:
     """A weight that stays as it is, and why.
 
     `counted` is False for tensors of ONNX Runtime's own operators that aren't known to be weights, as embeddings are:
-    those are listed so that nothing is silent, but the model's sparsity doesn't count them.
+    those are listed so that nothing is silent, but the model's sparsity doesn't count them. `by_options` is True where
+    other options would make a site of it: `include`, `exclude`, or a target with the schemes that it was given.
     """
 
     key: WeightKey
@@ -117,6 +118,7 @@ class Skip:
     zeros: int = 0
     macs: int | None = None
     counted: bool = True
+    by_options: bool = False
 
     @property
     def label(self) -> str:

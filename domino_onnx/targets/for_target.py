@@ -10,7 +10,7 @@ from domino_onnx.errors import PlanError
 from domino_onnx.scheme import Inventory, NMScheme, Site, Skip, WeightKey
 from domino_onnx.targets.tensorrt import legal_scheme, refusal
 
-__all__ = ["TARGETS", "Target", "inventory_for", "known", "schemes_for"]
+__all__ = ["TARGETS", "Target", "inventory_for", "known", "require_legal", "schemes_for"]
 
 Target = Literal["generic", "tensorrt"]
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -44,6 +44,19 @@ def inventory_for(inventory: Inventory, target: Target, *, speed_only: bool = Fa
         else:
             sites.append(site)
     return Inventory(sites=tuple(sites), skips=tuple(skips), notes=inventory.notes)
+
+
+def require_legal(found: Inventory, target: Target) -> None:
+    """Raise PlanError if the target can speed sites up, and no scheme of any of them has a form that it takes."""
+    if target == "generic":
+        return
+    eligible = [site for site in found.sites if refusal(site) is None]
+    if eligible and all(len(_legal(site.schemes)) == 1 for site in eligible):
+        given = sorted({scheme for site in eligible for scheme in site.schemes[1:]}, key=lambda scheme: -scheme.density)
+        raise PlanError(
+            f"the target {target} takes none of the schemes {', '.join(map(str, given))}: it wants at most two of each "
+            "aligned four weights. Give 2:4 or sparser ones in groups of a multiple of 4, or the target generic"
+        )
 
 
 def schemes_for(
@@ -86,4 +99,5 @@ def _skip(site: Site, reason: str) -> Skip:
         reason=reason,
         zeros=site.zeros,
         macs=site.macs,
+        by_options=True,
     )

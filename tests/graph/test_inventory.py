@@ -300,6 +300,7 @@ def test_depthwise_and_narrow_convolutions_say_why(make_model: Make, inventory: 
     reasons = {skip.key.name: skip.reason for skip in found.skips}
     assert "depthwise" in reasons["deep"]
     assert "6 input channels" in reasons["narrow"]
+    assert not any(skip.by_options for skip in found.skips)
     (site,) = found.sites
     assert {scheme.m for scheme in site.schemes} == {4}
 
@@ -326,6 +327,7 @@ def test_include_and_exclude_match_weights_and_nodes(
     assert {site.key.name for site in found.sites} == expected
     assert found.params == 768
     assert len(found.sites) + len(found.skips) == 3
+    assert all(skip.by_options for skip in found.skips)
 
 
 @pytest.mark.parametrize("selection", [{"exclude": ("W1",)}, {"include": ("nothing",)}])

@@ -9,7 +9,7 @@ import pytest
 from domino_onnx.report.left_dense import left_dense
 from domino_onnx.report.page import compress_page
 from domino_onnx.report.results import CompressResult
-from domino_onnx.scheme import Budget, FrozenMapping, NMScheme
+from domino_onnx.scheme import Budget, FrozenMapping, NMScheme, Skip, WeightKey
 from domino_onnx.search import LossTable
 
 DENSE, HALF, QUARTER = NMScheme(4, 4), NMScheme(2, 4), NMScheme(1, 4)
@@ -59,8 +59,22 @@ def test_what_it_would_lose_is_compared_with_the_others(
 ) -> None:
     told = searched(result, budget, {"w0": (0.0, loss, 2 * loss)})
     (left,) = left_dense(told)
-    assert (left.label, left.reason, left.chosen) == ("w0 (product0)", reason, True)
-    assert reason in compress_page(told)
+    assert (left.label, left.reason, left.by) == ("w0 (product0)", reason, "plan")
+    page = compress_page(told)
+    assert reason in page
+    assert "What the plan left is pruned under a higher budget" in page
+
+
+@pytest.mark.parametrize(("by_options", "decider"), [(True, "your options"), (False, "its kind")])
+def test_what_the_options_left_is_told_from_what_cannot_be_pruned(
+    result: CompressResult, *, by_options: bool, decider: str
+) -> None:
+    skip = Skip(
+        key=WeightKey("w"), name="n", op="Gemm", shape=(2, 2), params=4, reason="a reason", by_options=by_options
+    )
+    page = compress_page(dataclasses.replace(result, inventory=dataclasses.replace(result.inventory, skips=(skip,))))
+    assert f'<td class="s">{decider}</td><td class="why">a reason</td>' in page
+    assert "What the plan left" not in page
 
 
 def test_without_losses_the_strategy_is_named(result: CompressResult) -> None:

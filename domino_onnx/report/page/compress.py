@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from domino_onnx.outputs import OutputComparison
-from domino_onnx.report.left_dense import LeftDense, left_dense
+from domino_onnx.report.left_dense import Decider, LeftDense, left_dense
 from domino_onnx.report.next_steps import next_steps
 from domino_onnx.report.page.blocks import blocks
 from domino_onnx.report.page.document import render
@@ -26,6 +26,7 @@ __all__ = ["compress_page"]
 
 _LONGEST = 500
 """Names are whole, so that they can be copied into --exclude."""
+_DECIDERS: dict[Decider, str] = {"plan": "the plan", "options": "your options", "kind": "its kind"}
 _OPEN = 40
 """So many weights are shown at once; more are folded by block."""
 
@@ -54,6 +55,7 @@ def compress_page(result: CompressResult) -> str:
         has_errors=any(record.error is not None for record in result.weights),
         has_candidates=result.losses is not None,
         dense=[_left(each) for each in left_dense(result)],
+        is_chosen=any(each.by == "plan" for each in left_dense(result)),
         trial_heads=trial_heads(result.trials) if result.trials else [],
         trials=[trial_cells(trial) for trial in result.trials],
         allowed="" if allowed is None else percent(allowed, 2),
@@ -168,7 +170,7 @@ def _left(left: LeftDense) -> dict[str, Any]:
         "label": printable(left.label, _LONGEST),
         "op": left.op,
         "shape": shape(left.shape),
-        "by": "the plan" if left.chosen else "its kind",
+        "by": _DECIDERS[left.by],
         "reason": printable(left.reason, 300),
     }
 
