@@ -1,7 +1,7 @@
 """The values that pass between stages: pure, frozen, numpy only."""
 
 from domino_onnx.scheme.arrays import NamedArrays, WeightArrays
-from domino_onnx.scheme.budget import OPTION, Budget, Measure, require_reachable, share_hint
+from domino_onnx.scheme.budget import OPTION, Budget, Measure, nothing_to_prune, require_reachable, share_hint
 from domino_onnx.scheme.frozen import FrozenMapping
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.layout import WeightLayout
@@ -42,6 +42,7 @@ __all__ = [
     "WeightKey",
     "WeightLayout",
     "mask_sha256",
+    "nothing_to_prune",
     "require_reachable",
     "scales_sha256",
     "share_hint",

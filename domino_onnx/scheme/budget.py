@@ -15,7 +15,7 @@ from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.nm import NMScheme
 from domino_onnx.scheme.site import Inventory, Site, Skip, macs_saved
 
-__all__ = ["OPTION", "Budget", "Measure", "require_distinct", "require_reachable", "share_hint"]
+__all__ = ["OPTION", "Budget", "Measure", "nothing_to_prune", "require_distinct", "require_reachable", "share_hint"]
 
 Measure = Literal["params", "flops"]
 OPTION: dict[Measure, str] = {"params": "--sparsity", "flops": "--flops-reduction"}
@@ -48,8 +48,9 @@ class Budget:
                 f"the reduction of a budget must be a number, not {self.reduction!r}: write 0.875 for 87.5 %"
             )
         if not 0 <= self.reduction < 1:
+            problem = "would leave nothing" if self.reduction == 1 else "is not between 0 and 1"
             raise BudgetError(
-                f"{OPTION[self.measure]} {_shown(self.reduction)} is not between 0 and 1: {share_hint(self.reduction)}"
+                f"{OPTION[self.measure]} {_shown(self.reduction)} {problem}: {share_hint(self.reduction)}"
             )
 
     def to_document(self) -> dict[str, object]:
@@ -110,20 +111,29 @@ class Budget:
             return
         if not inventory.sites:
             raise BudgetError(
-                f"{OPTION[self.measure]} {self.reduction:g} can't be reached: the model has no weight to prune; "
-                "domino-onnx inspect lists its weights and says why"
+                f"{OPTION[self.measure]} {self.reduction:g} can't be reached: {nothing_to_prune(inventory)}"
             )
         total = max(self.total(inventory), 1)
         best = (total - self.kept(inventory, inventory.sparsest)) * 10_000 // total / 10_000
         raise BudgetError(
             f"{OPTION[self.measure]} {self.reduction:g} can't be reached on this model: at most {best:g} is possible, "
-            f"with every one of the {len(inventory.sites)} sites at its sparsest; weights that can't be pruned "
-            f"keep {self._kept_by_skips(inventory) / total:.1%} of the {self.measure} (domino-onnx inspect says why). "
+            f"with {_all_of(len(inventory.sites))} at its sparsest; {self._kept(inventory, total)}. "
             f"Ask for {best:g} or less, or give sparser schemes (--pool 1:32,2:32)"
         )
 
-    def _kept_by_skips(self, inventory: Inventory) -> int:
-        return sum(self.kept_by(skip) for skip in inventory.skips if skip.counted)
+    def _kept(self, inventory: Inventory, total: int) -> str:
+        """What the weights keep that no budget reaches, by who left them."""
+        asked = self._kept_by_skips(inventory, by_options=True)
+        kind = (
+            f"weights that can't be pruned keep {self._kept_by_skips(inventory, by_options=False) / total:.1%} of the "
+        )
+        kind += f"{self.measure} (domino-onnx inspect says why)"
+        return f"{kind}, those that the options leave dense {asked / total:.1%}" if asked else kind
+
+    def _kept_by_skips(self, inventory: Inventory, *, by_options: bool | None = None) -> int:
+        """Of all skips that count, or of those that the options left or didn't."""
+        skips = (skip for skip in inventory.skips if skip.counted and by_options in (None, skip.by_options))
+        return sum(map(self.kept_by, skips))
 
 
 def require_reachable(budgets: Sequence[Budget], inventory: Inventory) -> None:
@@ -134,6 +144,17 @@ def require_reachable(budgets: Sequence[Budget], inventory: Inventory) -> None:
     require_distinct(budgets, BudgetError)
     for budget in budgets:
         budget.require_reachable(inventory)
+
+
+def nothing_to_prune(inventory: Inventory) -> str:
+    """Why no scheme changes anything: what the user asked for, or the model."""
+    if any(skip.by_options for skip in inventory.skips):
+        return "the options leave no weight to prune; give other patterns, or another target"
+    return "the model has no weight to prune; domino-onnx inspect lists its weights and says why"
+
+
+def _all_of(sites: int) -> str:
+    return "the only site" if sites == 1 else f"every one of the {sites} sites"
 
 
 def _shown(number: float) -> str:

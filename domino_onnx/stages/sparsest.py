@@ -7,7 +7,7 @@ import functools
 
 from domino_onnx.errors import BudgetError
 from domino_onnx.report.results import Trial
-from domino_onnx.scheme import Budget
+from domino_onnx.scheme import Budget, nothing_to_prune
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.kept.found import pack_found, restore_found
 from domino_onnx.stages.kept.plans import plan_once
@@ -44,7 +44,7 @@ def sparsest_within(lab: Laboratory, max_drop: float) -> Found:
         else:
             high = budget.reduction
     if not trials.tried:
-        raise BudgetError("the model has no weight to prune; domino-onnx inspect lists its weights and says why")
+        raise BudgetError(nothing_to_prune(lab.aim.inventory))
     if best is None:
         last = trials.tried[-1]
         raise BudgetError(

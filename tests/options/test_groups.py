@@ -57,7 +57,7 @@ def test_a_wrong_value_is_refused_and_the_right_ones_are_named(group: Any, field
 
 
 @pytest.mark.parametrize("field", ["sparsity", "flops_reduction"])
-@pytest.mark.parametrize("value", [-0.1, 1.0, 87.5])
+@pytest.mark.parametrize("value", [-0.1, 1.5, 87.5])
 def test_a_budget_is_between_0_and_1(field: str, value: float) -> None:
     with pytest.raises(BudgetError, match="between 0 and 1"):
         Goal(**{field: value})

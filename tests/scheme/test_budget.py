@@ -24,11 +24,17 @@ def test_what_is_no_number_is_refused(reduction: Any) -> None:
         Budget(measure="params", reduction=reduction)
 
 
-@pytest.mark.parametrize("reduction", [-0.1, 1.0, 1, 87, 87.5, math.nan, math.inf, -math.inf, 10**400, -(10**400)])
+@pytest.mark.parametrize("reduction", [-0.1, 87, 87.5, math.nan, math.inf, -math.inf, 10**400, -(10**400)])
 @pytest.mark.parametrize(("measure", "option"), [("params", "--sparsity"), ("flops", "--flops-reduction")])
 def test_numbers_out_of_range_are_refused_by_the_option_s_name(measure: Any, option: str, reduction: float) -> None:
     with pytest.raises(BudgetError, match=rf"{option} .* not between 0 and 1: write 0\.87\d? or 87"):
         Budget(measure=measure, reduction=reduction)
+
+
+@pytest.mark.parametrize("reduction", [1, 1.0])
+def test_a_budget_that_leaves_nothing_is_refused(reduction: float) -> None:
+    with pytest.raises(BudgetError, match=r"^--sparsity 1 would leave nothing: write 0\.875 or 87\.5%$"):
+        Budget(measure="params", reduction=reduction)
 
 
 @pytest.mark.parametrize("reduction", [0, 0.0, 0.9, np.float64(0.9), 1 - 2**-53])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -117,6 +118,20 @@ def test_a_model_without_sites_says_so() -> None:
     for empty in (inventory(skipped=10), inventory()):
         with pytest.raises(BudgetError, match="no weight to prune"):
             search_uniform(empty, [Budget(measure="params", reduction=0.5)])
+
+
+def test_what_the_options_left_is_told_apart_in_the_refusal() -> None:
+    left = Skip(key=WeightKey("o"), name="o", op="Conv", shape=(512,), params=512, reason="r", by_options=True)
+    some, none = inventory((16, 32), skipped=256), inventory(skipped=10)
+    budget = [Budget(measure="params", reduction=0.9)]
+    with pytest.raises(BudgetError) as refused:
+        search_uniform(dataclasses.replace(some, skips=(*some.skips, left)), budget)
+    assert "with the only site at its sparsest; weights that can't be pruned keep 20.0% of the params" in str(
+        refused.value
+    )
+    assert "those that the options leave dense 40.0%" in str(refused.value)
+    with pytest.raises(BudgetError, match="the options leave no weight to prune"):
+        search_uniform(dataclasses.replace(none, skips=(*none.skips, left)), budget)
 
 
 def test_unknown_macs_ask_for_an_input_shape() -> None:
