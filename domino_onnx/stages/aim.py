@@ -8,7 +8,7 @@ from domino_onnx.errors import OptionError, PlanError
 from domino_onnx.options import TargetOptions
 from domino_onnx.scheme import FrozenMapping, Inventory, Plan
 from domino_onnx.stages.source import Source
-from domino_onnx.targets import TARGETS, Target, inventory_for, known, schemes_for
+from domino_onnx.targets import TARGETS, Target, inventory_for, known, require_legal, schemes_for
 
 __all__ = ["Aim", "take_aim"]
 
@@ -54,7 +54,8 @@ def take_aim(source: Source, options: TargetOptions, plan: Plan | None = None) -
     OptionError
         If only what the target speeds up is to be pruned, and the target is generic.
     PlanError
-        If the target is unknown, or a scheme of the plan has no form that is legal for it.
+        If the target is unknown, or a scheme of the plan has no form that is legal for it; without a plan, if no
+        scheme has one.
     """
     target = options.runtime or (plan.target if plan is not None else "generic")
     if not known(target):
@@ -63,6 +64,7 @@ def take_aim(source: Source, options: TargetOptions, plan: Plan | None = None) -
         raise OptionError("target.speed_only leaves dense what a target can't speed up: give a target as well")
     inventory = inventory_for(source.inventory, target, speed_only=options.speed_only)
     if plan is None:
+        require_legal(source.inventory, target)
         return Aim(target=target, inventory=inventory, found=source.inventory)
     if any(inventory.site(key) is None for key in plan.schemes):
         source = source.with_pool(source.pool.including(plan.schemes.values()))

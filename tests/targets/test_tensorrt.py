@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from domino_onnx.errors import PlanError
 from domino_onnx.scheme import Inventory, NMScheme, WeightKey, WeightLayout
-from domino_onnx.targets import inventory_for, legal_scheme, refusal, schemes_for
+from domino_onnx.targets import inventory_for, legal_scheme, refusal, require_legal, schemes_for
 
 
 def worst_four(n: int, m: int) -> int:
@@ -107,6 +107,17 @@ def test_a_site_without_a_legal_scheme_is_left_out(make_site: Any) -> None:
     left = inventory_for(inventory, "tensorrt")
     assert not left.sites
     assert "two of each aligned four" in left.skips[0].reason
+    assert left.skips[0].by_options
+
+
+def test_schemes_of_which_none_is_legal_are_refused(make_site: Any) -> None:
+    dense, mild, half = NMScheme(4, 4), NMScheme(3, 4), NMScheme(2, 4)
+    mild_site, grouped = make_site(schemes=(dense, mild)), make_site(schemes=(dense, mild), conv_groups=4)
+    with pytest.raises(PlanError, match="tensorrt takes none of the schemes 3:4: it wants at most two of each aligned"):
+        require_legal(Inventory(sites=(mild_site, grouped), skips=()), "tensorrt")
+    for sites in ((mild_site, make_site(schemes=(dense, half))), (grouped,), ()):
+        require_legal(Inventory(sites=sites, skips=()), "tensorrt")
+    require_legal(Inventory(sites=(mild_site,), skips=()), "generic")
 
 
 def test_a_plans_schemes_take_their_legal_form_or_are_refused(make_site: Any) -> None:
