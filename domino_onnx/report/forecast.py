@@ -72,7 +72,7 @@ def _of(needed: int, available: int | None, what: str, advice: str) -> str:
 
 
 def _model(forecast: Forecast) -> Iterator[str]:
-    said = f"{percent(forecast.prunable, 0)} of this model can be pruned"
+    said = f"{_most(forecast.prunable)} of this model can be pruned"
     largest = next(iter(forecast.unprunable), None)
     if largest is None or largest.share < _WORTH_SAYING:
         yield said
@@ -80,6 +80,11 @@ def _model(forecast: Forecast) -> Iterator[str]:
         yield f"{said}; {percent(largest.share, 0)} can't ({largest.op}): {printable(largest.reason, 240)}"
     else:
         yield f"{said}; {percent(largest.share, 0)} is {largest.op}, which this program doesn't prune"
+
+
+def _most(share: float) -> str:
+    """A share that is all of it only where it is all."""
+    return "nearly all" if 0.995 <= share < 1 else percent(share, 0)
 
 
 def _size(count: int) -> str:

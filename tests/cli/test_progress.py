@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import threading
 
@@ -63,6 +64,14 @@ def test_a_long_run_says_what_it_costs_and_how_far_it_is(capsys: pytest.CaptureF
     assert capsys.readouterr().err == ""
     observer.note("tried 50.0 % zeros: 0.40 % of top-1 is lost")
     assert capsys.readouterr().err == "tried 50.0 % zeros: 0.40 % of top-1 is lost\n"
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.5, "50 %"), (0.9993, "nearly all"), (0.995, "nearly all"), (0.99, "99 %"), (1.0, "100 %")]
+)
+def test_all_of_a_model_is_said_of_all_alone(share: float, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    LineObserver(Clock()).expect(dataclasses.replace(forecast(100), prunable=share, unprunable=()))
+    assert capsys.readouterr().err.splitlines()[-1] == f"{said} of this model can be pruned"
 
 
 def test_a_stage_around_others_is_announced_once(capsys: pytest.CaptureFixture[str]) -> None:
