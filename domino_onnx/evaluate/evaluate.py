@@ -70,7 +70,7 @@ def evaluate_models(
     Raises
     ------
     ModelError
-        If a model can't be run, or the two have different outputs.
+        If a model can't be run, or the two have different inputs or outputs.
     MetricError
         If the user's metric fails.
     DataError
@@ -83,6 +83,7 @@ def evaluate_models(
         ChildSession(reference, device=device, threads=threads) as first,
         ChildSession(candidate, device=device, threads=threads) as second,
     ):
+        _require_same_inputs(first, second)
         _require_same_outputs(first, second)
         if meanings is None:
             meanings = meanings_on(first, data, batch_size, given)
@@ -229,6 +230,13 @@ def _run_once(
 ) -> tuple[dict[str, NDArray[Any]], str]:
     with ChildSession(model, device=device, threads=threads, lean=True) as session:
         return session.run(inputs, seconds=_MAX_SECONDS), session.provider
+
+
+def _require_same_inputs(reference: ChildSession, candidate: ChildSession) -> None:
+    if reference.inputs.keys() != candidate.inputs.keys():
+        raise ModelError(
+            f"the models have different inputs: {', '.join(reference.inputs)} and {', '.join(candidate.inputs)}"
+        )
 
 
 def _require_same_outputs(reference: ChildSession, candidate: ChildSession) -> None:

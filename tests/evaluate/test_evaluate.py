@@ -25,11 +25,10 @@ node = helper.make_node
 def linear(make_model: Callable[..., onnx.ModelProto], save: Callable[..., Path]) -> Callable[..., Path]:
     """`linear("name", weight)`: x (batch, 3) times a weight."""
 
-    def write(name: str, weight: Any, batch: str | int = "batch", output: str = "y") -> Path:
-        array = np.asarray(weight, np.float32)
-        return save(
-            make_model([node("MatMul", ["x", "w"], [output])], {"x": [batch, 3]}, {output: None}, {"w": array}), name
-        )
+    def write(name: str, weight: Any, batch: str | int = "batch", source: str = "x", output: str = "y") -> Path:
+        product = node("MatMul", [source, "w"], [output])
+        weights = {"w": np.asarray(weight, np.float32)}
+        return save(make_model([product], {source: [batch, 3]}, {output: None}, weights), name)
 
     return write
 
@@ -142,6 +141,8 @@ def test_models_of_other_outputs_or_inputs_are_refused(linear: Callable[..., Pat
     model = linear("a.onnx", np.eye(3))
     with pytest.raises(ModelError, match="different outputs"):
         evaluate(model, linear("b.onnx", np.eye(3), output="z"), data)
+    with pytest.raises(ModelError, match="different inputs: x and q"):
+        evaluate(model, linear("c.onnx", np.eye(3), source="q"), data)
     with pytest.raises(ModelError):
         evaluate(model, model.with_name("missing.onnx"), data)
 
