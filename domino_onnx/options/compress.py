@@ -60,7 +60,7 @@ class CompressOptions:
     @property
     def inputs(self) -> tuple[Path, ...]:
         """The files and folders that are read besides the model."""
-        metric = None if self.data.metric is None else Path(self.data.metric.rpartition(":")[0])
+        metric = None if self.data.metric is None else Path(self.data.metric.rpartition(":")[0] or self.data.metric)
         paths = (self.data.path, self.data.evaluation, self.goal.plan, metric)
         return tuple(path for path in paths if path is not None)
 

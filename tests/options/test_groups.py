@@ -11,6 +11,7 @@ import pytest
 from domino_onnx.errors import BudgetError, DominoError, OptionError
 from domino_onnx.options import (
     CompressOptions,
+    DataOptions,
     FinetuneOptions,
     Goal,
     OutputOptions,
@@ -84,6 +85,11 @@ def test_options_that_contradict_each_other_are_refused(given: dict[str, Any]) -
 def test_two_budgets_are_one_goal() -> None:
     goal = Goal(sparsity=0.5, flops_reduction=0.6)
     assert [(budget.measure, budget.reduction) for budget in goal.budgets] == [("params", 0.5), ("flops", 0.6)]
+
+
+@pytest.mark.parametrize(("metric", "file"), [("score.py:f", "score.py"), ("score.py", "score.py")])
+def test_the_file_of_a_metric_is_an_input(metric: str, file: str) -> None:
+    assert CompressOptions(data=DataOptions(metric=metric)).inputs == (Path(file),)
 
 
 def test_a_scheme_is_the_whole_pool() -> None:
