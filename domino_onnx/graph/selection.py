@@ -30,7 +30,7 @@ class Selection:
             for pattern in patterns:
                 if not any(fnmatchcase(name, pattern) for name in names):
                     raise PlanError(
-                        f"{field}: {pattern!r} matches no weight and no node; domino-onnx inspect lists them"
+                        f"--{field} {pattern!r} matches no weight and no node; domino-onnx inspect lists them"
                     )
 
     def names_explicitly(self, key: WeightKey, names: Sequence[str]) -> bool:

@@ -114,7 +114,7 @@ class Plan:
         try:
             text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
-            raise PlanError(f"can't read the plan {path}: {error}") from None
+            raise PlanError(f"can't read the plan {path}: {error.strerror}") from None
         except UnicodeDecodeError:
             raise PlanError(f"{path} is no plan, which `domino-onnx search` writes, but something binary") from None
         return cls.from_json(text, f"the plan {path}")

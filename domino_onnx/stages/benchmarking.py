@@ -52,7 +52,7 @@ def benchmarked(
     from domino_onnx.deployment import measure
     from domino_onnx.runtime import ChildSession, Session, profiled
 
-    first = read_model(models[0])
+    first, *_ = map(read_model, models)
     rows: list[BenchmarkRow] = []
     done, total = 0, len(threads) * len(batches)
     with journal.stage("benchmark"):

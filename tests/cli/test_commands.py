@@ -131,6 +131,9 @@ def test_wrong_usage_ends_with_two(arguments: list[str], says: str, domino: Run,
 
 ERRORS = [
     (["inspect", "missing.onnx"], "no file missing.onnx"),
+    (["inspect", "."], ". is a folder: give the file in it"),
+    (["benchmark", "MODEL", "missing.onnx"], "no file missing.onnx"),
+    (["compress", "MODEL", "--sparsity", "0.5", "--metric", "score.py"], "--metric score.py names no function"),
     (["compress", "MODEL", "--scheme", "3:7"], "no weight of the model can have 3:7"),
     (["compress", "MODEL", "--sparsity", "0.6", "--pool", "2:4"], "--pool 1:32"),
     (["inspect", "MODEL", "--input-shape", "q:1,2"], "'q'"),
@@ -139,8 +142,8 @@ ERRORS = [
     (["compress", "MODEL", "--sparsity", "0.5", "-o", "no/where.onnx"], "doesn't exist"),
     (["compress", "MODEL", "--sparsity", "0.5", "--report", "no/where.html"], "doesn't exist"),
     (["compress", "MODEL", "--sparsity", "0.5", "--data", "missing.npz"], "missing.npz"),
-    (["compress", "MODEL", "--plan", "missing.json"], "missing.json"),
-    (["compress", "MODEL", "--sparsity", "0.5", "--include", "nothing"], "matches no weight"),
+    (["compress", "MODEL", "--plan", "missing.json"], "can't read the plan missing.json: No such file"),
+    (["compress", "MODEL", "--sparsity", "0.5", "--include", "nothing"], "--include 'nothing' matches no weight"),
     (["finetune", "MODEL", "--teacher", "MODEL", "--data", "DATA"], "manifest"),
     (["evaluate", "MODEL", "MODEL", "--data", "missing.npz"], "missing.npz"),
 ]

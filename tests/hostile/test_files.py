@@ -56,7 +56,7 @@ NOT_MODELS = {
     "html": (b"<!DOCTYPE html><html>404</html>", "HTML"),
     "ort": (b"ORTM" + bytes(50), "ORT"),
     "elf": (b"\x7fELF" + bytes(50), "program"),
-    "text": (b"hello, world", ""),
+    "text": (b"hello, world", "has another format, or was cut short"),
     "zeros": (bytes(1000), ""),
     "ones": (b"\xff" * 1000, ""),
     "ir only": (b"\x08\x08", ""),
@@ -79,9 +79,9 @@ def test_an_archive_says_so(tmp_path: Path) -> None:
 
 def test_paths_that_are_no_files_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "missing.onnx", "no file")
-    refused(tmp_path, "not a file")
+    refused(tmp_path, "is a folder")
     os.mkfifo(tmp_path / "pipe.onnx")
-    refused(tmp_path / "pipe.onnx", "not a file")
+    refused(tmp_path / "pipe.onnx", "no regular file")
     (tmp_path / "loop.onnx").symlink_to(tmp_path / "loop.onnx")
     refused(tmp_path / "loop.onnx")
 

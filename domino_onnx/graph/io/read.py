@@ -145,7 +145,7 @@ def _check_size(size: int, model: ModelProto, storage: Storage | None) -> None:
 def _read_bytes(path: Path) -> bytes:
     try:
         if not path.is_file():
-            raise ModelError(f"{path} is not a file" if path.exists() else f"there is no file {path}")
+            raise ModelError(f"{path} is {_instead(path)}" if path.exists() else f"there is no file {path}")
         size = path.stat().st_size
         if size > _MAX_PROTOBUF:
             raise ModelError(
@@ -160,4 +160,9 @@ def _guess(data: bytes) -> str:
     if not data:
         return "the file is empty"
     looks_like = (what for start, what in _NOT_ONNX.items() if data.startswith(start))
-    return "it looks like " + next(looks_like, "something else, or a file that was cut short")
+    what = next(looks_like, None)
+    return "it has another format, or was cut short" if what is None else f"it looks like {what}"
+
+
+def _instead(path: Path) -> str:
+    return "a folder: give the file in it" if path.is_dir() else "no regular file"
