@@ -65,7 +65,8 @@ class TwoFourCost:
         """For people; nothing to say where no weight breaks the rule."""
         if not self.broken:
             return ""
+        are, these = ("is", "that weight") if self.broken == 1 else ("are", "these weights")
         return (
-            f"{self.broken} of the {self.eligible} pruned weights that its sparse kernels could run are not 2:4; "
-            f"the target tensorrt makes all 2:4 and changes these weights by at most {self.lost:.1%} (squared norm)"
+            f"{self.broken} of the {self.eligible} pruned weights that its sparse kernels could run {are} not 2:4; "
+            f"the target tensorrt makes all 2:4 and changes {these} by at most {self.lost:.1%} (squared norm)"
         )
