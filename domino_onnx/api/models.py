@@ -135,7 +135,7 @@ def _of_graph(graph: Any) -> ModelProto:
     known = getattr(graph, "__dict__", {})  # a graph of onnx-graphsurgeon takes other attributes for operators
     if not {"nodes", "import_domains"} <= known.keys():
         raise ModelError(
-            f"a {type(graph).__name__} is no model: give a path, bytes, an onnx.ModelProto, or a graph of "
+            f"the type {type(graph).__name__} is no model: give a path, bytes, an onnx.ModelProto, or a graph of "
             "onnx-graphsurgeon"
         )
     remembered = known.get(_REMEMBERED)

@@ -29,6 +29,14 @@ Recipe = str | os.PathLike[str] | Mapping[str, Any]
 """A .toml, a JSON report, or what one of them holds."""
 _GIVEN_OTHERWISE = frozenset(("data", "eval_data", "metric", "plan"))
 """Keywords that take more than a document can hold: their values are given to the stages by other ways."""
+_OF_RESULTS = {
+    "output": "a function writes no file; result.save(PATH) does",
+    "force": "result.save(PATH, force=True) takes it",
+    "report": "result.to_html() gives the page, result.to_dict() the document",
+    "json": "result.to_dict() gives the document",
+    "quiet": "a function prints nothing",
+}
+"""What the command line has an option for, and Python a result."""
 
 
 def refuse_unknown_keywords(function: str, given: Mapping[str, Any], keywords: type) -> None:
@@ -36,7 +44,8 @@ def refuse_unknown_keywords(function: str, given: Mapping[str, Any], keywords: t
     known = sorted(typing.get_type_hints(keywords))
     for name in given:
         if name not in known:
-            raise TypeError(f"{function}() takes no keyword {name!r}; {nearest(name, known)}")
+            instead = _OF_RESULTS.get(name) or nearest(name, known)
+            raise TypeError(f"{function}() takes no keyword {name!r}; {instead}")
 
 
 def chosen_options(function: str, given: Mapping[str, Any], recipe: Recipe | None) -> CompressOptions:
@@ -89,6 +98,12 @@ def _pool(value: Any) -> Any:
     return SchemePool.of(each if isinstance(each, NMScheme) else NMScheme.parse(each) for each in value)
 
 
+def _scheme(value: Any) -> Any:
+    if value is None or isinstance(value, str | NMScheme):
+        return value
+    raise OptionError(f"{value!r} is no scheme; write '2:4', or NMScheme(2, 4)")
+
+
 def _seconds(value: Any) -> Any:
     return Duration(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -104,5 +119,6 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "exclude": _names,
     "memory": _bytes,
     "pool": _pool,
+    "scheme": _scheme,
 }
 """What Python code may write beyond what a recipe may."""

@@ -28,7 +28,7 @@ _FIELDS = {field: keyword for keyword, field in KEYWORDS.items()}
 _OPERAND = r" (?:[A-Z]{2,}|<[\w ]+>|'<[\w ]+>'|[\w./-]+\.onnx)"
 _COMMAND = re.compile(rf"domino-onnx ([a-z]+)((?:{_OPERAND})*)((?: --[a-z-]+(?: [\w:]+)?)*)")
 _OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)(?: (\w+)=(\w+|\.\.\.)| ([\w:]*\w(?:\.\w+)?))?")
-_FIELD = re.compile(rf"\b({'|'.join(map(re.escape, _FIELDS))})\b(?: = ('\w+'))?(?: in a recipe)?")
+_FIELD = re.compile(rf"\b({'|'.join(map(re.escape, _FIELDS))})\b(?: = ('\w+'|\d+))?(?: in a recipe)?")
 
 
 def in_python(message: str, places: Mapping[Path, str] | None = None) -> str:

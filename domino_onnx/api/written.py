@@ -110,7 +110,7 @@ class CompressResult(Result[results.CompressResult], WrittenModel):
         return compress_document(self._found)
 
     def _view(self) -> RenderableType:
-        return compress_view(self._told())
+        return compress_view(self._told(), is_kept=False)
 
 
 class ConvertResult(Result[results.ConvertResult], WrittenModel):

@@ -31,14 +31,13 @@ _NAMED = 3
 _WORTH_SAYING = 0.05
 
 
-def compress_view(result: CompressResult, report: Path | None = None) -> RenderableType:
-    """What was written, what it is worth, and where the report lies."""
+def compress_view(result: CompressResult, report: Path | None = None, *, is_kept: bool = True) -> RenderableType:
+    """What was written, what it is worth, and where the report lies; `is_kept` if the file is where a user looks."""
     tried: list[RenderableType] = []
     if result.trials:
         tried = [Text("tried, without finetuning:", style="bold"), trials_table(result.trials)]
-    return Group(
-        *_weights(result.weights, report), *skip_lines(result.inventory.skips), *tried, _summary(result, report)
-    )
+    summary = _summary(result, report, is_kept)
+    return Group(*_weights(result.weights, report), *skip_lines(result.inventory.skips), *tried, summary)
 
 
 def _weights(records: Sequence[WeightRecord], report: Path | None) -> list[RenderableType]:
@@ -67,10 +66,10 @@ def _folded(records: Sequence[WeightRecord]) -> Table:
     return rows
 
 
-def _summary(result: CompressResult, report: Path | None) -> RenderableType:
+def _summary(result: CompressResult, report: Path | None, is_kept: bool) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for name, value in itertools.chain(
-        _saved(result), _learned(result), _worth(result), _lost(result), _cost(result, report)
+        _saved(result), _learned(result), _worth(result), _lost(result), _cost(result, report, is_kept)
     ):
         table.add_row(name, Text(value, style="bold"))
     return table
@@ -129,11 +128,11 @@ def _lost(result: CompressResult) -> Iterator[tuple[str, str]]:
         yield "lost most", f"{named} (of the layer's output, squared)"
 
 
-def _cost(result: CompressResult, report: Path | None) -> Iterator[tuple[str, str]]:
+def _cost(result: CompressResult, report: Path | None, is_kept: bool) -> Iterator[tuple[str, str]]:
     if result.sizes is not None:
         yield "size", _sizes(result.sizes)
     size = f"{result.nbytes:,} bytes, {result.options.output.format}"
-    yield "written", f"{printable(str(result.output), 200)} ({size})"
+    yield ("written", f"{printable(str(result.output), 200)} ({size})") if is_kept else ("model", size)
     if result.deployed is not None:
         yield "deployed", deploy_summary(result.deployed)
         yield "", result.deployed.bits

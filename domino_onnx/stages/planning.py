@@ -55,8 +55,8 @@ def choose_plan(lab: Laboratory, budgets: tuple[Budget, ...]) -> Planned:
         return Planned(plan=_same_everywhere(lab, lab.options.goal.scheme))
     if not budgets:
         raise PlanError(
-            "nothing says how sparse the model becomes: give the goal a sparsity, flops_reduction, max_drop, scheme or "
-            "plan. A search alone takes no max_drop"
+            "nothing says how sparse the model becomes: give sparsity, flops_reduction, scheme or plan, or max_drop to "
+            "compress"
         )
     require_reachable(budgets, lab.aim.inventory)
     with lab.journal.stage("search"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -173,6 +174,8 @@ def test_results_tell_of_themselves(small: ModelProto, rows: Array) -> None:
     assert "\n" not in repr(result)
     assert "<pre>" in result._repr_html_()
     assert "50.00 %" in str(result)
+    assert "\nwritten" not in str(result)
+    assert re.search(rf"^model +{result.nbytes:,} bytes, dense$", str(result), re.MULTILINE)
     document = json.loads(json.dumps(result.to_dict()))
     assert (document["model"], document["recipe"]["data"]["calibration"]) == ("<model>", "<data>")
     for text in (str(document), str(result), result._repr_html_(), result.to_html()):
@@ -185,8 +188,11 @@ def test_results_tell_of_themselves(small: ModelProto, rows: Array) -> None:
 
 def test_unknown_keywords_are_refused(small: ModelProto) -> None:
     wrong: Any = {"sparsty": 0.5}
+    of_the_command_line: Any = {"output": "a.onnx"}
     with pytest.raises(TypeError, match=r"compress\(\) takes no keyword 'sparsty'; did you mean 'sparsity'"):
         domino_onnx.compress(small, **wrong)
+    with pytest.raises(TypeError, match=r"compress\(\) takes no keyword 'output'; .*result\.save\(PATH\) does"):
+        domino_onnx.compress(small, **of_the_command_line)
 
 
 @pytest.mark.parametrize("wrong", [3, None, object()])

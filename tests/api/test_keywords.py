@@ -58,6 +58,7 @@ def test_values_may_be_written_as_python_has_them(keyword: str, value: Any, expe
         ("strategy", "sensitivty", "'strategy' is 'sensitivty'; did you mean 'sensitivity'?"),
         ("target", "TensorRT", "did you mean 'tensorrt'? it must be 'generic' or 'tensorrt' or None"),
         ("scheme", "2/4", "write for instance 2:4"),
+        ("scheme", (2, 4), "'scheme': (2, 4) is no scheme; write '2:4', or NMScheme(2, 4)"),
         ("sparsity", "half", "write for instance 0.5 or 50%"),
         ("threads", "two", "'threads' is 'two'; it must be a whole number"),
         ("batch_size", 0, "'batch_size' is 0"),

@@ -27,6 +27,7 @@ FOREIGN = {"--reflink", "--nproc-per-node", "--sparsity=enable"}
         ("give another name, or --force to replace it", "give another name, or force=True to replace it"),
         ("say --batch-axis mask=none", "say batch_axes={\"mask\": 'none'}"),
         ("give --data, or search.strategy = 'domino'", "give data, or strategy='domino'"),
+        ("data.drawn = 0 in a recipe leaves drawn ones out", "drawn=0 leaves drawn ones out"),
         ("a lower finetune.lr in a recipe may do better", "a lower finetune_lr may do better"),
         ("with `domino-onnx convert MODEL --format dense`", 'with `domino_onnx.convert(MODEL, format="dense")`'),
         ("domino-onnx evaluate a/b.onnx '<result>' --data FILE", 'domino_onnx.evaluate("a/b.onnx", result, data=...)'),
