@@ -116,6 +116,23 @@ def test_commands_run(page: Path, folder: Path, done: set[str]) -> None:
             done.add(command.removesuffix(" --force"))
 
 
+def _written_by(command: str) -> set[str]:
+    """The files that a command writes, as far as its words name them."""
+    words = shlex.split(command, comments=True)
+    given = {words[place + 1] for place, word in enumerate(words) if word in ("-o", "--report")}
+    named = "-o" in words or words[1] not in ("compress", "apply")
+    return given if named else given | {words[2].removesuffix(".onnx") + ".sparse.onnx"}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if _commands(page)], ids=lambda page: page.name)
+def test_commands_of_a_page_can_be_typed_one_after_the_other(page: Path) -> None:
+    there: set[str] = set()
+    for command in _commands(page):
+        if not {"--force", "--resume"} & set(command.split()):
+            assert not there & _written_by(command), command
+        there |= _written_by(command)
+
+
 @pytest.mark.filterwarnings("ignore::domino_onnx.DominoWarning")
 @pytest.mark.parametrize("page", [page for page in PAGES if _blocks(page, "python")], ids=lambda page: page.name)
 def test_python_runs(page: Path, folder: Path, tmp_path: Path) -> None:
