@@ -80,20 +80,25 @@ def _cells(diagnosis: Diagnosis) -> Iterable[RenderableType]:
 def _findings(diagnoses: Iterable[Diagnosis]) -> list[RenderableType]:
     """What is wrong, and what to do: one line for all weights of which the same is to be said."""
     said: dict[str, list[str]] = {}
+    doubted: dict[str, list[str]] = {}
     for each in diagnoses:
-        for line in _lines(each):
-            said.setdefault(line, []).append(each.site.label)
-    lines: list[RenderableType] = [Text(f"{counted(names)}: {printable(line, 400)}") for line, names in said.items()]
+        told = "; ".join(filter(None, (each.reason, each.advice)))
+        if told:
+            said.setdefault(f"{each.state}: {told}", []).append(each.site.label)
+        for doubt in each.doubts:
+            doubted.setdefault(doubt, []).append(each.site.label)
+    legal = sum(each.state == "legal" for each in diagnoses)
+    lines: list[RenderableType] = [
+        *(Text(f"{_doubted(names, legal)} perhaps not picked: {doubt}") for doubt, names in doubted.items()),
+        *(Text(f"{counted(names)}: {printable(line, 400)}") for line, names in said.items()),
+    ]
     first = next((each for each in diagnoses if each.state == "broken"), None)
     return [*lines, *([] if first is None else [Text(f"first broken four: {_place(first)}", style="red")])]
 
 
-def _lines(diagnosis: Diagnosis) -> Iterable[str]:
-    told = "; ".join(filter(None, (diagnosis.reason, diagnosis.advice)))
-    if told:
-        yield f"{diagnosis.state}: {told}"
-    for doubt in diagnosis.doubts:
-        yield f"legal, but perhaps not picked: {doubt}"
+def _doubted(names: list[str], legal: int) -> str:
+    """Legal weights of which a doubt is told, by their names unless these are all."""
+    return f"all {legal} that are legal:" if len(names) == legal > 1 else f"{counted(names)}: legal, but"
 
 
 def _place(diagnosis: Diagnosis) -> str:

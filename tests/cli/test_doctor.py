@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ def test_a_dense_file_a_legal_one_and_a_generic_one(domino: Run, samples: Path, 
     assert dense.code == 3
     assert set(states(json.loads(dense.out)).values()) == {"dense", "not eligible"}
     good = domino("doctor", legal, "--json", "--strict")
+    doubts = domino("doctor", legal).out
+    assert re.search(r"^all \d+ that are legal: perhaps not picked: float32", doubts, re.MULTILINE), doubts
+    assert doubts.count("legal, but") == 0, doubts
     assert good.code == 0
     assert set(states(json.loads(good.out)).values()) == {"legal", "not eligible"}
     assert domino("doctor", generic).code == 0
