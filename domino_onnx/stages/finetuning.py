@@ -81,7 +81,7 @@ def assist(lab: Laboratory) -> None:
 def _refusal(lab: Laboratory, found: Found) -> str | None:
     """What stops all finetuning."""
     if lab.source.split is None:
-        return "it needs data: give --data"
+        return "it needs data; give --data"
     if found.solved.weights.keys().isdisjoint(lab.trainable):
         return ONLY_INTEGERS
     return None
