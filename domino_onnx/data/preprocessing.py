@@ -59,7 +59,7 @@ class Preprocessing:
     resize: int | tuple[int, int] | None
     crop: tuple[int, int] | None
     pad: tuple[int, int] | None
-    pad_value: int | tuple[int, ...]
+    pad_value: tuple[int, ...]
     pad_place: str
     interpolation: str
     color: str
@@ -137,7 +137,7 @@ def _input(file: Path, fields: Fields, specs: Sequence[InputSpec]) -> InputSpec:
     return specs[0]
 
 
-def _filling(file: Path, fields: Fields, channels: int) -> int | tuple[int, ...]:
+def _filling(file: Path, fields: Fields, channels: int) -> tuple[int, ...]:
     """The pixels that are filled in, in the order of RGB."""
     if fields.pad is None:
         alone = [key for key in ("pad_value", "pad_place") if getattr(fields, key) is not None]
@@ -147,7 +147,8 @@ def _filling(file: Path, fields: Fields, channels: int) -> int | tuple[int, ...]
         raise DataError(f"{file}: 'pad' and 'crop' contradict each other: give one of them")
     if isinstance(fields.pad_value, tuple) and channels == 1:
         raise DataError(f"{file}: 'pad_value' is {codec.shown(list(fields.pad_value))}; gray images take one number")
-    return fields.pad_value or 0
+    value = fields.pad_value or 0
+    return (value,) * channels if isinstance(value, int) else value
 
 
 def _sides(given: tuple[int, ...] | None) -> tuple[int, int] | None:

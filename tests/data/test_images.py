@@ -88,6 +88,12 @@ class TestPreprocessing:
         want[top : top + size[1], left : left + size[0]] = inner
         np.testing.assert_array_equal(got, want)
 
+    @pytest.mark.parametrize("color", ["RGB", "gray"])
+    def test_one_filling_for_all_channels(self, color: str, folder: Path, pixels: Pixels, load: Load) -> None:
+        Image.fromarray(pixels(8, 4)).save(folder / "a.png")
+        got = only(load(f"pad: [8, 8]\npad_value: 127\npad_place: corner\ncolor: {color}\nscale: 1", ["b", None, 8, 8]))
+        assert (got[0, :, :, 4:] == 127).all()
+
     def test_colours_and_layouts(self, folder: Path, pixels: Pixels, load: Load) -> None:
         rgb = pixels(8, 6)
         Image.fromarray(rgb).save(folder / "a.png")
