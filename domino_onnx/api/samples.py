@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def samples_file(given: Any, keyword: str, folder: Path, model: Path, batch_axes
     """The file or folder of the samples.
 
     All that is no path becomes an .npz. Feeds that come one by one pass through the disk: there may be more than memory
-    holds, and the stages map them.
+    holds, and the stages map them. Where the sizes of free axes change on the way, a folder of them is written.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def samples_file(given: Any, keyword: str, folder: Path, model: Path, batch_axes
     elif _is_array(given):
         _write_npz(path, {_only(specs, keyword): _array(given)})
     elif isinstance(given, Iterable):
-        _write_feeds(given, specs, batching_of(proto, specs, batch_axes), keyword, path)
+        return _write_feeds(given, specs, batching_of(proto, specs, batch_axes), keyword, folder)
     else:
         raise DataError(f"{keyword} is {shown(given)}; give a path, an array, arrays by input, or an iterable of feeds")
     return path
@@ -67,25 +67,40 @@ def _write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def _write_feeds(
-    feeds: Iterable[Any], specs: Sequence[InputSpec], batching: Batching, keyword: str, path: Path
-) -> None:
+    feeds: Iterable[Any], specs: Sequence[InputSpec], batching: Batching, keyword: str, folder: Path
+) -> Path:
+    """An .npz of all, or a folder with one for each stretch of feeds that have the same sizes, in their order."""
+    many, first = folder / keyword, folder / f"{keyword}.npz"
     columns: dict[str, _Column] = {}
+    stretches = 0
     try:
         for number, feed in enumerate(feeds):
             arrays = _by_name(feed, specs, f"{keyword}: feed {number}")
             if columns and arrays.keys() != columns.keys():
                 raise DataError(f"{keyword}: feed {number} has {sorted(arrays)}, feed 0 has {sorted(columns)}")
+            if columns and any(columns[name].has_other_sizes(array) for name, array in arrays.items()):
+                many.mkdir(exist_ok=True)
+                _write_stretch(many / f"{stretches:08}.npz", columns)
+                stretches += 1
+                columns = {name: column.next() for name, column in columns.items()}
             for name, array in arrays.items():
                 if name not in columns:
-                    columns[name] = _Column(path.with_name(f"{keyword}.{len(columns)}.npy"), _axis(name, batching))
+                    file = folder / f"{keyword}.{len(columns)}.npy"
+                    columns[name] = _Column(file, _axis(name, batching), _free_axes(name, specs, batching))
                 columns[name].add(array, f"{keyword}: feed {number}: {name!r}")
     finally:
         for column in columns.values():
             column.close()
     if not columns:
         raise DataError(f"{keyword} holds no samples: the iterable gave nothing, or was used up before")
+    _write_stretch(many / f"{stretches:08}.npz" if stretches else first, columns)
+    return many if stretches else first
+
+
+def _write_stretch(path: Path, columns: Mapping[str, _Column]) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, column in columns.items():
+            column.close()
             archive.write(column.path, f"{name}.npy")
             column.path.unlink()
 
@@ -95,6 +110,14 @@ def _axis(name: str, batching: Batching) -> int | None:
     if name == _LABELS:
         return 0
     return -1 if batching.stacked else batching.axis(name)
+
+
+def _free_axes(name: str, specs: Sequence[InputSpec], batching: Batching) -> frozenset[int]:
+    """The axes of a feed's array whose sizes may change from feed to feed, but for the one that counts samples."""
+    shape = next((spec.shape for spec in specs if spec.name == name), None)
+    if shape is None or _axis(name, batching) is None:
+        return frozenset()
+    return frozenset(axis for axis, size in enumerate(shape) if size is None and axis != batching.axis(name))
 
 
 def _by_name(feed: Any, specs: Sequence[InputSpec], where: str) -> dict[str, NDArray[Any]]:
@@ -140,24 +163,42 @@ class _Column:
     ----------
     axis
         Along which they are joined; -1 stacks them, None takes the first one for all.
+    free
+        Axes that may have another size in the next column.
+    like
+        What they are compared with, if not with the first one: that of a column before.
     """
 
-    def __init__(self, path: Path, axis: int | None) -> None:
+    def __init__(self, path: Path, axis: int | None, free: frozenset[int], like: NDArray[Any] | None = None) -> None:
         self.path = path
         self._stream = path.open("wb")
         self._axis = axis
+        self._free = free
+        self._like = like
         self._first: NDArray[Any] | None = None
         self._rest: list[NDArray[Any]] = []
         self._count = 0
+
+    def has_other_sizes(self, array: NDArray[Any]) -> bool:
+        """Whether free axes of a feed have other sizes here."""
+        first = self._first
+        if first is None or array.ndim + (self._axis == -1) != first.ndim:
+            return False
+        before = first[0] if self._axis == -1 else first
+        return any(array.shape[axis] != before.shape[axis] for axis in self._free)
+
+    def next(self) -> _Column:
+        """A column of the same input, for feeds of other sizes; this one is closed and its file taken away by then."""
+        return _Column(self.path, self._axis, self._free, self._first if self._like is None else self._like)
 
     def add(self, array: NDArray[Any], where: str) -> None:
         """The next feed's."""
         if self._axis == -1:
             array = array[None]
+        self._check(array, where)
         if self._first is None:
             self._first = array
             self._write_header(array, 0)
-        self._check(array, where)
         if self._axis in (0, -1):
             np.ascontiguousarray(array).tofile(self._stream)
             self._count += len(array)
@@ -166,6 +207,8 @@ class _Column:
 
     def close(self) -> None:
         """Write what is still to be written."""
+        if self._stream.closed:
+            return
         with self._stream:
             if self._first is None:
                 return
@@ -179,17 +222,18 @@ class _Column:
                 np.save(self._stream, whole)
 
     def _check(self, array: NDArray[Any], where: str) -> None:
-        first = self._first
-        assert first is not None
+        first = self._first if self._like is None else self._like
+        if first is None:
+            return
         if self._axis is None:
             if not np.array_equal(array, first):
                 raise DataError(f"{where} is shared by all samples, but differs from that of feed 0")
             return
-        axis = max(self._axis, 0)
-        if array.dtype != first.dtype or _others(array, axis) != _others(first, axis):
+        free = {axis + (self._axis == -1) for axis in self._free} | {max(self._axis, 0)}
+        if array.dtype != first.dtype or _fixed(array, free) != _fixed(first, free):
             raise DataError(
                 f"{where} is {array.dtype} {array.shape}, that of feed 0 is {first.dtype} {first.shape}: all but the "
-                "number of samples must be the same"
+                "number of samples and the sizes of free axes must be the same"
             )
 
     def _write_header(self, array: NDArray[Any], count: int) -> None:
@@ -200,5 +244,6 @@ class _Column:
         )
 
 
-def _others(array: NDArray[Any], axis: int) -> tuple[int, ...]:
-    return array.shape[:axis] + array.shape[axis + 1 :]
+def _fixed(array: NDArray[Any], free: Collection[int]) -> tuple[int | None, ...]:
+    """The shape, without the sizes of free axes."""
+    return tuple(None if axis in free else size for axis, size in enumerate(array.shape))

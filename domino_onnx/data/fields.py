@@ -12,7 +12,7 @@ from msgspec import Meta
 from domino_onnx import codec
 from domino_onnx.errors import DataError
 
-__all__ = ["Fields", "Folders", "Variations", "read_fields"]
+__all__ = ["Fields", "Folders", "ToHeight", "Variations", "read_fields"]
 
 _MAX_FILE_BYTES = 1 << 16
 _IN_ANY_CASE = ("color", "dtype", "interpolation", "layout", "pad_place")
@@ -26,6 +26,12 @@ _Sides = Annotated[tuple[_Side, ...], Meta(min_length=2, max_length=2)]
 _Pixel = Annotated[int, Meta(ge=0, le=255)]
 _Number = Annotated[float, Meta(gt=-1e30, lt=1e30)]
 _Divisor = Annotated[float, Meta(gt=0, lt=1e30)]
+
+
+class ToHeight(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A size by its height, each image as wide as its shape makes it."""
+
+    height: _Side
 
 
 class Folders(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,10 +53,13 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     images: _Text | None = None
     input: _Text | None = None
     resize: Annotated[
-        _Side | _Sides | None, Meta(extra={"wanted": "the length of the short side, or [height, width]"})
+        _Side | _Sides | ToHeight | None,
+        Meta(extra={"wanted": "the length of the short side, [height, width], or {height: ...}"}),
     ] = None
     crop: Annotated[_Side | _Sides | None, Meta(extra={"wanted": "a length, or [height, width]"})] = None
     pad: Annotated[_Sides | None, Meta(extra={"wanted": "[height, width]"})] = None
+    pad_height_divisor: _Side | None = None
+    pad_width_divisor: _Side | None = None
     pad_value: _Pixel | Annotated[tuple[_Pixel, ...], Meta(min_length=3, max_length=3)] | None = None
     pad_place: Literal["center", "corner"] | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] | None = None

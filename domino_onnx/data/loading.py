@@ -17,8 +17,9 @@ from domino_onnx.data.dataset import Dataset
 from domino_onnx.data.forms import Form, choose_forms, is_one_number, run_size
 from domino_onnx.data.images import open_images
 from domino_onnx.data.inputs import InputSpec, class_count, input_specs
+from domino_onnx.data.joined import JoinedSamples
 from domino_onnx.data.preprocessing import find_preprocessing, read_preprocessing
-from domino_onnx.data.samples import CheckedSamples, Samples, cast
+from domino_onnx.data.samples import CheckedSamples, Samples, cast, sizes_of
 from domino_onnx.data.template import undescribed_images
 from domino_onnx.errors import DataError
 
@@ -150,15 +151,28 @@ def _dataset(path: Path, parts: Sequence[_Part], specs: Sequence[InputSpec], bat
     if size is not None and count < size:
         raise DataError(f"{path} holds {count} samples; the model runs {size} at a time")
     shared = [name for name in forms if name not in varying]
+    arrays = {name: numbers[name] if name in numbers else _joined(path, parts, name) for name in varying}
     return Dataset(
-        arrays={name: numbers[name] if name in numbers else _joined(path, parts, name) for name in varying},
+        arrays=arrays,
         constant={name: numbers[name][0, ...] if name in numbers else _shared(path, parts, name) for name in shared},
         labels=None,
         truth=_joined_labels(path, parts),
         batching=Batching(
             axes={name: form.axis for name, form in varying.items()}, outputs=batching.outputs, size=size
         ),
+        sizes=_sizes(path, arrays, size),
     )
+
+
+def _sizes(path: Path, arrays: Mapping[str, Samples], batch: int | None) -> NDArray[np.int64] | None:
+    """Those of samples that have several shapes, which a model with a fixed batch of several can't take."""
+    sizes = sizes_of(arrays)
+    if sizes is not None and batch not in (None, 1):
+        raise DataError(
+            f"{path} holds samples of {len(np.unique(sizes, axis=0))} shapes; the model runs {batch} at a time, which "
+            "must have one: pad all to the same"
+        )
+    return sizes
 
 
 def _forms_of_numbers(numbers: Mapping[str, NDArray[Any]], count: int, *, alone: bool) -> dict[str, Form]:
@@ -185,12 +199,15 @@ def _numbers(part: _Part, spec: InputSpec) -> NDArray[Any]:
 
 
 def _joined(path: Path, parts: Sequence[_Part], name: str) -> Samples:
-    if len(parts) == 1:
-        return parts[0].samples[name]
-    try:
-        return np.concatenate([np.asarray(part.samples[name]) for part in parts])
-    except ValueError as error:
-        raise _misfit(path, f"array {name!r}: {error}") from None
+    """The samples of all parts, whose free axes may have other sizes in each."""
+    found = [part.samples[name] for part in parts]
+    if len({len(samples.shape) for samples in found}) > 1:
+        raise _misfit(path, f"array {name!r} has not the same number of axes in all of them")
+    if len(found) == 1:
+        return found[0]
+    arrays = [samples for samples in found if isinstance(samples, np.ndarray)]
+    one_shape = len({samples.shape[1:] for samples in found}) == 1
+    return np.concatenate(arrays) if one_shape and len(arrays) == len(found) else JoinedSamples(parts=tuple(found))
 
 
 def _shared(path: Path, parts: Sequence[_Part], name: str) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from domino_onnx import codec
 from domino_onnx.data.augment import Augmentation
-from domino_onnx.data.fields import Fields, Folders, Variations, read_fields
+from domino_onnx.data.fields import Fields, Folders, ToHeight, Variations, read_fields
 from domino_onnx.data.inputs import InputSpec
 from domino_onnx.errors import DataError
 
@@ -21,6 +21,7 @@ __all__ = ["FOLDERS", "Preprocessing", "find_preprocessing", "read_preprocessing
 FOLDERS: Final = "folders"
 _NAMES = ("preprocessing.yaml", "preprocessing.yml")
 _SUFFIXES = (".yaml", ".yml")
+_DIVISORS = ("pad_height_divisor", "pad_width_divisor")
 _COLORS = {"rgb": "RGB", "bgr": "BGR", "gray": "gray", "grey": "gray"}
 _LAYOUTS = {"nchw": "NCHW", "nhwc": "NHWC"}
 
@@ -38,12 +39,14 @@ class Preprocessing:
     spec
         The input that they are for.
     resize
-        The length of the short side, or (height, width); None leaves images as large as they are.
+        The length of the short side, (height, width), or the height alone; None leaves images as large as they are.
     crop
         (height, width) of the middle that is kept after resizing.
     pad
         (height, width) that an image is scaled to fit into, its shape kept, unless `resize` says how large it becomes;
         the rest is filled with `pad_value`, on all sides (``"center"``) or at the right and below (``"corner"``).
+    divisors
+        What height and width are filled up to a multiple of.
     scale, mean, std
         A pixel of 0 to 255 becomes `(pixel / scale - mean) / std`; mean and std by channel, in the order of `color`.
         None where the input takes pixels as they are.
@@ -56,9 +59,10 @@ class Preprocessing:
     file: Path
     images: Path
     spec: InputSpec
-    resize: int | tuple[int, int] | None
+    resize: int | tuple[int, int] | ToHeight | None
     crop: tuple[int, int] | None
     pad: tuple[int, int] | None
+    divisors: tuple[int, int] | None
     pad_value: tuple[int, ...]
     pad_place: str
     interpolation: str
@@ -71,6 +75,12 @@ class Preprocessing:
     labels: Path | str | None
     augment: Augmentation | None
     limit: int | None
+
+    @property
+    def has_several_shapes(self) -> bool:
+        """Whether images are meant to keep sizes of their own."""
+        own = self.divisors is not None or isinstance(self.resize, ToHeight)
+        return own and self.pad is None and self.crop is None
 
     def normalized(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         """(batch, height, width, channels) pixels as values in the layout and type that the model takes."""
@@ -110,11 +120,12 @@ def read_preprocessing(file: Path, specs: Sequence[InputSpec]) -> Preprocessing:
         file=file,
         images=file.parent / (fields.images or "."),
         spec=spec,
-        resize=fields.resize if isinstance(fields.resize, int) else _sides(fields.resize),
+        resize=_sides(fields.resize) if isinstance(fields.resize, tuple) else fields.resize,
         crop=(fields.crop, fields.crop) if isinstance(fields.crop, int) else _sides(fields.crop),
         pad=_sides(fields.pad),
+        divisors=_divisors(file, fields),
         pad_value=_filling(file, fields, channels),
-        pad_place=fields.pad_place or "center",
+        pad_place=fields.pad_place or ("corner" if fields.pad is None else "center"),
         interpolation=fields.interpolation or "bilinear",
         color=color,
         scale=_scale(file, fields, dtype),
@@ -137,12 +148,21 @@ def _input(file: Path, fields: Fields, specs: Sequence[InputSpec]) -> InputSpec:
     return specs[0]
 
 
+def _divisors(file: Path, fields: Fields) -> tuple[int, int] | None:
+    """(height, width), 1 for one that isn't given."""
+    given = [key for key in _DIVISORS if getattr(fields, key) is not None]
+    other = next((key for key in ("pad", "crop") if getattr(fields, key) is not None), None)
+    if given and other is not None:
+        raise DataError(f"{file}: {given[0]!r} and {other!r} contradict each other: give one of them")
+    return (fields.pad_height_divisor or 1, fields.pad_width_divisor or 1) if given else None
+
+
 def _filling(file: Path, fields: Fields, channels: int) -> tuple[int, ...]:
     """The pixels that are filled in, in the order of RGB."""
-    if fields.pad is None:
+    if fields.pad is None and all(getattr(fields, key) is None for key in _DIVISORS):
         alone = [key for key in ("pad_value", "pad_place") if getattr(fields, key) is not None]
         if alone:
-            raise DataError(f"{file}: {alone[0]!r} makes no sense without 'pad'")
+            raise DataError(f"{file}: {alone[0]!r} makes no sense without 'pad' or 'pad_width_divisor'")
     if fields.pad is not None and fields.crop is not None:
         raise DataError(f"{file}: 'pad' and 'crop' contradict each other: give one of them")
     if isinstance(fields.pad_value, tuple) and channels == 1:

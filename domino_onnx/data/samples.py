@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,15 +12,18 @@ from numpy.typing import NDArray
 from domino_onnx.data.inputs import InputSpec
 from domino_onnx.errors import DataError
 
-__all__ = ["CheckedSamples", "Samples", "Subset", "cast"]
+__all__ = ["CheckedSamples", "Samples", "Subset", "cast", "same_sizes", "sizes_of"]
 
 
 class Samples(Protocol):
-    """Samples of one input: a numpy array does, and so does whatever reads or decodes them when they are taken."""
+    """Samples of one input: a numpy array does, and so does whatever reads or decodes them when they are taken.
+
+    Those that have several shapes also have `sizes`, (count, axes) int64: each sample's shape.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The number of samples, and the shape of one."""
+        """The number of samples, and the shape of the first one."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -78,12 +82,30 @@ class CheckedSamples:
         """The input's type."""
         return self.spec.dtype
 
+    @property
+    def sizes(self) -> NDArray[np.int64] | None:
+        """Those of the source."""
+        return getattr(self.source, "sizes", None)
+
     def __len__(self) -> int:
         return len(self.source)
 
     def __getitem__(self, indices: NDArray[np.int64], /) -> NDArray[Any]:
         where = f"{self.where}, among samples {min(indices, default=0)} to {max(indices, default=0)},"
         return cast(where, self.source[indices], self.spec)
+
+
+def sizes_of(arrays: Mapping[str, Samples]) -> NDArray[np.int64] | None:
+    """(count, axes) of each sample, those of all inputs behind each other by name; None if all have one shape."""
+    several = {name: sizes for name, each in arrays.items() if (sizes := getattr(each, "sizes", None)) is not None}
+    if not several:
+        return None
+    return np.hstack([several.get(name, same_sizes(arrays[name])) for name in sorted(arrays)])
+
+
+def same_sizes(samples: Samples) -> NDArray[np.int64]:
+    """(count, axes) of samples that have one shape."""
+    return np.tile(np.array(samples.shape[1:], np.int64), (len(samples), 1))
 
 
 def cast(where: str, array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:

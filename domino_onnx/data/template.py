@@ -16,8 +16,8 @@ _CENTRE: Final = 0.875
 """The share of an image's short side that ImageNet networks are mostly shown: 224 of 256."""
 _SQUARE: Final = 224
 _LINE: Final = 48
-_WIDE: Final = 640
-"""Pixels of free sides: of images, and of lines of text."""
+_STEP: Final = 32
+"""Pixels of free sides: of images, of lines of text, and what the width of lines is a multiple of."""
 
 
 def undescribed_images(folder: Path, specs: Sequence[InputSpec]) -> str | None:
@@ -45,9 +45,9 @@ def _lines(spec: InputSpec) -> Iterator[str]:
     yield f"resize: {math.floor(max(crop) / _CENTRE)}  # the short side"
     yield f"crop: {crop[0] if crop[0] == crop[1] else list(crop)}  # the middle"
     if width is None:
-        yield f"# pad: [{height or _LINE}, {_WIDE}]  # for lines of text take these three, no resize and no crop"
+        yield f"# resize: {{height: {height or _LINE}}}  # for lines of text take these three, and not the two above"
+        yield f"# pad_width_divisor: {_STEP}"
         yield "# pad_value: 127"
-        yield "# pad_place: corner"
     yield "color: gray" if channels == 1 else "color: RGB  # or BGR, as OpenCV reads"
     if last:
         yield "layout: NHWC"

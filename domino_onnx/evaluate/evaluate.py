@@ -88,7 +88,8 @@ def evaluate_models(
         if meanings is None:
             meanings = meanings_on(first, data, batch_size, given)
         tally, answers, done = Tally(meanings), Answers(data.batching.outputs), 0
-        for samples in _batches(data, batch_size):
+        runs = data.runs(batch_size) if metric is None else _runs_in_order(data, batch_size)
+        for samples in runs:
             inputs, labels = data.take(samples), _labels(data, samples)
             expected, got = first.run(inputs), second.run(inputs)
             tally.add(expected, got, len(samples), labels)
@@ -124,7 +125,7 @@ def meanings_on(
     if unknown:
         known = ", ".join(map(repr, session.output_names))
         raise DataError(f"--output-kind names {', '.join(map(repr, unknown))}; the model's outputs are {known}")
-    chosen = _batches(data, batch_size)
+    chosen = data.runs(batch_size)
     survey = Survey(len(chosen), given, drawn=drawn, batch_axes=data.batching.outputs)
     for samples in chosen:
         survey.add(session.run(data.take(samples)), len(samples), _labels(data, samples))
@@ -141,7 +142,7 @@ def top1(session: ChildSession, data: Dataset, batch_size: int, meanings: Meanin
     DataError
         If a label is no class of the model's.
     """
-    chosen = _batches(data, batch_size)
+    chosen = data.runs(batch_size)
     count = max(min(len(chosen), _LABELLED // len(chosen[0])), 1)
     tally = Tally(meanings)
     for place in range(count):
@@ -162,16 +163,15 @@ def try_metric(session: ChildSession, data: Dataset, batch_size: int, metric: Me
         If the metric fails.
     """
     data, answers = data.evenly(_TRIED), Answers(data.batching.outputs)
-    for samples in _batches(data, batch_size):
+    for samples in _runs_in_order(data, batch_size):
         outputs = session.run(data.take(samples))
         answers.add(outputs, outputs, len(samples), None if data.truth is None else data.truth[samples])
     answers.scores(metric)
 
 
-def _batches(data: Dataset, batch_size: int) -> list[NDArray[np.int64]]:
-    """The samples of each run, in order."""
-    whole, step = data.whole(np.arange(data.count)), data.batch_size(batch_size)
-    return [whole[start : start + step] for start in range(0, len(whole), step)]
+def _runs_in_order(data: Dataset, batch_size: int) -> list[NDArray[np.int64]]:
+    """Runs with all samples in their order, which a metric may count on: one by one where they have several shapes."""
+    return data.runs(batch_size if data.sizes is None else 1)
 
 
 def _labels(data: Dataset, samples: NDArray[np.int64]) -> NDArray[np.int64] | None:

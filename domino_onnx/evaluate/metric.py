@@ -69,8 +69,8 @@ class Metric:
     """A function of (reference, candidate, labels) that gives a number: the higher, the better.
 
     `reference` and `candidate` map the outputs' names to arrays of all samples, or to a list of one array a batch where
-    batches can't be joined. `labels` are (samples,) int64 class indices, or (samples, ...) of any numbers or text, or
-    None.
+    batches can't be joined. Of samples that have several shapes it is one array a sample, in their order. `labels` are
+    (samples,) int64 class indices, or (samples, ...) of any numbers or text, or None.
 
     Attributes
     ----------

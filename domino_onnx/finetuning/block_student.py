@@ -126,8 +126,7 @@ def block_model(file: OnnxFile, segment: Segment, inputs: Activations, made: Act
 
 def block_module(
     model: ModelProto,
-    inputs: Activations,
-    expected: Activations,
+    proofs: Sequence[tuple[Activations, Activations]],
     values: Mapping[WeightKey, NDArray[np.generic]],
     device: torch.device,
 ) -> GraphModule | None:
@@ -135,16 +134,16 @@ def block_module(
 
     Parameters
     ----------
-    inputs, expected
-        A batch, and what ONNX Runtime makes of it with the file's weights.
+    proofs
+        Batches, and what ONNX Runtime makes of each with the file's weights.
     device
         Where it is compared, and stays.
     """
-    if not expected or missing_operators(model):
+    if not all(expected for _, expected in proofs) or missing_operators(model):
         return None
     try:
         module = build(model).to(device)
-        if not check_parity(module, inputs, expected).ok:
+        if not all(check_parity(module, inputs, expected).ok for inputs, expected in proofs):
             return None
     except ModelError:
         return None

@@ -179,8 +179,9 @@ class Distillation:
     ) -> tuple[dict[str, NDArray[Any]], Mixture | None]:
         """These samples as they are, or their variation `draw`, mixed with some of `others` where samples are mixed."""
         inputs = self._data.take(indices, draw=draw)
-        mixing = mixture(indices, others, draw) if draw is not None and self._mixes else None
-        if mixing is not None:
+        mixing = None
+        if draw is not None and self._mixes:
+            mixing = mixture(indices, self._data.like(indices[0], others), draw)
             second = self._data.take(mixing.others, draw=draw)
             inputs |= mixing({name: inputs[name] for name in self._data.arrays}, second, self._data.batching.axes)
         return inputs, mixing
@@ -188,8 +189,9 @@ class Distillation:
     def _surveyed(self) -> Meanings:
         """What the outputs mean, by the teacher's outputs on all samples that there are."""
         data = self._data
-        survey = Survey(data.batch_count(32), batch_axes=data.batching.outputs)
-        for indices in data.chunks(np.arange(data.count), 32):
+        runs = data.runs(32)
+        survey = Survey(len(runs), batch_axes=data.batching.outputs)
+        for indices in runs:
             labels = None if data.labels is None else data.labels[indices]
             survey.add(self._teacher.outputs(indices, data.take(indices)), len(indices), labels)
         return survey.meanings()

@@ -60,5 +60,5 @@ def mixture(indices: NDArray[np.int64], among: NDArray[np.int64], draw: int) -> 
 
 def can_mix(data: Dataset) -> bool:
     """Whether all that tells samples apart is floats: there is nothing between two token numbers."""
-    taken = data.take(np.arange(data.batch_size(1)))
+    taken = data.take(data.some(1))
     return all(taken[name].dtype.kind == "f" and data.batching.axis(name) is not None for name in data.arrays)

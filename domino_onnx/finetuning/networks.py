@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,15 +101,13 @@ class Networks:
 
     def student(self, block: int, wanted: Sequence[Activations]) -> BlockStudent | None:
         """The block in torch ahead of `pass_pruned`, to learn what `pass_dense` gave; None where torch can't run it."""
-        names, first = self._blocks[block].inputs, self._pruned[0]
-        model = block_model(self._file, self._blocks[block], first, wanted[0])
-        inputs = self._pruned.only(names)
+        inputs, device = self._pruned.only(self._blocks[block].inputs), torch_device(self._device)
+        model = block_model(self._file, self._blocks[block], inputs[0], wanted[0])
         try:
-            made = self._walk.run(block, first, {}, self._file_values)
+            proofs = [(inputs[batch], self._made_by_file(block, batch, wanted[0])) for batch in self._telling]
         except ModelError:
             return None
-        device, expected = torch_device(self._device), {name: made[name] for name in wanted[0]}
-        module = block_module(model, inputs[0], expected, self._values, device)
+        module = block_module(model, proofs, self._values, device)
         if module is None:
             return None
         return BlockStudent(
@@ -124,6 +122,8 @@ class Networks:
     def _begin(self, split: Split, batch_size: int, room: Room) -> None:
         """Make the batches, and run what comes before the first block."""
         self._batches = split.batches(batch_size)
+        sizes = [split.fit.extent(samples[:1]) for samples in self._batches.samples]
+        self._telling = sorted({sizes.index(min(sizes)), sizes.index(max(sizes))})
         first = self._ahead(split, 0)
         self._scratch = room.scratch(_TRAINING * sum(array.nbytes for array in first.values()))
         self._dense = Carried(self._scratch, len(self._batches.samples))
@@ -135,6 +135,11 @@ class Networks:
         """What is live of a batch ahead of the first block."""
         live = self._walk.run(0, split.fit.take(self._batches.samples[batch]), {}, self._file_values)
         return self._walk.release(0, live)
+
+    def _made_by_file(self, block: int, batch: int, names: Collection[str]) -> Activations:
+        """What the block makes of a batch of the pruned network with the file's own weights."""
+        made = self._walk.run(block, self._pruned[batch], {}, self._file_values)
+        return {name: made[name] for name in names}
 
     def _pass(self, block: int, network: Carried, batch: int, changed: Mapping[str, NDArray[Any]]) -> Activations:
         """Run a block on one batch of a network, carry its activations on, and give out what was made."""

@@ -44,7 +44,7 @@ class Teacher:
         """What the dense model gives for `inputs`, which are those of the samples `indices`.
 
         With `once` they are variations, or of a stream, and nothing is kept. The first question about samples as they
-        are runs all of them, where they have a sample axis and their answers fit.
+        are runs all of them, where they have a sample axis and one shape, and their answers fit.
         """
         if not once and self._plain_fits is None:
             self._plain = self._all_outputs()
@@ -68,9 +68,9 @@ class Teacher:
 
     def _all_outputs(self) -> Answers | None:
         data, axes = self._data, self._data.batching.outputs
-        if data.stacked or data.batch not in (None, 1):
+        if data.stacked or data.batch not in (None, 1) or data.sizes is not None:
             return None
-        some = np.arange(data.batch_size(3))
+        some = data.some(3)
         first = self._session.run(data.take(some))
         size = sum(output.nbytes for output in first.values()) / len(some) * data.count
         if size > _MOST_BYTES or any(

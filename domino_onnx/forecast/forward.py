@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from domino_onnx.data import Dataset
 from domino_onnx.options import Device
@@ -30,21 +31,21 @@ def seconds_per_sample(model: Path, data: Dataset, batch_size: int, *, device: D
     ModelError, DependencyError
         If ONNX Runtime can't run the model.
     """
-    few, many = data.batch_size(1), data.batch_size(batch_size)
+    few, many = data.some(1), data.some(batch_size)
     with ChildSession(model, device=device, threads=threads) as session:
         one = _timed(session, data, few)
-        count = many if few == many else int(np.clip(_A_RUN / one, few, many))
-        best, spent = one / few, 0.0
+        count = len(many) if len(few) == len(many) else int(np.clip(_A_RUN / one, len(few), len(many)))
+        best, spent = one / len(few), 0.0
         for _ in range(_RUNS):
-            took = _timed(session, data, count)
+            took = _timed(session, data, many[:count])
             best, spent = min(best, took / count), spent + took
             if spent > _ENOUGH:
                 break
     return best
 
 
-def _timed(session: ChildSession, data: Dataset, count: int) -> float:
-    inputs = data.take(np.arange(count))
+def _timed(session: ChildSession, data: Dataset, samples: NDArray[np.int64]) -> float:
+    inputs = data.take(samples)
     start = time.perf_counter()
     session.run(inputs)
     return max(time.perf_counter() - start, 1e-9)

@@ -37,8 +37,8 @@ class SegmentStart:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _FirstBatch:
-    """What running the first batch tells.
+class _LargestBatch:
+    """What running the largest batch tells, the first of several.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ class Network:
             threads=threads,
         )
         self._data = data
-        self._batch_size = batch_size
+        self._runs = data.runs(batch_size)
         self._seed = seed
         self._meanings = meanings
         self._room = room or Room()
@@ -121,7 +121,7 @@ class Network:
     def scratch(self) -> Scratch:
         """A place for activations that leaves enough memory to run one batch, and to solve the largest site."""
         solving = max((self._working(start) for start in self.starts), default=0)
-        return self._room.scratch(solving + _COPIES * self._first_batch.largest)
+        return self._room.scratch(solving + _COPIES * self._largest_batch.largest)
 
     def begin(self, scratch: Scratch) -> Carried:
         """Live activations of all batches ahead of the first start.
@@ -151,21 +151,22 @@ class Network:
     @property
     def batches(self) -> int:
         """How many batches the data have."""
-        return self._data.batch_count(self._batch_size)
+        return len(self._runs)
 
     def positions_of_all(self, start: SegmentStart) -> int:
-        """About how many positions of all batches are gathered at a start: as many of each as of the first."""
-        return self.batches * self._first_batch.positions[start.segment]
+        """About how many positions of all batches are gathered at a start: as many of each as of the largest."""
+        return self.batches * self._largest_batch.positions[start.segment]
 
     @functools.cached_property
-    def _first_batch(self) -> _FirstBatch:
-        live, largest, positions = self._begin(0), 0, {}
+    def _largest_batch(self) -> _LargestBatch:
+        place = max(range(self.batches), key=lambda place: self._data.extent(self._runs[place]), default=0)
+        live, largest, positions = self._begin(place), 0, {}
         for start in self.starts:
             live, made = self.pass_start(start, live)
             largest = max(largest, sum(array.nbytes for array in made.values()))
-            positions[start.segment] = len(self.positions(start, made[start.use.output], 0, self.batches))
+            positions[start.segment] = len(self.positions(start, made[start.use.output], place, self.batches))
             self.leave(start)
-        return _FirstBatch(largest, positions)
+        return _LargestBatch(largest, positions)
 
     def _working(self, start: SegmentStart) -> int:
         positions = self.positions_of_all(start) * len(start.reached.uses)
@@ -176,12 +177,10 @@ class Network:
         """What the model's outputs mean, decided from all samples."""
         if self._meanings is not None:
             return self._meanings
-        step, labels = self._data.batch_size(self._batch_size), self._data.labels
+        labels = self._data.labels
         survey = Survey(self.batches, batch_axes=self._data.batching.outputs)
-        for place in range(self.batches):
-            some = slice(place * step, min((place + 1) * step, self._data.count))
-            outputs = self._dense_outputs(place)
-            survey.add(outputs, some.stop - some.start, None if labels is None else labels[some])
+        for place, run in enumerate(self._runs):
+            survey.add(self._dense_outputs(place), len(run), None if labels is None else labels[run])
         return survey.meanings()
 
     def _dense_outputs(self, place: int) -> Activations:
@@ -189,7 +188,7 @@ class Network:
         return self.finish(self.starts[0], live, {}) if self.starts else self.outputs(live)
 
     def _begin(self, place: int) -> Activations:
-        batch = self._data.batch_at(place, self._batch_size)
+        batch = self._data.take(self._runs[place])
         return self._walk.release(0, self._walk.run(0, batch, {}, self.dense))
 
     def pass_start(

@@ -43,7 +43,8 @@ def doubts_of_samples(data: Dataset) -> Iterator[str]:
     """Why data may tell nothing of the model. A few samples from all over them are looked at."""
     count = min(data.count, _LOOKED_AT)
     places = np.arange(count) * data.count // count
-    if count > 1 and all(_are_the_same(samples[places]) for samples in data.arrays.values()):
+    one_shape = len(data.like(0, places)) == count
+    if count > 1 and one_shape and all(_are_the_same(samples[places]) for samples in data.arrays.values()):
         yield (
             f"all of {count} samples from all over the data are the same: they tell the program next to nothing. Give "
             "samples that differ as the model's real inputs do"

@@ -145,7 +145,7 @@ def _opened(file: OnnxFile, options: CompressOptions, real: Dataset | None = Non
     from domino_onnx.synthesis import open_synthesis
 
     run = options.run
-    specs, some = input_specs(file.proto), {} if real is None else real.take(np.arange(real.batch_size(_COMPARED)))
+    specs, some = input_specs(file.proto), {} if real is None else real.take(real.some(_COMPARED))
     session = ChildSession(file.path, device=run.device, threads=run.threads)
     synthesis = open_synthesis(
         file,

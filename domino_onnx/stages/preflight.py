@@ -122,7 +122,7 @@ def _work(lab: Laboratory, split: Split, task: Task, plans: int) -> Work:
         varying=varying,
         drawn=sum(data.count for data in parts) if asks else 0,
         samples=split.learned.count,
-        batches=max(split.learned.batch_count(run.batch_size), 1),
+        batches=max(len(split.learned.runs(run.batch_size)), 1),
         judges=judges.count,
         measures=((looked + (training is not None)) if apart else 0, min(apart, _ON_THE_WAY)),
         searches=int(strategy in MEASURED and bool(walk.layers)),
@@ -190,7 +190,8 @@ def _seconds_to_draw(split: Split, parts: Sequence[Dataset]) -> tuple[float, flo
     else:
         data, some = split.stream.data, split.stream.seen(1)[:_TIMED]
     start = time.perf_counter()
-    data.take(some)
+    for sample in some:
+        data.take(sample[None])
     drawn = time.perf_counter()
     if split.stream is not None:
         data.take(some, draw=0)

@@ -17,6 +17,7 @@ from domino_onnx.stages.devices import require_devices
 from domino_onnx.stages.doubts import doubts_of_samples
 from domino_onnx.stages.drawing import drawn_samples, filled_up
 from domino_onnx.stages.journal import Journal
+from domino_onnx.stages.shapes import note_of_shapes
 from domino_onnx.stages.source import Source, open_source
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def read(
         split = _split(file, options, journal, metric, judged=judged, fits=draws and fits)
     for doubt in () if split is None else doubts_of_samples(split.fit):
         journal.warn(doubt)
+    if split is not None and (note := note_of_shapes(split.fit)) is not None:
+        journal.note(note)
     if split is None and draws and options.data.draws:
         split, lines = _drawn(file, options, journal, metric, judged=judged)
     with journal.stage("read"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.graph import OnnxFile
@@ -18,7 +17,7 @@ __all__ = ["inputs_to_time"]
 def inputs_to_time(
     file: OnnxFile, options: CompressOptions, journal: Journal, *, batch: int = 1
 ) -> Mapping[str, NDArray[Any]]:
-    """The first samples of the data; random ones without, in which a free first axis is the batch.
+    """Samples of the data, of one shape; random ones without data, in which a free first axis is the batch.
 
     Raises
     ------
@@ -30,7 +29,7 @@ def inputs_to_time(
 
     if options.data.path is not None:
         data = load_data(options.data.path, file.proto, any_labels=True)
-        return data.take(np.arange(data.batch_size(batch)))
+        return data.take(data.some(batch))
     specs = input_specs(file.proto)
     shapes = dict(options.data.input_shapes)
     for spec in specs:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from domino_onnx.errors import DataError, DependencyError, ModelError
 from domino_onnx.graph import OnnxFile, ShapeTable, infer_shapes
@@ -14,7 +15,7 @@ from domino_onnx.graph import OnnxFile, ShapeTable, infer_shapes
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset
 
-__all__ = ["shapes_seen"]
+__all__ = ["note_of_shapes", "shapes_seen"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,10 +43,26 @@ def shapes_seen(
         from domino_onnx.runtime import observe_shapes
 
         if data is not None:
-            inputs = data.take(np.arange(data.batch_size(1)))
+            inputs = data.take(data.some(1))
         else:
             inputs = random_inputs(input_specs(file.proto), dict(known), seed)
         return observe_shapes(file, table, inputs)
     except (DataError, DependencyError, ModelError) as error:
         _log.info("shapes stay as inference found them: %s", error)
         return table
+
+
+def note_of_shapes(data: Dataset) -> str | None:
+    """What to tell of samples that have several shapes; None where all have one."""
+    if data.sizes is None:
+        return None
+    count = len(np.unique(data.sizes, axis=0))
+    least, most = (_shapes_in_words(data, samples) for samples in data.extremes(1))
+    return (
+        f"{data.count} samples have {count} shapes, from {least} to {most}. Each batch has one of them. MACs are those "
+        f"of the median, {_shapes_in_words(data, data.some(1))}"
+    )
+
+
+def _shapes_in_words(data: Dataset, samples: NDArray[np.int64]) -> str:
+    return ", ".join(f"{name} {array.shape}" for name, array in data.take(samples).items() if name in data.arrays)

@@ -84,3 +84,35 @@ def test_what_is_wrong_is_said(given: Any, said: str, small: ModelProto, save: A
         samples_file(given, "eval_data", tmp_path, save(small), {})
     assert said in str(caught.value)
     assert str(caught.value).startswith("eval_data")
+
+
+def test_feeds_of_several_lengths_come_in_their_order(make_model: Any, save: Any, tmp_path: Path) -> None:
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    model = make_model(
+        [node], {"x": ["batch", "time", 4]}, {"y": ["batch", "time", 4]}, {"w": np.eye(4, dtype=np.float32)}
+    )
+    given = [
+        {"x": np.full((count, length, 4), number, np.float32), "labels": np.full(count, number)}
+        for number, (count, length) in enumerate([(2, 3), (1, 3), (3, 5), (2, 3)])
+    ]
+    data = load_data(samples_file(iter(given), "data", tmp_path, save(model), {}), model)
+    assert data.labels is not None
+    assert data.labels.tolist() == [0, 0, 1, 2, 2, 2, 3, 3]
+    lengths = [3, 3, 3, 5, 5, 5, 3, 3]
+    for place, (label, length) in enumerate(zip(data.labels, lengths, strict=True)):
+        np.testing.assert_array_equal(data.take(np.array([place]))["x"], np.full((1, length, 4), label))
+    assert [run.tolist() for run in data.runs(32)] == [[0, 1, 2, 6, 7], [3, 4, 5]]
+    with pytest.raises(DataError, match=r"feed 2: 'x' is float32 \(1, 3, 5\), that of feed 0 is float32 \(1, 3, 4\)"):
+        samples_file(
+            [{"x": np.zeros(shape, np.float32)} for shape in ((1, 3, 4), (1, 2, 4), (1, 3, 5))],
+            "data", tmp_path, save(model), {},
+        )  # fmt: skip
+
+
+def test_feeds_of_which_each_is_a_sample_may_differ(make_model: Any, save: Any, tmp_path: Path) -> None:
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    model = make_model([node], {"x": ["time", "f"]}, {"y": ["time", 4]}, {"w": np.eye(4, dtype=np.float32)})
+    given = [np.full((length, 4), number, np.float32) for number, length in enumerate((3, 3, 6))]
+    axes: Any = {"x": "none"}
+    data = load_data(samples_file(given, "data", tmp_path, save(model), axes), model, axes)
+    assert [run["x"].shape for run in data.batches(32)] == [(3, 4), (3, 4), (6, 4)]

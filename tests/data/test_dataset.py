@@ -235,8 +235,9 @@ class TestFiles:
         np.savez(tmp_path / "b.npz", x=np.zeros((2, 3, 5)))
         with pytest.raises(DataError, match=r"b\.npz: array 'x' of shape \(2, 3, 5\)"):
             load_data(tmp_path, model_of(**IMAGE))
+        np.savez(tmp_path / "b.npz", x=np.zeros((2, 3, 4, 5)))
         with pytest.raises(DataError, match="fit together: array 'x'"):
-            load_data(tmp_path, model_of(x=(F, ["b", 3, None])))
+            load_data(tmp_path, model_of(x=(F, None)))
         np.savez(tmp_path / "b.npz", z=np.zeros((2, 3, 4)))
         with pytest.raises(DataError, match=r"b\.npz"):
             load_data(tmp_path, model_of(**IMAGE))
