@@ -163,7 +163,7 @@ def _opened(file: OnnxFile, options: CompressOptions, real: Dataset | None = Non
 
 def _lacking(synthesis: Synthesis) -> str:
     """What would make drawn images better."""
-    plain = any(drawn.description.kind == "image" and not drawn.photographs for drawn in synthesis.inputs)
+    plain = any(drawn.description.kind == "image" and drawn.motif == "shapes" for drawn in synthesis.inputs)
     return (
         ". pip install 'domino-onnx[photographs]' lets it draw crops of photographs, which keep more" if plain else ""
     )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.synthesis.describe import InputDescription, InputKind
-from domino_onnx.synthesis.pictures import draw_picture
+from domino_onnx.synthesis.pictures import Motif, draw_picture
 from domino_onnx.synthesis.preparation import Preparation
 from domino_onnx.synthesis.sound import RATE, draw_mel_energies, draw_sound
 from domino_onnx.synthesis.tables import draw_features, draw_row
@@ -37,8 +37,8 @@ class DrawnInput:
         How many places a sample has, where an input says how many of them it uses.
     seed
         Of what all samples have in common: the columns of a table.
-    photographs
-        Whether images are crops of photographs.
+    motif
+        What images show.
     """
 
     description: InputDescription
@@ -46,7 +46,7 @@ class DrawnInput:
     preparation: Preparation | None = None
     longest: int = 1
     seed: int = 0
-    photographs: bool = False
+    motif: Motif = "shapes"
 
     @property
     def name(self) -> str:
@@ -89,10 +89,7 @@ def _image(drawn: DrawnInput, generator: np.random.Generator, share: float) -> N
     *leading, first, second, third = drawn.shape
     height, width, channels = (first, second, third) if channels_last else (second, third, first)
     pictures = np.stack(
-        [
-            draw_picture(generator, height, width, channels, photographs=drawn.photographs)
-            for _ in range(math.prod(leading))
-        ]
+        [draw_picture(generator, height, width, channels, drawn.motif) for _ in range(math.prod(leading))]
     )
     return np.moveaxis(pictures, -3, -1) if channels_last else pictures
 

@@ -19,6 +19,7 @@ from domino_onnx.synthesis.drawing import DrawnInput
 from domino_onnx.synthesis.first_layer import first_layer
 from domino_onnx.synthesis.guess import Guess, guess_preparation, nearest_preparation
 from domino_onnx.synthesis.photographs import has_photographs
+from domino_onnx.synthesis.pictures import Motif
 from domino_onnx.synthesis.preparation import (
     Preparation,
     image_preparations,
@@ -28,6 +29,7 @@ from domino_onnx.synthesis.preparation import (
 from domino_onnx.synthesis.states import pair_states
 from domino_onnx.synthesis.synthesis import Inputs, Run, Synthesis
 from domino_onnx.synthesis.words import line
+from domino_onnx.synthesis.writing import has_font, is_a_line
 
 __all__ = ["open_synthesis"]
 
@@ -164,14 +166,13 @@ def _inputs(
 ) -> tuple[DrawnInput, ...]:
     rows = [shapes[each.name] for each in descriptions if each.kind in ("tokens", "sound", "spectrogram", "features")]
     longest = max((max(shape, default=1) for shape in rows), default=1)
-    crops = has_photographs()
     inputs = tuple(
         DrawnInput(
             description=each,
             shape=shapes[each.name],
             longest=longest,
             seed=seed,
-            photographs=crops and each.kind == "image",
+            motif=_motif(each, shapes[each.name]) if each.kind == "image" else "shapes",
         )
         for each in descriptions
     )
@@ -179,6 +180,13 @@ def _inputs(
         if math.prod(drawn.shape) > _LARGEST:
             raise DataError(f"input {drawn.name!r} of shape {drawn.shape} is too large to draw; give --data")
     return tuple(dataclasses.replace(drawn, preparation=next(iter(_candidates(drawn)), None)) for drawn in inputs)
+
+
+def _motif(image: InputDescription, shape: Sequence[int]) -> Motif:
+    height, width = shape[-2:] if image.layout == "NCHW" else shape[-3:-1]
+    if is_a_line(height, width) and has_font():
+        return "text"
+    return "photographs" if has_photographs() else "shapes"
 
 
 def _candidates(drawn: DrawnInput) -> tuple[Preparation, ...]:

@@ -1,11 +1,13 @@
 """Pictures of nothing, with the statistics of photographs: dead leaves, then light, grain and blur.
 
-Where there are photographs to crop, their crops are drawn instead, half of them with leaves shining through.
+Where there are photographs to crop, their crops are drawn instead, half of them with leaves shining through. Where
+images have the shape of a line of text, text is drawn.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +15,12 @@ from numpy.typing import NDArray
 from domino_onnx.synthesis.leaves import LeafLaw, coloured, draw_leaves
 from domino_onnx.synthesis.photographs import crop
 from domino_onnx.synthesis.spectra import power_law_noise, smoothed
+from domino_onnx.synthesis.writing import draw_line
 
-__all__ = ["LAW", "develop", "draw_picture"]
+__all__ = ["LAW", "Motif", "develop", "draw_picture"]
+
+Motif: TypeAlias = Literal["shapes", "photographs", "text"]
+"""What pictures show: dead leaves, crops of photographs that installed packages bring, or a line of words."""
 
 Floats = NDArray[np.float32]
 LAW: Final = LeafLaw(fewest=10, most=60, smallest=0.04, largest=0.8)
@@ -35,16 +41,10 @@ _GREY: Final = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def draw_picture(
-    generator: np.random.Generator, height: int, width: int, channels: int, *, photographs: bool = False
+    generator: np.random.Generator, height: int, width: int, channels: int, motif: Motif = "shapes"
 ) -> Floats:
-    """(channels, height, width) pixels of 0 to 255: grey for one channel, RGB for three, and a fourth that is full.
-
-    Parameters
-    ----------
-    photographs
-        Whether to crop those that installed packages bring.
-    """
-    picture = _crop(generator, height, width) if photographs else _leaves(generator, height, width)
+    """(channels, height, width) pixels of 0 to 255: grey for one channel, RGB for three, and a fourth that is full."""
+    picture = _MOTIFS[motif](generator, height, width)
     if channels == 1:
         return np.tensordot(_GREY, picture, 1)[None]
     opaque = np.full((max(channels - 3, 0), height, width), 255, np.float32)
@@ -74,3 +74,10 @@ def _crop(generator: np.random.Generator, height: int, width: int) -> Floats:
     if generator.random() < _MIXED:
         picture += np.float32(generator.uniform(*_THROUGH)) * (_leaves(generator, height, width) - picture)
     return picture
+
+
+_MOTIFS: Final[Mapping[Motif, Callable[[np.random.Generator, int, int], Floats]]] = {
+    "shapes": _leaves,
+    "photographs": _crop,
+    "text": draw_line,
+}

@@ -59,5 +59,5 @@ def _image(drawn: DrawnInput) -> str:
     layout = drawn.description.layout
     first, second, third = drawn.shape[-3:]
     height, width, channels = (second, third, first) if layout == "NCHW" else (first, second, third)
-    made = "crops of photographs" if drawn.photographs else "images"
+    made = {"shapes": "images", "photographs": "crops of photographs", "text": "lines of text"}[drawn.motif]
     return f"{_COLOURS[channels]} {made} of {height} x {width} ({layout})"

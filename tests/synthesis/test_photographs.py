@@ -73,7 +73,7 @@ def test_a_third_of_a_turn_gives_red_to_green() -> None:
     channels=st.sampled_from([1, 3, 4]),
 )
 def test_crops_have_any_size_and_lie_between_0_and_255(seed: int, height: int, width: int, channels: int) -> None:
-    picture = draw_picture(np.random.default_rng(seed), height, width, channels, photographs=True)
+    picture = draw_picture(np.random.default_rng(seed), height, width, channels, "photographs")
     assert picture.shape == (channels, height, width)
     assert picture.dtype == np.float32
     assert 0 <= picture.min() <= picture.max() <= 255
