@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import helper
 
 from domino_onnx.deployment.surgeon import require_surgeon
 
@@ -116,9 +117,26 @@ def grid_scale(node: Any) -> tuple[float, int, bool] | None:
 
 
 def _kind(node: Any) -> np.dtype[Any] | None:
-    """The type of 8 bits that a node makes or reads; None for others."""
-    zero_point = stored_of(node.inputs[2]) if _has_zero_point(node) else np.zeros(1, np.uint8)
-    return zero_point.dtype if zero_point is not None and zero_point.dtype.name in ("int8", "uint8") else None
+    """The type of 8 bits that a QuantizeLinear makes or a DequantizeLinear reads; None for others, or if unknown."""
+    found = _type_of_zero_point(node) if _has_zero_point(node) else _type_without(node)
+    return found if found is not None and found.name in ("int8", "uint8") else None
+
+
+def _type_of_zero_point(node: Any) -> np.dtype[Any] | None:
+    stored = stored_of(node.inputs[2])
+    return None if stored is None else stored.dtype
+
+
+def _type_without(node: Any) -> np.dtype[Any] | None:
+    """The type where there is no zero point: QuantizeLinear makes uint8 unless an attribute says another one."""
+    if node.op == "QuantizeLinear":
+        wanted = node.attrs.get("output_dtype", 0)
+        return np.dtype(helper.tensor_dtype_to_np_dtype(wanted)) if wanted else np.dtype(np.uint8)
+    integers = node.inputs[0]
+    made = integers.inputs[0] if integers.inputs else None
+    if made is not None and made.op == "QuantizeLinear" and not made.domain:
+        return _kind(made)
+    return integers.dtype if isinstance(integers.dtype, np.dtype) else None
 
 
 def _has_zero_point(node: Any) -> bool:

@@ -1,0 +1,111 @@
+"""Which bytes a quantised file has where its nodes leave out zero points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, helper
+
+from .quantizing import deployed_in_bytes, told
+from .test_rewrite import deployed, normal, ops, sparse
+
+Make = Callable[..., ModelProto]
+node = helper.make_node
+_STEP = 0.1
+_SCALES = {
+    "s": np.array(0.03, np.float32),
+    "t": np.array(_STEP, np.float32),
+    "ws": np.array(0.02, np.float32),
+    "z": np.array(0, np.int8),
+}
+
+
+def _integers(*shape: int) -> np.ndarray:
+    return (sparse(shape, 1) * 40).clip(-127, 127).astype(np.int8)
+
+
+def test_bytes_whose_type_an_attribute_says(make_model: Make) -> None:
+    model = make_model(
+        [
+            node("QuantizeLinear", ["x", "s"], ["q"], output_dtype=TensorProto.INT8),
+            node("DequantizeLinear", ["q", "s"], ["xf"]),
+            node("DequantizeLinear", ["w", "ws"], ["wf"]),
+            node("Conv", ["xf", "wf"], ["c"]),
+            node("QuantizeLinear", ["c", "t"], ["cq"], output_dtype=TensorProto.INT8),
+            node("DequantizeLinear", ["cq", "t"], ["y"]),
+        ],
+        {"x": (2, 32, 5, 5)},
+        {"y": (2, 32, 5, 5)},
+        {**_SCALES, "w": _integers(32, 32, 1, 1)},
+        opset=21,
+        ir=10,
+    )
+    x = {"x": normal(2, 32, 5, 5)}
+    changed, layers, _ = deployed_in_bytes(model, x)
+    assert len(layers) == ops(changed).count("NmConvInt8") == 1
+    wanted = told(model, x)["y"]
+    assert wanted.min() < -10 * _STEP
+    assert np.abs(wanted - told(changed, x)["y"]).max() < 1.01 * _STEP
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT8, TensorProto.UINT8])
+def test_bytes_that_the_model_is_given(make_model: Make, kind: int) -> None:
+    """DequantizeLinear without a zero point reads whatever type there is."""
+    model = make_model(
+        [
+            node("DequantizeLinear", ["x", "s"], ["xf"]),
+            node("DequantizeLinear", ["w", "ws"], ["wf"]),
+            node("Conv", ["xf", "wf"], ["c"]),
+            node("QuantizeLinear", ["c", "t", "z"], ["cq"]),
+            node("DequantizeLinear", ["cq", "t", "z"], ["y"]),
+        ],
+        {"x": (2, 32, 5, 5)},
+        {"y": (2, 32, 5, 5)},
+        {**_SCALES, "w": _integers(32, 32, 1, 1)},
+    )
+    model.graph.input[0].type.tensor_type.elem_type = kind
+    x = {"x": (normal(2, 32, 5, 5) * 30).astype(helper.tensor_dtype_to_np_dtype(kind))}
+    changed, layers, _ = deployed_in_bytes(model, x)
+    assert len(layers) == ops(changed).count("NmConvInt8") == 1
+    assert np.abs(told(model, x)["y"] - told(changed, x)["y"]).max() < 1.01 * _STEP
+
+
+def test_bytes_of_a_type_that_nothing_says_are_left_alone(make_model: Make) -> None:
+    model = make_model(
+        [
+            node("Relu", ["x"], ["r"]),
+            node("DequantizeLinear", ["r", "s"], ["xf"]),
+            node("DequantizeLinear", ["w", "ws"], ["wf"]),
+            node("Conv", ["xf", "wf"], ["c"]),
+            node("QuantizeLinear", ["c", "t", "z"], ["cq"]),
+            node("DequantizeLinear", ["cq", "t", "z"], ["y"]),
+        ],
+        {"x": (2, 32, 5, 5)},
+        {"y": (2, 32, 5, 5)},
+        {**_SCALES, "w": _integers(32, 32, 1, 1)},
+    )
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT8
+    _, layers, _ = deployed_in_bytes(model, {"x": (normal(2, 32, 5, 5) * 30).astype(np.int8)})
+    assert not layers
+
+
+def test_weights_that_are_rounded_to_the_type_of_an_attribute(make_model: Make) -> None:
+    model = make_model(
+        [
+            node("QuantizeLinear", ["w", "ws"], ["wq"], output_dtype=TensorProto.INT8),
+            node("DequantizeLinear", ["wq", "ws"], ["wf"]),
+            node("Conv", ["x", "wf"], ["y"]),
+        ],
+        {"x": (2, 32, 5, 5)},
+        {"y": (2, 32, 5, 5)},
+        {**_SCALES, "w": sparse((32, 32, 1, 1), 1)},
+        opset=21,
+        ir=10,
+    )
+    x = {"x": normal(2, 32, 5, 5)}
+    changed, layers, _ = deployed(model, {})
+    assert ops(changed) == ["NmConv"]
+    assert layers[0].rows.min() < 0
+    assert np.abs(told(model, x)["y"] - told(changed, x)["y"]).max() < 1e-4
