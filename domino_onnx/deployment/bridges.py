@@ -15,6 +15,7 @@ from domino_onnx.deployment.values import value_of
 __all__ = ["Bridge", "bridge_of", "bridged", "means_of_channels", "with_shared_grids"]
 
 _MOST_AXES = 3
+_IMAGE_RANK = 4
 _AXES_OF_IMAGES = ([2, 3], [-2, -1])
 
 
@@ -54,13 +55,19 @@ def bridge_of(node: Any) -> Bridge | None:
     return Bridge(op="NmPoolInt8", domain=DOMAIN, attributes=attributes)
 
 
-def means_of_channels(node: Any) -> str | None:
-    """Whether a node gives the mean of each channel of an image with two axes: "kept" ones of size 1, or "dropped"."""
+def means_of_channels(node: Any, rank: int = _IMAGE_RANK) -> str | None:
+    """Whether a node gives the mean of each channel of an image: its axes in space are "kept" as 1, or "dropped".
+
+    Parameters
+    ----------
+    rank
+        Of the image. ReduceMean is known for two axes in space alone.
+    """
     if node.domain:
         return None
     if node.op == "GlobalAveragePool":
         return "kept"
-    if node.op != "ReduceMean":
+    if node.op != "ReduceMean" or rank != _IMAGE_RANK:
         return None
     axes = node.attrs.get("axes") if len(node.inputs) == 1 else value_of(node.inputs[1])
     if axes is None or sorted(np.reshape(axes, -1).tolist()) not in _AXES_OF_IMAGES:

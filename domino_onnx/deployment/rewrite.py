@@ -94,7 +94,7 @@ class _Rewriting:
         known = self._bytes
         others = [node for node in self._graph.nodes if not self._is_of_file(node)]
         for old, bridge in bridged(others, known.images(made=True), known.images(made=False)):
-            self._put_bridge(old, bridge)
+            self._put_bridge(old, bridge, known.rank(old.inputs[0].name))
         images = [known.images(made=made) for made in (True, False)]
         for old, rank in file_bridged(self._graph.nodes, self._file, self._shapes, *images):
             pooled = bridge_of(old)
@@ -104,8 +104,10 @@ class _Rewriting:
                 self._put_requantized(old, {} if pooled is None else pooled.attributes, rank)
         made = known.images(made=True)
         for old in [node for node in self._graph.nodes if means_of_channels(node)]:
-            if known.key(old.inputs[0].name) in made:
-                self._put_means(old)
+            key = known.key(old.inputs[0].name)
+            means = means_of_channels(old, made[key]) if key in made else None
+            if means is not None:
+                self._put_means(old, made[key], is_dropped=means == "dropped")
 
     def put_borders(self) -> None:
         """Convert bytes wherever the other side wants something else."""
@@ -116,7 +118,7 @@ class _Rewriting:
         integers = {value.integers for value in self._file.values()}
         return any(each.name in self._file or each.name in integers for each in (*node.inputs, *node.outputs))
 
-    def _put_bridge(self, old: Any, bridge: Bridge, rank: int = 0) -> None:
+    def _put_bridge(self, old: Any, bridge: Bridge, rank: int) -> None:
         name = old.outputs[0].name
         attributes = dict(bridge.attributes)
         if bridge.domain:
@@ -135,10 +137,10 @@ class _Rewriting:
         self._bytes.quantized(result, self._grids[name], self._bytes.make(name, rank))
         self._put(old, old.op, floats, result, attributes, domain="")
 
-    def _put_means(self, old: Any) -> None:
+    def _put_means(self, old: Any, rank: int, *, is_dropped: bool) -> None:
         name, output = old.inputs[0].name, old.outputs[0]
         grid = self._grids[name]
-        if means_of_channels(old) == "dropped":
+        if is_dropped:
             if name not in self._file:
                 return
             old.outputs.clear()
@@ -146,7 +148,7 @@ class _Rewriting:
             self._graph.nodes.append(self._node("Flatten", [means], output, {}, domain=""))
             output = means
         attributes = {"scale": grid.scale, "zero_point": grid.zero_point}
-        self._put(old, "NmGlobalAveragePoolInt8", [self._bytes.read(name, 0)], output, attributes)
+        self._put(old, "NmGlobalAveragePoolInt8", [self._bytes.read(name, rank)], output, attributes)
 
     def _input(self, each: Any, rank: int, *, in_bytes: bool, is_image: bool) -> Any:
         if isinstance(each, np.ndarray):

@@ -1,8 +1,9 @@
-"""Which bytes a quantised file has where its nodes leave out zero points."""
+"""Which bytes a quantised file has where its nodes leave out zero points, and which means are those of channels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,3 +110,37 @@ def test_weights_that_are_rounded_to_the_type_of_an_attribute(make_model: Make) 
     assert ops(changed) == ["NmConv"]
     assert layers[0].rows.min() < 0
     assert np.abs(told(model, x)["y"] - told(changed, x)["y"]).max() < 1e-4
+
+
+@pytest.mark.parametrize(("rank", "axes", "in_bytes"), [
+    (4, [2, 3], True),
+    (4, [-2, -1], True),
+    (3, [-2, -1], False),  # the channels, too
+    (5, [2, 3], False),  # another axis in space is left
+    (5, [-2, -1], False),
+])  # fmt: skip
+@pytest.mark.parametrize("keeps", [0, 1])
+def test_means_of_channels_alone_are_computed_in_bytes(
+    make_model: Make, rank: int, axes: Sequence[int], in_bytes: bool, keeps: int
+) -> None:
+    places = (6, 5, 4)[: rank - 2]
+    model = make_model(
+        [
+            node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+            node("DequantizeLinear", ["q", "s", "z"], ["xf"]),
+            node("DequantizeLinear", ["w", "ws"], ["wf"]),
+            node("Conv", ["xf", "wf"], ["c"]),
+            node("QuantizeLinear", ["c", "t", "z"], ["cq"]),
+            node("DequantizeLinear", ["cq", "t", "z"], ["cf"]),
+            node("ReduceMean", ["cf"], ["y"], axes=axes, keepdims=keeps),
+        ],
+        {"x": (2, 32, *places)},
+        {"y": None},
+        {**_SCALES, "w": _integers(32, 32, *[1] * (rank - 2))},
+    )
+    x: dict[str, Any] = {"x": normal(2, 32, *places)}
+    changed, _, _ = deployed_in_bytes(model, x)
+    assert ("NmGlobalAveragePoolInt8" in ops(changed)) == in_bytes
+    wanted, found = told(model, x)["y"], told(changed, x)["y"]
+    assert wanted.shape == found.shape
+    assert np.abs(wanted - found).max() < 0.2 * _STEP
