@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from onnx import ModelProto, helper
+from onnx import ModelProto
 
 from domino_onnx.deployment.activations import Activation, activation_behind, scalar_of
 from domino_onnx.deployment.layer import Shapes
-from domino_onnx.deployment.operators import DOMAIN, DOMAIN_VERSION
-from domino_onnx.deployment.surgeon import drop_unread, exported, open_graph, require_surgeon
+from domino_onnx.deployment.operators import DOMAIN, import_operators
+from domino_onnx.deployment.surgeon import drop_unread, exported, must_stay, open_graph, require_surgeon
 from domino_onnx.graph import sort_nodes
 
 __all__ = ["with_activations"]
@@ -38,7 +38,7 @@ def with_activations(model: ModelProto, floats: Shapes) -> tuple[ModelProto, int
         Shapes of activations that are float32, as a run showed; others are left alone.
     """
     graph = open_graph(model)
-    outputs = {id(tensor) for tensor in graph.outputs}
+    outputs = must_stay(graph)
     count = 0
     for tensor in [tensor for node in graph.nodes for tensor in node.outputs]:
         if tensor.name not in floats or not tensor.inputs:  # its node may be gone by now
@@ -52,8 +52,7 @@ def with_activations(model: ModelProto, floats: Shapes) -> tuple[ModelProto, int
     drop_unread(graph)
     result = exported(graph, model)
     sort_nodes(result.graph)
-    if all(opset.domain != DOMAIN for opset in result.opset_import):
-        result.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
+    import_operators(result)
     return result, count
 
 

@@ -9,12 +9,22 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto, helper
 
 from domino_onnx.deployment.grids import Grid
 from domino_onnx.deployment.layer import Layer
 from domino_onnx.storage.packing import pack
 
-__all__ = ["DOMAIN", "DOMAIN_VERSION", "Kind", "Written", "operators_of", "quantized_rows", "written"]
+__all__ = [
+    "DOMAIN",
+    "DOMAIN_VERSION",
+    "Kind",
+    "Written",
+    "import_operators",
+    "operators_of",
+    "quantized_rows",
+    "written",
+]
 
 DOMAIN, DOMAIN_VERSION = "domino_onnx", 1
 Kind = Literal["dense", "float32", "int8", "quantized"]
@@ -35,6 +45,13 @@ class Written:
     op: str
     inputs: tuple[str | NDArray[Any], ...]
     attributes: Mapping[str, Any]
+
+
+def import_operators(model: ModelProto) -> None:
+    """Let a model import the domain of the operators, once, where its graph has some."""
+    there = any(opset.domain == DOMAIN for opset in model.opset_import)
+    if not there and any(node.domain == DOMAIN for node in model.graph.node):
+        model.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
 
 
 def operators_of(layer: Layer, *, int8: bool, grids: Mapping[str, Grid]) -> tuple[Kind, ...]:

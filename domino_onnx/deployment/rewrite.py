@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, helper
+from onnx import ModelProto
 
 from domino_onnx.deployment.bridges import Bridge, bridge_of, bridged, means_of_channels, with_shared_grids
 from domino_onnx.deployment.byte_values import ByteValues
@@ -14,7 +14,7 @@ from domino_onnx.deployment.file_bridges import file_bridged
 from domino_onnx.deployment.file_grids import file_values
 from domino_onnx.deployment.grids import Grid
 from domino_onnx.deployment.layer import Layer, Shapes
-from domino_onnx.deployment.operators import DOMAIN, DOMAIN_VERSION, Kind, written
+from domino_onnx.deployment.operators import DOMAIN, Kind, import_operators, written
 from domino_onnx.deployment.surgeon import drop_unread, exported, require_surgeon
 from domino_onnx.graph import sort_nodes
 from domino_onnx.scheme import MANIFEST_KEY
@@ -49,9 +49,9 @@ def rewritten_graph(
     work.put_borders()
     drop_unread(graph)
     result = exported(graph, model)
+    import_operators(result)
     sort_nodes(result.graph)  # graphsurgeon's own order overlooks what subgraphs read
     if any(node.domain == DOMAIN for node in result.graph.node):
-        result.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
         _drop_manifest(result)
     return result
 

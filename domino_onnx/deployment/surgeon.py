@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from domino_onnx.errors import DependencyError
 
-__all__ = ["drop_unread", "exported", "node_protos", "open_graph", "require_surgeon"]
+__all__ = ["drop_unread", "exported", "must_stay", "node_protos", "open_graph", "require_surgeon"]
 
 
 def require_surgeon() -> Any:
@@ -24,6 +24,14 @@ def require_surgeon() -> Any:
 def open_graph(model: ModelProto) -> Any:
     """The graph of a model whose data are all inline, as onnx-graphsurgeon's objects."""
     return require_surgeon().import_onnx(model)
+
+
+def must_stay(graph: Any) -> set[int]:
+    """Ids of the tensors that the graph gives, or that nodes of its subgraphs read: no node may take their place."""
+    own = {id(node) for node in graph.nodes}
+    made = (tensor for node in graph.nodes for tensor in node.outputs)
+    inside = (tensor for tensor in made if any(id(reader) not in own for reader in tensor.outputs))
+    return {id(tensor) for tensor in (*graph.outputs, *inside)}
 
 
 def node_protos(nodes: Sequence[Any]) -> list[NodeProto]:
@@ -50,8 +58,8 @@ def exported(graph: Any, model: ModelProto) -> ModelProto:
     """`model` with the inputs, outputs, nodes and initializers of `graph`.
 
     Those that are as they were stay the same bytes, with their metadata and doc strings. So do the model's metadata,
-    functions, training information and quantisation annotations. Entries of value_info stay for tensors that there
-    still are.
+    imports, functions, training information and quantisation annotations. Entries of value_info stay for tensors that
+    there still are.
     """
     made = require_surgeon().export_onnx(graph, do_type_check=False)
     result = ModelProto()
@@ -59,10 +67,9 @@ def exported(graph: Any, model: ModelProto) -> ModelProto:
     nodes = {tuple(node.output): node for node in model.graph.node}
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     del result.graph.node[:], result.graph.initializer[:], result.graph.value_info[:]
-    del result.graph.input[:], result.graph.output[:], result.opset_import[:]
+    del result.graph.input[:], result.graph.output[:]
     result.graph.input.extend(_originals(made.graph.input, model.graph.input))
     result.graph.output.extend(_originals(made.graph.output, model.graph.output))
-    result.opset_import.extend(made.opset_import)
     result.graph.node.extend(_original(node, nodes.get(tuple(node.output))) for node in made.graph.node)
     used = {name for node in result.graph.node for name in node.input} | _in_subgraphs(result)
     used |= {value.name for value in result.graph.output}

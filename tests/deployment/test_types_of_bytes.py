@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from .quantizing import deployed_in_bytes, told
 from .test_rewrite import deployed, normal, ops, sparse
@@ -144,3 +144,23 @@ def test_means_of_channels_alone_are_computed_in_bytes(
     wanted, found = told(model, x)["y"], told(changed, x)["y"]
     assert wanted.shape == found.shape
     assert np.abs(wanted - found).max() < 0.2 * _STEP
+
+
+def test_the_domain_of_the_operators_is_imported_once(make_model: Make) -> None:
+    """Also where a deployed file is deployed again."""
+    model = make_model(
+        [node("Conv", ["x", "w"], ["a"]), node("Conv", ["a", "v"], ["y"])],
+        {"x": (1, 32, 4, 4)},
+        {"y": None},
+        {"w": sparse((32, 32, 1, 1), 1, 1), "v": normal(32, 32, 1, 1)},
+    )
+    once, _, _ = deployed(model, {})
+    once.graph.initializer.remove(next(each for each in once.graph.initializer if each.name == "v"))
+    once.graph.initializer.append(numpy_helper.from_array(sparse((32, 32, 1, 1), 1, 2), "v"))
+    again, _, _ = deployed(once, {})
+    assert ops(once) == ["NmConv", "Conv"]
+    assert ops(again) == ["NmConv", "NmConv"]
+    for each in (once, again):
+        assert [opset.domain for opset in each.opset_import] == ["", "domino_onnx"]
+    x = {"x": normal(1, 32, 4, 4)}
+    assert np.abs(told(once, x)["y"] - told(again, x)["y"]).max() < 1e-4
