@@ -47,7 +47,7 @@ def activation_behind(tensor: Any, outputs: set[int], rank: int) -> tuple[Activa
     Parameters
     ----------
     outputs
-        Ids of the graph's outputs, which must stay.
+        Ids of the tensors that must stay (`must_stay`).
     rank
         Of the tensor: a stored number of more axes would add some.
     """

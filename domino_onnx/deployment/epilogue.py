@@ -25,7 +25,7 @@ def with_epilogue(found: Product, node: Any, outputs: set[int], taken: set[int],
     Parameters
     ----------
     outputs
-        Ids of the graph's outputs.
+        Ids of the tensors that must stay (`must_stay`).
     taken
         Ids of the nodes that other layers have.
     """

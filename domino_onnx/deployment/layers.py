@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from domino_onnx.deployment.epilogue import with_epilogue
 from domino_onnx.deployment.file_grids import file_values, on_file_grids
 from domino_onnx.deployment.layer import FEWEST_ZEROS, IntegerRows, Kept, Layer, Product, Shapes
+from domino_onnx.deployment.surgeon import must_stay
 from domino_onnx.deployment.values import integers_of, value_of
 
 __all__ = ["find_layers"]
@@ -32,7 +33,7 @@ def find_layers(graph: Any, shapes: Shapes) -> tuple[list[Layer], list[Kept]]:
     shapes
         Of activations, as far as they were seen in a run. A residual joins in only where shapes are known.
     """
-    outputs = {id(tensor) for tensor in graph.outputs}
+    outputs = must_stay(graph)
     values = file_values(graph)
     taken: set[int] = set()
     layers: list[Layer] = []
