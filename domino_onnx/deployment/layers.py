@@ -68,6 +68,8 @@ def _product(node: Any) -> Product | str:
 
 def _worth_timing(found: Product) -> Product | str:
     inputs = math.prod(found.shape[1:])
+    if not found.rows.size:
+        return "its weight is empty"
     if inputs > _MOST_INPUTS:
         return f"an output has {inputs:,} inputs, more than {_MOST_INPUTS:,}"
     if not found.skips and not (found.op == "Conv" and found.shape[1] <= _FEW_CHANNELS):
@@ -77,14 +79,15 @@ def _worth_timing(found: Product) -> Product | str:
 
 def _convolution(node: Any, weight: NDArray[Any]) -> Product | str:
     axes, attrs = weight.ndim - 2, node.attrs
-    bias = value_of(node.inputs[2]) if len(node.inputs) > 2 else None
+    has_bias = len(node.inputs) > 2 and not node.inputs[2].is_empty()
+    bias = value_of(node.inputs[2]) if has_bias else None
     padding = attrs.get("auto_pad", "NOTSET")
     pads = [0] * (2 * axes) if padding == "VALID" else list(attrs.get("pads", [0] * (2 * axes)))
     refusals = {
         f"it has {axes} axes in space, not 1 to 3": not 1 <= axes <= 3,
         "its padding depends on the input (auto_pad)": padding not in ("NOTSET", "VALID"),
         "its padding is negative": min(pads, default=0) < 0,
-        "its bias is computed": len(node.inputs) > 2 and bias is None,
+        "its bias is computed": has_bias and bias is None,
     }
     refused = next((reason for reason, holds in refusals.items() if holds), None)
     if refused is not None:
@@ -113,7 +116,7 @@ def _matrix(node: Any, weight: NDArray[Any]) -> Product | str:
 
     rows, integers = in_rows(weight), _integer_rows(node.inputs[1], in_rows)
     bias = None
-    if len(node.inputs) > 2:
+    if len(node.inputs) > 2 and not node.inputs[2].is_empty():
         stored = value_of(node.inputs[2])
         if stored is None or stored.size not in (1, len(rows)) or (stored.ndim > 1 and stored.shape[-1] != stored.size):
             return "its bias is no stored vector"

@@ -7,16 +7,39 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from domino_onnx.deployment import with_activations
 
 from .quantizing import told
-from .test_rewrite import deployed, normal, ops, sparse
+from .test_rewrite import deployed, normal, ops, same, sparse
 
 Run = Callable[..., Any]
 Make = Callable[..., ModelProto]
 node = helper.make_node
+
+
+@pytest.mark.parametrize("shape", [(4, 0), (0, 4)])
+def test_weights_without_values(make_model: Make, shape: tuple[int, int]) -> None:
+    model = make_model(
+        [node("MatMul", ["x", "w"], ["y"])], {"x": (3, shape[0])}, {"y": None}, {"w": np.zeros(shape, np.float32)}
+    )
+    _, layers, kept = deployed(model, {})
+    assert not layers
+    assert [each.reason for each in kept] == ["its weight is empty"]
+
+
+def test_biases_without_a_name(make_model: Make) -> None:
+    model = make_model(
+        [node("Gemm", ["x", "w", ""], ["a"]), node("Conv", ["z", "v", ""], ["y"])],
+        {"x": (3, 64), "z": (1, 32, 3, 3)},
+        {"a": None, "y": None},
+        {"w": sparse((64, 32), 0), "v": sparse((32, 32, 1, 1), 1)},
+    )
+    changed, _, kept = deployed(model, {})
+    assert not kept
+    assert ops(changed) == ["NmMatMul", "NmConv"]
+    same(model, changed, {"x": normal(3, 64), "z": normal(1, 32, 3, 3)})
 
 
 def _chosen(then: list[Any], make_model: Make, first: Any, arrays: dict[str, np.ndarray]) -> ModelProto:
