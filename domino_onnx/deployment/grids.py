@@ -81,8 +81,10 @@ def seen_ranges(run: Callable[[_Arrays], _Arrays], samples: Iterable[_Arrays], n
 
 
 def _quantiles(values: NDArray[Any]) -> NDArray[np.float64]:
-    """(shares, 2); quantiles come from evenly spaced values where there are many."""
-    flat = values.reshape(-1)
+    """(shares, 2) of the finite values, 0 without any; quantiles come from evenly spaced ones where there are many."""
+    flat = values[np.isfinite(values)]
+    if not flat.size:
+        return np.zeros((len(KEPT_SHARES), 2))
     thinned = flat[:: max(1, flat.size // _MOST_VALUES)]
     ends = [(flat.min(), flat.max())]
     ends += [tuple(np.quantile(thinned, [(1 - share) / 2, (1 + share) / 2])) for share in KEPT_SHARES[1:]]

@@ -37,9 +37,9 @@ class InputMeans:
             self._counts[place] += count
 
     def layers(self) -> list[Layer]:
-        """The layers, which know their means now."""
+        """The layers, which know their means now; those whose inputs weren't finite know none."""
         return [
-            dataclasses.replace(layer, mean=np.asarray(total) / count) if count else layer
+            dataclasses.replace(layer, mean=np.asarray(total) / count) if count and np.isfinite(total).all() else layer
             for layer, total, count in zip(self._layers, self._sums, self._counts, strict=True)
         ]
 

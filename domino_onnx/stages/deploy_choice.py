@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -240,10 +241,17 @@ def _rewritten(whole: ModelProto, choice: Mapping[Layer, Kind], grids: Grids, sh
 
 
 def _error(wanted: Inputs, found: Inputs) -> float:
-    """The largest difference of two sets of outputs, each as a share of the largest value of the first."""
-    errors = [0.0]
-    for name, value in wanted.items():
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size:
-            scale = float(np.abs(value).max()) or 1.0
-            errors.append(float(np.abs(value - found[name]).max()) / scale)
-    return max(errors)
+    """The largest difference of two sets of outputs, each as a share of the largest finite value of the first.
+
+    Infinite where a value is NaN or infinity in one of them and another value in the other one.
+    """
+    floats = [name for name, value in wanted.items() if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
+    return max((_difference(wanted[name], found[name]) for name in floats), default=0.0)
+
+
+def _difference(wanted: NDArray[Any], found: NDArray[Any]) -> float:
+    finite = np.isfinite(wanted) & np.isfinite(found)
+    if not np.array_equal(wanted[~finite], found[~finite], equal_nan=True):
+        return math.inf
+    scale = float(np.abs(wanted[finite]).max(initial=0)) or 1.0
+    return float(np.abs(wanted[finite] - found[finite]).max(initial=0)) / scale

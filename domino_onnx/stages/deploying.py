@@ -82,6 +82,11 @@ def deployed(
     with journal.stage("write"):
         written = write_model(dataclasses.replace(whole, proto=best.proto), {}, None, output, replacing=replacing)
     if timed and not any(kind != "dense" for kind in best.chosen.values()):
+    if math.isinf(best.error):
+        journal.warn(
+            "an output of the deployed model is NaN or infinite where that of the file isn't, or the other way round: "
+            "compare both on your data before you use it"
+        )
         journal.warn("no layer is faster without its zeros on this machine: the file that was written is the dense one")
     return DeployResult(
         model=model,

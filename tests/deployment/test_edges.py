@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
-from domino_onnx.deployment import with_activations
+from domino_onnx.deployment import Grid, InputMeans, find_layers, open_graph, seen_ranges, with_activations
+from domino_onnx.stages import deploy_choice
 
 from .quantizing import told
 from .test_rewrite import deployed, normal, ops, same, sparse
@@ -83,3 +87,56 @@ def test_an_activation_in_a_branch_stays(make_model: Make) -> None:
     model = _chosen(then, make_model, node("Exp", ["x"], ["a"]), {})
     changed, count = with_activations(model, {"x": (2, 32, 5, 5), "a": (2, 32, 5, 5)})
     assert (count, changed) == (0, model)
+
+
+@pytest.mark.parametrize(("values", "wanted"), [
+    ([], Grid.of(0, 0)),
+    ([np.nan, -np.inf, np.inf], Grid.of(0, 0)),
+    ([-1, np.inf, 3, np.nan], Grid.of(-1, 3)),
+])  # fmt: skip
+def test_grids_hold_the_finite_values(values: list[float], wanted: Grid) -> None:
+    seen = np.array(values, np.float32)
+    ranges = seen_ranges(lambda _: {"a": seen}, [{}], ["a"])
+    assert Grid.of(*ranges["a"][0]) == wanted
+
+
+def test_inputs_that_are_not_finite_correct_no_bias(make_model: Make) -> None:
+    model = make_model([node("MatMul", ["x", "w"], ["y"])], {"x": (3, 64)}, {"y": None}, {"w": sparse((64, 32), 0)})
+    layers, _ = find_layers(open_graph(model), {})
+    means = InputMeans(layers)
+    means.add({"x": np.full((3, 64), -np.inf, np.float32)})
+    assert means.layers()[0].mean is None
+
+
+@pytest.mark.parametrize(("wanted", "found", "error"), [
+    ([1, 2], [1, 1], 0.5),
+    ([1, -np.inf, np.nan], [2, -np.inf, np.nan], 1.0),
+    ([1, 2], [np.nan, 2], math.inf),
+    ([np.inf, 2], [-np.inf, 2], math.inf),
+    ([], [], 0.0),
+])  # fmt: skip
+def test_a_nan_is_no_small_error(wanted: list[float], found: list[float], error: float) -> None:
+    both = ({"y": np.array(each, np.float32)} for each in (wanted, found))
+    assert deploy_choice._error(*both) == error
+
+
+def test_a_deployed_model_that_differs_by_infinities_is_told(
+    domino: Run, make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0 times infinity is NaN to ONNX Runtime, and nothing to an operator that skips zeros."""
+    for seconds in ("_SECONDS", "_GLANCE"):
+        monkeypatch.setattr(deploy_choice, seconds, 0.01)
+    monkeypatch.setattr(deploy_choice, "_best", lambda choices, *_, **__: len(choices) - 1)
+    model = make_model(
+        [node("Log", ["z"], ["l"]), node("Add", ["x", "l"], ["a"]), node("Conv", ["a", "w"], ["y"])],
+        {"x": (1, 32, 3, 3)},
+        {"y": None},
+        {"z": np.zeros((1, 32, 1, 1), np.float32), "w": sparse((32, 32, 1, 1), 1)},
+    )
+    path, out = tmp_path / "model.onnx", tmp_path / "out.onnx"
+    path.write_bytes(model.SerializeToString())
+    ran = domino("deploy", path, "-o", out, "--threads", "1", "--precision", "float32", "--json")
+    assert ran.code == 0, ran.err
+    said = json.loads(ran.out)
+    assert said["layers"][0]["chosen"] == "float32"
+    assert any("NaN or infinite" in warning for warning in said["warnings"])
