@@ -12,6 +12,7 @@ from onnx import ModelProto
 from domino_onnx.errors import ModelError
 from domino_onnx.graph import OnnxFile, with_outputs
 from domino_onnx.options import CompressOptions
+from domino_onnx.stages.sampling import samples_of
 
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset
@@ -89,11 +90,9 @@ def byte_judge(file: OnnxFile, model: bytes, layers: Sequence[Layer], options: C
     ModelError
         If the model can't be run.
     """
-    from domino_onnx.data import load_data
-
-    if options.data.path is None:
+    data = samples_of(file, options)
+    if data is None:
         return "there are no --data to measure their loss on"
-    data = load_data(options.data.path, file.proto, any_labels=True)
     if data.count < 2 * (data.batch or 1):
         return "one run of samples can't both calibrate and judge"
     judge = ByteJudge(file, model, layers, data, options)

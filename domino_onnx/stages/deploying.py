@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["deployed"]
 
 _AROUND = ("Add", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul")
+_NOT_TIMED = "its input is stored, or a run shows no float32 values of it"
 Inputs = Mapping[str, NDArray[Any]]
 
 
@@ -81,12 +82,12 @@ def deployed(
         best = with_fewer_passes(best, whole.proto, shapes, inputs, options.run.threads)
     with journal.stage("write"):
         written = write_model(dataclasses.replace(whole, proto=best.proto), {}, None, output, replacing=replacing)
-    if timed and not any(kind != "dense" for kind in best.chosen.values()):
     if math.isinf(best.error):
         journal.warn(
             "an output of the deployed model is NaN or infinite where that of the file isn't, or the other way round: "
             "compare both on your data before you use it"
         )
+    if timed and not any(kind != "dense" for kind in best.chosen.values()):
         journal.warn("no layer is faster without its zeros on this machine: the file that was written is the dense one")
     return DeployResult(
         model=model,
@@ -94,7 +95,10 @@ def deployed(
         threads=options.run.threads,
         precision=precision,
         layers=tuple(_record(layer, timed[layer], best) for layer in timed),
-        kept=tuple((each.name, each.op, each.reason) for each in kept),
+        kept=(
+            *((each.name, each.op, each.reason) for each in kept),
+            *((layer.name, layer.op, _NOT_TIMED) for layer in layers if layer not in timed),
+        ),
         dense=best.dense,
         deployed=best.deployed,
         error=best.error,

@@ -1,9 +1,9 @@
-"""One set of inputs to time a model with."""
+"""The samples that a model is timed and calibrated on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -11,7 +11,24 @@ from domino_onnx.graph import OnnxFile
 from domino_onnx.options import CompressOptions
 from domino_onnx.stages.journal import Journal
 
-__all__ = ["inputs_to_time"]
+if TYPE_CHECKING:
+    from domino_onnx.data import Dataset
+
+__all__ = ["inputs_to_time", "samples_of"]
+
+
+def samples_of(file: OnnxFile, options: CompressOptions) -> Dataset | None:
+    """The data that the options name, whatever their labels are; None without any.
+
+    Raises
+    ------
+    DataError
+        If they don't fit the model.
+    """
+    from domino_onnx.data import load_data
+
+    path = options.data.path
+    return None if path is None else load_data(path, file.proto, options.data.batch_axes, any_labels=True)
 
 
 def inputs_to_time(
@@ -24,11 +41,11 @@ def inputs_to_time(
     DataError
         If the data don't fit the model, or an input can't be made up.
     """
-    from domino_onnx.data import input_specs, load_data
+    from domino_onnx.data import input_specs
     from domino_onnx.evaluate import random_inputs
 
-    if options.data.path is not None:
-        data = load_data(options.data.path, file.proto, any_labels=True)
+    data = samples_of(file, options)
+    if data is not None:
         return data.take(data.some(batch))
     specs = input_specs(file.proto)
     shapes = dict(options.data.input_shapes)

@@ -13,7 +13,10 @@ import pytest
 from onnx import ModelProto, TensorProto, helper
 
 from domino_onnx.deployment import Grid, InputMeans, find_layers, open_graph, seen_ranges, with_activations
+from domino_onnx.graph import read_model
+from domino_onnx.options import CompressOptions, DataOptions, RunOptions
 from domino_onnx.stages import deploy_choice
+from domino_onnx.stages.deploy_accuracy import ByteJudge, byte_judge
 
 from .quantizing import told
 from .test_rewrite import deployed, normal, ops, same, sparse
@@ -140,3 +143,31 @@ def test_a_deployed_model_that_differs_by_infinities_is_told(
     said = json.loads(ran.out)
     assert said["layers"][0]["chosen"] == "float32"
     assert any("NaN or infinite" in warning for warning in said["warnings"])
+
+
+def test_a_product_of_two_stored_tensors_is_told(domino: Run, make_model: Make, tmp_path: Path) -> None:
+    model = make_model(
+        [node("MatMul", ["k", "w"], ["a"]), node("Add", ["x", "a"], ["y"])],
+        {"x": (3, 32)},
+        {"y": None},
+        {"k": normal(3, 64), "w": sparse((64, 32), 0)},
+    )
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    said = json.loads(domino("deploy", path, "-o", tmp_path / "out.onnx", "--threads", "1", "--json").out)
+    assert [each["reason"] for each in said["dense"]] == ["its input is stored, or a run shows no float32 values of it"]
+
+
+def test_samples_are_counted_along_the_axis_that_was_given(make_model: Make, tmp_path: Path) -> None:
+    model = make_model(
+        [node("MatMul", ["x", "w"], ["y"])], {"x": ("T", "S", 64)}, {"y": ("T", "S", 64)}, {"w": sparse((64, 64), 0)}
+    )
+    path, data = tmp_path / "model.onnx", tmp_path / "data.npz"
+    path.write_bytes(model.SerializeToString())
+    np.savez(data, x=normal(5, 12, 64))
+    layers, _ = find_layers(open_graph(model), {})
+    axes: Any = {"x": 1, "y": 1}
+    options = CompressOptions(data=DataOptions(calibration=data, batch_axes=axes), run=RunOptions(threads=1))
+    judge = byte_judge(read_model(path), model.SerializeToString(), layers, options)
+    assert isinstance(judge, ByteJudge)
+    assert judge.samples == 6
