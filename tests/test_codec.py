@@ -322,12 +322,19 @@ def test_fields_given_in_python_are_checked(changes: dict[str, Any], says: str) 
         {},
         {"training": Training(lr=1)},
         {"training": Training(lr=np.float64(0.5), steps=np.int64(4))},  # type: ignore[arg-type]
+        {"training": Training(lr=np.float32(0.5))},  # type: ignore[arg-type]
+        {"training": Training(lr=np.float16(0.5))},  # type: ignore[arg-type]
         {"sizes": MappingProxyType({"x": (1, 2)}), "data": Path("x"), "side": (1, 2)},
         {"layers": [Layer(name="a", scheme=NMScheme(1, 4))]},
     ],
 )
 def test_fields_that_fit_are_left_alone(changes: dict[str, Any]) -> None:
     codec.check_fields(Recipe(**changes), PlanError)
+
+
+def test_scalars_of_numpy_are_written_as_numbers() -> None:
+    given = [np.float32(0.5), np.float64(0.25), np.int64(3), np.uint8(7), True]
+    assert codec.encode(given) == "[0.5,0.25,3,7,true]"
 
 
 def test_a_class_that_nothing_reads_is_a_mistake_of_the_program() -> None:

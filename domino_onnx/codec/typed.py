@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 import os
 import re
 import typing
@@ -27,7 +26,7 @@ import msgspec.inspect as mi
 
 from domino_onnx.codec.syntax import Syntax, parse
 from domino_onnx.codec.words import at, described, meant, nearest, shown
-from domino_onnx.codec.write import is_text_class
+from domino_onnx.codec.write import builtin, is_text_class
 from domino_onnx.errors import DominoError
 
 __all__ = ["Hook", "check_fields", "convert", "decode", "refuse_unknown", "require_version"]
@@ -167,7 +166,7 @@ class _Reader:
         if isinstance(value, _SEVERAL):
             items = zip(value, _item_types(member, len(value)), strict=True)
             return [self.admitted(item, each, f"{path}[{place}]") for place, (item, each) in enumerate(items)]
-        return _builtin(value) if self.python else value
+        return builtin(value) if self.python else value
 
     def typed(self, value: Any, kind: Any, path: str) -> Any:
         """What msgspec makes of a value that was admitted."""
@@ -293,15 +292,6 @@ def _is_not_finite(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
 
 
-def _builtin(value: Any) -> Any:
-    """Scalars of numpy as Python's, which msgspec insists on."""
-    if isinstance(value, bool | int):
-        return value
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    return float(value) if isinstance(value, float) else value
-
-
 def _plain(value: Any) -> Any:
     """A value of Python code as a document would hold it, as far as it is no instance of our own classes."""
     if isinstance(value, Mapping):
@@ -310,7 +300,7 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, PurePath):
         return value
-    return os.fspath(value) if isinstance(value, os.PathLike) else _builtin(value)
+    return os.fspath(value) if isinstance(value, os.PathLike) else builtin(value)
 
 
 def _as_it_is(cls: type, value: Any) -> Any:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import numbers
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 
 import msgspec
 
-__all__ = ["encode", "is_text_class", "plain"]
+__all__ = ["builtin", "encode", "is_text_class", "plain"]
 
 
 def is_text_class(kind: type) -> bool:
@@ -55,6 +56,7 @@ def plain(value: object, enc_hook: Callable[[Any], Any] | None = None) -> Any:
     """
     if is_text_class(type(value)) or isinstance(value, PurePath):
         return str(value)
+    value = builtin(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple | set | frozenset):
@@ -65,6 +67,15 @@ def plain(value: object, enc_hook: Callable[[Any], Any] | None = None) -> Any:
     if enc_hook is None:
         raise TypeError(f"a {type(value).__name__} has no form in a document")
     return plain(enc_hook(value), enc_hook)
+
+
+def builtin(value: Any) -> Any:
+    """Scalars of numpy as Python's, on which msgspec and JSON insist; anything else as it is."""
+    if isinstance(value, bool | int):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) else value
 
 
 def _pairs(value: object) -> list[tuple[Any, Any]] | None:
