@@ -37,7 +37,7 @@ __all__ = [
 
 _SUFFIX = ".domino-onnx.tmp"
 _LONGEST = 100
-_CHUNK = 1 << 20
+"""Bytes of a name that a temporary file's name begins with."""
 
 
 class Replacing:
@@ -79,6 +79,16 @@ def check_output(output: Path, inputs: Iterable[Path], replacing: Replacing, *, 
     OutputError
         If it is an input, exists and may not be replaced, is no regular file, or can't be written.
     """
+    try:
+        _check_output(output, inputs, replacing, what)
+    except (OSError, ValueError) as error:  # a name that is too long, for instance
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"the {what} {str(output)!r:.200} can't be written: {reason}; give another name") from None
+
+
+def _check_output(output: Path, inputs: Iterable[Path], replacing: Replacing, what: str) -> None:
+    if "\0" in str(output):
+        raise ValueError("a name holds no NUL")
     if output.is_dir():
         raise OutputError(f"the {what} {output} is a folder; give the name of a file")
     lost = next((given for given in inputs if _would_lose(given, output)), None)
@@ -148,7 +158,7 @@ def unfinished(output: Path) -> Iterator[Path]:
 
     `remove_leftovers` knows its name.
     """
-    path = output.parent / f".{output.name[:_LONGEST]}.{secrets.token_hex(8)}{_SUFFIX}"
+    path = output.parent / f".{_short(output.name)}.{secrets.token_hex(8)}{_SUFFIX}"
     try:
         with open(path, "xb", opener=_private):
             pass
@@ -236,8 +246,13 @@ def _lock_or_refuse(descriptor: int) -> None:
 
 def remove_leftovers(output: Path) -> None:
     """Remove temporary files that a killed run left for this output."""
-    for path in output.parent.glob(f".{escaped(output.name[:_LONGEST])}.*{_SUFFIX}"):
+    for path in output.parent.glob(f".{escaped(_short(output.name))}.*{_SUFFIX}"):
         path.unlink(missing_ok=True)
+
+
+def _short(name: str) -> str:
+    """The beginning of a name. Systems limit a name's bytes, of which a character may take four."""
+    return name.encode(errors="surrogateescape")[:_LONGEST].decode(errors="ignore")
 
 
 def remove_all_leftovers(folder: Path, ending: str) -> None:
@@ -248,11 +263,8 @@ def remove_all_leftovers(folder: Path, ending: str) -> None:
 
 def sha256_of(path: Path) -> str:
     """Of a file's bytes, as hexadecimal digits; OSError if it can't be read."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def escaped(name: str) -> str:

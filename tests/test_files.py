@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from domino_onnx.files import NOTHING, held, unfinished, whole_file
+from domino_onnx.errors import OutputError
+from domino_onnx.files import NOTHING, Replacing, check_output, held, remove_leftovers, unfinished, whole_file
 
 
 def test_an_interruption_as_the_file_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,3 +44,31 @@ def test_a_lock_that_cannot_be_removed_undoes_no_work(tmp_path: Path, monkeypatc
     with held(tmp_path / "lock"):
         pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "模" * 84, "🧮" * 63])
+def test_any_name_that_the_system_takes_can_be_written(tmp_path: Path, name: str) -> None:
+    """255 bytes: names of temporary files must be no longer."""
+    output = tmp_path / name
+    try:
+        output.touch()
+    except OSError as error:
+        pytest.skip(f"this file system takes no such name: {error}")
+    with pytest.raises(KeyError), whole_file(output, Replacing(force=True)):
+        raise KeyError
+    with whole_file(output, Replacing(force=True)) as stream:
+        stream.write(b"new")
+    assert output.read_bytes() == b"new"
+
+
+def test_what_a_killed_run_left_is_known_by_its_short_name(tmp_path: Path) -> None:
+    output, other = tmp_path / ("模" * 84), tmp_path / ("型" * 84)
+    with unfinished(output), unfinished(other) as stays:
+        remove_leftovers(output)
+        assert list(tmp_path.iterdir()) == [stays]
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b"])
+def test_names_of_no_file_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match="give another name"):
+        check_output(tmp_path / name, [], NOTHING)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from domino_onnx.errors import PlanError
+from domino_onnx.files import sha256_of
 from domino_onnx.graph import read_manifest, read_model
 
 __all__ = ["teacher_beside"]
@@ -25,7 +25,7 @@ def teacher_beside(model: Path) -> Path:
     if manifest is None:
         raise PlanError(f"{model} has no domino-onnx manifest; make it with `domino-onnx compress` or `apply` first")
     others = sorted(path for path in model.parent.glob("*.onnx") if path.is_file() and not path.samefile(model))
-    found = next((path for path in others if _sha256(path) == manifest.source_sha256), None)
+    found = next((path for path in others if _has_sha256(path, manifest.source_sha256)), None)
     if found is None:
         raise PlanError(
             f"the dense model that {model} came from (SHA-256 {manifest.source_sha256[:12]}...) is not among the "
@@ -34,10 +34,9 @@ def teacher_beside(model: Path) -> Path:
     return found
 
 
-def _sha256(path: Path) -> str:
-    """Hexadecimal; "" for what can't be read."""
+def _has_sha256(path: Path, sha256: str) -> bool:
+    """False for what can't be read, too."""
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(path) == sha256
     except OSError:
-        return ""
+        return False
