@@ -48,12 +48,14 @@ _SUPERSEDED = ("plan-*", "solved-*", "trial-*", "best")
 
 def checkpoint_folder(options: CompressOptions, output: Path) -> Path:
     """Where a run keeps what it has found: in the folder that the options name, else next to the output."""
-    return options.run.checkpoint or output.with_name(f"{output.name}.partial")
+    if output.name in ("", ".."):  # a folder, such as `.`, which has a name only where it is
+        output = output.resolve()
+    return options.run.checkpoint or Path(f"{output}.partial")
 
 
 def name_of_sweep(model: Path, report: Path | None, plans: Path | None) -> Path:
     """What a sweep keeps its results next to: what it writes, or else ``model.sweep`` for ``model.onnx``."""
-    return report or plans or model.with_suffix(".sweep")
+    return report or plans or model.parent / f"{model.stem}.sweep"
 
 
 def open_checkpoint(options: CompressOptions, output: Path | None, journal: Journal) -> Checkpoint:

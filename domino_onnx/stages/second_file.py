@@ -17,7 +17,7 @@ __all__ = ["check_second", "name_for_cpu", "with_second"]
 
 def name_for_cpu(model: Path) -> Path:
     """Where the file for the CPU goes if nothing else is said: next to the model, as `MODEL.cpu.onnx`."""
-    return model.with_name(f"{model.stem}.cpu{model.suffix}")
+    return model.parent / f"{model.stem}.cpu{model.suffix}"
 
 
 def check_second(output: Path, options: CompressOptions, read: tuple[Path, ...], replacing: Replacing) -> None:

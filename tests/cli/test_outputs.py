@@ -172,6 +172,23 @@ def test_plans_of_a_sweep_replace_nothing_that_it_reads(domino: Run, folder: Pat
     assert contents(plans) == before
 
 
+def test_a_sweep_writes_its_plans_where_one_is(domino: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "here").mkdir()
+    monkeypatch.chdir(folder / "here")
+    ran = domino("sweep", "../model.onnx", "--sparsity", "0.5", "--data", "../data.npz", "--plans", ".")
+    assert ran.code == 0, ran.err
+    assert [path.name for path in (folder / "here").iterdir()] == ["0.5.json"]
+
+
+@pytest.mark.parametrize("more", [[], ["--deploy", "cpu"]])
+def test_a_folder_is_no_output(domino: Run, folder: Path, more: list[str]) -> None:
+    before = contents(folder)
+    ran = domino("compress", "model.onnx", "--sparsity", "0.5", "--data", "none", "-o", ".", *more)
+    assert ran.code == 1
+    assert "is a folder; give the name of a file" in ran.err
+    assert contents(folder) == before
+
+
 def test_a_sweep_that_fails_leaves_no_folder_of_its_own(domino: Run, folder: Path) -> None:
     words = ("sweep", "model.onnx", "--sparsity", "0.5", "--data", "missing.npz", "--plans")
     (folder / "older").mkdir()
