@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import shutil
 import threading
 from collections.abc import Callable
@@ -14,7 +15,6 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from domino_onnx import pipeline
 from domino_onnx.errors import OutputError
 from domino_onnx.files import NOTHING
 from domino_onnx.options import CompressOptions, DataOptions, Goal
@@ -199,16 +199,20 @@ def test_a_sweep_that_fails_leaves_no_folder_of_its_own(domino: Run, folder: Pat
 @pytest.mark.parametrize(
     ("function", "words", "late"),
     [
-        ("search_result", ["search", "model.onnx", "--sparsity", "0.5", "-o", "late.json"], "late.json"),
-        ("compared", ["compress", "model.onnx", "--sparsity", "0.5", "-o", "o.onnx", "--report", "r.html"], "r.html"),
-        ("compared", ["apply", "model.onnx", "plan.json", "-o", "o.onnx", "--report", "r.json"], "r.json"),
+        ("pruning.search_result", ["search", "model.onnx", "--sparsity", "0.5", "-o", "late.json"], "late.json"),
         (
-            "sweep_result",
+            "run.compared",
+            ["compress", "model.onnx", "--scheme", "2:4", "-o", "o.onnx", "--report", "r.html"],
+            "r.html",
+        ),
+        ("run.compared", ["apply", "model.onnx", "plan.json", "-o", "o.onnx", "--report", "r.json"], "r.json"),
+        (
+            "pruning.sweep_result",
             ["sweep", "model.onnx", "--sparsity", "0.5", "--data", "data.npz", "--report", "r.json"],
             "r.json",
         ),
         (
-            "sweep_result",
+            "pruning.sweep_result",
             ["sweep", "model.onnx", "--sparsity", "0.5", "--data", "data.npz", "--plans", "plans"],
             "plans/0.5.json",
         ),
@@ -217,7 +221,8 @@ def test_a_sweep_that_fails_leaves_no_folder_of_its_own(domino: Run, folder: Pat
 def test_what_another_run_writes_meanwhile_stays_without_force(
     function: str, words: list[str], late: str, folder: Path, domino: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = getattr(pipeline, function)
+    place = f"domino_onnx.pipeline.{function}"
+    original = pkgutil.resolve_name(place)
 
     def slow(*arguments: Any, **options: Any) -> Any:
         result = original(*arguments, **options)
@@ -225,7 +230,7 @@ def test_what_another_run_writes_meanwhile_stays_without_force(
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, function, slow)
+        patch.setattr(place, slow)
         ran = domino(*words)
     assert ran.code == 1
     assert f"{late} exists by now: another run wrote it meanwhile" in ran.err

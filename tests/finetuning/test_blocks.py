@@ -155,7 +155,7 @@ def test_stopped_and_resumed_gives_the_same_bits(
     assert domino("compress", obstructed, *words, "-o", output, recipe=recipe).code == 0
     undisturbed = output.read_bytes()
     words += ["-o", output, "--force", "--checkpoint", folder]
-    with interrupt("pipeline.write"):
+    with interrupt("pipeline.pruning.write"):
         assert domino("compress", obstructed, *words, recipe=recipe).code == 130
     assert len(list(folder.glob("block-*.npz"))) == 2
     max(folder.glob("block-*.npz")).unlink()  # as if it had been stopped before the second block

@@ -284,7 +284,7 @@ def test_the_command_says_what_is_wrong_and_writes_nothing(
     assert (ran.code, kept.exists()) == (0, False), ran.err
     whole = output.read_bytes()
     output.unlink()
-    with interrupt("pipeline.write"):
+    with interrupt("pipeline.pruning.write"):
         assert domino(*words, recipe=recipe).code == 130
     for name, array in (("found", "array.weight.0"), ("finetuning", "array.best.0")):
         path = kept / f"{name}.npz"

@@ -64,12 +64,12 @@ def without_collector() -> Iterator[None]:
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     """What is left at each comparison of what was read from this test's files."""
-    from domino_onnx import pipeline
     from domino_onnx.graph import OnnxFile
+    from domino_onnx.pipeline import run
     from domino_onnx.stages.laboratory import Laboratory
 
     alive: list[list[str]] = []
-    compared = pipeline.compared
+    compared = run.compared
 
     def is_ours(thing: object) -> bool:
         path = thing.path if type(thing) is OnnxFile else thing.source.path if type(thing) is Laboratory else None
@@ -79,7 +79,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
         alive.append([type(thing).__name__ for thing in gc.get_objects() if is_ours(thing)])
         return compared(*given)
 
-    monkeypatch.setattr(pipeline, "compared", looked)
+    monkeypatch.setattr(run, "compared", looked)
     return alive
 
 
@@ -112,11 +112,11 @@ def test_what_is_kept_is_seen(
     domino: Run, save: Run, seen: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The check itself: here a stage keeps the laboratory."""
-    from domino_onnx import pipeline
+    from domino_onnx.pipeline import pruning
 
     kept: list[object] = []
-    find = pipeline.found_once
-    monkeypatch.setattr(pipeline, "found_once", lambda lab: (kept.append(lab), find(lab))[1])
+    find = pruning.found_once
+    monkeypatch.setattr(pruning, "found_once", lambda lab: (kept.append(lab), find(lab))[1])
     ran = domino("compress", save(chain()), "--scheme", "2:4", "-o", tmp_path / "out.onnx")
     assert ran.code == 0, ran.err
     assert [sorted(names) for names in seen] == [["Laboratory", "OnnxFile"]]
@@ -146,12 +146,12 @@ def test_cycles_that_hold_it_are_collected(
     domino: Run, save: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As imports leave them."""
-    from domino_onnx import pipeline
+    from domino_onnx.pipeline import pruning
     from domino_onnx.stages import writing
 
     kept: list[weakref.ref[Any]] = []
     alive: list[bool] = []
-    find, compare_if_possible = pipeline.found_once, writing.compare_if_possible
+    find, compare_if_possible = pruning.found_once, writing.compare_if_possible
 
     def found(lab: Any) -> Any:
         cycle: list[Any] = [lab]
@@ -163,7 +163,7 @@ def test_cycles_that_hold_it_are_collected(
         alive.extend(each() is not None for each in kept)
         return compare_if_possible(*given)
 
-    monkeypatch.setattr(pipeline, "found_once", found)
+    monkeypatch.setattr(pruning, "found_once", found)
     monkeypatch.setattr(writing, "compare_if_possible", compared)
     assert domino("compress", save(chain()), "--scheme", "2:4", "-o", tmp_path / "out.onnx").code == 0
     assert alive == [False]

@@ -177,7 +177,7 @@ def test_the_file_for_the_cpu(work: Work, domino: Run, interrupt: Callable[..., 
     for path in (work.folder / OUTPUT, work.folder / REPORT):
         path.unlink()
     deployed = work.folder / "out.cpu.onnx"
-    for where, exists in (("pipeline.with_second", False), ("pipeline.write_report", True)):
+    for where, exists in (("pipeline.run.with_second", False), ("pipeline.run.write_report", True)):
         more = ["--resume"] if exists else []
         with interrupt(where):
             assert domino(*work.words, "--deploy", "cpu", *more, recipe=AT_ONCE).code == 130
@@ -208,7 +208,7 @@ def test_plans_and_the_report_of_a_sweep(
         patched.setattr(reporting, "write_text", stops_at_the_second)
         assert domino(*words, recipe=AT_ONCE).code == 130
     assert [path.name for path in (work.folder / "plans").iterdir()] == ["0.5.json"]
-    with interrupt("pipeline.write_sweep_report"):
+    with interrupt("pipeline.pruning.write_sweep_report"):
         assert domino(*words, "--resume", recipe=AT_ONCE).code == 130
     plan = work.folder / "plans" / "0.7.json"
     content = plan.read_bytes()

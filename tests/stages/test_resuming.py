@@ -50,7 +50,7 @@ def told(text: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "where", ["stages.sparsest.most_zeros", "stages.trying.measured", "pipeline.write", "pipeline.compared"]
+    "where", ["stages.sparsest.most_zeros", "stages.trying.measured", "pipeline.pruning.write", "pipeline.run.compared"]
 )
 def test_the_trials_are_told_again(
     where: str, domino: Run, model: Path, data: list[Path], tmp_path: Path, interrupt: Callable[..., Any]
@@ -104,7 +104,7 @@ def test_other_judges_are_refused_where_they_decide(
 ) -> None:
     words = ["compress", model, "--max-drop", "0.1", "--data", data[0], "--no-finetune"]
     words += ["-o", tmp_path / "out.onnx"]
-    with interrupt("pipeline.write"):
+    with interrupt("pipeline.pruning.write"):
         assert domino(*words, "--eval-data", data[1], recipe=AT_ONCE).code == 130
     for other in (["--eval-data", data[2]], []):
         ran = domino(*words, *other, "--resume", "--json", recipe=AT_ONCE)
@@ -121,7 +121,7 @@ def test_other_judges_are_welcome_where_they_only_judge(
 ) -> None:
     words = ["compress", model, "--sparsity", "0.6", "--data", data[0], "--no-finetune"]
     words += ["-o", tmp_path / "out.onnx", "--json"]
-    with interrupt("pipeline.write"):
+    with interrupt("pipeline.pruning.write"):
         assert domino(*words, "--eval-data", data[1], recipe=AT_ONCE).code == 130
     ran = domino(*words, "--eval-data", data[2], "--resume", recipe=AT_ONCE)
     assert ran.code == 0, ran.err
@@ -135,7 +135,7 @@ def test_a_recipe_with_a_folder_is_repeated(
     report, folder = tmp_path / "report.json", tmp_path / "kept"
     words = ["compress", model, "--sparsity", "0.6", "--data", data[0], "--no-finetune", "--checkpoint", folder]
     words += ["-o", tmp_path / "out.onnx"]
-    with interrupt("pipeline.write"):
+    with interrupt("pipeline.pruning.write"):
         assert domino(*words).code == 130
     assert domino(*words, "--resume", "--report", report).code == 0
     for name in ("second.onnx", "third.onnx"):
@@ -150,7 +150,7 @@ def test_the_message_names_the_command_that_goes_on(
 ) -> None:
     output = tmp_path / "it's out.onnx"
     words = ["compress", model, "--sparsity", "0.6", "--data", data[0], "--no-finetune", "-o", output]
-    with interrupt("pipeline.write"):
+    with interrupt("pipeline.pruning.write"):
         short = domino(*words)
         ran = domino(*words, recipe=AT_ONCE)
     assert (short.code, "resume" in short.err) == (130, False), "nothing worth keeping was done"
@@ -160,7 +160,7 @@ def test_the_message_names_the_command_that_goes_on(
     assert told[1 : 1 + len(words)] == list(map(str, words))
     assert domino(*told[1:]).code == 0
     output.unlink()
-    with interrupt("pipeline.compared"):
+    with interrupt("pipeline.run.compared"):
         ran = domino(*words, recipe=AT_ONCE)
     assert output.exists()
     command = next(line for line in ran.err.splitlines() if line.endswith("--resume"))
@@ -187,12 +187,12 @@ def test_a_disk_that_refuses_is_told_once(
 def test_memory_that_ran_out_is_no_bug(
     domino: Run, model: Path, data: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from domino_onnx import pipeline
+    from domino_onnx.pipeline import pruning
 
     def too_large(*_: object) -> None:
         np.empty(1 << 50)
 
-    monkeypatch.setattr(pipeline, "write", too_large)
+    monkeypatch.setattr(pruning, "write", too_large)
     words = ["compress", model, "--sparsity", "0.6", "--data", data[0], "--no-finetune", "-o", tmp_path / "out.onnx"]
     ran = domino(*words, recipe=AT_ONCE)
     assert (ran.code, "bug" in ran.err) == (1, False)
