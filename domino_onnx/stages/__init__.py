@@ -5,16 +5,18 @@ Three objects change inside: the `Journal` notes what happens, the laboratory ke
 `Checkpoint` keeps on disk what stages returned.
 """
 
+from domino_onnx.stages.aim import given_plan
 from domino_onnx.stages.benchmarking import benchmarked
 from domino_onnx.stages.checkpoint import Checkpoint, holds_checkpoint
 from domino_onnx.stages.choosing import find
+from domino_onnx.stages.concluding import compared, search_result
 from domino_onnx.stages.converting import rewritten
 from domino_onnx.stages.deploying import deployed
 from domino_onnx.stages.devices import require_devices
 from domino_onnx.stages.finetuning import assist as help_finetuning
 from domino_onnx.stages.inspecting import diagnosed, evaluated, inspected, verified
 from domino_onnx.stages.journal import Journal, Observer
-from domino_onnx.stages.laboratory import given_plan, open_laboratory
+from domino_onnx.stages.laboratory import open_laboratory
 from domino_onnx.stages.preflight import preflight
 from domino_onnx.stages.processes import is_assistant
 from domino_onnx.stages.pruned_file import finetune_file, open_pruned
@@ -31,7 +33,7 @@ from domino_onnx.stages.resuming import (
 from domino_onnx.stages.second_file import check_second, name_for_cpu, with_second
 from domino_onnx.stages.teachers import teacher_beside
 from domino_onnx.stages.trials import finetune_within, found_for_budgets, sweep_result
-from domino_onnx.stages.writing import Made, compared, search_result, write
+from domino_onnx.stages.writing import Made, write
 
 __all__ = [
     "Checkpoint",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from domino_onnx.errors import OptionError, PlanError
-from domino_onnx.options import TargetOptions
+from domino_onnx.options import CompressOptions, TargetOptions
 from domino_onnx.scheme import FrozenMapping, Inventory, Plan
 from domino_onnx.stages.source import Source
 from domino_onnx.targets import TARGETS, Target, inventory_for, known, require_legal, schemes_for
 
-__all__ = ["Aim", "take_aim"]
+__all__ = ["Aim", "given_plan", "take_aim"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,3 +71,14 @@ def take_aim(source: Source, options: TargetOptions, plan: Plan | None = None) -
         inventory = inventory_for(source.inventory, target, speed_only=options.speed_only)
     aim = Aim(target=target, inventory=inventory, found=source.inventory)
     return dataclasses.replace(aim, plan=aim.suited(plan))
+
+
+def given_plan(options: CompressOptions) -> Plan | None:
+    """The plan that the goal names; None if it names none.
+
+    Raises
+    ------
+    PlanError
+        If it can't be read.
+    """
+    return None if options.goal.plan is None else Plan.load(options.goal.plan)

@@ -11,7 +11,7 @@ from domino_onnx.files import Replacing, check_output
 from domino_onnx.graph import OnnxFile, Written, read_manifest, read_model, write_model
 from domino_onnx.precision import Conversion, Converted, check_conversion, converted
 from domino_onnx.report.results import ConvertResult
-from domino_onnx.stages.writing import ir_notes, why_dense
+from domino_onnx.stages.form_notes import dense_notes, ir_notes
 from domino_onnx.storage import Form
 
 __all__ = ["rewritten"]
@@ -61,5 +61,4 @@ def rewritten(
 def _warnings(file: OnnxFile, form: Form | None, wanted: Form, written: Written) -> Iterator[str]:
     if form is None and file.form == "sparse":
         yield "sparse tensors are only read: the weights are written dense; --format packed is smaller"
-    if wanted != "dense" and all(weight.kind == "dense" for weight in written.weight_forms):
-        yield why_dense(wanted, written.weight_forms)
+    yield from dense_notes(wanted, written.weight_forms)

@@ -1,11 +1,11 @@
-"""Whether a run can be where `--device cuda` wants it, before any work."""
+"""Whether a run can be where `--device cuda` wants it, and what is said where torch is missing."""
 
 from __future__ import annotations
 
 from domino_onnx.errors import DependencyError
 from domino_onnx.options import CompressOptions
 
-__all__ = ["require_devices"]
+__all__ = ["require_devices", "torch_missing"]
 
 
 def require_devices(options: CompressOptions, *, trains: bool = False) -> None:
@@ -46,3 +46,10 @@ def _what_works(running: str | None, training: str | None) -> str:
     if running is None:
         return "ONNX Runtime can use the GPU: --device auto searches and refits there, and finetunes on the CPU"
     return "Nothing can use a GPU here: --device auto runs on the CPU"
+
+
+def torch_missing(error: ImportError) -> DependencyError:
+    """What to tell a user who asks for finetuning without torch; the error itself, raised, if it isn't about torch."""
+    if not (error.name or "").startswith("torch"):
+        raise error
+    return DependencyError(f"torch is missing ({error}): pip install 'domino-onnx[finetune]'")

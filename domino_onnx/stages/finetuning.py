@@ -13,7 +13,8 @@ from domino_onnx.options import DEFAULT_TIME, FinetuneOptions
 from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.stages.checkpoint import CheckpointFile
 from domino_onnx.stages.choosing import Found
-from domino_onnx.stages.laboratory import ONLY_INTEGERS, Laboratory, torch_missing
+from domino_onnx.stages.devices import torch_missing
+from domino_onnx.stages.laboratory import ONLY_INTEGERS, Laboratory
 from domino_onnx.stages.processes import tell_others
 from domino_onnx.stages.solving import Solved
 from domino_onnx.stages.stopping import stopping

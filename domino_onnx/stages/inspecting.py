@@ -9,9 +9,9 @@ from domino_onnx.errors import DataError
 from domino_onnx.graph import model_inputs, read_manifest, read_model
 from domino_onnx.options import CompressOptions, RunOptions
 from domino_onnx.report.results import DoctorResult, InspectResult
+from domino_onnx.stages.devices import torch_missing
 from domino_onnx.stages.doubts import doubts_of_labels, doubts_of_samples
 from domino_onnx.stages.journal import Journal
-from domino_onnx.stages.laboratory import torch_missing
 from domino_onnx.stages.outlook import SAMPLES, operator_shares, outlook, ports
 from domino_onnx.stages.reading import load_chosen_metric, load_samples
 from domino_onnx.stages.source import Source, open_source

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.errors import DependencyError, DominoError, FinetuneError, ModelError
+from domino_onnx.errors import FinetuneError, ModelError
 from domino_onnx.options import CompressOptions
 from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.stages.aim import Aim, take_aim
 from domino_onnx.stages.checkpoint import Checkpoint
+from domino_onnx.stages.devices import torch_missing
 from domino_onnx.stages.doubts import doubts_of_labels
 from domino_onnx.stages.drawing import draw_ahead, drawn_when_taken
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.kept.losses import kept_losses, losses_once
+from domino_onnx.stages.once import Once
 from domino_onnx.stages.source import Source
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from domino_onnx.runtime import Room
     from domino_onnx.search import LossTable
 
-__all__ = ["ONLY_INTEGERS", "Laboratory", "given_plan", "open_laboratory", "torch_missing"]
+__all__ = ["ONLY_INTEGERS", "Laboratory", "open_laboratory"]
 
 ONLY_INTEGERS = "all weights to be pruned are integers, which no gradient moves"
 
@@ -65,10 +66,10 @@ class Laboratory:
         self.options = options
         self.journal = journal
         self.checkpoint = checkpoint or Checkpoint()
-        self._meanings: _Once[Meanings] = _Once()
-        self._network: _Once[Network] = _Once()
-        self._losses: _Once[LossTable] = _Once()
-        self._student: _Once[Distillation] = _Once()
+        self._meanings: Once[Meanings] = Once()
+        self._network: Once[Network] = Once()
+        self._losses: Once[LossTable] = Once()
+        self._student: Once[Distillation] = Once()
 
     @property
     def trainable(self) -> list[WeightKey]:
@@ -245,57 +246,6 @@ def open_laboratory(
         As `take_aim`.
     """
     return Laboratory(source, take_aim(source, options.target, plan), options, journal, dense, checkpoint)
-
-
-def given_plan(options: CompressOptions) -> Plan | None:
-    """The plan that the goal names; None if it names none.
-
-    Raises
-    ------
-    PlanError
-        If it can't be read.
-    """
-    return None if options.goal.plan is None else Plan.load(options.goal.plan)
-
-
-class _Once(Generic[_T]):
-    """A value that is built when it is first asked for, or the error that building it gave.
-
-    It keeps neither the builder nor an error that was raised, whose traceback leads to the laboratory: that holds the
-    whole model, and must not wait for the garbage collector.
-    """
-
-    def __init__(self) -> None:
-        self._value: _T | None = None
-        self._error: DominoError | None = None
-
-    @property
-    def known(self) -> _T | None:
-        """The value, if it was built."""
-        return self._value
-
-    def value(self, build: Callable[[], _T]) -> _T:
-        """The value; the error, each time it is asked for, if it couldn't be built."""
-        if self._error is not None:
-            raise copy.copy(self._error)
-        if self._value is None:
-            try:
-                self._value = build()
-            except DominoError as error:
-                self.fail(error)
-                raise
-        return self._value
-
-    def fail(self, error: DominoError) -> None:
-        """Forget the value, and raise this error from now on."""
-        self._value, self._error = None, copy.copy(error)
-
-
-def torch_missing(error: ImportError) -> DependencyError:
-    """What to tell a user who asks for finetuning without torch; the error itself, raised, if it isn't about torch."""
-    if not (error.name or "").startswith("torch"):
-        raise error
-    return DependencyError(f"torch is missing ({error}): pip install 'domino-onnx[finetune]'")
 
 
 def _reasons(network: Network) -> str:

@@ -1,19 +1,17 @@
-"""The last stages: the file is written with its manifest, and everything is put together for the report."""
+"""The stage that writes the file with its manifest."""
 
 from __future__ import annotations
 
 import dataclasses
-import gc
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx._version import __version__
-from domino_onnx.graph import OnnxFile, WeightForm, Written, quantisers, write_model
+from domino_onnx.graph import quantisers, write_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.precision import converted
-from domino_onnx.report.results import CompressResult, FileSizes, Prediction, SearchResult, WeightRecord
+from domino_onnx.report.results import WeightRecord
 from domino_onnx.scheme import (
     Inventory,
     Manifest,
@@ -25,20 +23,18 @@ from domino_onnx.scheme import (
 )
 from domino_onnx.stages.audit import Audit
 from domino_onnx.stages.choosing import Found
-from domino_onnx.stages.comparing import Judge, compare_if_possible, judge_of, sampled_if_possible
-from domino_onnx.stages.journal import Journal
+from domino_onnx.stages.comparing import Judge, judge_of
+from domino_onnx.stages.form_notes import dense_notes, ir_notes
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.reading import Output, conversion
 from domino_onnx.stages.solving import overlaid
-from domino_onnx.storage import Form
 from domino_onnx.targets import TwoFourCost
 
 if TYPE_CHECKING:
-    from domino_onnx.evaluate import Evaluation, SampledCheck
     from domino_onnx.finetuning import Finetuned
     from domino_onnx.search import LossTable
 
-__all__ = ["Made", "compared", "ir_notes", "search_result", "why_dense", "write"]
+__all__ = ["Made", "write"]
 
 _MOST_TO_RUN = 1 << 31
 """Bytes of a model that is run on random inputs; larger ones may not fit into memory."""
@@ -119,8 +115,7 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
             zeros_made = {}
     entries = audit.entries
     judge = judge_of(lab, refitted=found.solved.learned, finetuned=finetuned is not None)
-    _warn_of_form(lab.journal, form, written)
-    for note in ir_notes(ir_version, holder):
+    for note in (*dense_notes(form, written.weight_forms), *ir_notes(ir_version, holder)):
         lab.journal.warn(note)
     read = {weight.key: weight.zeros for weight in inventory.counted}
     zeros = {**read, **{entry.key: entry.zeros for entry in entries}, **zeros_made}
@@ -141,99 +136,6 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
         losses=lab.known_losses(),
         is_sampled=judge.data is None and not found.solved.learned and not wanted.is_needed and size > _MOST_TO_RUN,
     )
-
-
-def compared(made: Made, journal: Journal) -> CompressResult:
-    """Compare what was written with the dense model, and put everything together that a report tells.
-
-    What the first import of torch leaves to the garbage collector holds the model, and ONNX Runtime needs the room.
-    """
-    from domino_onnx.stages.sizing import sizes_of
-
-    gc.collect()
-    run, comparison, sampled = made.options.run, None, None
-    if made.is_sampled:
-        sampled = sampled_if_possible(made.dense, made.output, run.seed, journal)
-    else:
-        comparison = compare_if_possible(made.dense, made.output, made.judge, run, journal)
-    sizes = sizes_of(made.dense, made.output, made.options.output.format)
-    return _result(made, comparison, sampled, sizes, journal)
-
-
-def search_result(lab: Laboratory, found: Found) -> SearchResult:
-    """What a search found."""
-    return SearchResult(
-        plan=found.planned.plan,
-        inventory=lab.aim.inventory,
-        decisions=found.planned.decisions,
-        prediction=None if lab.judged_by_drawn else Prediction.of(found.comparison),
-        drawn=lab.source.drawn,
-        options=lab.options,
-        seconds=lab.journal.seconds,
-        peaks=lab.journal.peaks,
-        warnings=lab.journal.warnings,
-        forecast=lab.journal.forecast,
-    )
-
-
-def _result(
-    made: Made,
-    comparison: Evaluation | None,
-    sampled: SampledCheck | None,
-    sizes: FileSizes | None,
-    journal: Journal,
-) -> CompressResult:
-    from domino_onnx.runtime import peak_memory
-
-    site_zeros, site_params = sum(r.zeros for r in made.records), sum(r.params for r in made.records)
-    planned, solved, inventory = made.found.planned, made.found.solved, made.inventory
-    return CompressResult(
-        model=made.model,
-        output=made.output,
-        plan=planned.plan,
-        inventory=inventory,
-        weights=made.records,
-        sparsity=inventory.share_of_zeros(made.zeros),
-        sparsity_sites=site_zeros / site_params if site_params else 0.0,
-        flops_saved=inventory.share_of_macs(made.zeros),
-        planned_sparsity=inventory.sparsity(planned.plan.schemes),
-        planned_flops_saved=inventory.flops_saved(planned.plan.schemes),
-        solver=solved.solver,
-        divergence=solved.divergence,
-        prediction=None if made.judge.drawn else Prediction.of(made.found.comparison),
-        drawn=made.drawn,
-        decisions=planned.decisions,
-        finetuned=made.finetuned,
-        parity=comparison,
-        sampled=sampled,
-        sizes=sizes,
-        judge_seen=made.judge.seen,
-        two_four=made.two_four,
-        seconds=journal.seconds,
-        peaks=journal.peaks,
-        warnings=journal.warnings,
-        peak_rss_bytes=peak_memory(),
-        nbytes=made.nbytes,
-        losses=made.losses,
-        trials=made.found.trials,
-        options=made.options,
-        forecast=journal.forecast,
-    )
-
-
-def why_dense(form: Form, weights: Sequence[WeightForm]) -> str:
-    """What to tell a user who asked for another form and gets a file that is dense all through."""
-    reasons = Counter(weight.reason for weight in weights).most_common(1)
-    why = f"{reasons[0][1]} of {len(weights)}: {reasons[0][0]}" if reasons else "there is none of a fitting type"
-    return f"--format {form}: every weight stays dense; {why}"
-
-
-def ir_notes(read: int, written: OnnxFile) -> tuple[str, ...]:
-    """What to tell of a file that was written in a newer IR version than it was read in."""
-    now = written.proto.ir_version
-    if now == read:
-        return ()
-    return (f"written as IR version {now}, where stored tensors aren't inputs as well; IR version {read} wants that",)
 
 
 def _values(found: Found, finetuned: Finetuned | None) -> tuple[WeightArrays, WeightArrays]:
@@ -267,11 +169,6 @@ def _manifest(lab: Laboratory, plan: Plan, entries: tuple[ManifestEntry, ...], c
         entries=entries,
         also_changed=tuple(sorted(changed, key=str)),
     )
-
-
-def _warn_of_form(journal: Journal, form: Form, written: Written) -> None:
-    if form != "dense" and all(weight.kind == "dense" for weight in written.weight_forms):
-        journal.warn(why_dense(form, written.weight_forms))
 
 
 def _record(site: Site, found: Found, zeros: int) -> WeightRecord:

@@ -94,7 +94,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "stages/trials": frozenset({"compress", "sweep"}),
     "stages/trials:_reachable": frozenset({"sweep"}),
     "stages/trying": frozenset({"compress", "sweep"}),
-    "stages/writing:why_dense": FILES | {"convert"},
+    "stages/form_notes": FILES | {"convert"},
     "targets/diagnosis": frozenset({"doctor"}),
 }
 """Who prints the texts of a module or a folder, or of one function in it; the longest entry that fits counts."""

@@ -147,11 +147,11 @@ def test_cycles_that_hold_it_are_collected(
 ) -> None:
     """As imports leave them."""
     from domino_onnx.pipeline import pruning
-    from domino_onnx.stages import writing
+    from domino_onnx.stages import concluding
 
     kept: list[weakref.ref[Any]] = []
     alive: list[bool] = []
-    find, compare_if_possible = pruning.found_once, writing.compare_if_possible
+    find, compare_if_possible = pruning.found_once, concluding.compare_if_possible
 
     def found(lab: Any) -> Any:
         cycle: list[Any] = [lab]
@@ -164,6 +164,6 @@ def test_cycles_that_hold_it_are_collected(
         return compare_if_possible(*given)
 
     monkeypatch.setattr(pruning, "found_once", found)
-    monkeypatch.setattr(writing, "compare_if_possible", compared)
+    monkeypatch.setattr(concluding, "compare_if_possible", compared)
     assert domino("compress", save(chain()), "--scheme", "2:4", "-o", tmp_path / "out.onnx").code == 0
     assert alive == [False]
