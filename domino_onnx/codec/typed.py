@@ -24,6 +24,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 import msgspec.inspect as mi
 
+from domino_onnx.codec.kinds import SEVERAL, Object, item_types, member_for, type_inside
 from domino_onnx.codec.syntax import Syntax, parse
 from domino_onnx.codec.words import at, described, meant, nearest, shown
 from domino_onnx.codec.write import builtin, is_text_class
@@ -36,10 +37,7 @@ Hook = Callable[[type, Any], Any]
 """Makes a value of a class that isn't known here; ValueError, TypeError or DominoError for what doesn't fit."""
 _MESSAGE = re.compile(r"(?P<problem>.*?)(?: - at `(?P<of_key>key` in `)?\$(?P<path>.*)`)?", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
-_SEVERAL = (list, tuple, set, frozenset)
-_Object = mi.StructType | mi.DataclassType
 _OF_TYPES = ("Expected", "Invalid enum", "Number out", "Integer value out")
-_Items = mi.ListType | mi.VarTupleType | mi.SetType | mi.FrozenSetType
 
 
 def decode(
@@ -158,13 +156,13 @@ class _Reader:
 
     def admitted(self, value: Any, kind: mi.Type, path: str) -> Any:
         """The value with the objects and texts in it that are of our own classes made into instances of them."""
-        member = _member(kind, value)
-        if isinstance(member, mi.CustomType | _Object):
+        member = member_for(kind, value)
+        if isinstance(member, mi.CustomType | Object):
             return self._one(value, member, kind, path)
         if isinstance(member, mi.DictType) and isinstance(value, Mapping):
             return {key: self.admitted(item, member.value_type, _below(path, key)) for key, item in value.items()}
-        if isinstance(value, _SEVERAL):
-            items = zip(value, _item_types(member, len(value)), strict=True)
+        if isinstance(value, SEVERAL):
+            items = zip(value, item_types(member, len(value)), strict=True)
             return [self.admitted(item, each, f"{path}[{place}]") for place, (item, each) in enumerate(items)]
         return builtin(value) if self.python else value
 
@@ -177,7 +175,7 @@ class _Reader:
         except DominoError as problem:  # of a class that checks itself
             raise self.error(f"{at(self.what, path)}: {problem}") from None
 
-    def _one(self, value: Any, member: _Object | mi.CustomType, kind: mi.Type, path: str) -> Any:
+    def _one(self, value: Any, member: Object | mi.CustomType, kind: mi.Type, path: str) -> Any:
         """An instance of the class of `member`, from an instance, or from what a document holds for one."""
         if isinstance(value, member.cls):
             if self.python and isinstance(member, mi.DataclassType):
@@ -190,7 +188,7 @@ class _Reader:
             return self._made(value, member.cls, path)
         return self._object(value, member, path) if isinstance(value, Mapping) else value
 
-    def _object(self, value: Mapping[Any, Any], kind: _Object, path: str) -> Any:
+    def _object(self, value: Mapping[Any, Any], kind: Object, path: str) -> Any:
         fields = {field.encode_name: field for field in kind.fields}
         if isinstance(kind, mi.DataclassType) or kind.forbid_unknown_fields:
             refuse_unknown(value, fields, what=self.what, error=self.error, path=path)
@@ -223,53 +221,13 @@ class _Reader:
         for name, index in _STEP.findall(match["path"] or ""):
             if index == "...":  # msgspec doesn't say which key
                 raise self.error(f"{at(self.what, path)} has a value that doesn't fit: {match['problem']}")
-            info = _inner(_member(info, value), name, int(index or 0))
+            info = type_inside(member_for(info, value), name, int(index or 0))
             value = value[name or int(index)]
             path = _below(path, name) if name else f"{path}[{index}]"
         if not match["of_key"] and match["problem"].startswith(_OF_TYPES):
             self._wrong(path, value, info)
         culprit = "a key: " if match["of_key"] else ""
         raise self.error(f"{at(self.what, path)}: {culprit}{match['problem']}")
-
-
-def _member(kind: mi.Type, value: object) -> mi.Type:
-    """The type without metadata; of a union, the one type that may fit the value, or the union itself."""
-    if isinstance(kind, mi.Metadata):
-        return _member(kind.type, value)
-    if not isinstance(kind, mi.UnionType):
-        return kind
-    members = [_member(each, value) for each in kind.types]
-    fitting = [each for each in members if _may_fit(each, value)]
-    return fitting[0] if len(fitting) == 1 else kind
-
-
-def _may_fit(kind: mi.Type, value: object) -> bool:
-    if isinstance(kind, mi.CustomType | _Object) and isinstance(value, kind.cls):
-        return True
-    if isinstance(value, Mapping):
-        return isinstance(kind, mi.DictType | _Object)
-    if isinstance(value, _SEVERAL):
-        return isinstance(kind, _Items | mi.TupleType)
-    if isinstance(value, str):
-        as_text = isinstance(kind, _Object) and is_text_class(kind.cls)
-        return as_text or isinstance(kind, mi.StrType | mi.LiteralType | mi.CustomType)
-    return False
-
-
-def _item_types(kind: mi.Type, count: int) -> list[mi.Type]:
-    """The types of so many items; msgspec refuses a wrong count."""
-    if isinstance(kind, mi.TupleType) and len(kind.item_types) == count:
-        return list(kind.item_types)
-    return [kind.item_type if isinstance(kind, _Items) else mi.AnyType()] * count
-
-
-def _inner(kind: mi.Type, name: str, index: int) -> mi.Type:
-    """The type at one step into a value."""
-    if isinstance(kind, _Object):
-        return next((field.type for field in kind.fields if field.encode_name == name), mi.AnyType())
-    if isinstance(kind, mi.TupleType):
-        return kind.item_types[index]
-    return kind.item_type if isinstance(kind, _Items) else mi.AnyType()
 
 
 def _reader_of(cls: type, hook: Hook | None) -> Callable[[Any], Any]:
