@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from domino_onnx.errors import ModelError
 from domino_onnx.graph.fixed import fixed_function
 from domino_onnx.graph.index import GraphIndex, Use
+from domino_onnx.graph.inventory_notes import left_dense, of_same_density, replaceable
 from domino_onnx.graph.io.external import overlapping
 from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.io.tensors import FLOAT_TYPES
@@ -30,8 +29,6 @@ __all__ = ["take_inventory"]
 _USUAL_M = (4, 8, 16, 32)
 _AT_A_TIME = 1 << 18
 """Weights that are counted at a time."""
-_WORTH_SAYING = 0.05
-"""Share of the weights that can't be pruned from which on it is said."""
 _UNLESS_NAMED = "; it is pruned only where a pattern to include names it"
 
 
@@ -76,7 +73,7 @@ def take_inventory(
         else:
             skip = _skip(key, weight, values, reason or "", macs)
             skips.append(dataclasses.replace(skip, by_options=reason == chosen.refuses(weight.names(key))))
-    notes = (*_left_dense(sites, skips), *file.notes, *_pool_notes(pool), *_notes(file, sites))
+    notes = (*left_dense(sites, skips), *file.notes, *of_same_density(pool), *replaceable(file, sites))
     return Inventory(sites=tuple(sites), skips=tuple(skips), notes=notes)
 
 
@@ -234,39 +231,3 @@ def _overlapping(file: OnnxFile, weights: dict[WeightKey, FoundWeight]) -> dict[
         for key, weight in weights.items()
         if weight.tensor is not None and id(weight.tensor) in clashing
     }
-
-
-def _left_dense(sites: Sequence[Site], skips: Sequence[Skip]) -> Iterator[str]:
-    """How many of the weights no option of a budget reaches, where that is worth knowing."""
-    listed = sum(site.params for site in sites) + sum(skip.params for skip in skips)
-    params = Counter[str]()
-    for skip in skips:
-        if not skip.by_options:
-            params[skip.op] += skip.params
-    left = params.total()
-    if left < _WORTH_SAYING * listed or not left:
-        return
-    most = [f"{operator} {count / listed:.1%}" for operator, count in params.most_common(3) if count]
-    more = ", ..." if len(params) > len(most) else ""
-    yield (
-        f"{left / listed:.1%} of the weights can't be pruned ({', '.join(most)}{more}): they stay as they are, and "
-        "budgets count them"
-    )
-
-
-def _pool_notes(pool: SchemePool) -> Iterable[str]:
-    for schemes in pool.same_density:
-        smallest, *others = map(str, schemes)
-        yield (
-            f"{smallest}, {', '.join(others)} keep the same share: a site gets the one with the largest M that divides "
-            f"its axis; leave {', '.join(others)} out to have {smallest} everywhere"
-        )
-
-
-def _notes(file: OnnxFile, sites: Iterable[Site]) -> tuple[str, ...]:
-    inputs = {value.name for value in file.proto.graph.input}
-    overridable = [str(site.key) for site in sites if not site.key.scope and site.key.name in inputs]
-    if not overridable or file.proto.ir_version < 4:
-        return ()
-    names = ", ".join(overridable)
-    return (f"graph inputs of the same name may replace these weights at run time, zeros included: {names}",)
