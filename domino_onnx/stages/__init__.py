@@ -7,7 +7,7 @@ Three objects change inside: the `Journal` notes what happens, the laboratory ke
 
 from domino_onnx.stages.aim import given_plan
 from domino_onnx.stages.benchmarking import benchmarked
-from domino_onnx.stages.checkpoint import Checkpoint, holds_checkpoint
+from domino_onnx.stages.checkpoint import Checkpoint
 from domino_onnx.stages.choosing import find
 from domino_onnx.stages.concluding import compared, search_result
 from domino_onnx.stages.converting import rewritten
@@ -30,6 +30,7 @@ from domino_onnx.stages.resuming import (
     open_checkpoint,
     replacing_of,
 )
+from domino_onnx.stages.run_folder import holds_checkpoint
 from domino_onnx.stages.second_file import check_second, name_for_cpu, with_second
 from domino_onnx.stages.teachers import teacher_beside
 from domino_onnx.stages.trials import finetune_within, found_for_budgets, sweep_result

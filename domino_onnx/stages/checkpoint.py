@@ -1,4 +1,4 @@
-"""The folder of a run: what its stages returned is kept there while it lasts, so that an interruption costs little."""
+"""What a run's stages returned is kept in a folder while the run lasts, so that an interruption costs little."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 
 from domino_onnx import codec
 from domino_onnx.errors import BudgetError, CheckpointError, DominoError
-from domino_onnx.files import held, remove_all_leftovers
 from domino_onnx.scheme import NamedArrays
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.pieces import REMEDY, Head, read_head, read_piece, write_piece
+from domino_onnx.stages.run_folder import RunFolder
 from domino_onnx.stages.sealed import is_sealed
 
-__all__ = ["PLACED", "Checkpoint", "CheckpointFile", "holds_checkpoint"]
+__all__ = ["Checkpoint", "CheckpointFile"]
 
 T = TypeVar("T")
 Pack = Callable[[T], tuple[Mapping[str, Any], NamedArrays]]
@@ -26,9 +26,6 @@ Pack = Callable[[T], tuple[Mapping[str, Any], NamedArrays]]
 Restore = Callable[[dict[str, Any], NamedArrays], T]
 """The value again. It raises a DominoError for what this run can't have kept."""
 
-PLACED = "placed"
-"""The name of what tells which outputs are this run's own (`domino_onnx.stages.placed`). It goes last."""
-_LOCK = "lock"
 _WORK_A_SAVE = 50
 """Saving a training's state takes at most one part in so many of the time."""
 
@@ -62,7 +59,7 @@ class Checkpoint:
         after: float = 0.0,
         named: bool = True,
     ) -> None:
-        self._folder = folder or Path()
+        self._folder = RunFolder(folder or Path())
         self._keeps = folder is not None
         self._journal = journal or Journal()
         self._resume = resume
@@ -71,8 +68,7 @@ class Checkpoint:
         self._run: dict[str, Any] = {}
         self._found: set[str] = set()
         self._pending: dict[str, tuple[Head, NamedArrays]] = {}
-        self._begun = self._complained = self._has_lock = False
-        self._lock = contextlib.ExitStack()
+        self._begun = self._complained = False
 
     def __enter__(self) -> Checkpoint:
         """Take the folder.
@@ -85,15 +81,13 @@ class Checkpoint:
         if not self._keeps:
             return self
         with contextlib.ExitStack() as undone:
-            undone.callback(self._lock.close)
+            undone.callback(self._folder.release)
             try:
                 if self._named:
-                    self._folder.mkdir(exist_ok=True)
-                if self._folder.exists():
-                    self._take()
-                    self._look(sorted(self._folder.glob("*.npz")))
-                else:
-                    self._look([])
+                    self._folder.make()
+                if self._folder.path.exists():
+                    self._folder.take()
+                self._look(self._folder.files())
             except BlockingIOError:
                 raise CheckpointError(
                     f"{self._folder} is in use by another run, which writes the same output: wait for its end, or give "
@@ -106,15 +100,12 @@ class Checkpoint:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
-            with self._lock:
-                if error is None or (isinstance(error, BudgetError) and self._begun):
-                    self._remove()
-                else:
-                    self._flush()
+            if error is None or (isinstance(error, BudgetError) and self._begun):
+                self._remove()
+            else:
+                self._flush()
         finally:  # an interruption may come meanwhile
-            if self._has_lock:
-                with contextlib.suppress(OSError):  # it is not empty
-                    self._folder.rmdir()
+            self._folder.leave()
 
     def is_of(self, run: Mapping[str, Any]) -> None:
         """Say what tells this run from others, as JSON, before anything is kept or loaded.
@@ -126,7 +117,7 @@ class Checkpoint:
         """
         self._run = codec.plain(run)
         for name in sorted(self._found):
-            self._refuse_another(read_head(self._path(name)))
+            self._refuse_another(read_head(self._folder.piece(name)))
 
     def once(self, name: str, make: Callable[[], T], pack: Pack[T], restore: Restore[T], *instead: str) -> T:
         """What was kept under this name, or else what `make` gives, kept from now on.
@@ -165,7 +156,7 @@ class Checkpoint:
         """
         if name not in self._found:
             return None
-        path = self._path(name)
+        path = self._folder.piece(name)
         head, arrays = read_piece(path)
         self._refuse_another(head)
         try:
@@ -193,16 +184,6 @@ class Checkpoint:
     def is_ripe(self) -> bool:
         """Whether the run has lasted so long that it is worth keeping."""
         return self._keeps and self._journal.elapsed >= self._after
-
-    def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.npz"
-
-    def _pieces(self) -> list[Path]:
-        return [path for path in self._folder.glob("*.npz") if is_sealed(path)]
-
-    def _take(self) -> None:
-        self._lock.enter_context(held(self._folder / _LOCK))
-        self._has_lock = True
 
     def _look(self, left: list[Path]) -> None:
         """Decide what becomes of the files that an earlier run left."""
@@ -239,7 +220,7 @@ class Checkpoint:
         try:
             self._begin()
             for name in list(self._pending):
-                write_piece(self._path(name), *self._pending[name])
+                write_piece(self._folder.piece(name), *self._pending[name])
                 del self._pending[name]
         except OSError as error:
             self._pending.clear()
@@ -252,33 +233,29 @@ class Checkpoint:
         """Make the folder, and remove what an earlier run left that this one doesn't go on from."""
         if self._begun:
             return
-        self._folder.mkdir(exist_ok=True)
-        if not self._has_lock:
-            self._take()
-        for path in self._pieces():
-            if path.stem not in self._found:
-                path.unlink()
-        remove_all_leftovers(self._folder, ".npz")
+        self._folder.make()
+        if not self._folder.is_held:
+            self._folder.take()
+        self._folder.remove(name for name in self._folder.pieces() if name not in self._found)
+        self._folder.tidy()
         self._begun = True
 
-    def _forget(self, names: tuple[str, ...]) -> None:
-        for name in [each for each in self._pending if _matches(each, names)]:
+    def _forget(self, patterns: tuple[str, ...]) -> None:
+        for name in [each for each in self._pending if _matches(each, patterns)]:
             del self._pending[name]
         if self._begun and not self._pending:
-            for path in self._pieces():
-                if _matches(path.stem, names):
-                    path.unlink()
+            with contextlib.suppress(OSError):  # what stays is read no more
+                self._folder.remove(name for name in self._folder.pieces() if _matches(name, patterns))
 
     def _remove(self) -> None:
         """Nothing is left to go on to; what another run left stays, if this one has not replaced it."""
-        if not self._keeps or not self._has_lock:
+        if not self._keeps or not self._folder.is_held:
             return
         with contextlib.suppress(OSError, CheckpointError):
-            pieces = sorted(self._pieces(), key=lambda path: path.stem == PLACED)
-            if self._begun or all(read_head(path).run == self._run for path in pieces):
-                for path in pieces:
-                    path.unlink()
-                remove_all_leftovers(self._folder, ".npz")
+            names = self._folder.pieces()
+            if self._begun or all(read_head(self._folder.piece(name)).run == self._run for name in names):
+                self._folder.remove(names)
+                self._folder.tidy()
 
     def _refuse_another(self, head: Head) -> None:
         others = sorted(key for key in {*self._run, *head.run} if self._run.get(key) != head.run.get(key))
@@ -314,11 +291,6 @@ class CheckpointFile:
     def load(self, restore: Restore[T]) -> T | None:
         """As `Checkpoint.load`."""
         return self._checkpoint.load(self._name, restore)
-
-
-def holds_checkpoint(folder: Path) -> bool:
-    """Whether an interrupted run has left something in this folder that can be gone on from."""
-    return any(map(is_sealed, folder.glob("*.npz")))
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

@@ -11,8 +11,9 @@ from pathlib import Path
 from domino_onnx.codec import convert, plain
 from domino_onnx.errors import CheckpointError
 from domino_onnx.files import Replacing, sha256_of
-from domino_onnx.stages.checkpoint import PLACED, Checkpoint
+from domino_onnx.stages.checkpoint import Checkpoint
 from domino_onnx.stages.pieces import read_piece
+from domino_onnx.stages.run_folder import PLACED, RunFolder
 
 __all__ = ["Placed"]
 
@@ -73,7 +74,7 @@ class Placed(Replacing):
 
     @functools.cached_property
     def _earlier(self) -> tuple[_Placing, ...]:
-        path = None if self._left is None else self._left / f"{PLACED}.npz"
+        path = None if self._left is None else RunFolder(self._left).piece(PLACED)
         if path is None or not path.exists():
             return ()
         head, _ = read_piece(path)

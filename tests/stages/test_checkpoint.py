@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 
 from domino_onnx.errors import BudgetError, CheckpointError
-from domino_onnx.stages import Journal
-from domino_onnx.stages.checkpoint import Checkpoint, holds_checkpoint
+from domino_onnx.stages import Checkpoint, Journal, holds_checkpoint
 from domino_onnx.stages.sealed import write_sealed
 
 RUN = {"seed": "1", "model": "x"}
@@ -315,3 +314,15 @@ def test_a_state_is_saved_less_often_where_that_takes_long(tmp_path: Path, monke
             clock[0] += seconds
             dues.append(file.is_due)
     assert dues == [False, False, True]
+
+
+def test_what_is_not_needed_any_more_and_stays_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with Checkpoint(tmp_path / "kept") as checkpoint:
+        checkpoint.keep("part-1", {}, {})
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", refused)
+            assert checkpoint.once("whole", lambda: 7, lambda _: ({}, {}), lambda *_: 8, "part-*") == 7
+        assert names(tmp_path / "kept") == ["lock", "part-1.npz", "whole.npz"]
