@@ -1,0 +1,30 @@
+"""Files that appear whole or not at all, under names that may be used, by one process at a time."""
+
+from domino_onnx.files.digest import sha256_of
+from domino_onnx.files.locks import folder_lock, held
+from domino_onnx.files.replacing import NOTHING, Replacing, check_output
+from domino_onnx.files.whole import (
+    current_umask,
+    escaped,
+    put_in_place,
+    remove_all_leftovers,
+    remove_leftovers,
+    unfinished,
+    whole_file,
+)
+
+__all__ = [
+    "NOTHING",
+    "Replacing",
+    "check_output",
+    "current_umask",
+    "escaped",
+    "folder_lock",
+    "held",
+    "put_in_place",
+    "remove_all_leftovers",
+    "remove_leftovers",
+    "sha256_of",
+    "unfinished",
+    "whole_file",
+]

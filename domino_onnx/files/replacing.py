@@ -1,0 +1,82 @@
+"""Which names may files be written under: none that is read, and none that exists unless it may be replaced."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from domino_onnx.errors import OutputError
+
+__all__ = ["NOTHING", "Replacing", "check_output"]
+
+
+class Replacing:
+    """Which files that exist a writer may replace: any with `force`, none without."""
+
+    def __init__(self, *, force: bool = False) -> None:
+        self.force = force
+
+    def allows(self, output: Path) -> bool:  # noqa: ARG002  # a run that goes on looks at it
+        """Whether what is there under this name may go."""
+        return self.force
+
+    def announce(self, output: Path, whole: Path, parts: Mapping[Path, str]) -> None:
+        """Hear of a whole file before it is renamed to `output`.
+
+        Parameters
+        ----------
+        parts
+            Files that belong to it and are in place already, each with its SHA-256.
+        """
+
+
+NOTHING = Replacing()
+"""Nothing that exists may be replaced."""
+
+
+def check_output(output: Path, inputs: Iterable[Path], replacing: Replacing, *, what: str = "output") -> None:
+    """Refuse a file's name before any work is done.
+
+    Parameters
+    ----------
+    inputs
+        Files and folders that are read: nothing of them is replaced, whatever may be.
+    what
+        The file's part in the work, as messages call it.
+
+    Raises
+    ------
+    OutputError
+        If it is an input, exists and may not be replaced, is no regular file, or can't be written.
+    """
+    try:
+        _check_output(output, inputs, replacing, what)
+    except (OSError, ValueError) as error:  # a name that is too long, for instance
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"the {what} {str(output)!r:.200} can't be written: {reason}; give another name") from None
+
+
+def _check_output(output: Path, inputs: Iterable[Path], replacing: Replacing, what: str) -> None:
+    if "\0" in str(output):
+        raise ValueError("a name holds no NUL")
+    if output.is_dir():
+        raise OutputError(f"the {what} {output} is a folder; give the name of a file")
+    lost = next((given for given in inputs if _would_lose(given, output)), None)
+    if lost is not None:
+        raise OutputError(f"the {what} {output} is the input itself, {lost}; give another name")
+    if output.exists() and not output.is_file():
+        raise OutputError(f"the {what} {output} is no regular file, so that it can't be replaced; give another name")
+    if output.exists() and not replacing.allows(output):
+        raise OutputError(f"the {what} {output} exists; give another name, or --force to replace it")
+    if not output.parent.is_dir():
+        raise OutputError(f"the folder {output.parent} of the {what} doesn't exist; make it first")
+    if not os.access(output.parent, os.W_OK):
+        raise OutputError(f"the folder {output.parent} of the {what} can't be written to")
+
+
+def _would_lose(given: Path, output: Path) -> bool:
+    """Whether writing `output` would replace what is read from `given`, or a file in that folder."""
+    if not given.exists() or not output.exists():
+        return False
+    return output.samefile(given) or (given.is_dir() and output.parent.samefile(given))
