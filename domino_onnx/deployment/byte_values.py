@@ -119,7 +119,7 @@ class ByteValues:
         if value.is_made:
             self._put_behind(integers, file, value, is_image=is_image)
             return
-        source = _unquantized(integers)
+        source = None if self._is_made(file.integers) else _unquantized(integers)
         if is_image and source is not None:
             self._to_bytes(source, value)
         elif not file.is_signed:
@@ -130,6 +130,10 @@ class ByteValues:
                 self._to_bytes(floats, value)
             else:
                 self.quantized(floats, value.grid, value.bytes)
+
+    def _is_made(self, key: str) -> bool:
+        """Whether a replaced node gives an activation, in whatever form: nothing gives its floats then."""
+        return any(value.is_made for (name, _), value in self._values.items() if name == key)
 
     def _put_behind(self, integers: Any, file: FileValue, value: _Value, *, is_image: bool) -> None:
         """Give the file's bytes to what still reads them."""

@@ -145,6 +145,26 @@ def test_matrices_of_any_rank(make_model: Make, tmp_path: Path, choice: str) -> 
     assert np.abs(wanted - found).max() < 1.01 * _steps(made, "y")
 
 
+@pytest.mark.parametrize("choice", ["by channel", "signed"])
+@pytest.mark.parametrize("first", ["MatMul", "Conv"])
+def test_an_activation_is_a_matrix_and_an_image(make_model: Make, tmp_path: Path, choice: str, first: str) -> None:
+    """A product along the last axis of what a convolution reads or gives: its bytes are wanted in both orders."""
+    layers = {"MatMul": ("matrix", sparse((32, 32), 0, 1)), "Conv": ("kernel", sparse((32, 32, 1), 1, 2))}
+    second = "Conv" if first == "MatMul" else "MatMul"
+    model = make_model(
+        [node(first, ["x", layers[first][0]], ["a"]), node(second, ["a", layers[second][0]], ["y"])],
+        {"x": ("N", 32, 32)},
+        {"y": None},
+        dict(layers.values()),
+    )
+    inputs = {"x": normal(2, 32, 32)}
+    made = quantized(model, [inputs], tmp_path, **_choices()[choice])
+    changed, taken, _ = deployed_in_bytes(made, inputs)
+    assert len(taken) == 2
+    wanted, found = told(made, inputs)["y"], told(changed, inputs)["y"]
+    assert np.abs(wanted - found).max() < 2.01 * _steps(made, "y")
+
+
 def test_integers_alone_are_taken_over(make_model: Make) -> None:
     """Weights in int8 and activations in floats: nothing is rounded again, whatever is done with them."""
     integers = (sparse((64, 40), 0) * 60).clip(-128, 127).astype(np.int8)
