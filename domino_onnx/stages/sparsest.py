@@ -7,7 +7,7 @@ import functools
 
 from domino_onnx.errors import BudgetError
 from domino_onnx.report.results import Trial
-from domino_onnx.scheme import Budget, nothing_to_prune
+from domino_onnx.scheme import Budget, Inventory, nothing_to_prune
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.kept.found import pack_found, restore_found
 from domino_onnx.stages.kept.plans import plan_once
@@ -44,7 +44,7 @@ def sparsest_within(lab: Laboratory, max_drop: float) -> Found:
         else:
             high = budget.reduction
     if not trials.tried:
-        raise BudgetError(nothing_to_prune(lab.aim.inventory))
+        raise BudgetError(_nothing_to_try(lab.aim.inventory, high))
     if best is None:
         last = trials.tried[-1]
         raise BudgetError(
@@ -93,3 +93,13 @@ class _Trials:
             self._best = found
             self._lab.checkpoint.keep(_BEST, *pack_found(found))
         return trial
+
+
+def _nothing_to_try(inventory: Inventory, most: float) -> str:
+    """Why there is no trial where the largest share of zeros is within the finest step."""
+    if not most:
+        return nothing_to_prune(inventory)
+    return (
+        f"{most:.1%} of the weights can become zeros, which is less than the search tells apart: give --scheme. "
+        "domino-onnx inspect says why the others can't"
+    )

@@ -97,6 +97,20 @@ def test_it_needs_data(domino: Run, small_digits: Path, tmp_path: Path) -> None:
     assert "--data" in ran.err
 
 
+def test_a_model_of_hardly_any_weight_that_can_be_pruned(
+    domino: Run, make_model: Callable[..., Any], save: Callable[..., Path], tmp_path: Path
+) -> None:
+    generator = np.random.default_rng(0)
+    nodes = [onnx.helper.make_node("MatMul", [a, w], [b]) for a, w, b in (("x", "v", "h"), ("h", "w", "y"))]
+    shapes = {"v": (16, 7), "w": (7, 9000)}
+    arrays = {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    model = save(make_model(nodes, {"x": ("N", 16)}, {"y": ("N", 9000)}, arrays))
+    np.savez(tmp_path / "data.npz", x=generator.normal(size=(64, 16)).astype(np.float32))
+    ran = domino("compress", model, "--max-drop", "0.1", "--data", tmp_path / "data.npz", "-o", tmp_path / "out.onnx")
+    assert ran.code == 1
+    assert "0.2% of the weights can become zeros, which is less than the search tells apart" in ran.err
+
+
 def test_a_sweep_tells_what_zeros_cost(
     domino: Run, samples: Path, small_digits: Path, labelled: Path, tmp_path: Path
 ) -> None:
