@@ -48,7 +48,7 @@ _SUPERSEDED = ("plan-*", "solved-*", "trial-*", "best")
 
 def checkpoint_folder(options: CompressOptions, output: Path) -> Path:
     """Where a run keeps what it has found: in the folder that the options name, else next to the output."""
-    if output.name in ("", ".."):  # a folder, such as `.`, which has a name only where it is
+    if output.name in ("", ".."):  # `.` has a name only as a place
         output = output.resolve()
     return options.run.checkpoint or Path(f"{output}.partial")
 
