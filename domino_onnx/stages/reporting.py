@@ -12,8 +12,8 @@ __all__ = ["name_of_plan", "write_plans", "write_report", "write_sweep_report", 
 
 
 def name_of_plan(share: float) -> str:
-    """What the plan of a share of zeros is called in the folder of a sweep's plans."""
-    return f"{share:g}.json"
+    """What the plan of a share of zeros is called in the folder of a sweep's plans; no two shares have one name."""
+    return f"{float(share)!r}.json"
 
 
 def write_report(path: Path, result: CompressResult, replacing: Replacing) -> None:

@@ -180,6 +180,13 @@ def test_a_sweep_writes_its_plans_where_one_is(domino: Run, folder: Path, monkey
     assert [path.name for path in (folder / "here").iterdir()] == ["0.5.json"]
 
 
+def test_plans_of_shares_that_are_close_have_names_of_their_own(domino: Run, folder: Path) -> None:
+    words = ["--sparsity", "0.5", "--sparsity", "0.5000001", "--data", "data.npz", "--plans", "plans"]
+    ran = domino("sweep", "model.onnx", *words)
+    assert ran.code == 0, ran.err
+    assert sorted(path.name for path in (folder / "plans").iterdir()) == ["0.5.json", "0.5000001.json"]
+
+
 @pytest.mark.parametrize("more", [[], ["--deploy", "cpu"]])
 def test_a_folder_is_no_output(domino: Run, folder: Path, more: list[str]) -> None:
     before = contents(folder)
