@@ -1,6 +1,6 @@
 """How long does `compress` take on a model that doesn't fit into memory, without data or with a few samples?
 
-usage: OMP_NUM_THREADS=1 python benchmarks/big.py FOLDER [--gigabytes G] [--goal ...] [--samples 8]
+usage: OMP_NUM_THREADS=1 python benchmarks/big.py FOLDER [--gigabytes G] [--goal ...] [--samples 8] [--memory 4GB]
 
 A transformer's matrices of random normal numbers are written to FOLDER, with the weights in an external file. It is
 copied by `cp` and fsync, then compressed in a child process. While that runs, its memory is read every 20 ms: pages of
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=6.0)
     parser.add_argument("--goal", choices=GOALS, action="append")
     parser.add_argument("--samples", type=int, default=0, help="drawn from a normal distribution; 0: none")
+    parser.add_argument("--memory", default="", help="as `compress` takes it; by default half of what is free")
     given = parser.parse_args()
     packages = {name: metadata.version(name) for name in ("onnx", "onnxruntime", "numpy")}
     results = Results(RESULTS / "big.json", {"machine": machine(), "packages": packages})
@@ -53,10 +54,12 @@ def main() -> None:
         copying = copied(model.with_suffix(".data"), given.folder / "copy.data")
         for goal in given.goal or GOALS:
             row = {
-                "case": {"gigabytes": given.gigabytes, "goal": goal, "samples": given.samples},
+                "case": {"gigabytes": given.gigabytes, "goal": goal, "samples": given.samples, "memory": given.memory},
                 "copy_seconds": round(copying, 2),
             }
-            row |= compressed(model, output, GOALS[goal], data)
+            row |= compressed(
+                model, output, (*GOALS[goal], *(("--memory", given.memory) if given.memory else ())), data
+            )
             groups = checked(model, output, refitted=bool(given.samples))
             row |= {"copy_speed": round(copying / row["seconds"], 3), "groups_checked": groups}
             print(json.dumps(row), flush=True)

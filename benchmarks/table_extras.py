@@ -50,6 +50,7 @@ def large_table(rows: list[Row]) -> str:
         [
             f"{row['case']['gigabytes']:g} GB, `--{row['case']['goal']}`",
             str(row["case"]["samples"] or "none"),
+            row["case"]["memory"] or "default",
             f"{row['seconds']:,.0f}",
             f"{row['processor_seconds']:,.0f}",
             f"{100 * row['copy_speed']:.0f} %",
@@ -58,7 +59,9 @@ def large_table(rows: list[Row]) -> str:
         ]
         for row in rows
     ]
-    return table(["", "samples", "seconds", "processor", "speed of a copy", "peak MB", "groups checked"], lines)
+    return table(
+        ["", "samples", "`--memory`", "seconds", "processor", "speed of a copy", "peak MB", "groups checked"], lines
+    )
 
 
 def samples_table(rows: list[Row]) -> str:
