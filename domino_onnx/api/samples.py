@@ -199,10 +199,12 @@ class _Column:
         if self._first is None:
             self._first = array
             self._write_header(array, 0)
-        if self._axis in (0, -1):
+        if self._axis is None:
+            return
+        if self._streams:
             np.ascontiguousarray(array).tofile(self._stream)
             self._count += len(array)
-        elif self._axis is not None:
+        else:
             self._rest.append(array)
 
     def close(self) -> None:
@@ -212,14 +214,19 @@ class _Column:
         with self._stream:
             if self._first is None:
                 return
-            if self._axis in (0, -1):
+            if self._streams:
                 self._stream.seek(0)
                 self._write_header(self._first, self._count)
             else:
                 self._stream.seek(0)
                 self._stream.truncate()
-                whole = self._first if self._axis is None else np.concatenate(self._rest, self._axis)
+                whole = self._first if self._axis is None else np.concatenate(self._rest, max(self._axis, 0))
                 np.save(self._stream, whole)
+
+    @property
+    def _streams(self) -> bool:
+        """Whether values are written as they come. Texts aren't: the longest may still come."""
+        return self._axis in (0, -1) and self._first is not None and self._first.dtype.kind not in "US"
 
     def _check(self, array: NDArray[Any], where: str) -> None:
         first = self._first if self._like is None else self._like
@@ -230,7 +237,7 @@ class _Column:
                 raise DataError(f"{where} is shared by all samples, but differs from that of feed 0")
             return
         free = {axis + (self._axis == -1) for axis in self._free} | {max(self._axis, 0)}
-        if array.dtype != first.dtype or _fixed(array, free) != _fixed(first, free):
+        if not _are_alike(array.dtype, first.dtype) or _fixed(array, free) != _fixed(first, free):
             raise DataError(
                 f"{where} is {array.dtype} {array.shape}, that of feed 0 is {first.dtype} {first.shape}: all but the "
                 "number of samples and the sizes of free axes must be the same"
@@ -242,6 +249,11 @@ class _Column:
         npy.write_array_header_1_0(
             self._stream, {"descr": npy.dtype_to_descr(array.dtype), "fortran_order": False, "shape": shape}
         )
+
+
+def _are_alike(first: np.dtype[Any], second: np.dtype[Any]) -> bool:
+    """Whether two types are the same, be texts of other lengths."""
+    return first == second or first.kind == second.kind in ("U", "S")
 
 
 def _fixed(array: NDArray[Any], free: Collection[int]) -> tuple[int | None, ...]:

@@ -42,6 +42,15 @@ def test_every_form_is_the_same(
     np.testing.assert_array_equal(found["x"], rows)
 
 
+def test_labels_of_feeds_may_be_texts_of_any_length(rows: Array, small: ModelProto, save: Any, tmp_path: Path) -> None:
+    texts = [["a", "longer"], ["", "the longest of all"], ["b", "c"]]
+    given = [{"x": rows[2 * place : 2 * place + 2], "labels": texts[place]} for place in range(3)]
+    path = samples_file(iter(given), "data", tmp_path, save(small), {})
+    with np.load(path) as archive:
+        assert archive["labels"].tolist() == [text for pair in texts for text in pair]
+        np.testing.assert_array_equal(archive["x"], rows[:6])
+
+
 def test_a_dataloader_of_pairs_has_labels(rows: Array, small: ModelProto, save: Any, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     labels = np.arange(96) % 4
