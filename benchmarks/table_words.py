@@ -60,7 +60,8 @@ bridge, on one thread, with other work on the machine.
 NO_DATA = """
 `compress` without `--data` and without other options, with the extra `photographs`. Images are crops of its seven
 photographs or lines of text, and their preparation is guessed. Sentences and files are random tokens. Search and refit
-use them. Where the line says so, finetuning took so many steps on drawn samples. Scores are of real samples, as above; they vary with the seed.
+use them. Where the line says so, finetuning took so many steps on drawn samples. Scores are of real samples, as above;
+they vary with the seed.
 """
 
 FEW_DATA = """
