@@ -90,11 +90,11 @@ def evaluate_models(
         tally, answers, done = Tally(meanings), Answers(data.batching.outputs), 0
         runs = data.runs(batch_size) if metric is None else _runs_in_order(data, batch_size)
         for samples in runs:
-            inputs, labels = data.take(samples), _labels(data, samples)
+            inputs = data.take(samples)
             expected, got = first.run(inputs), second.run(inputs)
-            tally.add(expected, got, len(samples), labels)
+            tally.add(expected, got, len(samples), _some(data.labels, samples))
             if metric is not None:
-                answers.add(expected, got, len(samples), None if data.truth is None else data.truth[samples])
+                answers.add(expected, got, len(samples), _some(data.truth, samples))
             done += len(samples)
             if progress is not None:
                 progress(done)
@@ -128,7 +128,7 @@ def meanings_on(
     chosen = data.runs(batch_size)
     survey = Survey(len(chosen), given, drawn=drawn, batch_axes=data.batching.outputs)
     for samples in chosen:
-        survey.add(session.run(data.take(samples)), len(samples), _labels(data, samples))
+        survey.add(session.run(data.take(samples)), len(samples), _some(data.labels, samples))
     return survey.meanings()
 
 
@@ -148,7 +148,7 @@ def top1(session: ChildSession, data: Dataset, batch_size: int, meanings: Meanin
     for place in range(count):
         samples = chosen[place * len(chosen) // count]
         outputs = session.run(data.take(samples))
-        tally.add(outputs, outputs, len(samples), _labels(data, samples))
+        tally.add(outputs, outputs, len(samples), _some(data.labels, samples))
     return tally.result().top1_reference
 
 
@@ -165,7 +165,7 @@ def try_metric(session: ChildSession, data: Dataset, batch_size: int, metric: Me
     data, answers = data.evenly(_TRIED), Answers(data.batching.outputs)
     for samples in _runs_in_order(data, batch_size):
         outputs = session.run(data.take(samples))
-        answers.add(outputs, outputs, len(samples), None if data.truth is None else data.truth[samples])
+        answers.add(outputs, outputs, len(samples), _some(data.truth, samples))
     answers.scores(metric)
 
 
@@ -174,8 +174,8 @@ def _runs_in_order(data: Dataset, batch_size: int) -> list[NDArray[np.int64]]:
     return data.runs(batch_size if data.sizes is None else 1)
 
 
-def _labels(data: Dataset, samples: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    return None if data.labels is None else data.labels[samples]
+def _some(labels: NDArray[Any] | None, samples: NDArray[np.int64]) -> NDArray[Any] | None:
+    return None if labels is None else labels[samples]
 
 
 def random_inputs(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["MAX_SAMPLE", "WEIGHTS_AT_ONCE", "are_few", "drops_sessions", "positions_wanted", "working_memory"]
+__all__ = ["MAX_SAMPLE", "are_few", "drops_sessions", "outputs_at_once", "positions_wanted", "working_memory"]
 
 MAX_SAMPLE = 16_384
 """Positions of a clipped layer that are kept themselves."""
-WEIGHTS_AT_ONCE = 1 << 22
+_WEIGHTS_AT_ONCE = 1 << 22
 """Weights that are solved together, of whole outputs, where positions are few."""
 _LARGE = 1 << 26
 """Weights from which on sessions are dropped: they hold copies, two where weights change."""
@@ -16,12 +16,17 @@ _MOST = 65_536
 _MANY_FEATURES = 2048
 """Below, second moments are small and quickly solved."""
 _HELD = 16
-"""Matrices of `WEIGHTS_AT_ONCE` numbers that solving holds at once."""
+"""Matrices of `_WEIGHTS_AT_ONCE` numbers that solving holds at once."""
 
 
 def positions_wanted(features: int) -> int:
     """Positions of all batches together that a least-squares fit with so many features deserves."""
     return max(_FEWEST, min(_PER_FEATURE * features, _MOST))
+
+
+def outputs_at_once(features: int) -> int:
+    """How many outputs are solved, or converted, together where all would take much memory; at least one."""
+    return max(1, _WEIGHTS_AT_ONCE // max(features, 1))
 
 
 def drops_sessions(weights: int) -> bool:
@@ -43,7 +48,7 @@ def working_memory(blocks: int, outputs: int, features: int, positions: int, *, 
     sample = min(positions, MAX_SAMPLE) * (features + 2 * outputs) * blocks if clipped else 0
     if are_few(positions, features):
         gathered = blocks * positions * (features + outputs)
-        solved = 2 * blocks * outputs * features + 4 * positions * features + _HELD * WEIGHTS_AT_ONCE
+        solved = 2 * blocks * outputs * features + 4 * positions * features + _HELD * _WEIGHTS_AT_ONCE
         return 8 * (gathered + solved + sample)
     moments = blocks * features * (features + outputs)
     systems = features * (3 * features + 10 * outputs)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.errors import DataError
 from domino_onnx.reconstruction.moments import Moments
-from domino_onnx.reconstruction.needs import WEIGHTS_AT_ONCE
+from domino_onnx.reconstruction.needs import outputs_at_once
 from domino_onnx.reconstruction.positions import Positions, Statistics
 from domino_onnx.reconstruction.reached import ReachedSite
 from domino_onnx.solve import FewInputs, Inputs, Quadratic
@@ -115,7 +115,7 @@ def _rooted(rows: NDArray[np.float64], *, centred: bool) -> NDArray[np.float64]:
 def _at_once(inputs: Inputs | FewInputs, shape: tuple[int, ...]) -> Iterator[slice]:
     """The outputs of a block: all where second moments take as much memory anyway, or some after the others."""
     outputs, features = shape[1:]
-    step = max(1, WEIGHTS_AT_ONCE // max(features, 1)) if isinstance(inputs, FewInputs) else max(outputs, 1)
+    step = outputs_at_once(features) if isinstance(inputs, FewInputs) else max(outputs, 1)
     return (slice(start, start + step) for start in range(0, outputs, step))
 
 

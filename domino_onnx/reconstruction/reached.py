@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from domino_onnx.graph import LinearUse, OnnxFile, linear_uses, stored_tensors
-from domino_onnx.reconstruction.needs import WEIGHTS_AT_ONCE
+from domino_onnx.reconstruction.needs import outputs_at_once
 from domino_onnx.reconstruction.unfold import LinearView
 from domino_onnx.scheme import Inventory, NamedArrays, Site, StoredNumbers, WeightKey
 
@@ -75,7 +75,7 @@ class ReachedSite:
         numbers, view = self.site.numbers, self.views[0]
         if numbers.scale is not None:
             return numbers.stored(view.from_matrix(matrix))
-        rows, step = np.empty(matrix.shape, numbers.dtype), max(1, WEIGHTS_AT_ONCE // max(matrix.shape[2], 1))
+        rows, step = np.empty(matrix.shape, numbers.dtype), outputs_at_once(matrix.shape[2])
         for start in range(0, matrix.shape[1], step):
             rows[:, start : start + step] = numbers.stored(matrix[:, start : start + step])
         return view.from_matrix(rows)

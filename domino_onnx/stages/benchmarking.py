@@ -52,7 +52,7 @@ def benchmarked(
     from domino_onnx.deployment import measure
     from domino_onnx.runtime import ChildSession, Session, profiled
 
-    first, *_ = map(read_model, models)
+    first, *_ = map(read_model, models)  # a file that isn't a model is an error before any work
     rows: list[BenchmarkRow] = []
     done, total = 0, len(threads) * len(batches)
     with journal.stage("benchmark"):

@@ -28,8 +28,8 @@ from domino_onnx.synthesis.preparation import (
 )
 from domino_onnx.synthesis.states import pair_states
 from domino_onnx.synthesis.synthesis import Inputs, Run, Synthesis
+from domino_onnx.synthesis.text_lines import has_font, is_a_line
 from domino_onnx.synthesis.words import line
-from domino_onnx.synthesis.writing import has_font, is_a_line
 
 __all__ = ["open_synthesis"]
 

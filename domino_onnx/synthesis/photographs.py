@@ -7,14 +7,14 @@ Augmented Image Prior, ICLR 2023). None is part of this package.
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.util
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from domino_onnx.synthesis.pillow import has_pillow, pillow
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,7 +46,7 @@ _HUE: Final = np.array([[2, -1, -1], [0, 3**0.5, -(3**0.5)]]) / 6**0.5
 
 def has_photographs() -> bool:
     """Whether scikit-image, or at least scikit-learn, is installed with its photographs, and Pillow to read them."""
-    return importlib.util.find_spec("PIL") is not None and bool(_paths())
+    return has_pillow() and bool(_paths())
 
 
 def crop(generator: np.random.Generator, height: int, width: int) -> Floats:
@@ -86,14 +86,14 @@ def _part(generator: np.random.Generator, photograph: Image, height: int, width:
     wide = min(max((area * shape) ** 0.5, min(width, across)), across)
     high = min(max((area / shape) ** 0.5, min(height, down)), down)
     left, top = generator.uniform(0, across - wide), generator.uniform(0, down - high)
-    part = photograph.resize((width, height), _pillow().Resampling.BICUBIC, (left, top, left + wide, top + high))
+    part = photograph.resize((width, height), pillow("Image").Resampling.BICUBIC, (left, top, left + wide, top + high))
     return np.asarray(part, np.float32).transpose(2, 0, 1)
 
 
 @functools.cache
 def _photographs() -> tuple[Image, ...]:
     """All that there are, some 6 MB."""
-    return tuple(_pillow().open(path).convert("RGB") for path in _paths())
+    return tuple(pillow("Image").open(path).convert("RGB") for path in _paths())
 
 
 def _paths() -> list[Path]:
@@ -103,7 +103,3 @@ def _paths() -> list[Path]:
         for folder in () if spec is None else spec.submodule_search_locations or ():
             found += [path for path in (Path(folder, name) for name in names) if path.is_file()]
     return found
-
-
-def _pillow() -> ModuleType:
-    return importlib.import_module("PIL.Image")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from domino_onnx.synthesis.leaves import LeafLaw, coloured, draw_leaves
 from domino_onnx.synthesis.photographs import crop
 from domino_onnx.synthesis.spectra import power_law_noise, smoothed
-from domino_onnx.synthesis.writing import draw_line
+from domino_onnx.synthesis.text_lines import draw_line
 
 __all__ = ["LAW", "Motif", "develop", "draw_picture"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from .quantizing import deployed_in_bytes, told
 from .test_rewrite import deployed, normal, ops, sparse
@@ -51,12 +51,13 @@ def test_bytes_whose_type_an_attribute_says(make_model: Make) -> None:
     assert np.abs(wanted - told(changed, x)["y"]).max() < 1.01 * _STEP
 
 
-@pytest.mark.parametrize("kind", [TensorProto.INT8, TensorProto.UINT8])
-def test_bytes_that_the_model_is_given(make_model: Make, kind: int) -> None:
-    """DequantizeLinear without a zero point reads whatever type there is."""
+def _given_bytes(make_model: Make, kind: int, *before: NodeProto) -> ModelProto:
+    """A convolution in 8 bits of an input that is bytes, or of what the nodes before it make of that."""
+    read = before[-1].output[0] if before else "x"
     model = make_model(
         [
-            node("DequantizeLinear", ["x", "s"], ["xf"]),
+            *before,
+            node("DequantizeLinear", [read, "s"], ["xf"]),
             node("DequantizeLinear", ["w", "ws"], ["wf"]),
             node("Conv", ["xf", "wf"], ["c"]),
             node("QuantizeLinear", ["c", "t", "z"], ["cq"]),
@@ -67,6 +68,13 @@ def test_bytes_that_the_model_is_given(make_model: Make, kind: int) -> None:
         {**_SCALES, "w": _integers(32, 32, 1, 1)},
     )
     model.graph.input[0].type.tensor_type.elem_type = kind
+    return model
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT8, TensorProto.UINT8])
+def test_bytes_that_the_model_is_given(make_model: Make, kind: int) -> None:
+    """DequantizeLinear without a zero point reads whatever type there is."""
+    model = _given_bytes(make_model, kind)
     x = {"x": (normal(2, 32, 5, 5) * 30).astype(helper.tensor_dtype_to_np_dtype(kind))}
     changed, layers, _ = deployed_in_bytes(model, x)
     assert len(layers) == ops(changed).count("NmConvInt8") == 1
@@ -74,20 +82,7 @@ def test_bytes_that_the_model_is_given(make_model: Make, kind: int) -> None:
 
 
 def test_bytes_of_a_type_that_nothing_says_are_left_alone(make_model: Make) -> None:
-    model = make_model(
-        [
-            node("Relu", ["x"], ["r"]),
-            node("DequantizeLinear", ["r", "s"], ["xf"]),
-            node("DequantizeLinear", ["w", "ws"], ["wf"]),
-            node("Conv", ["xf", "wf"], ["c"]),
-            node("QuantizeLinear", ["c", "t", "z"], ["cq"]),
-            node("DequantizeLinear", ["cq", "t", "z"], ["y"]),
-        ],
-        {"x": (2, 32, 5, 5)},
-        {"y": (2, 32, 5, 5)},
-        {**_SCALES, "w": _integers(32, 32, 1, 1)},
-    )
-    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT8
+    model = _given_bytes(make_model, TensorProto.INT8, node("Relu", ["x"], ["r"]))
     _, layers, _ = deployed_in_bytes(model, {"x": (normal(2, 32, 5, 5) * 30).astype(np.int8)})
     assert not layers
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
-from domino_onnx.reconstruction import measure_sensitivity, positions, problems, prune_like_sparsegpt, reconstruct
+from domino_onnx.reconstruction import measure_sensitivity, needs, positions, prune_like_sparsegpt, reconstruct
 from domino_onnx.reconstruction.moments import Moments
 from domino_onnx.reconstruction.positions import Positions, no_statistics, together
 from domino_onnx.scheme import NMScheme, SchemePool
@@ -61,7 +61,7 @@ def test_a_wide_layer_comes_out_the_same(
     found, losses = [], []
     for few, at_once in ((False, 1 << 22), (True, 1 << 22), (True, 5 * 512)):
         monkeypatch.setattr(positions, "are_few", lambda count, features, few=few: few and features == 512)
-        monkeypatch.setattr(problems, "WEIGHTS_AT_ONCE", at_once)
+        monkeypatch.setattr(needs, "_WEIGHTS_AT_ONCE", at_once)
         made = setup(model, data, pool=SchemePool.of([SCHEME]), batch=batch)
         schemes = made.everywhere(SCHEME)
         found.append(reconstruct(made.network, schemes))

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from domino_onnx.errors import ScratchError
-from domino_onnx.runtime import Carried, Room, Scratch
+from domino_onnx.runtime import Carried, HeldArrays, Room, Scratch
 
 Array = NDArray[Any]
 SIZE = 1 << 16
@@ -71,6 +71,17 @@ def test_memory_holds_no_more_than_the_budget(tmp_path: Path) -> None:
     del carried
     gc.collect()
     assert scratch.in_memory == 0
+
+
+@pytest.mark.parametrize("budget", [0, None])
+def test_arrays_that_are_held_are_read_by_key(budget: int | None, tmp_path: Path) -> None:
+    scratch = Scratch(budget, tmp_path)
+    held = HeldArrays({place: scratch.hold(array(place)) for place in range(3)})
+    assert (list(held), scratch.in_memory > 0) == ([0, 1, 2], budget is None)
+    some = held.only({2, 0, 7})
+    assert list(some) == [0, 2]
+    for place, values in some.items():
+        np.testing.assert_array_equal(values, array(place))
 
 
 def test_what_is_carried_on_is_not_written_again(tmp_path: Path) -> None:

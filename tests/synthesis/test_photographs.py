@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from domino_onnx.synthesis import photographs
 from domino_onnx.synthesis.photographs import crop, has_photographs, recoloured
-from domino_onnx.synthesis.pictures import draw_picture
 
 image = pytest.importorskip("PIL.Image", reason="Pillow reads photographs")
 needs_photographs = pytest.mark.skipif(not has_photographs(), reason="scikit-image and scikit-learn bring photographs")
@@ -63,20 +62,6 @@ def test_a_third_of_a_turn_gives_red_to_green() -> None:
     turned = recoloured(red, 2 * np.pi / 3, 1)
     np.testing.assert_allclose(np.sort(turned.ravel()), [0, 0, 90], atol=1e-3)
     assert turned[0, 0, 0] == pytest.approx(0, abs=1e-3)
-
-
-@needs_photographs
-@given(
-    seed=st.integers(0, 1000),
-    height=st.integers(1, 90),
-    width=st.integers(1, 90),
-    channels=st.sampled_from([1, 3, 4]),
-)
-def test_crops_have_any_size_and_lie_between_0_and_255(seed: int, height: int, width: int, channels: int) -> None:
-    picture = draw_picture(np.random.default_rng(seed), height, width, channels, "photographs")
-    assert picture.shape == (channels, height, width)
-    assert picture.dtype == np.float32
-    assert 0 <= picture.min() <= picture.max() <= 255
 
 
 @needs_photographs

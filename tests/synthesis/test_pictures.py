@@ -9,8 +9,13 @@ from hypothesis import strategies as st
 
 from domino_onnx.synthesis.leaves import draw_leaves, leaf_sizes
 from domino_onnx.synthesis.outlines import draw_outlines
-from domino_onnx.synthesis.pictures import LAW, develop, draw_picture
+from domino_onnx.synthesis.photographs import has_photographs
+from domino_onnx.synthesis.pictures import LAW, Motif, develop, draw_picture
 from domino_onnx.synthesis.spectra import power_law_noise, smoothed
+from domino_onnx.synthesis.text_lines import has_font
+
+needs_photographs = pytest.mark.skipif(not has_photographs(), reason="there are no photographs to crop")
+needs_font = pytest.mark.skipif(not has_font(), reason="Pillow isn't installed, or draws no fonts")
 
 
 def _slope(fields: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> float:
@@ -66,14 +71,21 @@ def test_outlines_cover_no_more_than_their_windows_and_soften_their_borders() ->
             assert edge.max() < 0.6
 
 
-@given(
-    seed=st.integers(0, 1000),
-    height=st.integers(8, 40),
-    width=st.integers(8, 40),
-    channels=st.sampled_from([1, 3, 4]),
+@pytest.mark.parametrize(
+    ("motif", "heights", "widths"),
+    [
+        ("shapes", (8, 40), (8, 40)),
+        pytest.param("photographs", (1, 90), (1, 90), marks=needs_photographs),
+        pytest.param("text", (1, 96), (1, 400), marks=needs_font),
+    ],
 )
-def test_pictures_have_any_size_and_lie_between_0_and_255(seed: int, height: int, width: int, channels: int) -> None:
-    picture = draw_picture(np.random.default_rng(seed), height, width, channels)
+@given(data=st.data())
+def test_pictures_have_any_size_and_lie_between_0_and_255(
+    motif: Motif, heights: tuple[int, int], widths: tuple[int, int], data: st.DataObject
+) -> None:
+    seed, height, width = (data.draw(st.integers(*ends)) for ends in ((0, 1000), heights, widths))
+    channels = data.draw(st.sampled_from([1, 3, 4]))
+    picture = draw_picture(np.random.default_rng(seed), height, width, channels, motif)
     assert picture.shape == (channels, height, width)
     assert picture.dtype == np.float32
     assert 0 <= picture.min() <= picture.max() <= 255

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.synthesis.leaves import LeafLaw, draw_leaves
+from domino_onnx.synthesis.pillow import has_pillow, pillow
 from domino_onnx.synthesis.spectra import smoothed
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ _SIZE: Final = (0.6, 0.95)
 _STRETCH: Final = (0.75, 1.25)
 _SHEAR: Final = 0.25
 _FULL: Final = (0.3, 1.0)
-"""How much of the width is written on."""
+"""Share of the width that words have room on."""
 _PADDED: Final = 0.5
 """Share of lines behind which there is the grey that becomes 0."""
 _GREY: Final = 127.0
@@ -50,9 +49,7 @@ _LAW: Final = LeafLaw(fewest=5, most=20, smallest=0.1, largest=0.9)
 
 def has_font() -> bool:
     """Whether Pillow is installed with the library that draws fonts."""
-    if importlib.util.find_spec("PIL") is None:
-        return False
-    return bool(_pillow("features").check("freetype2"))
+    return has_pillow() and bool(pillow("features").check("freetype2"))
 
 
 def is_a_line(height: int, width: int) -> bool:
@@ -61,7 +58,7 @@ def is_a_line(height: int, width: int) -> bool:
 
 
 def draw_line(generator: np.random.Generator, height: int, width: int) -> Floats:
-    """(3, height, width) pixels of 0 to 255: some words, or as many as there is room for."""
+    """(3, height, width) pixels of 0 to 255: words at the left, behind them paper or the grey of padding."""
     used = max(round(generator.uniform(*_FULL) * width), height)
     ink, paper = _colours(generator)
     covered = np.zeros((height, width), np.float32)
@@ -79,7 +76,7 @@ def draw_line(generator: np.random.Generator, height: int, width: int) -> Floats
 
 
 def _colours(generator: np.random.Generator) -> tuple[Floats, Floats]:
-    """Of ink and paper, (3,) each. Dark ink is as usual as light ink is rare."""
+    """Of ink and paper, (3,) each. Ink is the darker one in three of four lines."""
     while True:
         first, second = generator.uniform(0, 255, (2, 1)) + generator.normal(0, 25, (2, 3))
         darker, lighter = sorted(np.clip([first, second], 0, 255).astype(np.float32), key=np.mean)
@@ -89,7 +86,7 @@ def _colours(generator: np.random.Generator) -> tuple[Floats, Floats]:
 
 def _written(generator: np.random.Generator, height: int, width: int) -> Floats:
     """(height, width) how much of each pixel is ink."""
-    image, drawing = _pillow("Image"), _pillow("ImageDraw")
+    image, drawing = pillow("Image"), pillow("ImageDraw")
     size = max(round(generator.uniform(*_SIZE) * height), 8)
     font, stretch, shear = _font(size), generator.uniform(*_STRETCH), generator.uniform(-_SHEAR, _SHEAR)
     room, margin = width / stretch - 0.4 * height, 0.2 * height
@@ -119,9 +116,5 @@ def _word(generator: np.random.Generator) -> str:
 
 @functools.cache
 def _font(size: int) -> FreeTypeFont:
-    font: FreeTypeFont = _pillow("ImageFont").load_default(size)
+    font: FreeTypeFont = pillow("ImageFont").load_default(size)
     return font
-
-
-def _pillow(name: str) -> Any:
-    return importlib.import_module(f"PIL.{name}")

@@ -6,13 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from onnxruntime import InferenceSession
 
 from domino_onnx.synthesis import opening
-from domino_onnx.synthesis.pictures import draw_picture
-from domino_onnx.synthesis.writing import draw_line, has_font, is_a_line
+from domino_onnx.synthesis.text_lines import draw_line, has_font, is_a_line
 
 needs_font = pytest.mark.skipif(not has_font(), reason="Pillow isn't installed, or draws no fonts")
 
@@ -32,17 +29,6 @@ needs_font = pytest.mark.skipif(not has_font(), reason="Pillow isn't installed, 
 )
 def test_what_has_the_shape_of_a_line(height: int, width: int, line: bool) -> None:
     assert is_a_line(height, width) == line
-
-
-@needs_font
-@given(
-    seed=st.integers(0, 1000), height=st.integers(1, 96), width=st.integers(1, 400), channels=st.sampled_from([1, 3, 4])
-)
-def test_lines_have_any_size_and_lie_between_0_and_255(seed: int, height: int, width: int, channels: int) -> None:
-    picture = draw_picture(np.random.default_rng(seed), height, width, channels, "text")
-    assert picture.shape == (channels, height, width)
-    assert picture.dtype == np.float32
-    assert 0 <= picture.min() <= picture.max() <= 255
 
 
 @needs_font
