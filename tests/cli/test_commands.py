@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -504,6 +503,7 @@ class TestProcess:
         )  # fmt: skip
         assert "Traceback" not in ran.stderr
 
+    @pytest.mark.usefixtures("hears_ctrl_c")
     def test_an_interruption_ends_with_130_and_writes_nothing(self, model: Path, root: Path, tmp_path: Path) -> None:
         output, recipe = tmp_path / "out.onnx", tmp_path / "recipe.toml"
         recipe.write_text("search.domino.check_every = 100000000")
@@ -512,15 +512,18 @@ class TestProcess:
              "--recipe", str(recipe)],
             cwd=root, env=self.environment, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        time.sleep(2.5)
+        assert process.stderr is not None
+        said = ""
+        while "elapsed" not in said:  # a stage has begun
+            line = process.stderr.readline()
+            assert line, f"ended without a stage: {said}"
+            said += line
         process.send_signal(signal.SIGINT)
         try:
             _, message = process.communicate(timeout=60)
         finally:
             process.kill()
-        if process.returncode == 0:
-            pytest.skip("the search was over before the interruption")
-        assert process.returncode == 130, message
+        assert process.returncode == 130, said + message
         assert "Traceback" not in message
         assert not output.exists()
         assert not list(tmp_path.glob(".*tmp"))
