@@ -17,16 +17,22 @@ Row = dict[str, Any]
 def no_data_table(rows: list[Row]) -> str:
     """A line a network and how long it was finetuned; over the seeds that there are."""
     shares = sorted({row["case"]["budget"] for row in rows})
-    kinds = sorted({(list(NETWORKS).index(row["case"]["network"]), row["case"]["steps"]) for row in rows})
+    kinds = {(row["case"]["network"], row["case"]["steps"]) for row in rows}
     lines = []
-    for place, steps in kinds:
-        name = list(NETWORKS)[place]
+    for name, steps in sorted(kinds, key=lambda kind: (list(NETWORKS).index(kind[0]), str(kind[1]))):
         cells = []
         for share in shares:
             wanted = {"network": name, "budget": share, "steps": steps}
             cells.append(over_seeds([row for row in rows if wanted.items() <= row["case"].items()]))
-        lines.append([NETWORKS[name].title + (f", {steps:,} steps" if steps else ""), *cells])
+        lines.append([NETWORKS[name].title + _finetuned(steps), *cells])
     return table(["", *(f"{100 * share:g} %" for share in shares)], lines)
+
+
+def _finetuned(steps: int | str) -> str:
+    """What to say of so many steps behind a network's name."""
+    if steps == "default":
+        return ", finetuned"
+    return f", {steps:,} steps" if steps else ""
 
 
 def few_data_table(rows: list[Row]) -> str:

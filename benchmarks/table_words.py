@@ -60,8 +60,9 @@ bridge, on one thread, with other work on the machine.
 NO_DATA = """
 `compress` without `--data` and without other options, with the extra `photographs`. Images are crops of its seven
 photographs or lines of text, and their preparation is guessed. Sentences and files are random tokens. Search and refit
-use them. Where the line says so, finetuning took so many steps on drawn samples. Scores are of real samples, as above;
-they vary with the seed.
+use them. Lines that say `finetuned` had finetuning as by default, ten minutes of one thread, with other work on the
+machine; others had the steps that they name. Its judges were drawn as well. Scores are of real samples, as above; they
+vary with the seed.
 """
 
 FEW_DATA = """

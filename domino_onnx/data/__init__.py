@@ -3,6 +3,7 @@
 from domino_onnx.data.augment import Augmentation
 from domino_onnx.data.batching import BatchAxes, Batching, batching_of
 from domino_onnx.data.dataset import Dataset
+from domino_onnx.data.feed import Feed, feed_of
 from domino_onnx.data.inputs import Axes, InputSpec, input_specs
 from domino_onnx.data.joined import joined
 from domino_onnx.data.loading import load_data
@@ -16,11 +17,13 @@ __all__ = [
     "BatchAxes",
     "Batching",
     "Dataset",
+    "Feed",
     "InputSpec",
     "Samples",
     "Split",
     "Stream",
     "batching_of",
+    "feed_of",
     "input_specs",
     "joined",
     "load_data",

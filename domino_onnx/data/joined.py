@@ -17,7 +17,10 @@ __all__ = ["JoinedSamples", "joined"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class JoinedSamples:
-    """The samples of all parts, which are not copied. They have one type, and as many axes."""
+    """The samples of all parts, which are not copied. They have one type, and as many axes.
+
+    The last part may have more samples than its length says: a stream has.
+    """
 
     parts: tuple[Samples, ...]
 
@@ -46,7 +49,7 @@ class JoinedSamples:
 
     def __getitem__(self, indices: NDArray[np.int64], /) -> NDArray[Any]:
         ends = np.cumsum([len(part) for part in self.parts])
-        places = np.searchsorted(ends, indices, side="right")
+        places = np.searchsorted(ends[:-1], indices, side="right")
         chosen = {int(place): np.flatnonzero(places == place) for place in np.unique(places)}
         found = {
             place: self.parts[place][indices[some] - (ends[place] - len(self.parts[place]))]

@@ -79,8 +79,8 @@ class Split:
     filled
         The same and drawn samples, for the search and the refit; None where `fit` has enough.
     stream
-        Where samples are made as they are taken: what the finetuning of a whole model learns from and is judged by, in
-        place of `train` and `held_out`.
+        Samples that are made as they are taken, for the finetuning of a whole model: it learns from them and is judged
+        by them in place of `train` and `held_out`, or learns from them as well where `filled` is given (`feed_of`).
     """
 
     fit: Dataset

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -28,7 +26,7 @@ class Stream:
     Attributes
     ----------
     data
-        Any number from 0 on is a sample of it. Its `count` is that of those that judge.
+        Any number from 0 on is a sample of it. Those below its `count` are none of the batches'.
     window
         How many of the last samples batches are taken from.
     fresh
@@ -39,11 +37,6 @@ class Stream:
     window: int
     fresh: int
 
-    @property
-    def held_out(self) -> NDArray[np.int64]:
-        """The samples that judge, and are never learned from: the first ones."""
-        return np.arange(self.data.count)
-
     def epoch(self, size: int) -> int:
         """How many batches of so many samples have as many as the window holds."""
         return max(self.window // size, 1)
@@ -53,10 +46,9 @@ class Stream:
         stop = self.data.count + self.fresh * (_AHEAD + max(batch, 1) - 1)
         return np.arange(max(stop - self.window, self.data.count), stop)
 
-    def batches(self, size: int, seed: int) -> Iterator[NDArray[np.int64]]:
-        """Batches of so many samples without end: those that are new, and others of the window."""
-        for batch in itertools.count(1):
-            older, new = np.split(self.seen(batch), [-min(self.fresh, size)])
-            wanted = size - len(new)
-            generator = np.random.default_rng([seed, batch])
-            yield np.concatenate([generator.choice(older, wanted, replace=wanted > len(older)), new])
+    def batch(self, number: int, size: int, seed: int) -> NDArray[np.int64]:
+        """So many samples: those that are new, and others of the window."""
+        seen, new = self.seen(number), min(self.fresh, size)
+        older, newest = np.split(seen, [len(seen) - new])
+        chosen = np.random.default_rng([seed, number]).choice(older, size - new, replace=size - new > len(older))
+        return np.concatenate([chosen, newest])

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from domino_onnx.bridge import GraphModule
 from domino_onnx.bridge.values import to_tensor
-from domino_onnx.data import Split
+from domino_onnx.data import Split, feed_of
 from domino_onnx.errors import DataError, FinetuneError
-from domino_onnx.finetuning.feed import feed_of
 from domino_onnx.finetuning.losses import DistillationLoss
 from domino_onnx.finetuning.mixing import Mixture, can_mix, mixture
 from domino_onnx.finetuning.portions import Portions

@@ -8,11 +8,10 @@ import torch
 
 from domino_onnx.bridge import GraphModule, build, first_difference, mismatch, prove_parity
 from domino_onnx.bridge.gpu import full_memory_in_words
-from domino_onnx.data import Split
+from domino_onnx.data import Split, feed_of
 from domino_onnx.errors import ModelError
 from domino_onnx.finetuning.devices import torch_device
 from domino_onnx.finetuning.distill import Distillation
-from domino_onnx.finetuning.feed import feed_of
 from domino_onnx.finetuning.teacher import Teacher
 from domino_onnx.graph import OnnxFile
 from domino_onnx.options import Device, FinetuneOptions

@@ -65,7 +65,8 @@ def drawn_samples(file: OnnxFile, options: CompressOptions, journal: Journal) ->
         journal.warn(f"no --data, and no samples can be drawn: {error}. Masks go by magnitude")
         return None
     count = _count(synthesis)
-    data, stream = synthesis.dataset(count), _stream(synthesis, count, options.run.threads)
+    judges = _whole(synthesis, min(count // 4, _MOST_JUDGES))
+    data, stream = synthesis.dataset(count), _stream(synthesis, count, options.run.threads, judges=judges)
     journal.warn(
         f"no --data: {data.count} samples are drawn to fit the weights to. A few hundred real ones keep more accuracy. "
         + "; ".join(synthesis.lines)
@@ -74,28 +75,33 @@ def drawn_samples(file: OnnxFile, options: CompressOptions, journal: Journal) ->
     return Drawn(data=data, stream=stream, lines=synthesis.lines)
 
 
-def filled_up(file: OnnxFile, options: CompressOptions, real: Dataset, journal: Journal) -> Dataset | None:
-    """A few samples, and drawn ones that go with them; None where there are enough.
+def filled_up(file: OnnxFile, options: CompressOptions, split: Split, journal: Journal) -> Split:
+    """The split, filled up with drawn samples where it has few.
 
-    Images alone are drawn for this: nothing else has been shown to help.
+    Images alone are drawn for this: nothing else has been shown to help. A stream of them joins the samples in
+    finetuning, unless labels or several shapes tell these apart.
     """
+    real = split.fit
     wanted = (_FILLED if real.count < _ENOUGH else 0) if options.data.drawn is None else options.data.drawn
     if not wanted:
-        return None
+        return split
     try:
-        drawn = _to_join(file, options, real, wanted)
+        synthesis, drawn = _to_join(file, options, real, wanted)
     except (DataError, DependencyError, ModelError) as error:
         if options.data.drawn is not None:
             journal.warn(f"no images are drawn to join the data: {error}")
-        return None
+        return split
     from domino_onnx.data import joined
 
-    times = max(round(drawn.count / real.count), 1)
+    filled = joined(*[real] * max(round(drawn.count / real.count), 1), drawn)
+    streams = real.labels is None and filled.sizes is None
     journal.warn(
-        f"{real.count} samples are few: the search and the refit learn from {drawn.count} drawn images as well. Real "
-        "samples alone judge. data.drawn = 0 in a recipe leaves drawn ones out"
+        f"{real.count} samples are few: the search and the refit learn from {drawn.count} drawn images as well"
+        + (", finetuning from new ones in each batch" if streams else "")
+        + ". Real samples alone judge. data.drawn = 0 in a recipe leaves drawn ones out"
     )
-    return joined(*[real] * times, drawn)
+    stream = _stream(synthesis, drawn.count, options.run.threads, judges=0) if streams else None
+    return dataclasses.replace(split, filled=filled, stream=stream)
 
 
 def drawn_when_taken(split: Split, *, judges: bool) -> tuple[Dataset, ...]:
@@ -103,8 +109,10 @@ def drawn_when_taken(split: Split, *, judges: bool) -> tuple[Dataset, ...]:
 
     `judges` says whether those that are apart are drawn, too.
     """
+    if split.filled is not None:
+        return (split.filled,)
     if split.stream is None:
-        return () if split.filled is None else (split.filled,)
+        return ()
     return (split.fit, split.apart) if judges and split.apart is not None else (split.fit,)
 
 
@@ -124,8 +132,8 @@ def draw_ahead(parts: Sequence[Dataset], batch_size: int, journal: Journal) -> N
                 journal.progress(done, count, f"{done} of {count}")
 
 
-def _to_join(file: OnnxFile, options: CompressOptions, real: Dataset, wanted: int) -> Dataset:
-    """About so many drawn samples, in the form of the real ones."""
+def _to_join(file: OnnxFile, options: CompressOptions, real: Dataset, wanted: int) -> tuple[Synthesis, Dataset]:
+    """About so many drawn samples, in the form of the real ones, and what draws them."""
     from domino_onnx.data import input_specs
     from domino_onnx.synthesis import describe_inputs
 
@@ -136,7 +144,7 @@ def _to_join(file: OnnxFile, options: CompressOptions, real: Dataset, wanted: in
     drawn = synthesis.dataset(_whole(synthesis, min(wanted, _fitting(synthesis))))
     if drawn.arrays.keys() != real.arrays.keys() or drawn.batching.stacked != real.stacked:
         raise DataError("samples of the model are drawn in another form than the data have")
-    return drawn
+    return synthesis, drawn
 
 
 def _opened(file: OnnxFile, options: CompressOptions, real: Dataset | None = None) -> Synthesis:
@@ -179,9 +187,8 @@ def _fitting(synthesis: Synthesis) -> int:
     return max(_NUMBERS // max(size, 1), _FEWEST)
 
 
-def _stream(synthesis: Synthesis, count: int, threads: int) -> Stream:
+def _stream(synthesis: Synthesis, count: int, threads: int, *, judges: int) -> Stream:
     """Samples that come after the first `count`, in a window of as many; drawn by cores that `threads` leave over."""
-    judges = _whole(synthesis, min(count // 4, _MOST_JUDGES))
     processes = min((threads or os.cpu_count() or 1) - 1, _MOST_PROCESSES)
     return synthesis.stream(count, judges, window=count, fresh=_FRESH, processes=processes)
 

@@ -200,26 +200,24 @@ def _seconds_to_draw(split: Split, parts: Sequence[Dataset]) -> tuple[float, flo
 
 def _training(lab: Laboratory, split: Split, forward: float, drawing: float, varying: float) -> Training:
     """Its steps as they are going to be planned; it may end before, where the held-out loss has stopped falling."""
+    from domino_onnx.data import feed_of
     from domino_onnx.forecast.timing import look_seconds, step_seconds
     from domino_onnx.forecast.work import Training
 
-    options, stream, batch = lab.options.finetune, split.stream, lab.options.run.batch_size
-    batch = min(batch, len(split.train)) if stream is None else batch
-    drawn, held_out = (0, split.held_out) if stream is None else (stream.fresh, stream.held_out)
-    before = 0 if stream is None else len(held_out) + len(stream.seen(1))
-    epoch = max(len(split.train) // batch, 1) if stream is None else stream.epoch(batch)
-    judged = _DRAWS * len(held_out)
-    step = step_seconds(batch, forward, varying) + drawn * drawing
+    options, feed, batch = lab.options.finetune, feed_of(split), lab.options.run.batch_size
+    batch = min(batch, len(feed.train)) if feed.comes_again else batch
+    judged = _DRAWS * len(feed.held_out)
+    step = step_seconds(batch, forward, varying) + feed.made_each * drawing
     pace = Pace(step=step, look=look_seconds(judged, forward, varying))
-    steps = planned_steps(options, epoch, pace).steps
+    steps = planned_steps(options, max(feed.epoch(batch), 1), pace).steps
     rates = 0 if options.lr is not None else len(TRIED_RATES[options.method])
     return Training(
         steps=steps + rates * trial_steps(steps),
         batch=batch,
         looks=min(LOOKS, steps) + rates,
         held_out=judged,
-        drawn=drawn,
-        drawn_first=before,
+        drawn=feed.made_each,
+        drawn_first=feed.made_first,
     )
 
 

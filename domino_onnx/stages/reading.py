@@ -167,7 +167,7 @@ def _split(
         )
     data = load_samples(calibration, file, options, metric)
     split = Split.of(data, evaluation=evaluation, judged=judged, seed=options.run.seed)
-    return dataclasses.replace(split, filled=filled_up(file, options, split.fit, journal)) if fits else split
+    return filled_up(file, options, split, journal) if fits else split
 
 
 def _drawn(

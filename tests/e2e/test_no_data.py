@@ -129,3 +129,21 @@ def test_a_few_real_samples_are_filled_up_and_judge_alone(
     assert alone.code == 0, alone.err
     assert not any("drawn" in warning for warning in json.loads(alone.out)["warnings"])
     assert (tmp_path / "alone.onnx").read_bytes() != (tmp_path / "filled.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_finetuning_fills_up_unlabelled_samples_with_a_stream(
+    domino: Run, samples: Path, small_digits: Path, tmp_path: Path, labelled: bool
+) -> None:
+    pytest.importorskip("torch")
+    with np.load(samples / "digits_calibration.npz") as arrays:
+        labels = {"labels": np.arange(24) % 10} if labelled else {}
+        np.savez(tmp_path / "few.npz", image=arrays["image"][:24], **labels)  # type: ignore[arg-type]
+    words = ["compress", small_digits, "--sparsity", "0.75", "--data", tmp_path / "few.npz", "--finetune-steps", "20"]
+    ran = domino(*words, "--threads", "1", "--json", "-o", tmp_path / "out.onnx", recipe={**FEW, "data.drawn": 64})
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    streamed = any("finetuning from new ones in each batch" in warning for warning in document["warnings"])
+    assert streamed is not labelled
+    assert document["finetuning"]["steps"] == 20
+    assert document["parity"]["inputs"] == "data"
