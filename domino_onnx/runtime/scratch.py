@@ -179,7 +179,7 @@ class Scratch:
     def give_back(self, offset: int, size: int) -> None:
         """Free a region of the file, and all of the disk that it took if that was the last one."""
         self._regions.give_back(offset, size)
-        if self._regions.end == 0 and self._file is not None:
+        if self._regions.end == 0 and self._file is not None and not self._file.closed:  # the interpreter may end
             self._file.truncate(0)
 
 
