@@ -15,9 +15,10 @@ from domino_onnx.bridge import GraphModule, build, check_parity, missing_operato
 from domino_onnx.bridge.values import to_tensor
 from domino_onnx.errors import ModelError
 from domino_onnx.finetuning.processes import Processes
+from domino_onnx.finetuning.saved_tensors import SavedTensors
 from domino_onnx.graph import OnnxFile
 from domino_onnx.graph.segments import Segment
-from domino_onnx.runtime import Activations
+from domino_onnx.runtime import Activations, Room
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["BlockStudent", "block_model", "block_module"]
@@ -34,7 +35,8 @@ class BlockStudent:
         Of each batch: what the pruned network gives to the block, and what the dense network makes behind it.
     train, held_out
         Places of the batches to learn from and to judge by.
-
+    room
+        Where activations are kept for the way back.
     """
 
     def __init__(
@@ -46,9 +48,11 @@ class BlockStudent:
         train: Sequence[int],
         held_out: Sequence[int],
         device: torch.device,
+        room: Room,
     ) -> None:
         self.device = device
         self.module = module.to(device)
+        self._saved = SavedTensors(self.module, room, device)
         self._inputs, self._wanted = inputs, wanted
         self._train, self._held_out = np.array(train, np.int64), np.array(held_out, np.int64)
         floats = [name for name, array in wanted[0].items() if array.dtype.kind == "f" and array.size]
@@ -98,15 +102,17 @@ class BlockStudent:
         return len(self._train)
 
     def _loss(self, place: int) -> Tensor:
-        outputs = self.module({name: self._tensor(array) for name, array in self._inputs[place].items()})
-        errors = [
-            torch.nn.functional.mse_loss(
-                self._placed(outputs[name]), self._placed(to_tensor(self._wanted[place][name]))
-            )
-            / scale
-            for name, scale in self._scales.items()
-        ]
-        return torch.stack(errors).sum()
+        inputs = self._inputs[place]
+        with self._saved.kept(inputs):
+            outputs = self.module({name: self._tensor(array) for name, array in inputs.items()})
+            errors = [
+                torch.nn.functional.mse_loss(
+                    self._placed(outputs[name]), self._placed(to_tensor(self._wanted[place][name]))
+                )
+                / scale
+                for name, scale in self._scales.items()
+            ]
+            return torch.stack(errors).sum()
 
     def _placed(self, output: Tensor) -> Tensor:
         """As float32, on the student's device: what is computed from shapes alone comes from the host."""

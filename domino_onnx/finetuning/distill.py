@@ -19,9 +19,11 @@ from domino_onnx.finetuning.losses import DistillationLoss
 from domino_onnx.finetuning.mixing import Mixture, can_mix, mixture
 from domino_onnx.finetuning.portions import Portions
 from domino_onnx.finetuning.processes import Processes
+from domino_onnx.finetuning.saved_tensors import SavedTensors
 from domino_onnx.finetuning.teacher import Teacher
 from domino_onnx.options import FinetuneOptions
 from domino_onnx.outputs import Meanings, OutputDivergence, Survey
+from domino_onnx.runtime import Room
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["Distillation"]
@@ -38,6 +40,8 @@ class Distillation:
     ----------
     split
         The samples to learn from and to judge by.
+    room
+        Where activations are kept for the way back. By default in memory.
 
     Attributes
     ----------
@@ -58,6 +62,7 @@ class Distillation:
         *,
         device: torch.device,
         meanings: Meanings | None = None,
+        room: Room | None = None,
     ) -> None:
         options, feed = options or FinetuneOptions(), feed_of(split)
         data = feed.data
@@ -72,6 +77,7 @@ class Distillation:
         self._teacher = teacher
         self._feed, self._data = feed, data
         self._portions = Portions(data.batch or 1)
+        self._saved = SavedTensors(self.module, room or Room(), device)
         self.device = device
         self.train, self.held_out = feed.train, feed.held_out
         if meanings is None:
@@ -108,7 +114,8 @@ class Distillation:
         inputs, mixing = self._inputs(indices, draw, self._feed.among(draw or 1))
         once = not self._feed.comes_again or (draw is not None and self._varies)
         teacher = self._to_torch(self._teacher.outputs(indices, inputs, once=once))
-        return self._loss(self._answers(inputs), teacher, self._targets(indices, mixing))
+        with self._saved.kept(inputs):
+            return self._loss(self._answers(inputs), teacher, self._targets(indices, mixing))
 
     def backward(
         self, batch: NDArray[np.int64], batch_size: int, processes: Processes = _ALONE, draw: int = 0

@@ -69,7 +69,8 @@ class Networks:
         self._walk = SegmentRunner(file, starts, names, device=device, threads=threads)
         stored = {tensor.name: tensor for tensor in file.proto.graph.initializer}
         self._file_values = {name: file.array(stored[name]) for name in names if name in stored}
-        self._begin(split, batch_size, room)
+        self._room = room
+        self._begin(split, batch_size)
 
     @property
     def values(self) -> WeightArrays:
@@ -117,15 +118,16 @@ class Networks:
             train=self._batches.train,
             held_out=self._batches.held_out,
             device=device,
+            room=self._room,
         )
 
-    def _begin(self, split: Split, batch_size: int, room: Room) -> None:
+    def _begin(self, split: Split, batch_size: int) -> None:
         """Make the batches, and run what comes before the first block."""
         self._batches = split.batches(batch_size)
         sizes = [split.fit.extent(samples[:1]) for samples in self._batches.samples]
         self._telling = sorted({sizes.index(min(sizes)), sizes.index(max(sizes))})
         first = self._ahead(split, 0)
-        self._scratch = room.scratch(_TRAINING * sum(array.nbytes for array in first.values()))
+        self._scratch = self._room.scratch(_TRAINING * sum(array.nbytes for array in first.values()))
         self._dense = Carried(self._scratch, len(self._batches.samples))
         for batch in range(len(self._dense)):
             self._dense[batch] = self._ahead(split, batch)

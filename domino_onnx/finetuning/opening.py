@@ -16,7 +16,7 @@ from domino_onnx.finetuning.teacher import Teacher
 from domino_onnx.graph import OnnxFile
 from domino_onnx.options import Device, FinetuneOptions
 from domino_onnx.outputs import Meanings
-from domino_onnx.runtime import Session
+from domino_onnx.runtime import Room, Session
 
 __all__ = ["open_distillation"]
 
@@ -30,6 +30,7 @@ def open_distillation(
     device: Device = "auto",
     threads: int = 0,
     meanings: Meanings | None = None,
+    room: Room | None = None,
 ) -> Distillation:
     """Build the student from `file`, and prove it equal to ONNX Runtime before it is used.
 
@@ -39,6 +40,8 @@ def open_distillation(
     ----------
     meanings
         What the outputs mean. Without, they are decided from the teacher's outputs on all samples.
+    room
+        Where activations and the teacher's answers are kept. By default in memory.
 
     Raises
     ------
@@ -59,8 +62,8 @@ def open_distillation(
         place = torch_device(device)
         module = build(file.proto, load=file.array).to(place)
         _require_parity(file, teacher, module, split, threads)
-        taught = Teacher(teacher, feed_of(split).data, device=device, threads=threads)
-        return Distillation(module, taught, split, options, device=place, meanings=meanings)
+        taught = Teacher(teacher, feed_of(split).data, device=device, threads=threads, room=room)
+        return Distillation(module, taught, split, options, device=place, meanings=meanings, room=room)
 
 
 def _require_parity(file: OnnxFile, teacher: Path, module: GraphModule, split: Split, threads: int) -> None:

@@ -9,7 +9,12 @@ from onnx import NodeProto
 
 from domino_onnx.graph import Segment, ShapeTable
 
-__all__ = ["SAME_NUMBERS", "kept_for_backward"]
+__all__ = ["SAME_NUMBERS", "SAVED_SHARE", "WITH_GRADIENTS", "kept_for_backward"]
+
+WITH_GRADIENTS = 1.4
+"""What training keeps for the way back, with the gradients and temporary tensors that are there at once."""
+SAVED_SHARE = 0.5
+"""Of the memory that is left: for what training keeps where not all of it fits. The rest is for gradients and more."""
 
 SAME_NUMBERS = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 """Operators that give the numbers that they get, without a copy."""

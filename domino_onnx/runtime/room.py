@@ -8,9 +8,9 @@ from pathlib import Path
 from domino_onnx.runtime.memory import memory_budget, resident_memory
 from domino_onnx.runtime.scratch import Scratch
 
-__all__ = ["Room"]
+__all__ = ["LEAST", "Room"]
 
-_LEAST = 64 << 20
+LEAST = 64 << 20
 """Bytes of activations that are kept in memory however little is allowed."""
 
 
@@ -34,7 +34,23 @@ class Room:
         """As the user says (`memory_budget`)."""
         return cls(memory=memory_budget(memory), folder=folder)
 
-    def scratch(self, working: int) -> Scratch:
-        """A place for activations that leaves what the process holds now, and `working` bytes that it will need."""
-        budget = None if self.memory is None else max(self.memory - resident_memory() - working, _LEAST)
-        return Scratch(budget, self.folder)
+    def scratch(self, working: int = 0, *, share: float = 1.0) -> Scratch:
+        """A place for activations, which leaves memory for other things.
+
+        Parameters
+        ----------
+        working
+            Bytes that the process is going to need besides what it holds now.
+        share
+            Of what is left then: so much may be filled.
+        """
+        left = self._left()
+        return Scratch(None if left is None else max(int(share * (left - working)), LEAST), self.folder)
+
+    def has(self, size: int) -> bool:
+        """Whether the process may take so many bytes more."""
+        left = self._left()
+        return left is None or size <= left
+
+    def _left(self) -> int | None:
+        return None if self.memory is None else self.memory - resident_memory()

@@ -227,6 +227,7 @@ class Laboratory:
                 device=run.device,
                 threads=run.threads,
                 meanings=self.meanings(),
+                room=self.room,
             )
 
 
