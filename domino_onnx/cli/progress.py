@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from domino_onnx.forecast import LONG, Forecast
-from domino_onnx.report.forecast import TITLES, clock, forecast_lines
+from domino_onnx.report.forecast import TITLES, clock, forecast_lines, space_line
 from domino_onnx.report.text import printable
 
 __all__ = ["LineObserver", "LiveObserver", "QuietObserver"]
@@ -64,11 +64,13 @@ class _Watching(QuietObserver):
         self._end: float | None = None
 
     def expect(self, forecast: Forecast) -> None:
-        """What a long run is going to cost."""
+        """What a long run is going to cost, and any that takes more memory than it may."""
         self._expected_long = forecast.is_long
         if forecast.is_long:
             for line in forecast_lines(forecast):
                 self.tell(line)
+        elif forecast.is_over_limit:
+            self.warn(space_line(forecast))
 
     def stage(self, name: str) -> None:
         """What is being done."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from domino_onnx.forecast.backward import SAVED_SHARE, WITH_GRADIENTS
 from domino_onnx.forecast.layers import Layer
 from domino_onnx.forecast.work import Work
 from domino_onnx.reconstruction.needs import drops_sessions, positions_wanted, working_memory
+from domino_onnx.runtime.room import LEAST
 
 __all__ = ["disk_needed", "memory_needed"]
 
 _FLOAT = 4
 _TORCH = 280 << 20
 """What torch takes, and its first steps."""
-_WITH_GRADIENTS = 1.4
-"""What training keeps for the way back, with the gradients and temporary tensors that are there at once."""
+_OF_A_WEIGHT = 6
+"""Copies of a weight in training: the student's, the optimizer's own and its two moments, the given and the best."""
 _COPIES = 4
 """Of a piece's weights, while its session is made: as a model, as its bytes, and twice in ONNX Runtime."""
 _LIBRARIES = 60 << 20
@@ -33,14 +35,18 @@ def memory_needed(work: Work, resident: int, budget: int | None) -> int:
     if work.refits or work.searches:
         room = _carried(work) if budget is None else max(min(_carried(work), budget - resident - solving), 0)
         solving += room
-    return resident + max(solving, _training(work))
+    training, _ = _training(work, None if budget is None else budget - resident)
+    return resident + max(solving, training)
 
 
 def disk_needed(work: Work, resident: int, budget: int | None) -> int:
     """Bytes of activations and of refitted weights that don't fit in the budget."""
-    if budget is None or not (work.refits or work.searches):
+    if budget is None:
         return 0
-    return max(_carried(work) - max(budget - resident - _beside(work), 0), 0)
+    _, trained = _training(work, budget - resident)
+    if not (work.refits or work.searches):
+        return trained
+    return max(_carried(work) - max(budget - resident - _beside(work), 0), trained, 0)
 
 
 def _carried(work: Work) -> int:
@@ -72,9 +78,18 @@ def _working(layer: Layer, samples: int) -> int:
     return working_memory(layer.blocks, layer.outputs, layer.features, positions, clipped=layer.clipped)
 
 
-def _training(work: Work) -> int:
-    """Torch, activations and gradients of a batch, weights with what the optimizer keeps of them."""
+def _training(work: Work, room: int | None) -> tuple[int, int]:
+    """Memory and disk: torch, weights with what the optimizer keeps of them, and a batch's activations.
+
+    Where the whole batch doesn't fit, the tensors that are saved for the way back go to the disk from half of the room
+    on. What is made between two layers is in memory always.
+    """
     if work.training is None:
-        return 0
-    activations = int(_WITH_GRADIENTS * work.training.batch * work.walk.trained * _FLOAT)
-    return _TORCH + activations + 6 * work.stored * _FLOAT
+        return 0, 0
+    fixed = _TORCH + _OF_A_WEIGHT * work.stored * _FLOAT
+    saved = work.training.batch * work.walk.trained * _FLOAT
+    whole = fixed + int(WITH_GRADIENTS * saved)
+    if room is None or whole <= room:
+        return whole, 0
+    kept = min(max(int(SAVED_SHARE * (room - fixed)), LEAST), saved)
+    return min(fixed + kept + work.training.batch * work.walk.piece * _FLOAT, whole), saved - kept

@@ -63,6 +63,8 @@ class Forecast:
         Of ONNX Runtime and torch; 0 where they choose.
     memory, memory_available
         Bytes that the process is going to have resident at most, and that it can have; None where that isn't known.
+    memory_limit
+        Bytes that it may have, as the user said; None where nothing was said.
     disk, disk_available
         Bytes of what is written, with the activations that don't fit in memory, and those that are free there; None
         where that isn't known.
@@ -80,6 +82,7 @@ class Forecast:
     threads: int
     memory: int
     memory_available: int | None
+    memory_limit: int | None
     disk: int
     disk_available: int | None
     prunable: float
@@ -96,3 +99,8 @@ class Forecast:
     def is_long(self) -> bool:
         """Whether a user should know beforehand."""
         return self.seconds >= LONG
+
+    @property
+    def is_over_limit(self) -> bool:
+        """Whether the least that the run can do with is more than the user allows."""
+        return self.memory_limit is not None and self.memory > self.memory_limit

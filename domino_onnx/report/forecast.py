@@ -9,7 +9,7 @@ from typing import Any
 from domino_onnx.forecast import Forecast
 from domino_onnx.report.text import percent, printable
 
-__all__ = ["TITLES", "clock", "forecast_document", "forecast_lines"]
+__all__ = ["TITLES", "clock", "forecast_document", "forecast_lines", "space_line"]
 
 TITLES = {
     "benchmark": "timing the models",
@@ -44,7 +44,7 @@ def clock(seconds: float) -> str:
 
 def forecast_lines(forecast: Forecast) -> list[str]:
     """What it takes, where that goes, what it needs, and what of the model it is about."""
-    return [_time(forecast), _space(forecast), *_model(forecast)]
+    return [_time(forecast), space_line(forecast), *_model(forecast)]
 
 
 def _time(forecast: Forecast) -> str:
@@ -56,10 +56,13 @@ def _time(forecast: Forecast) -> str:
     return f"about {clock(forecast.seconds)}{threads}: {parts}{without}"
 
 
-def _space(forecast: Forecast) -> str:
+def space_line(forecast: Forecast) -> str:
+    """Memory and disk that it needs, and whether there is as much."""
     memory = _of(forecast.memory, forecast.memory_available, "memory", "--memory or fewer --data take less")
+    if forecast.is_over_limit and forecast.memory_limit is not None:
+        memory += f", more than the {_size(forecast.memory_limit)} of --memory: a smaller --batch-size takes less,"
     disk = _of(forecast.disk, forecast.disk_available, "disk", "make room")
-    return "needs about " + " and ".join(part for part in (memory, disk) if part)
+    return "needs about " + " and ".join(part for part in (memory, disk) if part).removesuffix(",")
 
 
 def _of(needed: int, available: int | None, what: str, advice: str) -> str:
@@ -101,6 +104,7 @@ def forecast_document(forecast: Forecast | None) -> dict[str, Any] | None:
         "threads": forecast.threads,
         "memory_bytes": forecast.memory,
         "memory_bytes_available": forecast.memory_available,
+        "memory_bytes_allowed": forecast.memory_limit,
         "disk_bytes": forecast.disk,
         "disk_bytes_available": forecast.disk_available,
         "prunable": forecast.prunable,

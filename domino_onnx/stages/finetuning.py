@@ -36,6 +36,7 @@ def finetune_if_possible(lab: Laboratory, found: Found) -> Finetuned | None:
         lab.journal.warn(f"finetuning is skipped: {refusal}")
         tell_others(None, lab.options.run.device)
         return None
+    lab.release_network()
     done = _in_blocks_if_possible(lab, found) if _goes_by_blocks(lab) else None
     student = _student_if_possible(lab) if _goes_as_a_whole(lab) else None
     if student is None:

@@ -147,6 +147,13 @@ class Laboratory:
             self._network.fail(error)
             raise
 
+    def release_network(self) -> None:
+        """Give back the memory that the network takes: search and refit are over."""
+        from domino_onnx.runtime import give_back_memory
+
+        self._network.forget()
+        give_back_memory()
+
     def student(self) -> Distillation:
         """The model in torch, proved equal to ONNX Runtime, and the dense model as its teacher.
 

@@ -41,6 +41,10 @@ class Once(Generic[_T]):
                 raise
         return self._value
 
+    def forget(self) -> None:
+        """Let go of the value; it is built again if it is asked for again."""
+        self._value = None
+
     def fail(self, error: DominoError) -> None:
         """Forget the value, and raise this error from now on."""
         self._value, self._error = None, copy.copy(error)

@@ -117,6 +117,7 @@ def outlook(source: Source) -> Forecast | None:
         threads=1,
         memory=memory_needed(work, resident, None),
         memory_available=None if available is None else resident + available,
+        memory_limit=None,
         disk=sum(path.stat().st_size for path in (source.path, *source.file.data_files)),
         disk_available=None,
         prunable=sum(site.params for site in inventory.sites) / max(work.stored, 1),

@@ -85,6 +85,7 @@ def _forecast(lab: Laboratory, split: Split, task: Task, plans: int, output: Pat
         threads=lab.options.run.threads,
         memory=memory_needed(work, resident, budget),
         memory_available=None if available is None else resident + available,
+        memory_limit=lab.options.run.memory,
         disk=swept + (0 if output is None else _size_of(lab)),
         disk_available=min((shutil.disk_usage(folder).free for folder in folders if folder.is_dir()), default=None),
         prunable=sum(site.params for site in lab.aim.inventory.sites) / max(work.stored, 1),

@@ -23,7 +23,9 @@ class Clock:
         return self.now
 
 
-def forecast(seconds: float, *, memory_available: int | None = 11_000_000_000) -> Forecast:
+def forecast(
+    seconds: float, *, memory_available: int | None = 11_000_000_000, memory_limit: int | None = None
+) -> Forecast:
     """Of a run that takes so long."""
     return Forecast(
         stages=(
@@ -34,6 +36,7 @@ def forecast(seconds: float, *, memory_available: int | None = 11_000_000_000) -
         threads=1,
         memory=1_250_000_000,
         memory_available=memory_available,
+        memory_limit=memory_limit,
         disk=20_000_000,
         disk_available=33_000_000_000,
         prunable=0.05,
@@ -153,6 +156,15 @@ def test_a_terminal_has_one_live_line_and_lines_above_it() -> None:
     assert "elapsed 0:00 · left 1:20 · refitting: layer3" in text
     assert len(text) <= 60
     assert console.file.getvalue().count("warning: few samples") == 1
+
+
+@pytest.mark.parametrize(("seconds", "start"), [(100, "needs"), (5, "warning: needs")])
+def test_more_memory_than_is_allowed_is_said(seconds: float, start: str, capsys: pytest.CaptureFixture[str]) -> None:
+    LineObserver(Clock()).expect(forecast(seconds, memory_limit=1_000_000_000))
+    said = "about 1.2 GB of memory (11.0 GB free), more than the 1.0 GB of --memory: a smaller --batch-size takes less,"
+    assert f"{start} {said} and 20 MB of disk" in capsys.readouterr().err
+    LineObserver(Clock()).expect(forecast(5, memory_limit=2_000_000_000))
+    assert not capsys.readouterr().err
 
 
 def test_too_little_memory_is_said(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ def forecast(*stages: StageCost) -> Forecast:
         threads=1,
         memory=0,
         memory_available=None,
+        memory_limit=None,
         disk=0,
         disk_available=None,
         prunable=1.0,

@@ -115,4 +115,13 @@ def test_what_memory_does_not_hold_goes_to_the_disk(work: Work, resident: int, b
     alone = dataclasses.replace(work, training=None)
     saved = memory_needed(alone, resident, None) - memory_needed(alone, resident, budget)
     assert saved == disk_needed(alone, resident, budget)
-    assert disk_needed(alone, resident, None) == 0
+    assert disk_needed(work, resident, None) == 0
+
+
+@given(works(), st.integers(0, 10**10), st.integers(0, 10**11))
+def test_a_budget_never_takes_more_and_is_kept_where_nothing_lies_on_the_disk(
+    work: Work, resident: int, budget: int
+) -> None:
+    within = memory_needed(work, resident, budget)
+    assert within <= memory_needed(work, resident, None)
+    assert disk_needed(work, resident, budget) or within == memory_needed(work, resident, None)
