@@ -9,7 +9,7 @@ from domino_onnx.finetuning.masks import WeightGroups
 from domino_onnx.finetuning.opening import open_distillation
 from domino_onnx.finetuning.processes import Processes
 from domino_onnx.finetuning.results import Finetuned, FinetuneStep
-from domino_onnx.finetuning.saved import CheckpointFile
+from domino_onnx.finetuning.saved import CheckpointFile, saved_progress
 
 __all__ = [
     "CheckpointFile",
@@ -22,6 +22,7 @@ __all__ = [
     "finetune",
     "finetune_blocks",
     "open_distillation",
+    "saved_progress",
     "torch_device",
     "torch_objection",
 ]

@@ -20,7 +20,7 @@ from domino_onnx.finetuning.trainer import Trainer, WeightTensors
 from domino_onnx.options import FinetuneOptions, RunOptions
 from domino_onnx.scheme import NamedArrays, WeightKey
 
-__all__ = ["CheckpointFile", "Saved"]
+__all__ = ["CheckpointFile", "Saved", "saved_progress"]
 
 T = TypeVar("T")
 _STATE, _FINITE, _BEST = "state", "finite", "best."
@@ -99,7 +99,7 @@ class Saved:
         """The progress and the arrays, if this finetuning can have saved them."""
         if any(document.get(name) != same for name, same in self._same.items()):
             raise CheckpointError("it is of another finetuning: other weights, or other options")
-        progress = convert(document.get(_STATE), Progress, what="its state", error=CheckpointError)
+        progress = saved_progress(document)
         doubt = progress.doubt(self._options, self._trainer.epoch)
         if doubt is not None:
             raise CheckpointError(f"its state is none of this finetuning: {doubt}")
@@ -127,6 +127,17 @@ class Saved:
             key: torch.from_numpy(arrays[f"{_BEST}{i}"].copy()).to(given.dtype)
             for i, (key, given) in enumerate(self._trainer.given.items())
         }
+
+
+def saved_progress(document: Mapping[str, Any]) -> Progress:
+    """How far a finetuning had come that saved this document; not yet checked against any options.
+
+    Raises
+    ------
+    CheckpointError
+        If none can have saved it.
+    """
+    return convert(document.get(_STATE), Progress, what="its state", error=CheckpointError)
 
 
 def _finite(arrays: NamedArrays) -> dict[str, bool]:

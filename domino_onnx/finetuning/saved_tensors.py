@@ -112,7 +112,11 @@ class _Pass:
         if tensor.layout is not torch.strided or tensor.untyped_storage().data_ptr() in self._own:
             return tensor
         return _Saved(
-            self._kept(tensor.untyped_storage()), tensor.dtype, tensor.storage_offset(), tensor.shape, tensor.stride()
+            self._kept(tensor.untyped_storage()),
+            tensor.dtype,
+            int(tensor.storage_offset()),
+            tensor.shape,
+            tensor.stride(),
         )
 
     def unpack(self, saved: Tensor | _Saved) -> Tensor:
@@ -122,15 +126,15 @@ class _Pass:
         array = saved.storage.held.load()
         self._trim_after(array.nbytes)
         storage = torch.from_numpy(array).untyped_storage()
-        return torch.empty(0, dtype=saved.dtype).set_(storage, saved.offset, saved.shape, saved.strides)  # type: ignore[call-overload,no-any-return]
+        return torch.empty(0, dtype=saved.dtype).set_(storage, saved.offset, saved.shape, saved.strides)
 
     def _kept(self, storage: torch.UntypedStorage) -> _Storage:
         place = storage.data_ptr()
         known = self._storages.get(place)
-        if known is not None and not known.living.expired():
+        if known is not None and not known.living.expired():  # type: ignore[no-untyped-call]
             return known
-        array: NDArray[np.uint8] = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()  # type: ignore[call-overload]
-        made = self._storages[place] = _Storage(StorageWeakRef(storage), self._scratch.hold(array))
+        array: NDArray[np.uint8] = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
+        made = self._storages[place] = _Storage(StorageWeakRef(storage), self._scratch.hold(array))  # type: ignore[no-untyped-call]
         self.saved += array.nbytes
         self._trim_after(array.nbytes)
         return made

@@ -44,7 +44,7 @@ def stage_costs(work: Work) -> tuple[StageCost, ...]:
 def _stages(work: Work) -> Iterator[StageCost]:
     passed = work.samples * work.forward
     yield StageCost(name="draw", seconds=work.drawn * work.drawing)
-    if work.searches or work.refits or work.gradients:
+    if work.searches or work.refits or work.gradients or work.training is not None:
         yield StageCost(name="outputs", seconds=passed + _OPEN)
     if work.searches:
         yield _staged("search", _search(work), runs=1)
@@ -78,8 +78,11 @@ def _search(work: Work) -> list[float]:
     before = _before([layer.site.macs or 0 for layer in layers])
     found = []
     for layer, share, behind in zip(layers, _each(before), (1 - each for each in before), strict=True):
-        measured = 0 if layer.repeated else _points(layer.site.schemes) * judges * batch * behind
         passed = (work.batches + judges) * batch * share
+        if layer.site.key in work.known:
+            found.append(passed + _SESSION)
+            continue
+        measured = 0 if layer.repeated else _points(layer.site.schemes) * judges * batch * behind
         found.append(costs.searched(layer, layer.site.schemes) + measured + passed + 2 * _SESSION)
     return found
 

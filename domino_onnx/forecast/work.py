@@ -54,6 +54,8 @@ class Work:
         How often refitted or finetuned weights are judged on the way, and on how many samples each time.
     searches, refits
         How often losses are measured, 0 or 1, and how often a plan is refitted.
+    known
+        Weights whose losses are measured already.
     gradients
         Samples of a step with which DominoSearch chooses the schemes; 0 where it doesn't, or without gradients.
     trials
@@ -87,6 +89,7 @@ class Work:
     training: Training | None
     stored: int
     writes: bool
+    known: frozenset[WeightKey] = frozenset()
 
     def density_of(self, layer: Layer) -> float:
         """Share of its weights that a layer is expected to keep."""

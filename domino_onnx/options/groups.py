@@ -303,9 +303,10 @@ class RunOptions(_Group):
     )
     threads: Annotated[int, Meta(ge=0, description="Threads to compute with; 0: one for each core.")] = 0
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1, description="Seed of all randomness.")] = 0
-    memory: Annotated[ByteSize | None, Meta(description="Most memory to take: 4GB. Default: half of what is free.")] = (
-        None
-    )
+    memory: Annotated[
+        ByteSize | None,
+        Meta(description="Memory to take: 4GB. The model and one batch may need more. Default: half of what is free."),
+    ] = None
     scratch: Annotated[Path | None, Meta(description="Folder for what doesn't fit into memory.")] = None
     checkpoint: Annotated[
         Path | None, Meta(description="Folder for what is found on the way. Default: OUTPUT.partial.")

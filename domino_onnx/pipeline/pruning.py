@@ -19,6 +19,7 @@ from domino_onnx.stages import (
     finetune_file,
     finetune_within,
     found_for_budgets,
+    found_in_file,
     found_once,
     given_plan,
     help_finetuning,
@@ -27,8 +28,11 @@ from domino_onnx.stages import (
     open_laboratory,
     open_pruned,
     preflight,
+    reachable_shares,
     read,
     require_devices,
+    require_goal,
+    require_plan,
     search_result,
     sweep_result,
     write,
@@ -79,6 +83,7 @@ def search(
     journal = Journal(observer)
     plan = given_plan(options)
     lab = open_laboratory(read(model, options, journal, plan=plan, metric=metric), options, journal, plan)
+    require_plan(lab, options.goal.budgets)
     preflight(lab, "search")
     return search_result(lab, found_for_budgets(lab))
 
@@ -112,8 +117,9 @@ def sweep(
         source = read(model, run.options, run.journal, judged=True, metric=metric)
         lab = open_laboratory(source, run.options, run.journal, checkpoint=run.checkpoint)
         run.checkpoint.is_of(identity(lab, "sweep"))
-        preflight(lab, "sweep", plans=len(set(shares)))
-        result = sweep_result(lab, shares)
+        reachable = reachable_shares(lab, shares)
+        preflight(lab, "sweep", plans=len(reachable))
+        result = sweep_result(lab, reachable)
         if plans is not None:
             write_plans(plans, result, run.replacing)
         if report is not None:
@@ -184,6 +190,7 @@ def _compressed(run: Run, model: Path, output: Output) -> Made:
     source = read(model, options, run.journal, output=output, judged=judged, plan=plan, metric=run.metric)
     lab = open_laboratory(source, options, run.journal, plan, checkpoint=run.checkpoint)
     run.checkpoint.is_of(identity(lab, "compress"))
+    require_goal(lab)
     preflight(lab, "compress", output=output.path)
     found = found_once(lab)
     return _written(lab, found, output, finetune_within(lab, found))
@@ -193,6 +200,7 @@ def _applied(run: Run, model: Path, plan: Plan, output: Output) -> Made:
     source = read(model, run.options, run.journal, output=output, plan=plan, metric=run.metric)
     lab = open_laboratory(source, run.options, run.journal, plan, checkpoint=run.checkpoint)
     run.checkpoint.is_of(identity(lab, "apply"))
+    require_goal(lab)
     preflight(lab, "apply", output=output.path)
     return _written(lab, find(lab, ()), output, None)
 
@@ -201,9 +209,9 @@ def _finetuned(run: Run, model: Path, teacher: Path, output: Output) -> Made:
     require_devices(run.options, trains=True)
     source = read(model, run.options, run.journal, output=output, also=(teacher,), metric=run.metric, fits=False)
     lab = open_pruned(source, run.options, run.journal, teacher, run.checkpoint)
+    found = found_in_file(lab)
     preflight(lab, "finetune", output=output.path)
-    found, finetuned = finetune_file(lab)
-    return _written(lab, found, output, finetuned)
+    return _written(lab, found, output, finetune_file(lab, found))
 
 
 def _written(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | None) -> Made:

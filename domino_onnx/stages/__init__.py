@@ -17,9 +17,10 @@ from domino_onnx.stages.finetuning import assist as help_finetuning
 from domino_onnx.stages.inspecting import diagnosed, evaluated, inspected, verified
 from domino_onnx.stages.journal import Journal, Observer
 from domino_onnx.stages.laboratory import open_laboratory
+from domino_onnx.stages.planning import require_plan
 from domino_onnx.stages.preflight import preflight
 from domino_onnx.stages.processes import is_assistant
-from domino_onnx.stages.pruned_file import finetune_file, open_pruned
+from domino_onnx.stages.pruned_file import finetune_file, found_in_file, open_pruned
 from domino_onnx.stages.reading import Output, read
 from domino_onnx.stages.reporting import name_of_plan, write_plans, write_report, write_sweep_report, write_text
 from domino_onnx.stages.resuming import (
@@ -33,7 +34,13 @@ from domino_onnx.stages.resuming import (
 from domino_onnx.stages.run_folder import holds_checkpoint
 from domino_onnx.stages.second_file import check_second, name_for_cpu, with_second
 from domino_onnx.stages.teachers import teacher_beside
-from domino_onnx.stages.trials import finetune_within, found_for_budgets, sweep_result
+from domino_onnx.stages.trials import (
+    finetune_within,
+    found_for_budgets,
+    reachable_shares,
+    require_goal,
+    sweep_result,
+)
 from domino_onnx.stages.writing import Made, write
 
 __all__ = [
@@ -53,6 +60,7 @@ __all__ = [
     "finetune_file",
     "finetune_within",
     "found_for_budgets",
+    "found_in_file",
     "found_once",
     "given_plan",
     "help_finetuning",
@@ -67,9 +75,12 @@ __all__ = [
     "open_laboratory",
     "open_pruned",
     "preflight",
+    "reachable_shares",
     "read",
     "replacing_of",
     "require_devices",
+    "require_goal",
+    "require_plan",
     "rewritten",
     "search_result",
     "sweep_result",

@@ -171,6 +171,21 @@ class Checkpoint:
         self._flush()
         self._pending.clear()
 
+    @property
+    def found(self) -> frozenset[str]:
+        """Names of what an earlier attempt has kept and this one goes on from."""
+        return frozenset(self._found)
+
+    def document(self, name: str) -> dict[str, Any] | None:
+        """The document of what was found under this name, not yet checked; None if there is none.
+
+        Raises
+        ------
+        CheckpointError
+            If the file can't be read.
+        """
+        return read_head(self._folder.piece(name)).document if name in self._found else None
+
     def file(self, name: str, every: float) -> CheckpointFile:
         """One of its files, for a training that saves its state every so many seconds."""
         return CheckpointFile(self, name, every)

@@ -21,7 +21,7 @@ from domino_onnx.search import (
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.laboratory import ONLY_INTEGERS, Laboratory
 
-__all__ = ["MEASURED", "Planned", "choose_plan", "chosen_strategy", "fitted"]
+__all__ = ["MEASURED", "Planned", "choose_plan", "chosen_strategy", "fitted", "require_plan"]
 
 MEASURED = ("sensitivity", "measured-domino")
 """Strategies that go by measured losses."""
@@ -46,21 +46,43 @@ def choose_plan(lab: Laboratory, budgets: tuple[Budget, ...]) -> Planned:
 
     Raises
     ------
-    PlanError, BudgetError
-        If the plan doesn't fit the model, or a budget is out of reach.
+    PlanError, BudgetError, DataError
+        As `require_plan`.
     """
+    require_plan(lab, budgets)
     if lab.aim.plan is not None:
         return Planned(plan=fitted(lab.aim.plan, lab.aim.inventory, lab.source.file.sha256, lab.journal))
     if lab.options.goal.scheme is not None:
-        return Planned(plan=_same_everywhere(lab, lab.options.goal.scheme))
-    if not budgets:
+        everywhere = {site.key: site.schemes[-1] for site in lab.aim.inventory.sites}
+        return Planned(plan=_plan(lab, "uniform", everywhere, ()))
+    with lab.journal.stage("search"):
+        return _search(lab, budgets)
+
+
+def require_plan(lab: Laboratory, budgets: tuple[Budget, ...]) -> None:
+    """Raise what makes `choose_plan` impossible, before any work.
+
+    Raises
+    ------
+    PlanError, BudgetError
+        If the plan doesn't fit the model, a budget is out of reach, or there is neither.
+    DataError
+        If losses are to be measured without data.
+    """
+    inventory = lab.aim.inventory
+    if lab.aim.plan is not None:
+        lab.aim.plan.check_fits(inventory, lab.source.file.sha256)
+    elif lab.options.goal.scheme is not None:
+        if not inventory.sites:
+            raise PlanError(f"no weight of the model can have {lab.options.goal.scheme}; domino-onnx inspect says why")
+    elif not budgets:
         raise PlanError(
             "nothing says how sparse the model becomes: give sparsity, flops_reduction, scheme or plan, or max_drop to "
             "compress"
         )
-    require_reachable(budgets, lab.aim.inventory)
-    with lab.journal.stage("search"):
-        return _search(lab, budgets)
+    else:
+        require_reachable(budgets, inventory)
+        chosen_strategy(lab)
 
 
 def fitted(plan: Plan, inventory: Inventory, source_sha256: str, journal: Journal) -> Plan:
@@ -78,13 +100,6 @@ def fitted(plan: Plan, inventory: Inventory, source_sha256: str, journal: Journa
             achieved = budget.achieved(inventory, plan.schemes)
             journal.warn(f"the plan reduces {budget.measure} by {achieved:.4g}, but names {budget.reduction:g}")
     return dataclasses.replace(plan, budgets=met)
-
-
-def _same_everywhere(lab: Laboratory, scheme: NMScheme) -> Plan:
-    everywhere = {site.key: site.schemes[-1] for site in lab.aim.inventory.sites}
-    if not everywhere:
-        raise PlanError(f"no weight of the model can have {scheme}; domino-onnx inspect says why")
-    return _plan(lab, "uniform", everywhere, ())
 
 
 def _plan(lab: Laboratory, strategy: str, schemes: Mapping[WeightKey, NMScheme], budgets: tuple[Budget, ...]) -> Plan:

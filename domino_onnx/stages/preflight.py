@@ -20,6 +20,7 @@ from domino_onnx.options import LOOKS, TRIED_RATES, Pace, Strategy, planned_step
 from domino_onnx.scheme import Skip
 from domino_onnx.stages.drawing import drawn_when_taken
 from domino_onnx.stages.laboratory import Laboratory
+from domino_onnx.stages.left_to_do import left_to_do
 from domino_onnx.stages.planning import MEASURED, chosen_strategy
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _forecast(lab: Laboratory, split: Split, task: Task, plans: int, output: Pat
     from domino_onnx.forecast.timing import stage_costs
     from domino_onnx.runtime import available_memory, resident_memory, scratch_folder
 
-    work = _work(lab, split, task, plans)
+    work = left_to_do(_work(lab, split, task, plans), lab.checkpoint, _rates(lab))
     if sum(stage.seconds for stage in stage_costs(work)) > LONG / _SURELY:
         work = dataclasses.replace(work, machine=Machine.measured())
     resident, budget = resident_memory(), lab.room.memory
@@ -211,7 +212,7 @@ def _training(lab: Laboratory, split: Split, forward: float, drawing: float, var
     step = step_seconds(batch, forward, varying) + feed.made_each * drawing
     pace = Pace(step=step, look=look_seconds(judged, forward, varying))
     steps = planned_steps(options, max(feed.epoch(batch), 1), pace).steps
-    rates = 0 if options.lr is not None else len(TRIED_RATES[options.method])
+    rates = _rates(lab)
     return Training(
         steps=steps + rates * trial_steps(steps),
         batch=batch,
@@ -220,6 +221,12 @@ def _training(lab: Laboratory, split: Split, forward: float, drawing: float, var
         drawn=feed.made_each,
         drawn_first=feed.made_first,
     )
+
+
+def _rates(lab: Laboratory) -> int:
+    """How many learning rates finetuning tries before it begins."""
+    options = lab.options.finetune
+    return 0 if options.lr is not None else len(TRIED_RATES[options.method])
 
 
 def _unprunable(skips: tuple[Skip, ...], stored: int) -> tuple[Unprunable, ...]:

@@ -23,7 +23,7 @@ from domino_onnx.stages.source import Source
 if TYPE_CHECKING:
     from domino_onnx.finetuning import Finetuned
 
-__all__ = ["finetune_file", "open_pruned"]
+__all__ = ["finetune_file", "found_in_file", "open_pruned"]
 
 
 def open_pruned(
@@ -39,25 +39,34 @@ def open_pruned(
     return open_laboratory(source, options, journal, _plan_of(_manifest_of(source)), teacher, checkpoint)
 
 
-def finetune_file(lab: Laboratory) -> tuple[Found, Finetuned | None]:
-    """The pruned weights as the file has them, and what finetuning makes of them; undone if that isn't better.
+def found_in_file(lab: Laboratory) -> Found:
+    """The pruned weights as the file has them.
 
     Raises
     ------
     PlanError
         If the manifest doesn't fit the file, or prunes nothing.
-    FinetuneError, DependencyError, ModelError
-        As `finetune`.
     CheckpointError
         If the checkpoint is of another run.
     """
     manifest = _manifest_of(lab.source)
-    found = _found_in_file(lab, manifest)
+    found = _found(lab, manifest)
     lab.checkpoint.is_of(identity(lab, "finetune", teacher_sha256=_teacher_sha256(lab, manifest)))
+    return found
+
+
+def finetune_file(lab: Laboratory, found: Found) -> Finetuned | None:
+    """What finetuning makes of the weights that were found in the file; undone if that isn't better.
+
+    Raises
+    ------
+    FinetuneError, DependencyError, ModelError
+        As `finetune`.
+    """
     try:
-        return found, passed(lab, found, finetune(lab, found))
+        return passed(lab, found, finetune(lab, found))
     except ModelError as error:
-        raise _advised(error, lab.source, manifest) from None
+        raise _advised(error, lab.source, _manifest_of(lab.source)) from None
 
 
 def _manifest_of(source: Source) -> Manifest:
@@ -87,7 +96,7 @@ def _plan_of(manifest: Manifest) -> Plan:
     )
 
 
-def _found_in_file(lab: Laboratory, manifest: Manifest) -> Found:
+def _found(lab: Laboratory, manifest: Manifest) -> Found:
     """The pruned weights as the file has them."""
     plan = lab.aim.plan or _plan_of(manifest)
     plan.check_fits(lab.aim.inventory, manifest.source_sha256)

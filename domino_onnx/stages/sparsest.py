@@ -14,7 +14,7 @@ from domino_onnx.stages.kept.plans import plan_once
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.trying import most_zeros, require_judges, trial_once, tried
 
-__all__ = ["sparsest_within"]
+__all__ = ["require_trials", "sparsest_within"]
 
 _FINEST = 0.01
 """How close the search comes to the sparsest plan that would do, as a share of the weights."""
@@ -29,11 +29,11 @@ def sparsest_within(lab: Laboratory, max_drop: float) -> Found:
     Raises
     ------
     DataError
-        If there are no samples to measure a loss on.
+        As `require_trials`.
     BudgetError
-        If no plan stays within.
+        If no plan stays within, or there is none to try.
     """
-    require_judges(lab)
+    require_trials(lab)
     trials, best = _Trials(lab, max_drop), None
     low, high = 0.0, most_zeros(lab)
     while high - low > _FINEST:
@@ -43,8 +43,6 @@ def sparsest_within(lab: Laboratory, max_drop: float) -> Found:
             low, best = max(trial.planned_sparsity, budget.reduction), trial
         else:
             high = budget.reduction
-    if not trials.tried:
-        raise BudgetError(_nothing_to_try(lab.aim.inventory, high))
     if best is None:
         last = trials.tried[-1]
         raise BudgetError(
@@ -52,6 +50,22 @@ def sparsest_within(lab: Laboratory, max_drop: float) -> Found:
             f"{last.comparison.drop:.3g}. Allow more, or give more --data"
         )
     return dataclasses.replace(trials.found(best), trials=tuple(trials.tried))
+
+
+def require_trials(lab: Laboratory) -> None:
+    """Raise what makes trials impossible, before any work.
+
+    Raises
+    ------
+    DataError
+        If there are no samples to measure a loss on.
+    BudgetError
+        If hardly any weight can become zero.
+    """
+    require_judges(lab)
+    most = most_zeros(lab)
+    if most <= _FINEST:
+        raise BudgetError(_nothing_to_try(lab.aim.inventory, most))
 
 
 class _Trials:

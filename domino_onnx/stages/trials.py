@@ -15,20 +15,44 @@ from domino_onnx.stages.finetuning import finetune_if_possible
 from domino_onnx.stages.gate import passed
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.measuring import measured_apart
+from domino_onnx.stages.planning import require_plan
 from domino_onnx.stages.solving import overlaid
-from domino_onnx.stages.sparsest import sparsest_within
+from domino_onnx.stages.sparsest import require_trials, sparsest_within
 from domino_onnx.stages.trying import dense_bytes, most_zeros, require_judges, trial_once, tried
 
 if TYPE_CHECKING:
     from domino_onnx.finetuning import Finetuned
     from domino_onnx.outputs import Comparison
 
-__all__ = ["advice", "finetune_within", "found_for_budgets", "found_within", "sweep_result"]
+__all__ = [
+    "advice",
+    "finetune_within",
+    "found_for_budgets",
+    "found_within",
+    "reachable_shares",
+    "require_goal",
+    "sweep_result",
+]
 
 _BAD = 0.1
 """From this loss on a user is warned."""
 _OVERFITTED = 10
 """How many times as far apart outputs are on new samples, where the weights were fitted to too few."""
+
+
+def require_goal(lab: Laboratory) -> None:
+    """Raise what makes the goal impossible, before any work.
+
+    Raises
+    ------
+    PlanError, BudgetError, DataError
+        As `require_plan`, or as `require_trials` for a largest loss.
+    """
+    goal = lab.options.goal
+    if goal.max_drop is None:
+        require_plan(lab, goal.budgets)
+    else:
+        require_trials(lab)
 
 
 def found_within(lab: Laboratory) -> Found:
@@ -86,19 +110,9 @@ def finetune_within(lab: Laboratory, found: Found) -> Finetuned | None:
 
 
 def sweep_result(lab: Laboratory, shares: Sequence[float]) -> SweepResult:
-    """A trial for each share of zeros that the model can reach, ascending; a warning for each that it can't.
-
-    Raises
-    ------
-    DataError
-        If there are no data.
-    BudgetError
-        If none can be reached.
-    """
-    require_judges(lab)
-    reachable = _reachable(lab, sorted(set(shares)))
+    """A trial for each of these shares of zeros, which are `reachable_shares`."""
     size, zipped = dense_bytes(lab)
-    budgets = [Budget(measure="params", reduction=share) for share in reachable]
+    budgets = [Budget(measure="params", reduction=share) for share in shares]
     return SweepResult(
         model=lab.source.path,
         dense_bytes=size,
@@ -118,8 +132,18 @@ def _trial(lab: Laboratory, budget: Budget) -> Trial:
     return trial
 
 
-def _reachable(lab: Laboratory, wanted: Sequence[float]) -> list[float]:
-    most = most_zeros(lab)
+def reachable_shares(lab: Laboratory, shares: Sequence[float]) -> list[float]:
+    """The shares of zeros that the model can reach, ascending; a warning for each that it can't.
+
+    Raises
+    ------
+    DataError
+        If there are no samples that judge.
+    BudgetError
+        If none can be reached.
+    """
+    require_judges(lab)
+    wanted, most = sorted(set(shares)), most_zeros(lab)
     reachable = [share for share in wanted if share <= most]
     for share in wanted[len(reachable) :]:
         lab.journal.warn(f"--sparsity {share:g} can't be reached on this model: at most {most:.4g} is possible")

@@ -92,7 +92,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "stages/sparsest": frozenset({"compress"}),
     "stages/teachers": frozenset({"finetune"}),
     "stages/trials": frozenset({"compress", "sweep"}),
-    "stages/trials:_reachable": frozenset({"sweep"}),
+    "stages/trials:reachable_shares": frozenset({"sweep"}),
     "stages/trying": frozenset({"compress", "sweep"}),
     "stages/form_notes": FILES | {"convert"},
     "targets/diagnosis": frozenset({"doctor"}),

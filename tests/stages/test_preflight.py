@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +16,9 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
+from domino_onnx.errors import BudgetError, PlanError
 from domino_onnx.forecast import Forecast, Remaining
-from domino_onnx.options import CompressOptions, DataOptions, FinetuneOptions, Goal, RunOptions
+from domino_onnx.options import ByteSize, CompressOptions, DataOptions, FinetuneOptions, Goal, RunOptions
 from domino_onnx.pipeline import apply, compress, search, sweep
 from domino_onnx.scheme import Plan
 from domino_onnx.stages import Journal, open_laboratory, preflight, read
@@ -183,6 +186,98 @@ def test_max_drop_tells_what_it_tried(model: Path, data: DataOptions, tmp_path: 
     accepted = [trial.comparison.drop <= 0.3 for trial in result.trials]
     assert [", accepted (30.00 % allowed)" in note for note in observer.notes] == accepted
     assert [", too much (30.00 % allowed)" in note for note in observer.notes] == [not each for each in accepted]
+
+
+FINETUNED = FinetuneOptions(steps=40, lr=1e-4)
+
+
+@pytest.mark.parametrize("where", ["stages.measuring.compare", "stages.gate.measured_apart", "pipeline.pruning.write"])
+def test_what_an_interrupted_run_kept_is_not_expected_again(
+    where: str,
+    model: Path,
+    data: DataOptions,
+    tmp_path: Path,
+    interrupt: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Interrupted when the weights were solved, after finetuning, and before the file is written."""
+    pytest.importorskip("torch")
+    from domino_onnx.stages import left_to_do, preflight
+
+    def noted(*given: Any) -> Any:
+        works.append(left_to_do.left_to_do(*given))
+        return works[-1]
+
+    works: list[Any] = []
+    monkeypatch.setattr(sys.modules[preflight.__module__], "left_to_do", noted)
+    first, again = Observer(), Observer()
+    options = CompressOptions(
+        goal=Goal(sparsity=0.75), data=data, finetune=FINETUNED, run=RunOptions(checkpoint_after=0, threads=1)
+    )
+    with interrupt(where), pytest.raises(KeyboardInterrupt):
+        compress(model, tmp_path / "out.onnx", options, first)
+    resumed = dataclasses.replace(options, run=dataclasses.replace(options.run, resume=True))
+    compress(model, tmp_path / "out.onnx", resumed, again)
+    assert not expected(again).keys() & {"search", "refit"}
+    assert again.runs.keys() <= expected(again).keys()
+    steps = [work.training.steps for work in works]
+    assert steps == [40, 40 if where == "stages.measuring.compare" else 0]
+
+
+def test_trials_that_were_kept_are_not_expected_again(
+    model: Path, data: DataOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from domino_onnx.stages import trials
+
+    real, shares, tried = trials.tried, [0.25, 0.5, 0.75], []
+
+    def stops_at_the_third(lab: Any, budget: Any) -> Any:
+        tried.append(budget)
+        if len(tried) == 3:
+            raise KeyboardInterrupt
+        return real(lab, budget)
+
+    monkeypatch.setattr(trials, "tried", stops_at_the_third)
+    first, again = Observer(), Observer()
+    options = CompressOptions(data=data, run=RunOptions(checkpoint_after=0, threads=1))
+    with pytest.raises(KeyboardInterrupt):
+        sweep(model, shares, options, first)
+    resumed = dataclasses.replace(options, run=dataclasses.replace(options.run, resume=True))
+    sweep(model, shares, resumed, again)
+    assert (expected(first)["try"], expected(again)["try"]) == (3, 1)
+    assert 3 * expected(again)["refit"] == expected(first)["refit"]
+    assert again.runs["try"] == 1
+    assert again.runs.keys() - expected(again).keys() == {"search"}, "it is over at once where losses are known"
+
+
+@pytest.mark.parametrize("goal", [Goal(sparsity=0.999), Goal(flops_reduction=0.999)])
+def test_a_goal_out_of_reach_is_told_before_any_work(
+    goal: Goal, model: Path, data: DataOptions, tmp_path: Path, interrupt: Callable[..., Any]
+) -> None:
+    options = CompressOptions(goal=goal, data=data)
+    with interrupt("pipeline.pruning.preflight"), pytest.raises(BudgetError, match="can't be reached"):
+        compress(model, tmp_path / "out.onnx", options)
+    with interrupt("pipeline.pruning.preflight"), pytest.raises(BudgetError, match="can't be reached"):
+        search(model, options)
+    with interrupt("pipeline.pruning.preflight"), pytest.raises(BudgetError, match="none of these"):
+        sweep(model, [0.999], CompressOptions(data=data))
+
+
+def test_a_plan_of_another_file_is_told_before_any_work(
+    model: Path, data: DataOptions, samples: Path, tmp_path: Path, interrupt: Callable[..., Any]
+) -> None:
+    plan = search(model, CompressOptions(goal=Goal(sparsity=0.5), data=data)).plan
+    other = DataOptions(calibration=samples / "digits_calibration.npz")
+    with interrupt("pipeline.pruning.preflight"), pytest.raises(PlanError):
+        apply(samples / "digits_resnet.onnx", plan, tmp_path / "out.onnx", CompressOptions(data=other))
+
+
+def test_more_memory_than_is_allowed_is_forecast(model: Path, data: DataOptions) -> None:
+    for limit, over in ((ByteSize(1 << 20), True), (ByteSize(1 << 34), False)):
+        observer = Observer()
+        search(model, CompressOptions(goal=Goal(sparsity=0.5), data=data, run=RunOptions(memory=limit)), observer)
+        assert observer.forecast is not None
+        assert observer.forecast.is_over_limit == over
 
 
 def test_without_data_there_is_nothing_to_tell(samples: Path) -> None:

@@ -18,9 +18,20 @@ if TYPE_CHECKING:
     from domino_onnx.reconstruction import Network
     from domino_onnx.stages.laboratory import Laboratory
 
-__all__ = ["kept_losses", "losses_once", "pack_losses", "pack_some_losses", "restore_losses", "restore_some_losses"]
+__all__ = [
+    "ALL_LOSSES",
+    "SOME_LOSSES",
+    "kept_losses",
+    "known_sites",
+    "losses_once",
+    "pack_losses",
+    "pack_some_losses",
+    "restore_losses",
+    "restore_some_losses",
+]
 
-_ALL, _SOME = "losses", "some-losses"
+ALL_LOSSES, SOME_LOSSES = "losses", "some-losses"
+"""The names of both in a checkpoint."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,19 +59,19 @@ def losses_once(lab: Laboratory) -> LossTable:
         If what was kept can't be gone on from.
     """
     restore = functools.partial(restore_losses, lab.aim.inventory)
-    return lab.checkpoint.once(_ALL, functools.partial(_measured, lab), pack_losses, restore, _SOME)
+    return lab.checkpoint.once(ALL_LOSSES, functools.partial(_measured, lab), pack_losses, restore, SOME_LOSSES)
 
 
 def kept_losses(lab: Laboratory) -> LossTable | None:
     """The losses that an interrupted run has kept; None if it kept none, or not those of all sites."""
-    return lab.checkpoint.load(_ALL, functools.partial(restore_losses, lab.aim.inventory))
+    return lab.checkpoint.load(ALL_LOSSES, functools.partial(restore_losses, lab.aim.inventory))
 
 
 def _measured(lab: Laboratory) -> LossTable:
     from domino_onnx.reconstruction import SensitivityOptions, measure_sensitivity
 
     options = SensitivityOptions(rule=lab.options.solver.masks)
-    file = lab.checkpoint.file(_SOME, lab.options.run.checkpoint_every)
+    file = lab.checkpoint.file(SOME_LOSSES, lab.options.run.checkpoint_every)
 
     def keep(found: Mapping[WeightKey, SiteLosses]) -> None:
         if file.is_due:
@@ -122,6 +133,18 @@ def restore_some_losses(
         if len(each.energies) != len(each.losses) or not all(map(math.isfinite, each.energies)):
             raise CheckpointError(f"its energies of {str(key)!r} are none of {len(each.losses)} schemes")
     return found
+
+
+def known_sites(document: Mapping[str, Any]) -> frozenset[WeightKey]:
+    """The sites whose losses `pack_some_losses` packed.
+
+    Raises
+    ------
+    CheckpointError
+        If it packed no such document.
+    """
+    kept = convert(document, _SomeLosses, what="its document", error=CheckpointError)
+    return frozenset(key for key, _ in kept.sites)
 
 
 def _require_losses(site: Site, losses: tuple[float, ...]) -> None:

@@ -14,7 +14,7 @@ from domino_onnx.search import Decision
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.planning import Planned, choose_plan
 
-__all__ = ["plan_once", "restore_plan"]
+__all__ = ["plan_once", "plans_in", "restore_plan"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,17 @@ def plan_once(lab: Laboratory, budgets: tuple[Budget, ...]) -> Planned:
     return lab.checkpoint.once(
         name, lambda: choose_plan(lab, budgets), _pack, functools.partial(_restore, lab, budgets)
     )
+
+
+def plans_in(document: Mapping[str, Any]) -> int:
+    """How many plans come into question that a search has found, as their document says.
+
+    Raises
+    ------
+    CheckpointError
+        If it is no document of plans.
+    """
+    return 1 + len(convert(document, _Planned, what="its document", error=CheckpointError).alternatives)
 
 
 def restore_plan(lab: Laboratory, text: str, budgets: tuple[Budget, ...]) -> Plan:
