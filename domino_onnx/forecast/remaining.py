@@ -63,8 +63,14 @@ class Remaining:
         self._order = list(self._stages)
         self._all = max(forecast.seconds, 1e-9)
         self._seen = {name: _Seen() for name in self._stages}
+        self._more = dict.fromkeys(self._stages, 0.0)
         self._over: set[str] = set()
         self._running: list[_Running] = []
+
+    def correct(self, name: str, runs: float) -> None:
+        """A stage is going to run so many times more often than expected, or less often."""
+        if name in self._stages:
+            self._more[name] += runs
 
     def begin(self, name: str, now: float) -> None:
         """A stage begins to run."""
@@ -99,19 +105,23 @@ class Remaining:
         for running in reversed(self._running):
             if running.cost is not None:
                 going_on.append(running.cost.name)
-                if self._seen[running.cost.name].runs < running.cost.runs:  # one run too many is a short one
+                if self._seen[running.cost.name].runs < self._runs(running.cost):  # one run too many is a short one
                     left += self._left_of_run(running, running.cost, at)
             at = running.start  # the one outside has stopped since then
         for name, stage in self._stages.items():
             if name not in self._over:
-                runs = stage.runs - self._seen[name].runs - going_on.count(name)
+                runs = self._runs(stage) - self._seen[name].runs - going_on.count(name)
                 left += max(runs, 0) * self._of_a_run(stage)
         return left
+
+    def _runs(self, stage: StageCost) -> float:
+        """How often a stage is expected to run in all, by what is known now."""
+        return stage.runs + self._more[stage.name]
 
     def _of_a_run(self, stage: StageCost) -> float:
         """Seconds of one run: as those that were seen; before any, as the forecast says, corrected by other stages."""
         seen = self._seen[stage.name]
-        expected = stage.seconds / max(stage.runs, 1)
+        expected = _forecast_of_a_run(stage)
         if seen.runs:
             return (_TRUST * expected + seen.seconds) / (_TRUST + seen.runs)
         return expected * self._correction()
@@ -120,10 +130,7 @@ class Remaining:
         """How much longer than forecast the stages took that are over."""
         base = _TRUST_OF_ALL * self._all
         took = sum(seen.seconds for seen in self._seen.values())
-        expected = sum(
-            seen.runs * self._stages[name].seconds / max(self._stages[name].runs, 1)
-            for name, seen in self._seen.items()
-        )
+        expected = sum(seen.runs * _forecast_of_a_run(self._stages[name]) for name, seen in self._seen.items())
         return (base + took) / (base + expected)
 
     def _left_of_run(self, running: _Running, cost: StageCost, now: float) -> float:
@@ -138,3 +145,7 @@ class Remaining:
         shown = max(pace * (1 - share) - (elapsed - at), 0.0)
         trust = min(_SEEN * (share - running.first[0]), 1.0)
         return trust * shown + (1 - trust) * left
+
+
+def _forecast_of_a_run(stage: StageCost) -> float:
+    return stage.seconds / (stage.runs or 1)

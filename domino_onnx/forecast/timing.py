@@ -125,7 +125,7 @@ def _gradient_step(work: Work) -> float:
     return step_seconds(work.gradients, work.forward) + 2 * work.stored * work.machine.ranked
 
 
-def _staged(name: str, layers: Sequence[float], *, runs: int) -> StageCost:
+def _staged(name: str, layers: Sequence[float], *, runs: float) -> StageCost:
     total = sum(layers)
     shares = tuple(min(done / total, 1.0) for done in itertools.accumulate(layers)) if total > 0 else ()
     return StageCost(name=name, seconds=runs * total, runs=runs, shares=shares)

@@ -19,14 +19,14 @@ class StageCost:
     seconds
         Of all its runs together.
     runs
-        How often it is expected to run.
+        How often it is expected to run, on average.
     shares
         Of one run: the share of its time that is over after each of its steps, where they aren't alike.
     """
 
     name: str
     seconds: float
-    runs: int = 1
+    runs: float = 1
     shares: tuple[float, ...] = ()
 
     def fraction(self, done: float, total: float) -> float:

@@ -53,7 +53,7 @@ class Work:
     measures
         How often refitted or finetuned weights are judged on the way, and on how many samples each time.
     searches, refits
-        How often losses are measured, 0 or 1, and how often a plan is refitted.
+        How often losses are measured, 0 or 1, and how often a plan is refitted, on average.
     known
         Weights whose losses are measured already.
     gradients
@@ -82,7 +82,7 @@ class Work:
     measures: tuple[int, int]
     searches: int
     gradients: int
-    refits: int
+    refits: float
     trials: int
     density: float
     densities: Mapping[WeightKey, float]

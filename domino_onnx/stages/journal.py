@@ -85,6 +85,11 @@ class Journal:
         if self._observer is not None:
             self._observer.expect(forecast)
 
+    def correct(self, name: str, runs: float) -> None:
+        """It is known by now that a stage runs more often than expected, or less often."""
+        if self._remaining is not None:
+            self._remaining.correct(name, runs)
+
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Tell the observer, also when it goes on with the stage around; keep the time and the memory."""

@@ -59,10 +59,10 @@ def _after_the_goal(work: Work) -> Work:
 def _before_the_goal(work: Work, checkpoint: Checkpoint) -> Work:
     """Without losses that are known, plans that were solved, and trials. A trial makes its plan's weights needless."""
     tried, solved = min(_count(checkpoint, "trial-*"), work.trials), _count(checkpoint, "solved-*")
-    plans = [] if work.trials else [name for name in checkpoint.found if fnmatch.fnmatchcase(name, "plan-*")]
-    refits = work.refits - tried * (work.refits // max(work.trials, 1))
+    plans = [] if work.trials else fnmatch.filter(checkpoint.found, "plan-*")
+    refits = work.refits - tried * work.refits / max(work.trials, 1)
     for name in plans:
-        refits = min(refits, plans_in(checkpoint.document(name) or {}))
+        refits = min(math.ceil(refits), plans_in(checkpoint.document(name) or {}))
     known = checkpoint.document(SOME_LOSSES)
     return dataclasses.replace(
         work,

@@ -16,6 +16,7 @@ from domino_onnx.graph import OnnxFile, bytes_by_reader
 from domino_onnx.options import LOOKS, TRIED_RATES, FinetuneOptions, Pace, planned_steps, trial_steps
 from domino_onnx.report.results import OperatorShare, Port
 from domino_onnx.scheme import Inventory
+from domino_onnx.stages.planning import SECOND_PLAN
 from domino_onnx.stages.source import Source
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def outlook(source: Source) -> Forecast | None:
         measures=(1 + finetunes, _HELD_OUT),
         searches=1,
         gradients=0,
-        refits=2 if len(inventory.sites) > 1 else 1,
+        refits=1 + SECOND_PLAN * (len(inventory.sites) > 1),
         trials=0,
         density=_DENSITY,
         densities={},

@@ -21,10 +21,21 @@ from domino_onnx.search import (
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.laboratory import ONLY_INTEGERS, Laboratory
 
-__all__ = ["MEASURED", "Planned", "choose_plan", "chosen_strategy", "fitted", "require_plan"]
+__all__ = [
+    "MEASURED",
+    "SECOND_PLAN",
+    "Planned",
+    "choose_plan",
+    "chosen_strategy",
+    "fitted",
+    "require_plan",
+    "two_may_be_refitted",
+]
 
 MEASURED = ("sensitivity", "measured-domino")
 """Strategies that go by measured losses."""
+SECOND_PLAN = 0.5
+"""How often a second plan comes into question: for about half of the networks of benchmarks/preflight.py."""
 _LEFT_OF_THE_FIRST = 0.1
 """What remains of the first layer's loss in the plan that counts on later layers to mend it."""
 
@@ -144,6 +155,11 @@ def chosen_strategy(lab: Laboratory) -> Strategy:
     return strategy
 
 
+def two_may_be_refitted(lab: Laboratory, strategy: Strategy | None) -> bool:
+    """Whether a refit decides where a search by this strategy has come to two plans."""
+    return strategy == "sensitivity" and len(lab.aim.inventory.sites) > 1 and lab.options.solver.method == "refit"
+
+
 def _by_domino(lab: Laboratory, budgets: tuple[Budget, ...]) -> Planned:
     result = search_domino(
         lab.aim.inventory,
@@ -198,4 +214,7 @@ def _alternatives(
 ) -> tuple[Planned, ...]:
     """The plan for a network that mends much of what goes wrong early, where that is another one."""
     other = search_sensitivity(lab.aim.inventory, budgets, table.mended(_LEFT_OF_THE_FIRST))
-    return () if other == schemes else (Planned(plan=_plan(lab, strategy, other, budgets)),)
+    found = () if other == schemes else (Planned(plan=_plan(lab, strategy, other, budgets)),)
+    if two_may_be_refitted(lab, strategy):
+        lab.journal.correct("refit", len(found) - SECOND_PLAN)
+    return found

@@ -21,7 +21,7 @@ from domino_onnx.scheme import Skip
 from domino_onnx.stages.drawing import drawn_when_taken
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.left_to_do import left_to_do
-from domino_onnx.stages.planning import MEASURED, chosen_strategy
+from domino_onnx.stages.planning import MEASURED, SECOND_PLAN, chosen_strategy, two_may_be_refitted
 
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset, Split
@@ -145,13 +145,11 @@ def _strategy(lab: Laboratory, task: Task) -> Strategy | None:
     return None if given else chosen_strategy(lab)
 
 
-def _refits(lab: Laboratory, task: Task, strategy: Strategy | None) -> int:
-    """How often a plan is refitted: where two come into question, both are."""
-    method = lab.options.solver.method
-    if task == "finetune" or method == "magnitude":
+def _refits(lab: Laboratory, task: Task, strategy: Strategy | None) -> float:
+    """How often a plan is refitted, on average: where two come into question, both are."""
+    if task == "finetune" or lab.options.solver.method == "magnitude":
         return 0
-    several = strategy == "sensitivity" and len(lab.aim.inventory.sites) > 1
-    return 2 if several and method == "refit" else 1
+    return 1 + SECOND_PLAN * two_may_be_refitted(lab, strategy)
 
 
 def _gradients(lab: Laboratory, split: Split, strategy: Strategy | None, *, measures: bool) -> int:

@@ -26,7 +26,7 @@ def forecast(*stages: StageCost) -> Forecast:
     )
 
 
-def stage(name: str, seconds: float, runs: int = 1, shares: tuple[float, ...] = ()) -> StageCost:
+def stage(name: str, seconds: float, runs: float = 1, shares: tuple[float, ...] = ()) -> StageCost:
     """What is expected of a stage."""
     return StageCost(name=name, seconds=seconds, runs=runs, shares=shares)
 
@@ -147,3 +147,17 @@ def test_it_is_a_length_of_time_whatever_happens(events: list[tuple[str, str | i
         else:
             remaining.end(now)
         assert 0 <= remaining.seconds(now) < 1e4
+
+
+def test_what_is_known_of_a_stage_on_the_way_counts() -> None:
+    remaining = Remaining(forecast(stage("search", 10), stage("refit", 30, runs=1.5)))
+    assert remaining.seconds(0) == 40
+    remaining.begin("search", 0)
+    remaining.correct("refit", -0.5)
+    assert remaining.seconds(0) == pytest.approx(30)
+    remaining.correct("refit", 1)
+    assert remaining.seconds(0) == pytest.approx(50)
+    remaining.correct("write", 1)
+    remaining.end(10)
+    now = run(remaining, "refit", 10, 20)
+    assert remaining.seconds(now) == pytest.approx(20)

@@ -88,7 +88,7 @@ def data(tmp_path: Path) -> DataOptions:
     return DataOptions(calibration=tmp_path / "data.npz")
 
 
-def expected(observer: Observer) -> dict[str, int]:
+def expected(observer: Observer) -> dict[str, float]:
     """How often each stage is expected to run."""
     assert observer.forecast is not None
     return {stage.name: stage.runs for stage in observer.forecast.stages}
