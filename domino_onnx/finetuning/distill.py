@@ -21,15 +21,13 @@ from domino_onnx.finetuning.portions import Portions
 from domino_onnx.finetuning.processes import Processes
 from domino_onnx.finetuning.saved_tensors import SavedTensors
 from domino_onnx.finetuning.teacher import Teacher
-from domino_onnx.options import FinetuneOptions
+from domino_onnx.options import JUDGED_DRAWS, FinetuneOptions
 from domino_onnx.outputs import Meanings, OutputDivergence, Survey
 from domino_onnx.runtime import Room
 from domino_onnx.scheme import WeightKey
 
 __all__ = ["Distillation"]
 
-_JUDGED_DRAWS = 2
-"""Variations of each held-out sample: the same ones whenever they are looked at."""
 _ALONE = Processes()
 
 
@@ -144,7 +142,7 @@ class Distillation:
         Where training varies its samples, it is that of variations of these: a refit has seen them as they are, so that
         the weights it gave would look better on them than they are.
         """
-        draws = range(_JUDGED_DRAWS) if self._varies else (None,)
+        draws = range(JUDGED_DRAWS) if self._varies else (None,)
         if samples is not None:
             samples = max(samples, self._data.batch or 1)
         judged = processes.share(self.held_out[:samples], self._data.batch or 1)

@@ -25,11 +25,11 @@ from domino_onnx.finetuning.trainer import Student, Trainer
 from domino_onnx.options import (
     DEFAULT_TIME,
     LOOKS,
-    TRIED_RATES,
     FinetuneOptions,
     PlannedSteps,
     RunOptions,
     planned_steps,
+    rates_to_try,
 )
 from domino_onnx.scheme import WeightArrays, WeightKey
 
@@ -211,7 +211,7 @@ class _Training:
 
     def _choose_rate(self) -> float:
         """Try each rate that wasn't tried before an interruption, and take the best."""
-        for lr in TRIED_RATES[self._options.method]:
+        for lr in rates_to_try(self._options):
             if str(lr) not in self._state.rate_losses:
                 loss = short_run(self._trainer, self._batches(0), lr, self._state.planned, self._after_short_step)
                 self._state.rate_losses[str(lr)] = loss

@@ -81,8 +81,8 @@ def _working(layer: Layer, samples: int) -> int:
 def _training(work: Work, room: int | None) -> tuple[int, int]:
     """Memory and disk: torch, weights with what the optimizer keeps of them, and a batch's activations.
 
-    Where the whole batch doesn't fit, the tensors that are saved for the way back go to the disk from half of the room
-    on. What is made between two layers is in memory always.
+    Where the whole batch doesn't fit, the tensors that are saved for the way back go to the disk from a share of the
+    room on. What is made between two layers is in memory always.
     """
     if work.training is None:
         return 0, 0

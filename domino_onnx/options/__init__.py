@@ -26,17 +26,20 @@ from domino_onnx.options.share import SHARE, parse_share
 from domino_onnx.options.size import ByteSize
 from domino_onnx.options.steps import (
     DEFAULT_TIME,
+    JUDGED_DRAWS,
     LOOKS,
     TRIED_RATES,
     Decider,
     Pace,
     PlannedSteps,
     planned_steps,
+    rates_to_try,
     trial_steps,
 )
 
 __all__ = [
     "DEFAULT_TIME",
+    "JUDGED_DRAWS",
     "KEYWORDS",
     "LOOKS",
     "NO_DATA",
@@ -66,6 +69,7 @@ __all__ = [
     "overridden",
     "parse_share",
     "planned_steps",
+    "rates_to_try",
     "read_recipe",
     "recipe_document",
     "recipe_of",

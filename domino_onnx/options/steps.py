@@ -12,7 +12,18 @@ from typing import Final, Literal
 from domino_onnx.options.duration import Duration
 from domino_onnx.options.groups import FinetuneOptions, Method
 
-__all__ = ["DEFAULT_TIME", "LOOKS", "TRIED_RATES", "Decider", "Pace", "PlannedSteps", "planned_steps", "trial_steps"]
+__all__ = [
+    "DEFAULT_TIME",
+    "JUDGED_DRAWS",
+    "LOOKS",
+    "TRIED_RATES",
+    "Decider",
+    "Pace",
+    "PlannedSteps",
+    "planned_steps",
+    "rates_to_try",
+    "trial_steps",
+]
 
 Decider = Literal["options", "samples", "time"]
 
@@ -22,6 +33,8 @@ _FEWEST, _MOST = 2000, 20_000
 """Steps where the samples decide: so many times each sample, within these limits."""
 LOOKS: Final = 20
 """How often the held-out samples are looked at on the way, at most."""
+JUDGED_DRAWS: Final = 2
+"""Variations of each held-out sample, where samples are varied: the same ones whenever they are looked at."""
 TRIED_RATES: dict[Method, tuple[float, ...]] = {
     "fixed": (3e-5, 1e-4, 3e-4, 1e-3),
     "sr-ste": (1e-3, 3e-3, 1e-2, 3e-2),
@@ -63,7 +76,7 @@ def planned_steps(options: FinetuneOptions, epoch: int, pace: Pace | None = None
     wanted = min(max(_EPOCHS * epoch, _FEWEST), _MOST)
     if pace is None:
         return PlannedSteps(steps=wanted, decided_by="samples")
-    rates = 0 if options.lr is not None else len(TRIED_RATES[options.method])
+    rates = len(rates_to_try(options))
     left = (options.time or DEFAULT_TIME).seconds - pace.spent - (LOOKS + rates) * pace.look
 
     def cost(steps: int) -> float:
@@ -71,6 +84,11 @@ def planned_steps(options: FinetuneOptions, epoch: int, pace: Pace | None = None
 
     affordable = max(bisect.bisect_right(range(1, wanted + 1), left, key=cost), 1)
     return PlannedSteps(steps=affordable, decided_by="time" if affordable < wanted else "samples")
+
+
+def rates_to_try(options: FinetuneOptions) -> tuple[float, ...]:
+    """The learning rates of which short runs choose one; none where one is given."""
+    return () if options.lr is not None else TRIED_RATES[options.method]
 
 
 def trial_steps(steps: int) -> int:

@@ -133,7 +133,7 @@ class Scratch:
             self._regions.give_back(offset, array.nbytes)
             raise ScratchError(
                 f"can't keep activations or weights in {self._where()}: {error.strerror}. Name a folder on a disk with "
-                "more room with --scratch, allow more --memory, or give less --data"
+                "more room with --scratch, allow more --memory, or give less --data or a smaller --batch-size"
             ) from None
         self.written += array.nbytes
         return _Spilled(self, offset, array)

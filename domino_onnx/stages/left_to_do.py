@@ -7,7 +7,7 @@ import fnmatch
 import math
 from typing import TYPE_CHECKING
 
-from domino_onnx.options import trial_steps
+from domino_onnx.options import FinetuneOptions, rates_to_try, trial_steps
 from domino_onnx.stages.checkpoint import Checkpoint
 from domino_onnx.stages.kept.losses import ALL_LOSSES, SOME_LOSSES, known_sites
 from domino_onnx.stages.kept.plans import plans_in
@@ -18,13 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["left_to_do"]
 
 
-def left_to_do(work: Work, checkpoint: Checkpoint, rates: int) -> Work:
+def left_to_do(work: Work, checkpoint: Checkpoint, options: FinetuneOptions) -> Work:
     """The work without what the checkpoint holds of it.
-
-    Parameters
-    ----------
-    rates
-        How many learning rates a finetuning tries first.
 
     Raises
     ------
@@ -36,7 +31,7 @@ def left_to_do(work: Work, checkpoint: Checkpoint, rates: int) -> Work:
         return work
     training = work.training
     if training is not None and "finetuning" in found:
-        training = _left_of_training(training, checkpoint, rates)
+        training = _left_of_training(training, checkpoint, options)
     work = dataclasses.replace(work, training=training)
     return _after_the_goal(work) if "found" in found else _before_the_goal(work, checkpoint)
 
@@ -74,13 +69,14 @@ def _before_the_goal(work: Work, checkpoint: Checkpoint) -> Work:
     )
 
 
-def _left_of_training(training: Training, checkpoint: Checkpoint, rates: int) -> Training:
+def _left_of_training(training: Training, checkpoint: Checkpoint, options: FinetuneOptions) -> Training:
     """Without the steps that were taken, once it is known how many there are."""
     from domino_onnx.finetuning import saved_progress
 
     progress = saved_progress(checkpoint.document("finetuning") or {})
     if progress.plan is None:
         return training
+    rates = len(rates_to_try(options))
     still_tried = 0 if progress.peak is not None else max(rates - len(progress.rate_losses), 0)
     steps = max(progress.planned - progress.step, 0) + still_tried * trial_steps(progress.planned)
     whole = progress.planned + rates * trial_steps(progress.planned)

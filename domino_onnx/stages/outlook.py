@@ -13,7 +13,7 @@ from onnx import TensorProto, ValueInfoProto, helper
 
 from domino_onnx.forecast import Forecast
 from domino_onnx.graph import OnnxFile, bytes_by_reader
-from domino_onnx.options import LOOKS, TRIED_RATES, FinetuneOptions, Pace, planned_steps, trial_steps
+from domino_onnx.options import FinetuneOptions
 from domino_onnx.report.results import OperatorShare, Port
 from domino_onnx.scheme import Inventory
 from domino_onnx.stages.planning import SECOND_PLAN
@@ -28,7 +28,6 @@ SAMPLES = 512
 """That a run is taken to have where none are given."""
 _BATCH = 32
 _HELD_OUT = SAMPLES // 8
-_DRAWS = 2
 _MOST_NODES = 10_000
 """In a graph that is walked through. A chain of so many takes seconds, which is more than the answer is worth."""
 _NO_NUMBERS = (TensorProto.UNDEFINED, TensorProto.STRING)
@@ -129,13 +128,7 @@ def outlook(source: Source) -> Forecast | None:
 
 
 def _training(forward: float) -> Training:
-    from domino_onnx.forecast.timing import look_seconds, step_seconds
-    from domino_onnx.forecast.work import Training
+    from domino_onnx.forecast.training import expected_training
 
-    options, judged = FinetuneOptions(), _DRAWS * _HELD_OUT
-    pace = Pace(step=step_seconds(_BATCH, forward), look=look_seconds(judged, forward))
-    steps = planned_steps(options, (SAMPLES - _HELD_OUT) // _BATCH, pace).steps
-    rates = len(TRIED_RATES[options.method])
-    return Training(
-        steps=steps + rates * trial_steps(steps), batch=_BATCH, looks=min(LOOKS, steps) + rates, held_out=judged
-    )
+    epoch = (SAMPLES - _HELD_OUT) // _BATCH
+    return expected_training(FinetuneOptions(), batch=_BATCH, epoch=epoch, held_out=_HELD_OUT, forward=forward)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from domino_onnx.errors import DependencyError, ModelError
-from domino_onnx.options import LOOKS, TRIED_RATES, Pace, Strategy, planned_steps, trial_steps
+from domino_onnx.options import Strategy
 from domino_onnx.scheme import Skip
 from domino_onnx.stages.drawing import drawn_when_taken
 from domino_onnx.stages.laboratory import Laboratory
@@ -34,8 +34,6 @@ Task = Literal["compress", "search", "sweep", "apply", "finetune"]
 
 _log = logging.getLogger(__name__)
 _ON_THE_WAY = 512
-_DRAWS = 2
-"""Variations of each held-out sample that are looked at."""
 _SURELY = 3
 """A machine this many times slower than usual ones is looked out for: its own speed is measured from there on."""
 _TIMED = 8
@@ -73,7 +71,7 @@ def _forecast(lab: Laboratory, split: Split, task: Task, plans: int, output: Pat
     from domino_onnx.forecast.timing import stage_costs
     from domino_onnx.runtime import available_memory, resident_memory, scratch_folder
 
-    work = left_to_do(_work(lab, split, task, plans), lab.checkpoint, _rates(lab))
+    work = left_to_do(_work(lab, split, task, plans), lab.checkpoint, lab.options.finetune)
     if sum(stage.seconds for stage in stage_costs(work)) > LONG / _SURELY:
         work = dataclasses.replace(work, machine=Machine.measured())
     resident, budget = resident_memory(), lab.room.memory
@@ -199,32 +197,23 @@ def _seconds_to_draw(split: Split, parts: Sequence[Dataset]) -> tuple[float, flo
 
 
 def _training(lab: Laboratory, split: Split, forward: float, drawing: float, varying: float) -> Training:
-    """Its steps as they are going to be planned; it may end before, where the held-out loss has stopped falling."""
+    """Its steps as they are going to be planned."""
     from domino_onnx.data import feed_of
-    from domino_onnx.forecast.timing import look_seconds, step_seconds
-    from domino_onnx.forecast.work import Training
+    from domino_onnx.forecast.training import expected_training
 
-    options, feed, batch = lab.options.finetune, feed_of(split), lab.options.run.batch_size
+    feed, batch = feed_of(split), lab.options.run.batch_size
     batch = min(batch, len(feed.train)) if feed.comes_again else batch
-    judged = _DRAWS * len(feed.held_out)
-    step = step_seconds(batch, forward, varying) + feed.made_each * drawing
-    pace = Pace(step=step, look=look_seconds(judged, forward, varying))
-    steps = planned_steps(options, max(feed.epoch(batch), 1), pace).steps
-    rates = _rates(lab)
-    return Training(
-        steps=steps + rates * trial_steps(steps),
+    return expected_training(
+        lab.options.finetune,
         batch=batch,
-        looks=min(LOOKS, steps) + rates,
-        held_out=judged,
+        epoch=max(feed.epoch(batch), 1),
+        held_out=len(feed.held_out),
+        forward=forward,
+        varying=varying,
+        drawing=drawing,
         drawn=feed.made_each,
         drawn_first=feed.made_first,
     )
-
-
-def _rates(lab: Laboratory) -> int:
-    """How many learning rates finetuning tries before it begins."""
-    options = lab.options.finetune
-    return 0 if options.lr is not None else len(TRIED_RATES[options.method])
 
 
 def _unprunable(skips: tuple[Skip, ...], stored: int) -> tuple[Unprunable, ...]:
