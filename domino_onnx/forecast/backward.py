@@ -14,9 +14,7 @@ __all__ = ["SAME_NUMBERS", "SAVED_SHARE", "WITH_GRADIENTS", "kept_for_backward"]
 WITH_GRADIENTS = 1.4
 """What training keeps for the way back, with the gradients and temporary tensors that are there at once."""
 SAVED_SHARE = 0.25
-"""Of the memory that is left: for what training keeps where not all of it fits.
-
-The rest is for gradients and temporary tensors: 430 MB in a text recogniser that kept 290 MB of 4.9 GB."""
+"""Of the memory that is left: for what training keeps where not all of it fits. Gradients and more take the rest."""
 
 SAME_NUMBERS = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 """Operators that give the numbers that they get, without a copy."""
