@@ -14,6 +14,12 @@ from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.stages.checkpoint import CheckpointFile
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.devices import torch_missing
+from domino_onnx.stages.finetuning_notes import (
+    warn_of_divergence,
+    warn_of_few_samples,
+    warn_of_frozen,
+    warn_of_integers,
+)
 from domino_onnx.stages.laboratory import ONLY_INTEGERS, Laboratory
 from domino_onnx.stages.processes import tell_others
 from domino_onnx.stages.solving import Solved
@@ -161,7 +167,7 @@ def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile) -> Finetuned:
     except ImportError as error:
         raise torch_missing(error) from None
     run, solved, journal = lab.options.run, found.solved, lab.journal
-    _warn_of_few_samples(lab)
+    warn_of_few_samples(journal, _split(lab))
     with journal.stage("finetune"), _stopping(lab) as stopped:
         finetuned = finetune_blocks(
             dense,
@@ -176,8 +182,8 @@ def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile) -> Finetuned:
             stopped=stopped,
             room=lab.room,
         )
-    _warn_of_frozen(lab, found, finetuned)
-    _warn_of_divergence(lab, finetuned)
+    warn_of_frozen(lab.journal, _missing_operators(lab), len(solved.weights), finetuned)
+    warn_of_divergence(lab.journal, finetuned)
     return finetuned
 
 
@@ -197,7 +203,7 @@ def _train(
 ) -> Finetuned:
     from domino_onnx.finetuning import Processes, finetune, torch_device
 
-    _warn_of_few_samples(lab)
+    warn_of_few_samples(lab.journal, _split(lab))
     with lab.journal.stage("finetune"), _stopping(lab) as stopped:
         finetuned = finetune(
             student,
@@ -211,10 +217,8 @@ def _train(
             stopped=stopped,
             processes=Processes.current(torch_device(lab.options.run.device)),
         )
-    if finetuned.frozen:
-        named = ", ".join(map(str, finetuned.frozen))
-        lab.journal.warn(f"left as they were, because no gradient moves integers: {named}")
-    _warn_of_divergence(lab, finetuned)
+    warn_of_integers(lab.journal, finetuned)
+    warn_of_divergence(lab.journal, finetuned)
     return finetuned
 
 
@@ -242,28 +246,3 @@ def _groups(lab: Laboratory, plan: Plan, solved: Solved) -> dict[WeightKey, Weig
 
     layouts = {site.key: site.layout for site in lab.aim.inventory.sites}
     return {key: WeightGroups(layout=layouts[key], scheme=plan.schemes[key]) for key in solved.weights}
-
-
-def _warn_of_few_samples(lab: Laboratory) -> None:
-    if not _split(lab).holds_out:
-        lab.journal.warn("too few samples to hold any out: finetuning is judged by the samples that it learns from")
-
-
-def _warn_of_frozen(lab: Laboratory, found: Found, finetuned: Finetuned) -> None:
-    missing, pruned = _missing_operators(lab), found.solved.weights
-    if finetuned.frozen or missing:
-        why = f"no torch counterpart for {', '.join(missing)}: " if missing else ""
-        named = ", ".join(map(str, finetuned.frozen)) or "none"
-        count = f"{len(pruned) - len(finetuned.frozen)} of {len(pruned)} weights"
-        lab.journal.warn(f"{why}finetuned block by block: {count}; left as they were: {named}")
-
-
-def _warn_of_divergence(lab: Laboratory, finetuned: Finetuned) -> None:
-    if finetuned.diverged:
-        lab.journal.warn(
-            f"finetuning diverged at {finetuned.lr:g} and at half and a quarter of that rate. The best state before, "
-            f"of step {finetuned.best_step}, is used: a lower finetune.lr in a recipe may do better"
-        )
-    elif finetuned.halvings:
-        share = 0.5**finetuned.halvings
-        lab.journal.warn(f"finetuning diverged and went on from its best state at {share:g} of the rate")

@@ -81,6 +81,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "stages/converting": frozenset({"convert"}),
     "stages/deploying": frozenset({"deploy"}),
     "stages/finetuning": frozenset({"compress", "finetune"}),
+    "stages/finetuning_notes": frozenset({"compress", "finetune"}),
     "stages/planning:_gradients": SEARCHERS,
     "stages/planning:chosen_strategy": SEARCHERS,
     "stages/doubts": frozenset({"compress", "sweep"}),
