@@ -108,7 +108,7 @@ class _Pass:
         self.saved = 0
 
     def pack(self, tensor: Tensor) -> Tensor | _Saved:
-        """What stands for a tensor until the way back."""
+        """A tensor as it is kept until the way back."""
         if tensor.layout is not torch.strided or tensor.untyped_storage().data_ptr() in self._own:
             return tensor
         return _Saved(

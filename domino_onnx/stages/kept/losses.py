@@ -141,7 +141,7 @@ def known_sites(document: Mapping[str, Any]) -> frozenset[WeightKey]:
     Raises
     ------
     CheckpointError
-        If it packed no such document.
+        If it is none that `pack_some_losses` packs.
     """
     kept = convert(document, _SomeLosses, what="its document", error=CheckpointError)
     return frozenset(key for key, _ in kept.sites)
