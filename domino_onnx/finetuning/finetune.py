@@ -24,10 +24,10 @@ from domino_onnx.finetuning.state import MOST_HALVINGS, TrainingState
 from domino_onnx.finetuning.trainer import Student, Trainer
 from domino_onnx.options import (
     DEFAULT_TIME,
-    LOOKS,
     FinetuneOptions,
     PlannedSteps,
     RunOptions,
+    looks_within,
     planned_steps,
     rates_to_try,
 )
@@ -180,7 +180,7 @@ class _Training:
         state.batches += 1
         lr = state.lr * schedule(state.step, steps)
         loss = self._trainer.step(lr, batch, state.batches)
-        due = state.step % -(-steps // LOOKS) == 0 or state.step == steps
+        due = state.step % -(-steps // looks_within(steps)) == 0 or state.step == steps
         held_out = self._trainer.held_out_loss() if due and math.isfinite(loss) else None
         state.history.append(FinetuneStep(step=state.step, loss=loss, lr=lr, held_out=held_out))
         self._progress(state.history[-1], steps)

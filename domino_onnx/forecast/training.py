@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from domino_onnx.forecast.timing import look_seconds, step_seconds
 from domino_onnx.forecast.work import Training
-from domino_onnx.options import JUDGED_DRAWS, LOOKS, FinetuneOptions, Pace, planned_steps, rates_to_try, trial_steps
+from domino_onnx.options import (
+    JUDGED_DRAWS,
+    FinetuneOptions,
+    Pace,
+    looks_within,
+    planned_steps,
+    rates_to_try,
+    trial_steps,
+)
 
 __all__ = ["expected_training"]
 
@@ -41,7 +49,7 @@ def expected_training(
     return Training(
         steps=steps + rates * trial_steps(steps),
         batch=batch,
-        looks=min(LOOKS, steps) + rates,
+        looks=looks_within(steps) + rates,
         held_out=judged,
         drawn=drawn,
         drawn_first=drawn_first,

@@ -15,11 +15,11 @@ from domino_onnx.options.groups import FinetuneOptions, Method
 __all__ = [
     "DEFAULT_TIME",
     "JUDGED_DRAWS",
-    "LOOKS",
     "TRIED_RATES",
     "Decider",
     "Pace",
     "PlannedSteps",
+    "looks_within",
     "planned_steps",
     "rates_to_try",
     "trial_steps",
@@ -31,8 +31,8 @@ DEFAULT_TIME: Final = Duration(600)
 _EPOCHS: Final = 24
 _FEWEST, _MOST = 2000, 20_000
 """Steps where the samples decide: so many times each sample, within these limits."""
-LOOKS: Final = 20
-"""How often the held-out samples are looked at on the way, at most."""
+_MOST_LOOKS, _FEWEST_LOOKS, _STEPS_A_LOOK = 20, 4, 10
+"""How often the held-out samples are looked at on the way. A look may take as long as ten steps."""
 JUDGED_DRAWS: Final = 2
 """Variations of each held-out sample, where samples are varied: the same ones whenever they are looked at."""
 TRIED_RATES: dict[Method, tuple[float, ...]] = {
@@ -42,6 +42,8 @@ TRIED_RATES: dict[Method, tuple[float, ...]] = {
 """Networks differ by a factor of ten, and finetuning at a wrong rate loses accuracy."""
 _TRIAL_SHARE, _FEWEST_TRIED, _MOST_TRIED = 25, 20, 80
 """A rate is tried for a 25th of the steps, but for 20 at least and 80 at most."""
+_MOST_OF_FEW = 4
+"""Of fewer than 80 steps a rate is tried for a quarter, so that all trials take no more than the training."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +79,10 @@ def planned_steps(options: FinetuneOptions, epoch: int, pace: Pace | None = None
     if pace is None:
         return PlannedSteps(steps=wanted, decided_by="samples")
     rates = len(rates_to_try(options))
-    left = (options.time or DEFAULT_TIME).seconds - pace.spent - (LOOKS + rates) * pace.look
+    left = (options.time or DEFAULT_TIME).seconds - pace.spent
 
     def cost(steps: int) -> float:
-        return (steps + rates * trial_steps(steps)) * pace.step
+        return (steps + rates * trial_steps(steps)) * pace.step + (looks_within(steps) + rates) * pace.look
 
     affordable = max(bisect.bisect_right(range(1, wanted + 1), left, key=cost), 1)
     return PlannedSteps(steps=affordable, decided_by="time" if affordable < wanted else "samples")
@@ -93,4 +95,9 @@ def rates_to_try(options: FinetuneOptions) -> tuple[float, ...]:
 
 def trial_steps(steps: int) -> int:
     """How long each learning rate is tried before so many steps."""
-    return min(max(steps // _TRIAL_SHARE, _FEWEST_TRIED), _MOST_TRIED, steps)
+    return min(max(steps // _TRIAL_SHARE, _FEWEST_TRIED), _MOST_TRIED, max(steps // _MOST_OF_FEW, 1))
+
+
+def looks_within(steps: int) -> int:
+    """How often the held-out samples are looked at in so many steps."""
+    return min(max(steps // _STEPS_A_LOOK, _FEWEST_LOOKS), _MOST_LOOKS, steps)

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domino_onnx.errors import OptionError
-from domino_onnx.options import CompressOptions, Duration, FinetuneOptions, Pace, overridden, planned_steps
+from domino_onnx.options import (
+    CompressOptions,
+    Duration,
+    FinetuneOptions,
+    Pace,
+    looks_within,
+    overridden,
+    planned_steps,
+    trial_steps,
+)
 
 PACES = st.builds(Pace, step=st.floats(1e-4, 100), look=st.floats(0, 100), spent=st.floats(0, 1000))
 TIMES = st.integers(1, 100_000).map(Duration)
@@ -52,15 +61,44 @@ def test_steps_that_are_asked_for_are_exact(epoch: int, pace: Pace, steps: int) 
     assert (planned.steps, planned.decided_by) == (steps, "options")
 
 
+@pytest.mark.parametrize(
+    ("steps", "looks", "tried"),
+    [
+        (1, 1, 1),
+        (3, 3, 1),
+        (14, 4, 3),
+        (40, 4, 10),
+        (79, 7, 19),
+        (80, 8, 20),
+        (200, 20, 20),
+        (2000, 20, 80),
+        (9999, 20, 80),
+    ],
+)
+def test_few_steps_have_few_looks_and_short_trials(steps: int, looks: int, tried: int) -> None:
+    """Where each takes long, they would leave no time for the training itself."""
+    assert (looks_within(steps), trial_steps(steps)) == (looks, tried)
+
+
+def test_expensive_looks_leave_time_for_steps() -> None:
+    """A file-type network on a busy core had 10 steps in ten minutes: twenty looks took five."""
+    planned = planned_steps(FinetuneOptions(), 32, Pace(step=4.0, look=15.0, spent=30.0))
+    assert planned.steps == 55  # 55 + 4 * 13 steps of 4 s, 5 + 4 looks of 15 s, 30 s before
+
+
 @given(st.integers(1, 10**4), PACES, TIMES)
 def test_with_a_rate_the_steps_and_the_looks_fill_the_time_and_no_more(epoch: int, pace: Pace, time: Duration) -> None:
     planned = planned_steps(FinetuneOptions(lr=1e-3, time=time), epoch, pace)
-    left = time.seconds - pace.spent - 20 * pace.look
+
+    def needed(steps: int) -> float:
+        return pace.spent + steps * pace.step + looks_within(steps) * pace.look
+
     if planned.decided_by == "samples":
         assert planned == planned_steps(FinetuneOptions(lr=1e-3), epoch)
-        assert planned.steps * pace.step <= left
+        assert needed(planned.steps) <= time.seconds * (1 + 1e-9)
     elif planned.steps > 1:
-        assert planned.steps * pace.step <= left < (planned.steps + 1) * pace.step
+        assert needed(planned.steps) <= time.seconds * (1 + 1e-9)
+        assert needed(planned.steps + 1) >= time.seconds * (1 - 1e-9)
 
 
 @given(st.integers(1, 10**4), PACES, TIMES)
