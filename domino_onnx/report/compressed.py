@@ -17,7 +17,16 @@ from domino_onnx.report.results import CompressResult, FileSizes, WeightRecord
 from domino_onnx.report.speed import deploy_summary
 from domino_onnx.report.sweep import trials_table
 from domino_onnx.report.tables import bar, skip_lines, table, weight_row
-from domino_onnx.report.text import counted, file_size, lost_in_words, millions, percent, printable, scheme_name
+from domino_onnx.report.text import (
+    counted,
+    file_size,
+    loss_in_unit,
+    lost_in_words,
+    millions,
+    percent,
+    printable,
+    scheme_name,
+)
 from domino_onnx.scheme import NMScheme
 
 if TYPE_CHECKING:
@@ -113,7 +122,7 @@ def _worth(result: CompressResult) -> Iterator[tuple[str, str]]:
     allowed, comparison = result.options.goal.max_drop, result.parity.comparison
     if allowed is not None:
         lost = lost_in_words(comparison.metric, comparison.drop)
-        yield "max drop", f"{lost}; {percent(allowed, 2)} may be lost"
+        yield "max drop", f"{lost}; {loss_in_unit(comparison.metric, allowed)} may be lost"
     yield from comparison_rows(result.parity)
     if result.judge_seen and result.parity.inputs == "data":
         yield "", "measured on the calibration data: expect less on new data; --eval-data FILE says how much"

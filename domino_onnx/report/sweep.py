@@ -14,7 +14,7 @@ from domino_onnx.report.compared import comparison_document
 from domino_onnx.report.documents import Document
 from domino_onnx.report.forecast import forecast_document
 from domino_onnx.report.results import SweepResult, Trial
-from domino_onnx.report.text import file_size, percent
+from domino_onnx.report.text import file_size, in_unit, loss_in_unit, percent
 
 __all__ = [
     "judges",
@@ -57,8 +57,8 @@ def trial_cells(trial: Trial) -> list[str]:
     return [
         percent(trial.planned_sparsity, 2),
         percent(trial.planned_flops_saved),
-        percent(score_of(trial), 2),
-        percent(trial.comparison.drop, 2),
+        in_unit(trial.comparison.metric, score_of(trial)),
+        loss_in_unit(trial.comparison.metric, trial.comparison.drop),
         file_size(trial.bytes),
         file_size(trial.bytes_gzipped),
     ]

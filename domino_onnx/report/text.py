@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Sequence
 
@@ -10,6 +11,9 @@ from domino_onnx.scheme import NMScheme
 __all__ = [
     "counted",
     "file_size",
+    "in_unit",
+    "is_share",
+    "loss_in_unit",
     "lost_in_words",
     "millions",
     "percent",
@@ -22,6 +26,9 @@ __all__ = [
 
 _LONGEST = 60
 _SHOWN = 3
+_ERROR = "relative error"
+_SHARES = ("top-1", "agreement", "sequence agreement", "equality")
+"""Metrics that count: samples, positions or values."""
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -55,20 +62,39 @@ def points(share: float) -> str:
     return f"{share * 100:+.2f} points"
 
 
+def is_share(metric: str) -> bool:
+    """Whether people tell it in percent, and what is lost of it in points; a user's own metric may be any number."""
+    return metric.partition(" of ")[0] in _SHARES
+
+
+def in_unit(metric: str, score: float) -> str:
+    """The value of a metric: 98.44 %, or the number that it is."""
+    return percent(score, 2) if is_share(metric) else f"{score:.4f}" if metric == "cosine" else f"{score:.4g}"
+
+
+def loss_in_unit(metric: str, drop: float) -> str:
+    """How much is lost of a metric: 1.25 points, or the number that it is."""
+    return f"{100 * drop:.2f} points" if is_share(metric) else f"{drop:.4g}"
+
+
 def score_in_words(metric: str, score: float, standard_error: float | None = None) -> str:
     """A metric and its value, as a share or as the number that it is; with the range that holds two times in three."""
-    if metric.startswith("relative error"):
+    if metric.startswith(_ERROR):
         return f"{metric} {1 - score:.4g}"
-    if metric.startswith("cosine"):
-        return f"{metric} {score:.4f}"
+    if not is_share(metric):
+        return f"{metric} {in_unit(metric, score)}"
     around = "" if standard_error is None else f" (± {100 * standard_error:.1f})"
     return f"{metric} {percent(score, 1)}{around}"
 
 
 def lost_in_words(metric: str, drop: float) -> str:
-    """How much of a metric is lost: 1.25 % of agreement is lost; an error is lost as it is; less than 0 is a gain."""
-    of = "" if metric.startswith("relative error") else "of "
-    return f"{percent(abs(drop), 2)} {of}{metric} is {'gained' if round(drop, 4) < 0 else 'lost'}"
+    """What was lost: 1.25 points of agreement are lost; an error is told as it is; less than 0 is a gain."""
+    if not math.isfinite(drop):
+        return "outputs hold NaN or infinity"
+    if metric.startswith(_ERROR):
+        return f"{metric} is {drop:.4g}"
+    verb = "gained" if round(drop, 4) < 0 else "lost"
+    return f"{loss_in_unit(metric, abs(drop))} of {metric} {'are' if is_share(metric) else 'is'} {verb}"
 
 
 def millions(count: int | None) -> str:

@@ -7,6 +7,7 @@ import functools
 
 from domino_onnx.errors import BudgetError
 from domino_onnx.report.results import Trial
+from domino_onnx.report.text import lost_in_words
 from domino_onnx.scheme import Budget, Inventory, nothing_to_prune
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.kept.found import pack_found, restore_found
@@ -46,8 +47,8 @@ def sparsest_within(lab: Laboratory, max_drop: float) -> Found:
     if best is None:
         last = trials.tried[-1]
         raise BudgetError(
-            f"no plan stays within --max-drop {max_drop:g}; {last.planned_sparsity:.1%} zeros cost "
-            f"{last.comparison.drop:.3g}. Allow more, or give more --data"
+            f"no plan stays within --max-drop {max_drop:g}: with {last.planned_sparsity:.1%} zeros "
+            f"{lost_in_words(last.comparison.metric, last.comparison.drop)}. Allow more, or give more --data"
         )
     return dataclasses.replace(trials.found(best), trials=tuple(trials.tried))
 

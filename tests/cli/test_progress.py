@@ -65,8 +65,8 @@ def test_a_long_run_says_what_it_costs_and_how_far_it_is(capsys: pytest.CaptureF
     assert capsys.readouterr().err == "elapsed 0:05 · left 1:20 · refitting\n"
     observer.stage("refit")
     assert capsys.readouterr().err == ""
-    observer.note("tried 50.0 % zeros: 0.40 % of top-1 is lost")
-    assert capsys.readouterr().err == "tried 50.0 % zeros: 0.40 % of top-1 is lost\n"
+    observer.note("tried 50.0 % zeros: 0.40 points of top-1 are lost")
+    assert capsys.readouterr().err == "tried 50.0 % zeros: 0.40 points of top-1 are lost\n"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from pathlib import Path
 
@@ -14,22 +15,40 @@ from domino_onnx.report.converted import convert_view
 from domino_onnx.report.forecast import TITLES
 from domino_onnx.report.page.document import with_units
 from domino_onnx.report.results import ConvertResult
-from domino_onnx.report.text import lost_in_words
+from domino_onnx.report.text import in_unit, loss_in_unit, lost_in_words, score_in_words
 from domino_onnx.storage import Form
 
 
 @pytest.mark.parametrize(
     ("metric", "drop", "said"),
     [
-        ("agreement", 0.0125, "1.25 % of agreement is lost"),
-        ("top-1", -0.0014, "0.14 % of top-1 is gained"),
-        ("top-1", 0.0, "0.00 % of top-1 is lost"),
-        ("top-1", -1e-9, "0.00 % of top-1 is lost"),
-        ("relative error", 0.5, "50.00 % relative error is lost"),
+        ("agreement", 0.0125, "1.25 points of agreement are lost"),
+        ("agreement of y", 0.0125, "1.25 points of agreement of y are lost"),
+        ("top-1", -0.0014, "0.14 points of top-1 are gained"),
+        ("top-1", 0.0, "0.00 points of top-1 are lost"),
+        ("top-1", -1e-9, "0.00 points of top-1 are lost"),
+        ("cosine", 0.0125, "0.0125 of cosine is lost"),
+        ("relative error", 0.5, "relative error is 0.5"),
+        ("words_per_minute", 12.5, "12.5 of words_per_minute is lost"),
+        ("top-1", math.inf, "outputs hold NaN or infinity"),
     ],
 )
-def test_a_gain_is_no_negative_loss(metric: str, drop: float, said: str) -> None:
+def test_a_loss_is_told_in_the_unit_of_its_metric(metric: str, drop: float, said: str) -> None:
     assert lost_in_words(metric, drop) == said
+
+
+@pytest.mark.parametrize(
+    ("metric", "score", "cell", "drop", "said"),
+    [
+        ("top-1", 0.985, "98.50 %", "1.50 points", "top-1 98.5 %"),
+        ("cosine", 0.985, "0.9850", "0.015", "cosine 0.9850"),
+        ("relative error", 0.985, "0.985", "0.015", "relative error 0.015"),
+        ("map_of_boxes", 0.985, "0.985", "0.015", "map_of_boxes 0.985"),
+    ],
+)
+def test_only_shares_are_told_in_percent(metric: str, score: float, cell: str, drop: str, said: str) -> None:
+    assert (in_unit(metric, score), loss_in_unit(metric, 0.015)) == (cell, drop)
+    assert score_in_words(metric, score) == said
 
 
 def test_every_stage_has_a_title(root: Path) -> None:

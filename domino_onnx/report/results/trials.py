@@ -9,7 +9,7 @@ from pathlib import Path
 from domino_onnx.forecast import Forecast
 from domino_onnx.options import CompressOptions
 from domino_onnx.outputs import Comparison
-from domino_onnx.report.text import lost_in_words, percent
+from domino_onnx.report.text import loss_in_unit, lost_in_words, percent
 from domino_onnx.scheme import Budget, Plan
 
 __all__ = ["SweepResult", "Trial"]
@@ -48,7 +48,7 @@ class Trial:
         if max_drop is None:
             return said
         verdict = "accepted" if self.comparison.is_within(max_drop) else "too much"
-        return f"{said}, {verdict} ({percent(max_drop, 2)} allowed)"
+        return f"{said}, {verdict} ({loss_in_unit(self.comparison.metric, max_drop)} allowed)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
