@@ -91,14 +91,24 @@ def _from_yaml(text: str) -> Any:
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
             keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
             if len(set(keys)) < len(keys):
-                raise ValueError(f"a key is given twice in one mapping{node.start_mark}")
+                raise ValueError(f"a key is given twice in one mapping (line {node.start_mark.line + 1})")
             found: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
             return found
 
     try:
         return yaml.load(text, Loader)
     except yaml.YAMLError as problem:
-        raise ValueError(str(problem)) from None
+        raise ValueError(_yaml_problem(problem, text)) from None
+
+
+def _yaml_problem(problem: Any, text: str) -> str:
+    """What PyYAML found, and where. Its own message takes several lines, and calls the file ``<unicode string>``."""
+    mark = getattr(problem, "problem_mark", None)
+    if mark is None:  # a character that YAML doesn't allow: no more is known than its place
+        line = text.count("\n", 0, problem.position) + 1
+        return f"the character U+{problem.character:04X} is not allowed (line {line})"
+    told = problem.problem.replace("'<stream end>'", "the end of the text")
+    return f"{told}{f' {problem.context}' if problem.context else ''} (line {mark.line + 1}, column {mark.column + 1})"
 
 
 _PARSERS: Mapping[Syntax, Callable[[str], Any]] = {"json": _from_json, "toml": tomllib.loads, "yaml": _from_yaml}
