@@ -15,7 +15,7 @@ from onnx import ModelProto
 
 from domino_onnx.deployment import exported, open_graph, require_surgeon
 from domino_onnx.errors import ModelError, OutputError
-from domino_onnx.files import Replacing, check_output, folder_lock, remove_leftovers, whole_file
+from domino_onnx.files import Replacing, check_model_ending, check_output, folder_lock, remove_leftovers, whole_file
 from domino_onnx.graph import read_model, write_model
 from domino_onnx.storage import Form
 
@@ -76,11 +76,12 @@ class WrittenModel:
         Raises
         ------
         OutputError
-            If the file exists, or can't be written.
+            If the file exists, can't be written, or isn't named as ONNX files are.
         """
         output = Path(path)
         try:
             replacing = Replacing(force=force)
+            check_model_ending(output)
             check_output(output, (), replacing)
             self._write(output, replacing)
         except OutputError as error:

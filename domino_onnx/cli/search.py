@@ -11,7 +11,7 @@ import cloup
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
 from domino_onnx.cli.files import check_outputs
-from domino_onnx.files import Replacing
+from domino_onnx.files import Replacing, check_ending
 
 __all__ = ["command"]
 
@@ -56,6 +56,7 @@ def command(
         )
     replacing = Replacing(force=force)
     check_outputs(output, None, (model,), (recipe, *options.inputs), replacing, what="plan")
+    check_ending(output, (".json",), what="plan")
     with observing(quiet) as observer:
         result = search(model, options, observer)
     write_text(output, result.plan.to_json(), replacing, what="plan")

@@ -2,7 +2,7 @@
 
 from domino_onnx.files.digest import sha256_of
 from domino_onnx.files.locks import folder_lock, held
-from domino_onnx.files.replacing import NOTHING, Replacing, check_output
+from domino_onnx.files.replacing import NOTHING, Replacing, check_ending, check_model_ending, check_output
 from domino_onnx.files.whole import (
     current_umask,
     escaped,
@@ -16,6 +16,8 @@ from domino_onnx.files.whole import (
 __all__ = [
     "NOTHING",
     "Replacing",
+    "check_ending",
+    "check_model_ending",
     "check_output",
     "current_umask",
     "escaped",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from domino_onnx.errors import OutputError
 
-__all__ = ["NOTHING", "Replacing", "check_output"]
+__all__ = ["NOTHING", "Replacing", "check_ending", "check_model_ending", "check_output"]
+
+_MODEL = ".onnx"
 
 
 class Replacing:
@@ -55,6 +57,23 @@ def check_output(output: Path, inputs: Iterable[Path], replacing: Replacing, *, 
     except (OSError, ValueError) as error:  # a name that is too long, for instance
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"the {what} {str(output)!r:.200} can't be written: {reason}; give another name") from None
+
+
+def check_ending(output: Path, endings: Sequence[str], *, what: str = "output") -> None:
+    """Refuse a name that ends as those of other kinds of files do.
+
+    Raises
+    ------
+    OutputError
+        If it doesn't end in one of `endings`, in capitals or not.
+    """
+    if output.suffix.lower() not in endings:
+        raise OutputError(f"the {what} {output} must end in {' or '.join(dict.fromkeys(endings))}")
+
+
+def check_model_ending(output: Path, models: Iterable[Path] = ()) -> None:
+    """Refuse a name for an ONNX file that ends neither in .onnx nor as that of a model that is read; `check_ending`."""
+    check_ending(output, (_MODEL, *(model.suffix.lower() for model in models if model.suffix)))
 
 
 def _check_output(output: Path, inputs: Iterable[Path], replacing: Replacing, what: str) -> None:

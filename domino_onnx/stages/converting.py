@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from domino_onnx.errors import OptionError
-from domino_onnx.files import Replacing, check_output
+from domino_onnx.files import Replacing, check_model_ending, check_output
 from domino_onnx.graph import OnnxFile, Written, read_manifest, read_model, write_model
 from domino_onnx.precision import Conversion, Converted, check_conversion, converted
 from domino_onnx.report.results import ConvertResult
@@ -37,6 +37,7 @@ def rewritten(
         raise OptionError(f"a file can't be written {form!r}; it can be {' or '.join(get_args(Form))}")
     file = read_model(model, for_conversion=True)
     check_output(output, file.data_files, replacing)
+    check_model_ending(output, (model,))
     check_conversion(file, conversion)
     ir_version = file.proto.ir_version
     before = sum(path.stat().st_size for path in (model, *file.data_files))

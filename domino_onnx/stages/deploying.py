@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import ModelError, OptionError
-from domino_onnx.files import Replacing, check_output
+from domino_onnx.files import Replacing, check_model_ending, check_output
 from domino_onnx.graph import OnnxFile, loaded, read_model, with_outputs, write_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.report.results import DeployedLayer, DeployPrecision, DeployResult
@@ -64,6 +64,7 @@ def deployed(
         file = read_model(model)
         check_output(output, (model, *file.data_files), replacing)
         inputs = inputs_to_time(file, options, journal)
+        check_model_ending(output, (model,))
         whole = loaded(file, {})
         shapes = _shapes(file, inputs, options.run.threads)
         graph = open_graph(whole.proto)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domino_onnx.files import NOTHING, Replacing, check_output
+from domino_onnx.files import NOTHING, Replacing, check_model_ending, check_output
 from domino_onnx.graph import OnnxFile, Selection, read_manifest, read_model
 from domino_onnx.options import NO_DATA, CompressOptions
 from domino_onnx.precision import Conversion, check_conversion
@@ -80,7 +80,7 @@ def read(
     Raises
     ------
     OutputError
-        If the output can't be written, or is an input.
+        If the output can't be written, is an input, or isn't named as an ONNX file is.
     ModelError
         If the model can't be read, or not be written as the options ask for.
     DataError
@@ -98,6 +98,7 @@ def read(
         if output is not None:
             output.check((*file.data_files, *_data_files(also if output.path.exists() else ())))
         check_conversion(file, conversion(options))
+            check_model_ending(output.path, (model, *also))
         require_devices(options)
         metric = metric or load_chosen_metric(options)
         split = _split(file, options, journal, metric, judged=judged, fits=draws and fits)

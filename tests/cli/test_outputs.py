@@ -307,3 +307,32 @@ def test_a_folder_that_is_called_none_is_not_taken_for_data(
     said = domino(*words, "none").err
     assert said == f"warning: --data none means no samples. Give the whole path to read {tmp_path / 'none'}\n"
     assert "holds no" in domino(*words, tmp_path / "none").err
+
+
+@pytest.mark.parametrize(
+    ("words", "ending"),
+    [
+        ("compress model.onnx --sparsity 0.5 -o out.pt", ".onnx"),
+        ("apply model.onnx plan.json -o out", ".onnx"),
+        ("finetune pruned.onnx --teacher model.onnx --data data.npz -o out.npz", ".onnx"),
+        ("convert model.onnx --format packed -o out.bin", ".onnx"),
+        ("deploy pruned.onnx -o out.engine", ".onnx"),
+        ("search model.onnx --scheme 2:4 -o out.onnx", ".json"),
+    ],
+)
+def test_a_name_that_ends_as_those_of_other_files_is_refused(
+    words: str, ending: str, folder: Path, domino: Run
+) -> None:
+    before = contents(folder)
+    ran = domino(*words.split())
+    assert ran.code == 1
+    assert f"{words.rpartition(' ')[2]} must end in {ending}\n" in ran.err
+    assert contents(folder) == before
+
+
+def test_a_model_of_another_ending_keeps_it(folder: Path, domino: Run) -> None:
+    (folder / "model.onnx").rename(folder / "model.pb")
+    ran = domino("compress", "model.pb", "--scheme", "2:4", "--data", "none")
+    assert ran.code == 0, ran.err
+    assert onnx.load(folder / "model.sparse.pb", format="protobuf").graph.node
+    assert domino("compress", "model.pb", "--scheme", "2:4", "-o", "out.pt").err.endswith("must end in .onnx or .pb\n")
