@@ -14,7 +14,7 @@ from domino_onnx.data import Dataset, InputSpec
 from domino_onnx.errors import DataError, ModelError
 from domino_onnx.evaluate.metric import Answers, Metric
 from domino_onnx.options import Device
-from domino_onnx.outputs import Comparison, Meanings, OutputKind, OutputMeaning, Survey, Tally
+from domino_onnx.outputs import Comparison, Meanings, OutputKind, OutputMeaning, Survey, Tally, require_outputs
 from domino_onnx.runtime import ChildSession
 
 __all__ = ["Evaluation", "evaluate_models", "meanings_on", "random_inputs", "top1", "try_metric"]
@@ -121,10 +121,7 @@ def meanings_on(
     DataError
         If `given` names no output.
     """
-    unknown = sorted(set(given or {}) - set(session.output_names))
-    if unknown:
-        known = ", ".join(map(repr, session.output_names))
-        raise DataError(f"--output-kind names {', '.join(map(repr, unknown))}; the model's outputs are {known}")
+    require_outputs(given or (), session.output_names)
     chosen = data.runs(batch_size)
     survey = Survey(len(chosen), given, drawn=drawn, batch_axes=data.batching.outputs)
     for samples in chosen:

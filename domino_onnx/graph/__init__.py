@@ -12,7 +12,14 @@ from domino_onnx.graph.order import sort_nodes
 from domino_onnx.graph.readers import bytes_by_reader
 from domino_onnx.graph.segments import Segment, cut
 from domino_onnx.graph.selection import Selection
-from domino_onnx.graph.shapes import Shape, ShapeTable, infer_shapes, infer_types, model_inputs
+from domino_onnx.graph.shapes import (
+    Shape,
+    ShapeTable,
+    check_input_shapes,
+    infer_shapes,
+    infer_types,
+    model_inputs,
+)
 from domino_onnx.graph.weights import quantisers, weight_readers
 
 __all__ = [
@@ -28,6 +35,7 @@ __all__ = [
     "Written",
     "bytes_by_reader",
     "channel_weights",
+    "check_input_shapes",
     "cut",
     "holds_integers",
     "infer_shapes",

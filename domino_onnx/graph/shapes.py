@@ -16,7 +16,7 @@ from domino_onnx.graph.inference import inferred
 from domino_onnx.graph.skeleton import skeleton
 from domino_onnx.graph.walk import subgraphs
 
-__all__ = ["Shape", "ShapeTable", "infer_shapes", "infer_types", "model_inputs"]
+__all__ = ["Shape", "ShapeTable", "check_input_shapes", "infer_shapes", "infer_types", "model_inputs"]
 
 Shape = tuple[int | None, ...]
 ShapeTable = Mapping[tuple[tuple[str, ...], str], Shape]
@@ -49,7 +49,7 @@ def infer_shapes(model: ModelProto, input_shapes: Mapping[str, tuple[int, ...]] 
         If the system killed the child process. It limits its own memory, so that the model isn't the reason.
     """
     bare = skeleton(model)
-    _set_input_shapes(bare, dict(input_shapes or {}))
+    _set_input_shapes(bare, input_shapes or {})
     return dict(_table(_inferred(bare).graph, ()))
 
 
@@ -68,21 +68,32 @@ def _inferred(bare: ModelProto) -> ModelProto:
     return found
 
 
-def _set_input_shapes(model: ModelProto, shapes: dict[str, tuple[int, ...]]) -> None:
+def check_input_shapes(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse shapes that no input can have.
+
+    Raises
+    ------
+    DataError
+        If one names no input, or contradicts a fixed axis.
+    """
+    inputs = {value.name: value for value in model_inputs(model)}
+    for name, given in shapes.items():
+        if name not in inputs:
+            known = ", ".join(map(repr, inputs)) or "none"
+            raise DataError(f"--input-shape names {name!r}; the model's inputs are {known}")
+        _check_given(inputs[name], given)
+
+
+def _set_input_shapes(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    check_input_shapes(model, shapes)
     symbols: dict[str, int] = {}
     for value in model_inputs(model):
         tensor = value.type.tensor_type
-        given = shapes.pop(value.name, None)
+        given = shapes.get(value.name)
         if given is not None:
-            _check_given(value, given)
             _set_shape(tensor, given, symbols)
         elif tensor.HasField("shape") and tensor.shape.dim and tensor.shape.dim[0].dim_value < 1:
             tensor.shape.dim[0].dim_value = symbols.setdefault(tensor.shape.dim[0].dim_param or value.name, 1)
-    if shapes:
-        known = ", ".join(value.name for value in model_inputs(model)) or "none"
-        raise DataError(
-            f"the input shapes name {next(iter(shapes))!r}, which is no input of the model; inputs: {known}"
-        )
 
 
 def _set_shape(tensor: TypeProto.Tensor, given: tuple[int, ...], symbols: dict[str, int]) -> None:

@@ -102,6 +102,8 @@ class Goal(_Group):
 
     def __post_init__(self) -> None:
         check_fields(self, OptionError)
+        if nothing := [OPTION[budget.measure] for budget in self.budgets if not budget.reduction]:
+            raise OptionError(f"{nothing[0]} 0 asks for nothing: give a share above 0")
         given = [name for name, value in self._answers().items() if value]
         if len(given) > 1:
             raise OptionError(f"{' and '.join(given)} contradict each other: give one of them")

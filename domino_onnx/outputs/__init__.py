@@ -9,6 +9,7 @@ from domino_onnx.outputs.meanings import (
     OutputMeaning,
     Outputs,
     class_output,
+    require_outputs,
 )
 from domino_onnx.outputs.survey import Survey
 from domino_onnx.outputs.tally import Tally
@@ -26,4 +27,5 @@ __all__ = [
     "Survey",
     "Tally",
     "class_output",
+    "require_outputs",
 ]

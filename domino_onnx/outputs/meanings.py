@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LEARNED", "Meanings", "OutputKind", "OutputMeaning", "Outputs", "class_output"]
+from domino_onnx.errors import DataError
+
+__all__ = ["LEARNED", "Meanings", "OutputKind", "OutputMeaning", "Outputs", "class_output", "require_outputs"]
 
 OutputKind: TypeAlias = Literal["scores", "probabilities", "embedding", "values", "exact", "ignored"]
 """``scores``: logits of classes. ``probabilities``: the same, adding up to 1. ``embedding``: vectors of which only the
@@ -20,6 +22,21 @@ Outputs: TypeAlias = Mapping[str, NDArray[Any]]
 _CLASSES: tuple[OutputKind, ...] = ("scores", "probabilities")
 LEARNED: tuple[OutputKind, ...] = ("scores", "probabilities", "embedding", "values")
 """The kinds that a loss can be measured of."""
+
+
+def require_outputs(given: Iterable[str], names: Iterable[str]) -> None:
+    """Refuse kinds for outputs that a model hasn't got.
+
+    Raises
+    ------
+    DataError
+        If one of `given` isn't among `names`.
+    """
+    known = list(names)
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        told = (", ".join(map(repr, each)) for each in (unknown, known))
+        raise DataError("--output-kind names {}; the model's outputs are {}".format(*told))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)

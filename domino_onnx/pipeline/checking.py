@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from domino_onnx.errors import OptionError
 from domino_onnx.files import Replacing, check_output
 from domino_onnx.options import CompressOptions
 from domino_onnx.precision import KEEP, Conversion
@@ -45,6 +46,8 @@ def inspect(model: Path, options: CompressOptions | None = None, *, bridge: bool
     `bridge` also finds out whether the model can be finetuned. Only then torch is imported.
     """
     chosen = options or CompressOptions()
+    if chosen.data.batch_axes and chosen.data.path is None:
+        raise OptionError("--batch-axis says which axis of your samples counts them: give --data as well")
     return inspected(read(model, chosen, Journal(), draws=False), chosen.run, bridge=bridge)
 
 

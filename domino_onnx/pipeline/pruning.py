@@ -35,6 +35,7 @@ from domino_onnx.stages import (
     require_plan,
     search_result,
     sweep_result,
+    tell_idle_options,
     write,
     write_plans,
     write_sweep_report,
@@ -81,6 +82,7 @@ def search(
 ) -> SearchResult:
     """Choose the scheme of every site within the goal's budgets, and write nothing."""
     journal = Journal(observer)
+    tell_idle_options(options, journal, finetunes=False)
     plan = given_plan(options)
     lab = open_laboratory(read(model, options, journal, plan=plan, metric=metric), options, journal, plan)
     require_plan(lab, options.goal.budgets)
@@ -114,6 +116,7 @@ def sweep(
     place = name_of_sweep(model, report, plans) if keeps else None
     run = Run.begin(options.without_goal(), observer, place, force=force, metric=metric)
     with run.checkpoint:
+        tell_idle_options(run.options, run.journal, finetunes=False)
         source = read(model, run.options, run.journal, judged=True, metric=metric)
         lab = open_laboratory(source, run.options, run.journal, checkpoint=run.checkpoint)
         run.checkpoint.is_of(identity(lab, "sweep"))
@@ -184,6 +187,7 @@ def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None
 def _compressed(run: Run, model: Path, output: Output) -> Made:
     """The model leaves memory with this function. ONNX Runtime needs the room when it compares."""
     options = run.options
+    tell_idle_options(options, run.journal, finetunes=True)
     require_devices(options, trains=True)
     plan = given_plan(options)
     judged = options.goal.max_drop is not None
@@ -197,6 +201,7 @@ def _compressed(run: Run, model: Path, output: Output) -> Made:
 
 
 def _applied(run: Run, model: Path, plan: Plan, output: Output) -> Made:
+    tell_idle_options(run.options, run.journal, finetunes=False)
     source = read(model, run.options, run.journal, output=output, plan=plan, metric=run.metric)
     lab = open_laboratory(source, run.options, run.journal, plan, checkpoint=run.checkpoint)
     run.checkpoint.is_of(identity(lab, "apply"))
@@ -206,6 +211,7 @@ def _applied(run: Run, model: Path, plan: Plan, output: Output) -> Made:
 
 
 def _finetuned(run: Run, model: Path, teacher: Path, output: Output) -> Made:
+    tell_idle_options(run.options, run.journal, finetunes=False)
     require_devices(run.options, trains=True)
     source = read(model, run.options, run.journal, output=output, also=(teacher,), metric=run.metric, fits=False)
     lab = open_pruned(source, run.options, run.journal, teacher, run.checkpoint)

@@ -14,6 +14,7 @@ from domino_onnx.stages.converting import rewritten
 from domino_onnx.stages.deploying import deployed
 from domino_onnx.stages.devices import require_devices
 from domino_onnx.stages.finetuning import assist as help_finetuning
+from domino_onnx.stages.idle import tell_idle_options
 from domino_onnx.stages.inspecting import diagnosed, evaluated, inspected, verified
 from domino_onnx.stages.journal import Journal, Observer
 from domino_onnx.stages.laboratory import open_laboratory
@@ -85,6 +86,7 @@ __all__ = [
     "search_result",
     "sweep_result",
     "teacher_beside",
+    "tell_idle_options",
     "verified",
     "with_second",
     "write",

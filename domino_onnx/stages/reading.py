@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from domino_onnx.files import NOTHING, Replacing, check_model_ending, check_output
 from domino_onnx.graph import OnnxFile, Selection, read_manifest, read_model
 from domino_onnx.options import NO_DATA, CompressOptions
+from domino_onnx.outputs import require_outputs
 from domino_onnx.precision import Conversion, check_conversion
 from domino_onnx.scheme import Plan
 from domino_onnx.stages.devices import require_devices
@@ -98,6 +99,8 @@ def read(
         if output is not None:
             output.check((*file.data_files, *_data_files(also if output.path.exists() else ())))
         check_conversion(file, conversion(options))
+        check_conversion(file, conversion(options))
+        _check_names(file, options)
             check_model_ending(output.path, (model, *also))
         require_devices(options)
         metric = metric or load_chosen_metric(options)
@@ -121,6 +124,15 @@ def read(
     for note in source.inventory.notes:
         journal.warn(note)
     return dataclasses.replace(source, split=split, evaluation=evaluation, metric=metric, drawn=lines)
+
+def _check_names(file: OnnxFile, options: CompressOptions) -> None:
+    """Refuse names of inputs and outputs that the model hasn't got, whether or not there are samples for them."""
+    require_outputs(options.data.output_kinds, [value.name for value in file.proto.graph.output])
+    if options.data.batch_axes:
+        from domino_onnx.data import batching_of, input_specs
+
+        batching_of(file.proto, input_specs(file.proto), options.data.batch_axes)
+
 
 
 def conversion(options: CompressOptions) -> Conversion:

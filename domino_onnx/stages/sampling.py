@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from domino_onnx.graph import OnnxFile
+from domino_onnx.graph import OnnxFile, check_input_shapes
 from domino_onnx.options import CompressOptions
 from domino_onnx.stages.journal import Journal
 
@@ -44,10 +44,12 @@ def inputs_to_time(
     from domino_onnx.data import input_specs
     from domino_onnx.evaluate import random_inputs
 
-    data = samples_of(file, options)
+    data, specs = samples_of(file, options), input_specs(file.proto)
+    check_input_shapes(file.proto, options.data.input_shapes)
     if data is not None:
+        if options.data.input_shapes:
+            journal.warn("--input-shape has no effect with --data, which has shapes of its own")
         return data.take(data.some(batch))
-    specs = input_specs(file.proto)
     shapes = dict(options.data.input_shapes)
     for spec in specs:
         if spec.name in shapes or spec.shape is None:

@@ -87,6 +87,8 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "stages/doubts": frozenset({"compress", "sweep"}),
     "stages/doubts:doubts_of_labels": WORK | {"evaluate"},
     "stages/pieces": KEEPERS,
+    "stages/idle": frozenset({"compress"}),
+    "stages/idle:_without_samples": WORK,
     "stages/reading:_split": FILES | {"sweep"},
     "stages/pruned_file": frozenset({"finetune"}),
     "stages/sampling": frozenset({"deploy", "benchmark"}),

@@ -178,13 +178,15 @@ def test_sparsity_and_flops_may_be_asked_for_together(
 
 
 CONTRADICTIONS = [
-    (["--scheme", "2:4", "--sparsity", "0.5"], {}, "sparsity and scheme contradict each other: give one"),
-    (["--scheme", "2:4", "--flops-reduction", "0.5"], {}, "flops_reduction and scheme contradict each other"),
-    (["--scheme", "2:4", "--plan", "plan.json"], {}, "scheme and plan contradict each other"),
-    (["--max-drop", "0.1", "--plan", "plan.json"], {}, "max_drop and plan contradict each other"),
-    (["--scheme", "2:4", "--pool", "2:4"], {}, "scheme and pool contradict each other"),
-    (["--scheme", "2:4"], {"search.strategy": "domino"}, "drop the strategy 'domino'"),
-    (["--scheme", "2:4", "--speed-only"], {}, "give the target tensorrt"),
+    (["--sparsity", "0"], {}, "--sparsity 0 asks for nothing: give a share above 0"),
+    (["--sparsity", "0.5", "--flops-reduction", "0%"], {}, "--flops-reduction 0 asks for nothing"),
+    (["--scheme", "2:4", "--sparsity", "0.5"], {}, "--sparsity and --scheme contradict each other: give one"),
+    (["--scheme", "2:4", "--flops-reduction", "0.5"], {}, "--flops-reduction and --scheme contradict each other"),
+    (["--scheme", "2:4", "--plan", "plan.json"], {}, "--scheme and --plan contradict each other"),
+    (["--max-drop", "0.1", "--plan", "plan.json"], {}, "--max-drop and --plan contradict each other"),
+    (["--scheme", "2:4", "--pool", "2:4"], {}, "--scheme and --pool contradict each other"),
+    (["--scheme", "2:4"], {"search.strategy": "domino"}, "drop search.strategy = 'domino'"),
+    (["--scheme", "2:4", "--speed-only"], {}, "give --target tensorrt"),
 ]
 
 

@@ -1,0 +1,77 @@
+"""Options that ask for what a run doesn't do: each is told before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from domino_onnx.options import NO_DATA, CompressOptions, FinetuneOptions, SearchOptions, SolverOptions
+from domino_onnx.stages.journal import Journal
+
+__all__ = ["idle_options", "tell_idle_options"]
+
+_OPTIONS = {
+    "finetune.steps": "--finetune-steps",
+    "finetune.time": "--finetune-time",
+    "search.pool": "--pool",
+}
+"""Fields that the command line has an option for; others are in recipes alone."""
+
+
+def tell_idle_options(options: CompressOptions, journal: Journal, *, finetunes: bool) -> None:
+    """Warn of each option that has no effect. `finetunes` says whether the command may finetune at all."""
+    for said in idle_options(options, finetunes=finetunes):
+        journal.warn(said)
+
+
+def idle_options(options: CompressOptions, *, finetunes: bool) -> Iterator[str]:
+    """Each option that differs from its default and has no effect, and why."""
+    if options.data.path is None and options.data.drawn is not None:
+        yield "data.drawn has no effect without --data: drawn images join samples that are given"
+    if _has_no_samples(options):
+        yield from _without_samples(options)
+    if finetunes and not options.finetune.enabled:
+        default = FinetuneOptions(enabled=False)
+        yield from _without_effect("finetune", options.finetune, default, "with --no-finetune")
+    yield from _of_the_search(options)
+    if options.solver.masks != SolverOptions().masks and not _refits(options):
+        yield "solver.masks has no effect: nothing is refitted"
+
+
+def _has_no_samples(options: CompressOptions) -> bool:
+    return options.data.calibration == NO_DATA and options.data.evaluation is None
+
+
+def _without_samples(options: CompressOptions) -> Iterator[str]:
+    data, without = options.data, f"has no effect without samples (--data {NO_DATA})"
+    asked = {
+        "--metric": data.metric is not None,
+        "--output-kind": bool(data.output_kinds),
+        "--batch-axis": bool(data.batch_axes),
+        "solver.method = 'sparsegpt'": options.solver.method == "sparsegpt",
+    }
+    yield from (f"{name} {without}" for name, is_given in asked.items() if is_given)
+
+
+def _of_the_search(options: CompressOptions) -> Iterator[str]:
+    """Where the schemes are given, nothing is searched for; and only one strategy has parameters of its own."""
+    search, goal = options.search, options.goal
+    if goal.plan is not None:
+        yield from _without_effect("search", search, SearchOptions(), "with --plan, which has the schemes")
+        return
+    strategy = "domino" if search.strategy == "auto" and options.data.calibration == NO_DATA else search.strategy
+    if goal.scheme is not None or strategy != "domino":
+        why = "with --scheme" if goal.scheme is not None else f"with search.strategy = {strategy!r}"
+        others = SearchOptions(pool=search.pool, strategy=search.strategy)
+        yield from _without_effect("search", search, others, why)
+
+
+def _without_effect(group: str, given: object, default: object, why: str) -> Iterator[str]:
+    for field in dataclasses.fields(default):  # type: ignore[arg-type]
+        if getattr(given, field.name) != getattr(default, field.name):
+            name = f"{group}.{field.name}"
+            yield f"{_OPTIONS.get(name, name)} has no effect {why}"
+
+
+def _refits(options: CompressOptions) -> bool:
+    return options.solver.method == "refit" and options.data.calibration != NO_DATA

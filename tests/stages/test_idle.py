@@ -1,0 +1,118 @@
+"""Options that have no effect are told: in all their combinations, and by the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from domino_onnx.options import CompressOptions, overridden
+from domino_onnx.scheme import NMScheme, SchemePool
+from domino_onnx.search import DominoOptions
+from domino_onnx.stages.idle import idle_options
+
+Run = Callable[..., Any]
+TEXT = """
+<ir_version: 8, opset_import: ["" : 17]>
+two (float[n, 16] x) => (float[n, 16] y) { h = MatMul (x, a)
+ y = Relu (h) }
+"""
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    made = onnx.parser.parse_model(TEXT)
+    weight = np.random.default_rng(0).standard_normal((16, 16)).astype(np.float32)
+    made.graph.initializer.append(numpy_helper.from_array(weight, "a"))
+    onnx.save(made, tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+NONE, DATA = Path("none"), Path("data.npz")
+IDLE: list[tuple[dict[str, Any], list[str]]] = [
+    ({}, []),
+    ({"data.calibration": NONE}, []),
+    ({"data.calibration": NONE, "data.batch_axes": {"x": 0}}, ["--batch-axis has no effect without samples"]),
+    ({"data.calibration": NONE, "data.evaluation": DATA, "data.batch_axes": {"x": 0}}, []),
+    ({"data.batch_axes": {"x": 0}}, []),
+    ({"data.calibration": NONE, "data.metric": "f.py"}, ["--metric has no effect without samples (--data none)"]),
+    ({"data.calibration": NONE, "data.output_kinds": {"y": "values"}}, ["--output-kind has no effect without"]),
+    ({"data.calibration": NONE, "solver.method": "sparsegpt"}, ["solver.method = 'sparsegpt' has no effect without"]),
+    ({"data.calibration": NONE, "solver.masks": "obs"}, ["solver.masks has no effect: nothing is refitted"]),
+    ({"data.calibration": DATA, "solver.masks": "obs"}, []),
+    ({"data.calibration": DATA, "solver.masks": "obs", "solver.method": "magnitude"}, ["solver.masks has no effect"]),
+    ({"data.drawn": 64}, ["data.drawn has no effect without --data"]),
+    ({"data.drawn": 64, "data.calibration": DATA}, []),
+    ({"finetune.steps": 5}, []),
+    ({"finetune.enabled": False, "finetune.steps": 5}, ["--finetune-steps has no effect with --no-finetune"]),
+    ({"finetune.enabled": False, "finetune.lr": 0.1}, ["finetune.lr has no effect with --no-finetune"]),
+    ({"goal.plan": Path("p.json"), "search.pool": SchemePool.fixed_m(8)}, ["--pool has no effect with --plan"]),
+    ({"goal.plan": Path("p.json"), "search.strategy": "erk"}, ["search.strategy has no effect with --plan"]),
+    ({"search.domino": DominoOptions(vote=0.5)}, ["search.domino has no effect with search.strategy = 'auto'"]),
+    ({"search.domino": DominoOptions(vote=0.5), "search.strategy": "domino"}, []),
+    ({"search.domino": DominoOptions(vote=0.5), "data.calibration": NONE}, []),
+    ({"search.gradients": False, "goal.scheme": NMScheme(2, 4)}, ["search.gradients has no effect with --scheme"]),
+    ({"search.pool": SchemePool.fixed_m(8)}, []),
+]
+
+
+@pytest.mark.parametrize(("given", "says"), IDLE)
+def test_what_has_no_effect_is_named(given: dict[str, Any], says: list[str]) -> None:
+    told = list(idle_options(overridden(CompressOptions(), given), finetunes=True))
+    assert len(told) == len(says)
+    assert all(line.startswith(start) for line, start in zip(told, says, strict=True))
+
+
+def test_commands_that_never_finetune_say_nothing_of_it() -> None:
+    options = overridden(CompressOptions(), {"finetune.enabled": False, "finetune.steps": 5})
+    assert not list(idle_options(options, finetunes=False))
+
+
+def test_the_command_tells_it_and_goes_on(model: Path, domino: Run) -> None:
+    ran = domino("compress", model, "--scheme", "2:4", "--data", "none", "--batch-axis", "x=0")
+    assert ran.code == 0, ran.err
+    assert "--batch-axis has no effect without samples (--data none)" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--batch-axis", "img=0"), "--batch-axis names 'img'; the model's inputs are 'x', its outputs 'y'"),
+        (("--batch-axis", "x=2"), "--batch-axis x=2: 'x' has 2 axes, counted from 0"),
+        (("--output-kind", "logits=scores"), "--output-kind names 'logits'; the model's outputs are 'y'"),
+        (("--input-shape", "img:1,16"), "--input-shape names 'img'; the model's inputs are 'x'"),
+    ],
+)
+def test_names_that_the_model_lacks_are_refused_without_samples(
+    words: tuple[str, ...], says: str, model: Path, domino: Run
+) -> None:
+    ran = domino("compress", model, "--scheme", "2:4", "--data", "none", *words)
+    assert (ran.code, ran.out) == (1, "")
+    assert says in ran.err
+
+
+def test_inspect_wants_data_for_a_batch_axis(model: Path, domino: Run) -> None:
+    ran = domino("inspect", model, "--batch-axis", "x=0")
+    assert ran.code == 2
+    assert "give --data as well" in ran.err
+
+
+def test_timing_refuses_shapes_of_no_input(model: Path, domino: Run) -> None:
+    ran = domino("benchmark", model, "--input-shape", "img:1,16")
+    assert (ran.code, ran.out) == (1, "")
+    assert "--input-shape names 'img'; the model's inputs are 'x'" in ran.err
+
+
+def test_models_of_other_inputs_are_not_compared(model: Path, domino: Run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=np.zeros((4, 16), np.float32))
+    other = onnx.parser.parse_model(TEXT.replace("float[n, 16] x", "float[n, 8] x"))
+    other.graph.initializer.append(numpy_helper.from_array(np.zeros((8, 16), np.float32), "a"))
+    onnx.save(other, tmp_path / "other.onnx")
+    ran = domino("evaluate", model, tmp_path / "other.onnx", "--data", tmp_path / "data.npz")
+    assert (ran.code, ran.out) == (1, "")
+    assert "take other inputs, x (float32: ?,16) and x (float32: ?,8)" in ran.err
