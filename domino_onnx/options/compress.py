@@ -68,12 +68,12 @@ class CompressOptions:
         if self.goal.scheme is None:
             return
         if self.search.strategy != "auto":
-            raise OptionError(f"one scheme leaves nothing to search: drop the strategy {self.search.strategy!r}")
+            raise OptionError(f"--scheme leaves nothing to search: drop search.strategy = {self.search.strategy!r}")
         if self.search.pool is not None:
-            raise OptionError("scheme and pool contradict each other: give one of them")
+            raise OptionError("--scheme and --pool contradict each other: give one of them")
 
     def _require_target_for_speed(self) -> None:
         searched = self.goal.is_given and self.goal.plan is None
         target = self.target.runtime or ("generic" if searched else "a plan's")
         if self.target.speed_only and target == "generic":
-            raise OptionError("speed_only leaves dense what a target cannot speed up: give the target tensorrt")
+            raise OptionError("--speed-only leaves dense what a target can't speed up: give --target tensorrt")

@@ -18,7 +18,7 @@ from domino_onnx.options.duration import Duration
 from domino_onnx.options.share import SHARE
 from domino_onnx.options.size import ByteSize
 from domino_onnx.outputs import OutputKind
-from domino_onnx.scheme import Budget, NMScheme, SchemePool
+from domino_onnx.scheme import OPTION, Budget, NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
 from domino_onnx.solve import MaskRule
 from domino_onnx.storage import Form
@@ -77,7 +77,7 @@ class Goal(_Group):
     Raises
     ------
     OptionError
-        For two answers to this one question.
+        For two answers to this one question, and for a budget of 0.
     BudgetError
         For a budget that is not between 0 and 1.
     """
@@ -121,13 +121,12 @@ class Goal(_Group):
         return any(self._answers().values())
 
     def _answers(self) -> dict[str, bool]:
-        measures = (("sparsity", self.sparsity), ("flops_reduction", self.flops_reduction))
-        budgets = " and ".join(field for field, value in measures if value is not None)
+        budgets = " and ".join(OPTION[budget.measure] for budget in self.budgets)
         return {
             budgets: bool(self.budgets),
-            "max_drop": self.max_drop is not None,
-            "scheme": self.scheme is not None,
-            "plan": self.plan is not None,
+            "--max-drop": self.max_drop is not None,
+            "--scheme": self.scheme is not None,
+            "--plan": self.plan is not None,
         }
 
 
@@ -272,8 +271,11 @@ class FinetuneOptions(_Group):
 
     def __post_init__(self) -> None:
         check_fields(self, OptionError)
+        self._require_one_length()
+
+    def _require_one_length(self) -> None:
         if self.steps is not None and self.time is not None:
-            raise OptionError("finetune.steps and finetune.time contradict each other: give one of them")
+            raise OptionError("--finetune-steps and --finetune-time contradict each other: give one of them")
 
     @property
     def stops_early(self) -> bool:

@@ -61,7 +61,7 @@ def take_aim(source: Source, options: TargetOptions, plan: Plan | None = None) -
     if not known(target):
         raise PlanError(f"the target {target!r} is unknown; this program knows {', '.join(TARGETS)}")
     if options.speed_only and target == "generic":
-        raise OptionError("target.speed_only leaves dense what a target can't speed up: give a target as well")
+        raise OptionError("--speed-only leaves dense what a target can't speed up: give --target tensorrt")
     inventory = inventory_for(source.inventory, target, speed_only=options.speed_only)
     if plan is None:
         require_legal(source.inventory, target)

@@ -88,8 +88,8 @@ def require_plan(lab: Laboratory, budgets: tuple[Budget, ...]) -> None:
             raise PlanError(f"no weight of the model can have {lab.options.goal.scheme}; domino-onnx inspect says why")
     elif not budgets:
         raise PlanError(
-            "nothing says how sparse the model becomes: give sparsity, flops_reduction, scheme or plan, or max_drop to "
-            "compress"
+            "nothing says how sparse the model becomes: give --sparsity, --flops-reduction, --scheme or --plan, or "
+            "--max-drop to compress"
         )
     else:
         require_reachable(budgets, inventory)

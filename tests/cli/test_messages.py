@@ -65,7 +65,10 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "graph": ALL,
     "graph/io/write": WRITERS,
     "graph/selection": WORK | {"inspect"},
-    "graph/shapes": WORK | {"inspect"},
+    "graph/shapes": SEARCHERS | {"inspect", "deploy", "benchmark"},
+    "options/compress": frozenset({"compress", "search"}),
+    "options/groups:_answers": frozenset({"compress"}),
+    "options/groups:_require_one_length": frozenset({"compress", "finetune"}),
     "outputs": WORK | {"evaluate"},
     "precision": FILES | {"sweep", "convert"},
     "report/forecast:_time": frozenset({"compress"}),
@@ -101,7 +104,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "targets/diagnosis": frozenset({"doctor"}),
 }
 """Who prints the texts of a module or a folder, or of one function in it; the longest entry that fits counts."""
-VALUES = {"cli/group:_fail", "scheme/budget:OPTION"}
+VALUES = {"cli/group:_print_document", "scheme/budget:OPTION"}
 """Names of options as data, or looked for on the command line; no message shows them there."""
 
 

@@ -41,7 +41,7 @@ def test_a_time_is_read_back_as_it_is_written(seconds: int) -> None:
 
 
 def test_steps_and_time_contradict_each_other_and_replace_each_other() -> None:
-    with pytest.raises(OptionError, match=r"steps and finetune\.time contradict"):
+    with pytest.raises(OptionError, match="--finetune-steps and --finetune-time contradict"):
         FinetuneOptions(steps=3, time=Duration(60))
     exact = overridden(CompressOptions(), {"finetune.steps": 3})
     timed = overridden(exact, {"finetune.time": Duration(60)})
