@@ -95,9 +95,11 @@ def main() -> None:
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:
+        _print_document("UsageError", error.format_message())
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
+        _print_document("KeyboardInterrupt", "interrupted", _notes(error))
         with contextlib.suppress(OSError):  # the terminal may have gone
             click.echo("\n".join(["interrupted", *_notes(error)]), err=True)
         sys.exit(_INTERRUPTED)
@@ -122,14 +124,20 @@ def _notes(error: BaseException) -> list[str]:
     return [note for each in around for note in getattr(each, "__notes__", ())]
 
 
+def _print_document(name: str, message: str, notes: Sequence[str] = ()) -> None:
+    """With --json an error is a document on stdout as well, so that a reader of JSON always gets one."""
+    if "--json" not in sys.argv:
+        return
+    document = {"type": name, "message": message, **({"notes": list(notes)} if notes else {})}
+    try:
+        click.echo(json.dumps({"error": document}, ensure_ascii=False))
+    except OSError:  # stderr tells it too
+        print_no_more()
+
+
 def _fail(error: BaseException, code: int, notes: Sequence[str] = ()) -> None:
     name, lines = type(error).__name__, notes or _notes(error)
-    if "--json" in sys.argv:
-        document = {"type": name, "message": str(error), **({"notes": lines} if lines else {})}
-        try:
-            click.echo(json.dumps({"error": document}, ensure_ascii=False))
-        except OSError:  # stderr tells it too
-            print_no_more()
+    _print_document(name, str(error), lines)
     prefix = click.style("error:", fg="red", bold=True)
     with contextlib.suppress(OSError):
         click.echo("\n".join([f"{prefix} {str(error) or name}", *lines]), err=True)

@@ -128,6 +128,14 @@ def test_wrong_usage_ends_with_two(arguments: list[str], says: str, domino: Run,
     assert not ran.out
 
 
+@pytest.mark.parametrize(("arguments", "says"), USAGE[1:])
+def test_wrong_usage_is_a_document_for_scripts(arguments: list[str], says: str, domino: Run, model: Path) -> None:
+    ran = domino(*(model if argument == "MODEL" else argument for argument in arguments), "--json")
+    document = json.loads(ran.out)["error"]
+    assert document["type"].endswith("Error")
+    assert says in document["message"]
+
+
 ERRORS = [
     (["inspect", "missing.onnx"], "no file missing.onnx"),
     (["inspect", "."], ". is a folder: give the file in it"),
