@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from domino_onnx.data.images import IMAGE_ENDINGS
 from domino_onnx.data.numpy_files import map_npy, map_npz
 from domino_onnx.errors import DataError
 
@@ -35,7 +36,7 @@ def read_arrays(path: Path) -> list[tuple[Path, dict[str, NDArray[Any]]]]:
         return _read_alike(archives)
     arrays = {file.stem: _read_npy(file) for file in sorted(path.glob("*.npy"))}
     if not arrays:
-        raise DataError(f"the folder {path} holds no .npz and no .npy file")
+        raise DataError(f"the folder {path} holds no data: no .npz and no .npy file, and no image")
     return [(path, arrays)]
 
 
@@ -55,6 +56,8 @@ def _read_npy(path: Path) -> NDArray[Any]:
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    if path.suffix.lower() in IMAGE_ENDINGS:
+        raise DataError(f"{path} is one image: give the folder that it is in, with a preprocessing.yaml")
     if path.suffix.lower() == ".npy":
         raise DataError(
             f"{path} is one array without a name: put it into a folder under its input's name, or into a .npz "

@@ -15,6 +15,7 @@ __all__ = ["Form", "choose_forms", "is_one_number", "run_size"]
 
 Shape = tuple[int, ...]
 Sizes = Sequence[int | None]
+_CHANNELS_SECOND, _CHANNELS_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ def choose_forms(
         said = "; ".join(
             f"array {spec.name!r} of shape {shapes[spec.name]} doesn't fit the input {spec}: give "
             f"{_fitting(spec, batching.axis(spec.name), count)}"
+            f"{_transposed(spec, shapes[spec.name], batching.axis(spec.name))}"
             for spec in wrong
         )
         raise DataError(f"{path}: {said}")
@@ -191,6 +193,18 @@ def _told(spec: InputSpec, axis: int | None, count: int | None) -> str:
 def _fitting(spec: InputSpec, axis: int | None, count: int | None) -> str:
     """The shapes that an input's array may have, for this many samples."""
     return _shapes(spec, axis, "N") + " for N samples" if count is None else _shapes(spec, axis, str(count))
+
+
+def _transposed(spec: InputSpec, shape: Shape, axis: int | None) -> str:
+    """What to do where an array has its channels last and the input has them second, or the other way round."""
+    if len(shape) != len(_CHANNELS_LAST):
+        return ""
+    orders = (order for order in (_CHANNELS_SECOND, _CHANNELS_LAST) if _forms(spec, _ordered(shape, order), axis))
+    return next((f"; array.transpose{order} fits" for order in orders), "")
+
+
+def _ordered(shape: Shape, order: Sequence[int]) -> Shape:
+    return tuple(shape[place] for place in order)
 
 
 def _shapes(spec: InputSpec, axis: int | None, samples: str) -> str:

@@ -16,9 +16,9 @@ from domino_onnx.data.labels import labels_from_file, labels_from_folders
 from domino_onnx.data.preprocessing import FOLDERS, Preprocessing
 from domino_onnx.errors import DataError
 
-__all__ = ["ImageSamples", "image_files", "open_images"]
+__all__ = ["IMAGE_ENDINGS", "ImageSamples", "image_files", "open_images"]
 
-_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm"))
+IMAGE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".ppm", ".pgm"))
 _CACHED_BYTES = 512 << 20
 
 
@@ -120,7 +120,7 @@ def image_files(root: Path) -> Iterator[Path]:
         inner[:] = [name for name in inner if not name.startswith(".")]
         for name in files:
             path = Path(folder, name)
-            if path.suffix.lower() in _SUFFIXES and not name.startswith(".") and path.is_file():
+            if path.suffix.lower() in IMAGE_ENDINGS and not name.startswith(".") and path.is_file():
                 yield path
 
 
@@ -131,7 +131,7 @@ def _find(preprocessing: Preprocessing) -> list[PurePosixPath]:
         raise DataError(f"{preprocessing.file}: there is no folder of images {root}")
     found = sorted(PurePosixPath(path.relative_to(root).as_posix()) for path in image_files(root))
     if not found:
-        raise DataError(f"{root} holds no images ({' '.join(sorted(_SUFFIXES))})")
+        raise DataError(f"{root} holds no images ({' '.join(sorted(IMAGE_ENDINGS))})")
     order = np.random.default_rng(0).permutation(len(found))[: preprocessing.limit]
     return [found[place] for place in order]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -38,6 +39,15 @@ class InputSpec:
     def shape(self) -> tuple[int | None, ...] | None:
         """The sizes, None for axes that are free."""
         return None if self.axes is None else tuple(axis if isinstance(axis, int) else None for axis in self.axes)
+
+    def may_equal(self, other: InputSpec) -> bool:
+        """Whether one array can be given to both."""
+        if self.dtype != other.dtype:
+            return False
+        if self.shape is None or other.shape is None:
+            return True
+        pairs = itertools.zip_longest(self.shape, other.shape, fillvalue=-1)
+        return all(one == two or (None in (one, two) and -1 not in (one, two)) for one, two in pairs)
 
     def __str__(self) -> str:
         sizes = ",".join("?" if size is None else str(size) for size in self.shape or ())

@@ -16,7 +16,7 @@ from domino_onnx.data.fields import Fields, Folders, ToHeight, Variations, read_
 from domino_onnx.data.inputs import InputSpec
 from domino_onnx.errors import DataError
 
-__all__ = ["FOLDERS", "Preprocessing", "find_preprocessing", "read_preprocessing"]
+__all__ = ["FOLDERS", "Preprocessing", "find_preprocessing", "only_one_input", "read_preprocessing"]
 
 FOLDERS: Final = "folders"
 _NAMES = ("preprocessing.yaml", "preprocessing.yml")
@@ -139,12 +139,17 @@ def read_preprocessing(file: Path, specs: Sequence[InputSpec]) -> Preprocessing:
     )
 
 
-def _input(file: Path, fields: Fields, specs: Sequence[InputSpec]) -> InputSpec:
+def only_one_input(specs: Sequence[InputSpec]) -> str:
+    """Why images can't be given to a model with these inputs."""
     wanted = "; ".join(map(str, specs)) or "none"
+    return f"images can be given to a model of one input only; this one's are {wanted}"
+
+
+def _input(file: Path, fields: Fields, specs: Sequence[InputSpec]) -> InputSpec:
     if len(specs) != 1:
-        raise DataError(f"{file}: images can be given to a model of one input only; this one's are {wanted}")
+        raise DataError(f"{file}: {only_one_input(specs)}")
     if fields.input is not None and fields.input != specs[0].name:
-        raise DataError(f"{file}: the model has no input {fields.input!r}; it has {wanted}")
+        raise DataError(f"{file}: the model has no input {fields.input!r}; it has {specs[0]}")
     return specs[0]
 
 

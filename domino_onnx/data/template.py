@@ -9,6 +9,8 @@ from typing import Final
 
 from domino_onnx.data.images import image_files
 from domino_onnx.data.inputs import InputSpec
+from domino_onnx.data.preprocessing import only_one_input
+from domino_onnx.plurals import quantity
 
 __all__ = ["undescribed_images"]
 
@@ -26,14 +28,17 @@ def undescribed_images(folder: Path, specs: Sequence[InputSpec]) -> str | None:
     Its lines are those of ImageNet networks, in the size that the model takes. They are shown and not used, because a
     wrong guess would fail silently.
     """
-    if len(specs) != 1 or not folder.is_dir() or any(folder.glob("*.np[yz]")):
+    if not folder.is_dir() or any(folder.glob("*.np[yz]")):
         return None
     count = sum(1 for _ in image_files(folder))
     if not count:
         return None
+    if len(specs) != 1:
+        return f"{folder} holds {quantity(count, 'image')}, and no .npz and no .npy file: {only_one_input(specs)}"
     lines = "\n".join(f"  {line}" for line in _lines(specs[0]))
     return (
-        f"{folder} holds {count:,} images, and no preprocessing.yaml that says how your training code prepares them. "
+        f"{folder} holds {quantity(count, 'image')}, and no preprocessing.yaml that says how your training code "
+        "prepares them. "
         f"Save these lines as {folder / 'preprocessing.yaml'}, and change what differs:\n{lines}\n"
         f"The input is {specs[0]}. docs/data.md lists all keys."
     )

@@ -18,6 +18,7 @@ from domino_onnx.graph import (
     take_inventory,
     weight_readers,
 )
+from domino_onnx.plurals import quantity
 from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey, mask_sha256, scales_sha256, values_sha256
 from domino_onnx.solve import obeys
 from domino_onnx.targets import GROUPS_OF_FOUR, TARGETS, count_fours, known, refusal
@@ -67,7 +68,7 @@ def verify_file(file: OnnxFile) -> Verdict:
     """
     manifest = read_manifest(file.proto)
     if manifest is None:
-        problem = f"{file.path} has no domino-onnx manifest, so there is nothing that it promises"
+        problem = f"{file.path} has no domino-onnx manifest: there is nothing to check it against"
         return Verdict(holds=False, manifest=None, findings=(), problems=(problem,))
     tensors = stored_tensors(file.proto)
     strict = _eligible(file, manifest) if manifest.target == "tensorrt" else frozenset()
@@ -109,7 +110,9 @@ def _check(
         if not obeys(values, entry.layout, entry.scheme):
             problem = f"it no longer keeps at most {entry.scheme.n} of every {entry.scheme.m} weights"
         elif mask_sha256(values != 0) != entry.mask_sha256:
-            problem = f"other weights are zero than when it was written ({zeros} zeros, {entry.zeros} then)"
+            problem = (
+                f"other weights are zero than when it was written ({quantity(zeros, 'zero')}, {entry.zeros:,} then)"
+            )
         elif entry.values_sha256 not in (None, values_sha256(values)):
             problem = "its values are others than when it was written, though the same weights are zero"
         elif entry.scales_sha256 not in (None, scales_sha256(scales)):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domino_onnx.errors import DataError
-from domino_onnx.graph import model_inputs, read_manifest, read_model
+from domino_onnx.errors import DataError, ModelError
+from domino_onnx.graph import OnnxFile, model_inputs, read_manifest, read_model
 from domino_onnx.options import CompressOptions, RunOptions
+from domino_onnx.plurals import quantity
 from domino_onnx.report.results import DoctorResult, InspectResult
 from domino_onnx.stages.devices import torch_missing
 from domino_onnx.stages.doubts import doubts_of_labels, doubts_of_samples
@@ -93,7 +94,7 @@ def evaluated(
     Raises
     ------
     ModelError
-        If a model can't be read or run.
+        If a model can't be read or run, or they take other inputs.
     DataError
         If the data don't fit the reference.
     MetricError
@@ -104,7 +105,7 @@ def evaluated(
 
     run, metric = options.run, metric or load_chosen_metric(options)
     file = read_model(reference)
-    read_model(candidate)
+    _require_same_inputs(file, read_model(candidate))
     samples = load_samples(data, file, options, metric)
     for doubt in doubts_of_samples(samples):
         journal.warn(doubt)
@@ -119,12 +120,24 @@ def evaluated(
             batch_size=run.batch_size,
             given=options.data.output_kinds,
             metric=metric,
-            progress=lambda done: journal.progress(done, samples.count, f"{done} of {samples.count} samples"),
+            progress=lambda done: journal.progress(
+                done, samples.count, f"{done:,} of {quantity(samples.count, 'sample')}"
+            ),
         )
     if samples.labels is not None and metric is None:
         for doubt in doubts_of_labels(samples.labels, evaluation.comparison.top1_reference):
             journal.warn(doubt)
     return evaluation
+
+
+def _require_same_inputs(reference: OnnxFile, candidate: OnnxFile) -> None:
+    """Refuse models that can't have the same samples, by what they declare."""
+    from domino_onnx.data import input_specs
+
+    specs, others = ({spec.name: spec for spec in input_specs(file.proto)} for file in (reference, candidate))
+    if specs.keys() != others.keys() or not all(specs[name].may_equal(others[name]) for name in specs):
+        told = ("; ".join(map(str, each.values())) or "none" for each in (specs, others))
+        raise ModelError("{} and {} take other inputs, {} and {}".format(reference.path, candidate.path, *told))
 
 
 def _build_log(path: Path) -> BuildLog:

@@ -132,7 +132,10 @@ def scatter(values: _Array, indices: NDArray[np.int64], shape: Sequence[int]) ->
     if values.ndim != 1 or indices.ndim not in (1, 2) or len(indices) != len(values):
         raise ModelError(f"{values.shape} values and {indices.shape} indices don't belong together")
     if size > MOST_ZEROS * max(len(values), 1):
-        raise ModelError(f"{len(values)} values describe a tensor of {tuple(shape)}; at most {MOST_ZEROS} for one")
+        raise ModelError(
+            f"{quantity(len(values), 'value')} for a tensor of {tuple(shape)}: at most {MOST_ZEROS:,} times as many "
+            "can be described"
+        )
     if indices.ndim == 2:
         indices = _linear(indices, shape)
     if indices.size and (indices[0] < 0 or indices[-1] >= size or np.any(indices[1:] <= indices[:-1])):
@@ -207,7 +210,9 @@ def _positions(packed: Packed, grouping: Grouping) -> NDArray[np.intp]:
     if values.ndim != 2 or len(values) != groups or not 1 <= values.shape[1] <= m:
         raise ModelError(f"its values have the shape {values.shape}, {groups} groups of {m} are declared")
     if packed.codes.shape != (-(-values.size // digits),) or values.size % digits:
-        raise ModelError(f"{packed.codes.size} bytes of positions don't belong to {values.size} values")
+        raise ModelError(
+            f"{quantity(packed.codes.size, 'byte')} of positions can't belong to {quantity(values.size, 'value')}"
+        )
     if packed.codes.max(initial=0) >= m**digits:
         raise ModelError(f"a position lies outside its group of {m}")
     digit = packed.codes[:, None] // (m ** np.arange(digits)) % m
@@ -222,10 +227,10 @@ def _from_bitmask(packed: Packed) -> _Array:
     if packed.values.ndim != 1 or not packed.values.size or _kept(packed.values[:1]).any():
         raise ModelError("its values don't begin with a zero")
     if packed.codes.shape != (-(-size // 8),):
-        raise ModelError(f"{packed.codes.size} bytes are no bitmask of {packed.shape}")
+        raise ModelError(f"{quantity(packed.codes.size, 'byte')} can't be a bitmask of {packed.shape}")
     kept = np.unpackbits(packed.codes).view(np.bool_)
     if kept[size:].any() or np.count_nonzero(kept) != packed.values.size - 1:
-        raise ModelError(f"its bitmask doesn't belong to {packed.values.size} values")
+        raise ModelError(f"its bitmask doesn't belong to {quantity(packed.values.size, 'value')}")
     tensor = np.zeros(size, packed.values.dtype)
     tensor[kept[:size]] = packed.values[1:]
     return tensor.reshape(packed.shape)

@@ -68,4 +68,34 @@ def test_arrays_are_read_where_there_are_images_too(images: Path) -> None:
 
 def test_a_folder_of_neither_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing", encoding="utf-8")
-    assert told(tmp_path, model_of(["batch", 3, 8, 8])).endswith("holds no .npz and no .npy file")
+    assert told(tmp_path, model_of(["batch", 3, 8, 8])).endswith("no .npz and no .npy file, and no image")
+
+
+def test_images_for_a_model_of_two_inputs_are_told_so(images: Path) -> None:
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in "abc"]
+    graph = helper.make_graph([helper.make_node("Add", ["a", "b"], ["c"])], "g", ports[:2], ports[2:])
+    said = told(images, helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
+    assert "holds 3 images, and no .npz and no .npy file: images can be given to a model of one input only" in said
+
+
+def test_one_image_is_not_called_images(images: Path) -> None:
+    for file in sorted(images.iterdir())[1:]:
+        file.unlink()
+    assert f"{images} holds 1 image, and" in told(images, model_of(["batch", 3, 8, 8]))
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "order"),
+    [((3, 8, 6), (8, 6, 3), "(0, 3, 1, 2)"), ((8, 6, 3), (3, 8, 6), "(0, 2, 3, 1)")],
+)
+def test_channels_in_the_wrong_place_are_told(
+    declared: tuple[int, ...], given: tuple[int, ...], order: str, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((5, *given), np.float32))
+    said = told(tmp_path / "a.npz", model_of(["batch", *declared]))
+    assert said.endswith(f"; array.transpose{order} fits")
+    assert np.zeros((5, *given)).transpose(*eval(order)).shape == (5, *declared)
+
+
+def test_one_image_is_no_archive(images: Path) -> None:
+    assert told(images / "0.png", model_of(["batch", 3, 8, 8])).startswith(f"{images / '0.png'} is one image: give the")

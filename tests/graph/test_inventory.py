@@ -454,7 +454,7 @@ def test_weights_that_are_not_finite_are_refused(bad: float, dtype: Any, make_mo
         {"w": tensor},
         dtype=tensor.data_type,
     )
-    with pytest.raises(ModelError, match=r"'w' of 'bad' holds 1 NaN or infinite"):
+    with pytest.raises(ModelError, match=r"'w' of 'bad' holds NaN or infinity in 1 of "):
         inventory(model)
 
 

@@ -50,7 +50,9 @@ def _check_versions(model: ModelProto) -> None:
     if not model.opset_import:
         raise ModelError("the model imports no operator set (opset_import is empty)")
     if len(versions) > 1:
-        raise ModelError(f"the model imports the standard operator set {len(versions)} times (versions {versions})")
+        raise ModelError(
+            f"the model imports the standard operator set {quantity(len(versions), 'time')} (versions {versions})"
+        )
     newest = onnx.defs.onnx_opset_version()
     if versions and not 1 <= versions[0] <= newest:
         raise ModelError(f"opset {versions[0]} is unknown: the installed onnx {onnx.__version__} knows 1 to {newest}")
@@ -61,13 +63,18 @@ def _check_tensor(tensor: TensorProto) -> None:
     if tensor.data_type not in TensorProto.DataType.values() or tensor.data_type == TensorProto.UNDEFINED:
         raise ModelError(f"{where} has the unknown data type {tensor.data_type}")
     if len(tensor.dims) > MAX_DIMS or any(size < 0 for size in tensor.dims):
-        raise ModelError(f"{where} has an impossible shape: {tuple(tensor.dims[:8])} ({len(tensor.dims)} axes)")
+        raise ModelError(
+            f"{where} has an impossible shape: {tuple(tensor.dims[:8])} ({quantity(len(tensor.dims), 'axis', 'axes')})"
+        )
     elements = math.prod(tensor.dims)
     if not elements and any(size >= 2**31 for size in tensor.dims):
         raise ModelError(f"{where} has an impossible shape: {tuple(tensor.dims)}")
     # The smallest element types take a quarter of a byte; nothing is allocated on the word of a declared shape.
     if not is_external(tensor) and elements > 4 * max(tensor.ByteSize(), 1):
-        raise ModelError(f"{where} declares {elements} elements but the file holds {tensor.ByteSize()} bytes of it")
+        raise ModelError(
+            f"{where} declares {quantity(elements, 'element')} but the file holds "
+            f"{quantity(tensor.ByteSize(), 'byte')} of it"
+        )
 
 
 def _check_graph(graph: GraphProto, outer: frozenset[str]) -> None:

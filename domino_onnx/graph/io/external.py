@@ -90,7 +90,9 @@ def resolve(tensor: TensorProto, folder: Path) -> ExternalRange:
             f"which has {size} bytes; the data file is cut short or belongs to another model"
         )
     if needed is not None and length != needed:
-        raise ModelError(f"tensor {tensor.name!r}: its shape needs {needed} bytes, the file declares {length}")
+        raise ModelError(
+            f"tensor {tensor.name!r}: its shape needs {quantity(needed, 'byte')}, the file declares {length:,}"
+        )
     return ExternalRange(path, location, offset, length)
 
 
