@@ -30,6 +30,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from domino_onnx.plurals import quantity
+
 __all__ = [
     "BudgetError",
     "CheckFailed",
@@ -79,7 +81,8 @@ class UnsupportedOperatorError(ModelError):
     def __init__(self, operators: Iterable[str]) -> None:
         self.operators = tuple(sorted(set(operators)))
         super().__init__(
-            f"no torch counterpart for {len(self.operators)} operator(s) of this model: {', '.join(self.operators)}"
+            f"no torch counterpart for {quantity(len(self.operators), 'operator')} of this model: "
+            f"{', '.join(self.operators)}"
         )
 
     def __reduce__(self) -> tuple[type[UnsupportedOperatorError], tuple[tuple[str, ...]]]:

@@ -16,6 +16,7 @@ from domino_onnx.codec import shown
 from domino_onnx.data import BatchAxes, Batching, InputSpec, batching_of, input_specs
 from domino_onnx.errors import DataError
 from domino_onnx.graph import read_model
+from domino_onnx.plurals import quantity
 
 __all__ = ["samples_file"]
 
@@ -135,7 +136,7 @@ def _by_name(feed: Any, specs: Sequence[InputSpec], where: str) -> dict[str, NDA
 
 
 def _told(feed: Any) -> str:
-    return f"{len(feed)} parts" if isinstance(feed, tuple | list) else f"a {type(feed).__name__}"
+    return quantity(len(feed), "part") if isinstance(feed, tuple | list) else f"a {type(feed).__name__}"
 
 
 def _only(specs: Sequence[InputSpec], keyword: str) -> str:

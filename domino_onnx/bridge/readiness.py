@@ -17,6 +17,7 @@ from domino_onnx.data import Dataset, input_specs
 from domino_onnx.errors import DataError, DependencyError, ModelError, UnsupportedOperatorError
 from domino_onnx.evaluate import random_inputs
 from domino_onnx.graph import OnnxFile
+from domino_onnx.plurals import quantity
 from domino_onnx.runtime import ChildSession
 from domino_onnx.scheme import WeightKey
 
@@ -207,7 +208,7 @@ def _with_gradients(
     if not left or so_far.reason is not None:
         return dataclasses.replace(so_far, trainable=trainable)
     names = ", ".join(repr(str(key)) for key in left[:3]) + (", ..." if len(left) > 3 else "")
-    reason = f"no gradient reaches {len(left)} of {len(keys)} sites: {names}"
+    reason = f"no gradient reaches {len(left)} of {quantity(len(keys), 'site')}: {names}"
     return dataclasses.replace(so_far, trainable=trainable, reason=reason)
 
 

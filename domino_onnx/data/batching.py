@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from domino_onnx.data.inputs import Axes, Axis, InputSpec, declared_axes
 from domino_onnx.errors import DataError
+from domino_onnx.plurals import quantity
 
 __all__ = ["BatchAxes", "Batching", "batching_of", "find_batching"]
 
@@ -195,4 +196,6 @@ def _check(said: BatchAxes, inputs: Mapping[str, Axes | None], outputs: Mapping[
             )
         axes = every[name]
         if axis != "none" and axes is not None and axis >= len(axes):
-            raise DataError(f"--batch-axis {name}={axis}: {name!r} has {len(axes)} axes, counted from 0")
+            raise DataError(
+                f"--batch-axis {name}={axis}: {name!r} has {quantity(len(axes), 'axis', 'axes')}, counted from 0"
+            )

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from domino_onnx import codec
 from domino_onnx.errors import DataError
+from domino_onnx.plurals import quantity
 
 __all__ = ["Fields", "Folders", "ToHeight", "Variations", "read_fields"]
 
@@ -90,7 +91,7 @@ def read_fields(file: Path) -> Fields:
     try:
         size = file.stat().st_size
         if size > _MAX_FILE_BYTES:
-            raise DataError(f"{file} has {size} bytes; a preprocessing.yaml is a few lines")
+            raise DataError(f"{file} has {quantity(size, 'byte')}; a preprocessing.yaml is a few lines")
         text = file.read_bytes()
     except OSError as error:
         raise DataError(f"{file} can't be read: {error.strerror or error}") from None

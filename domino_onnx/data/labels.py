@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import DataError
+from domino_onnx.plurals import quantity
 
 __all__ = ["labels_from_file", "labels_from_folders"]
 
@@ -80,7 +81,8 @@ def _in_order(file: Path, rows: Sequence[tuple[int, Sequence[str]]], names: Sequ
     missing = [name for name in names if name not in labels]
     if missing:
         raise DataError(
-            f"{file} has no label for {len(missing)} of {len(names)} images, among them {missing[0]}; names are "
+            f"{file} has no label for {len(missing)} of {quantity(len(names), 'image')}, among them {missing[0]}; "
+            "names are "
             "relative to the folder of images"
         )
     return [labels[name] for name in names]

@@ -22,6 +22,7 @@ from domino_onnx.data.preprocessing import find_preprocessing, read_preprocessin
 from domino_onnx.data.samples import CheckedSamples, Samples, cast, sizes_of
 from domino_onnx.data.template import undescribed_images
 from domino_onnx.errors import DataError
+from domino_onnx.plurals import quantity
 
 __all__ = ["load_data"]
 
@@ -149,7 +150,7 @@ def _dataset(path: Path, parts: Sequence[_Part], specs: Sequence[InputSpec], bat
     varying = {name: form for name, form in forms.items() if form.count is not None}
     size = run_size(path, varying)
     if size is not None and count < size:
-        raise DataError(f"{path} holds {count} samples; the model runs {size} at a time")
+        raise DataError(f"{path} holds {quantity(count, 'sample')}; the model runs {size} at a time")
     shared = [name for name in forms if name not in varying]
     arrays = {name: numbers[name] if name in numbers else _joined(path, parts, name) for name in varying}
     return Dataset(
@@ -274,7 +275,9 @@ def _checked_labels(path: Path, labels: NDArray[Any], count: int) -> NDArray[Any
 def _why_no_classes(labels: NDArray[Any], classes: int | None) -> str | None:
     """What keeps (count, ...) labels from being class indices of the model; None if they are."""
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        return f"{LABELS!r} is {labels.dtype} {labels.shape}; it must be {len(labels)} integers, one a sample"
+        return (
+            f"{LABELS!r} is {labels.dtype} {labels.shape}; it must be {quantity(len(labels), 'integer')}, one a sample"
+        )
     if int(labels.min()) < 0:
         return f"{LABELS!r} holds {int(labels.min())}; classes count from 0"
     if classes is not None and int(labels.max()) >= classes:

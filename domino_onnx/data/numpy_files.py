@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx.plurals import quantity
+
 __all__ = ["map_npy", "map_npz", "read_npz"]
 
 _MAX_BYTES = 64 << 30
@@ -108,7 +110,7 @@ def _refuse_bomb(archive: zipfile.ZipFile) -> None:
     unpacked = sum(member.file_size for member in archive.infolist())
     packed = sum(member.compress_size for member in archive.infolist())
     if unpacked > _MAX_BYTES or (unpacked > _SMALL and unpacked > _MAX_RATIO * max(packed, 1)):
-        raise ValueError(f"it unpacks {packed} bytes to {unpacked}, which is not real data, or too much")
+        raise ValueError(f"it unpacks {quantity(packed, 'byte')} to {unpacked:,}, which is not real data, or too much")
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:

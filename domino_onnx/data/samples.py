@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.data.inputs import InputSpec
 from domino_onnx.errors import DataError
+from domino_onnx.plurals import quantity
 
 __all__ = ["CheckedSamples", "Samples", "Subset", "cast", "same_sizes", "sizes_of"]
 
@@ -121,5 +122,5 @@ def cast(where: str, array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
         raise DataError(f"{where} holds values that don't fit {spec.dtype}")
     if (values.dtype.kind == "f" or values.dtype.name == "bfloat16") and not np.isfinite(values).all():
         bad = values.size - int(np.count_nonzero(np.isfinite(values)))
-        raise DataError(f"{where} holds {bad} NaN or infinite value(s)")
+        raise DataError(f"{where} holds NaN or infinity in {bad:,} of {quantity(values.size, 'value')}")
     return values

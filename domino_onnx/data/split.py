@@ -189,7 +189,7 @@ def _kept_apart(data: Dataset, seed: int, *, judged: bool) -> tuple[Dataset, Dat
     if not judged and count < _FEWEST_APART:
         return data, None
     if not 0 < count < data.count - max(data.batch or 1, 1):
-        raise DataError(f"{data.count} samples are too few to set some apart to judge by: give more, or --eval-data")
+        raise DataError(f"too few samples ({data.count}) to set some apart to judge by: give more, or --eval-data")
     order = np.random.default_rng(seed).permutation(data.count)
     return data.subset(np.sort(order[count:])), data.subset(np.sort(order[:count]))
 

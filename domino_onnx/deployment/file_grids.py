@@ -12,6 +12,7 @@ from typing import Any
 from domino_onnx.deployment.grids import FileValue, Grid
 from domino_onnx.deployment.layer import Layer
 from domino_onnx.deployment.values import grid_scale, stored_of
+from domino_onnx.plurals import quantity
 
 __all__ = ["file_values", "on_file_grids"]
 
@@ -52,7 +53,9 @@ def on_file_grids(layer: Layer, values: Mapping[str, FileValue]) -> Layer | str:
     refusals = {
         "it is quantised, but its weight isn't int8 around 0 with a scale for each output": layer.integers is None,
         "it is quantised, and what is added to it isn't": any(name not in values for name in names),
-        f"it is quantised, and its input has {layer.rank} axes, not 2 to {_MOST_AXES + 2}": not has_room,
+        f"it is quantised, and its input has {quantity(layer.rank, 'axis', 'axes')}, not 2 to {_MOST_AXES + 2}": (
+            not has_room
+        ),
     }
     refused = next((reason for reason, holds in refusals.items() if holds), None)
     return dataclasses.replace(layer, file={name: values[name] for name in names}) if refused is None else refused

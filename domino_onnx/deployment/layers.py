@@ -18,6 +18,7 @@ from domino_onnx.deployment.file_grids import file_values, on_file_grids
 from domino_onnx.deployment.layer import FEWEST_ZEROS, IntegerRows, Kept, Layer, Product, Shapes
 from domino_onnx.deployment.surgeon import must_stay
 from domino_onnx.deployment.values import integers_of, value_of
+from domino_onnx.plurals import quantity
 
 __all__ = ["find_layers"]
 
@@ -84,7 +85,7 @@ def _convolution(node: Any, weight: NDArray[Any]) -> Product | str:
     padding = attrs.get("auto_pad", "NOTSET")
     pads = [0] * (2 * axes) if padding == "VALID" else list(attrs.get("pads", [0] * (2 * axes)))
     refusals = {
-        f"it has {axes} axes in space, not 1 to 3": not 1 <= axes <= 3,
+        f"it has {quantity(axes, 'axis', 'axes')} in space, not 1 to 3": not 1 <= axes <= 3,
         "its padding depends on the input (auto_pad)": padding not in ("NOTSET", "VALID"),
         "its padding is negative": min(pads, default=0) < 0,
         "its bias is computed": has_bias and bias is None,
@@ -105,7 +106,7 @@ def _convolution(node: Any, weight: NDArray[Any]) -> Product | str:
 
 def _matrix(node: Any, weight: NDArray[Any]) -> Product | str:
     if weight.ndim != 2:
-        return f"its weight has {weight.ndim} axes, not 2"
+        return f"its weight has {quantity(weight.ndim, 'axis', 'axes')}, not 2"
     attrs = node.attrs
     if attrs.get("transA", 0) or attrs.get("alpha", 1.0) != 1.0 or attrs.get("beta", 1.0) != 1.0:
         return "its transA, alpha or beta isn't the default"

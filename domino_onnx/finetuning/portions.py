@@ -10,6 +10,7 @@ import torch
 
 from domino_onnx.bridge.gpu import is_out_of_memory
 from domino_onnx.errors import LESS_MEMORY, DeviceMemoryError
+from domino_onnx.plurals import quantity
 
 __all__ = ["Portions"]
 
@@ -57,7 +58,7 @@ class Portions:
                     raise
                 if most <= self._unit:
                     raise DeviceMemoryError(
-                        f"the GPU's memory is full, even with {most} sample(s) at once. {LESS_MEMORY}"
+                        f"the GPU's memory is full, even with {quantity(most, 'sample')} at once. {LESS_MEMORY}"
                     ) from None
             self._most = max(most // 2, self._unit)
             _log.warning("the GPU's memory is full with %d samples at once: going on with %d", most, self._most)

@@ -21,6 +21,7 @@ from domino_onnx.graph.selection import Selection
 from domino_onnx.graph.shapes import ShapeTable
 from domino_onnx.graph.walk import tensors
 from domino_onnx.graph.weights import FoundWeight, find_weights
+from domino_onnx.plurals import quantity
 from domino_onnx.scheme import Inventory, NMScheme, SchemePool, Site, Skip, StoredNumbers, WeightKey, WeightLayout
 from domino_onnx.scheme.nm import MIN_M
 
@@ -125,8 +126,8 @@ def _values(file: OnnxFile, weight: FoundWeight) -> NDArray[np.generic] | None:
     bad = values.size - int(np.count_nonzero(np.isfinite(values)))
     if bad:
         raise ModelError(
-            f"{file.path}: weight {weight.tensor.name!r} of {weight.uses[0].label!r} holds {bad} NaN or infinite "
-            f"value(s) of {values.size}; the model is broken before any pruning"
+            f"{file.path}: weight {weight.tensor.name!r} of {weight.uses[0].label!r} holds NaN or "
+            f"infinity in {bad:,} of {quantity(values.size, 'value')}; the model is broken before any pruning"
         )
     return values
 

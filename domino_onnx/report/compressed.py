@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from domino_onnx.plurals import quantity
 from domino_onnx.report.compared import comparison_rows
 from domino_onnx.report.next_steps import next_steps
 from domino_onnx.report.results import CompressResult, FileSizes, WeightRecord
@@ -96,7 +97,7 @@ def _learned(result: CompressResult) -> Iterator[tuple[str, str]]:
         yield "expected", result.prediction.in_words()
     if result.divergence is not None:
         pruned = [record for record in result.weights if not record.scheme.is_dense]
-        count = f"{sum(record.error is not None for record in pruned)} of {len(pruned)} pruned weights"
+        count = f"{sum(record.error is not None for record in pruned)} of {quantity(len(pruned), 'pruned weight')}"
         yield "refitted", f"{count}; divergence from the dense model on the calibration data {result.divergence:.4g}"
     if result.finetuned is not None:
         yield "finetuning", _finetuned(result.finetuned)
@@ -104,7 +105,7 @@ def _learned(result: CompressResult) -> Iterator[tuple[str, str]]:
 
 def _finetuned(done: Finetuned) -> str:
     """What finetuning came to, in how many steps, and why not in more."""
-    steps = "1 step" if done.steps == 1 else f"{done.steps:,} steps"
+    steps = quantity(done.steps, "step")
     if done.best_step:
         said = f"held-out loss {done.before:.4g} → {done.after:.4g} in {steps}, lr {done.lr:g}"
     else:

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from domino_onnx.plurals import quantity
 from domino_onnx.report.results import DoctorResult
 from domino_onnx.report.text import counted, percent, printable, shape
 from domino_onnx.scheme import Skip
@@ -126,7 +127,7 @@ def _built(result: DoctorResult) -> list[RenderableType]:
                 style="yellow",
             )
         ]
-    return [Text(f"the builder found {len(log.eligible)} layers eligible and picked {len(log.picked)}")]
+    return [Text(f"the builder found {quantity(len(log.eligible), 'layer')} eligible and picked {len(log.picked)}")]
 
 
 def _engine(diagnosis: Diagnosis, log: BuildLog | None) -> str | None:
@@ -136,7 +137,7 @@ def _engine(diagnosis: Diagnosis, log: BuildLog | None) -> str | None:
 def _total(result: DoctorResult) -> RenderableType:
     count = Counter(each.state for each in result.diagnoses)
     able = len(result.diagnoses) - count["not eligible"]
-    said = f"{able} of {len(result.diagnoses)} weights can run with sparse kernels: "
+    said = f"{able} of {quantity(len(result.diagnoses), 'weight')} can run with sparse kernels: "
     said += f"{count['legal']} legal, {count['broken']} broken, {count['dense']} dense"
     return Text(said, style="bold green" if result.passes else "bold yellow" if not count["broken"] else "bold red")
 

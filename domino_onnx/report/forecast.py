@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from domino_onnx.forecast import Forecast
+from domino_onnx.plurals import quantity
 from domino_onnx.report.text import percent, printable
 
 __all__ = ["TITLES", "clock", "forecast_document", "forecast_lines", "space_line"]
@@ -51,7 +52,7 @@ def _time(forecast: Forecast) -> str:
     most = sorted(forecast.stages, key=lambda stage: -stage.seconds)
     named = [stage for stage in most if stage.seconds >= _WORTH_SAYING * forecast.seconds]
     parts = ", ".join(f"{TITLES.get(stage.name, stage.name)} {clock(stage.seconds)}" for stage in named)
-    threads = {0: "", 1: " on 1 thread"}.get(forecast.threads, f" on {forecast.threads} threads")
+    threads = f" on {quantity(forecast.threads, 'thread')}" if forecast.threads else ""
     without = "; --no-finetune leaves out finetuning" if forecast.may_skip_finetuning else ""
     return f"about {clock(forecast.seconds)}{threads}: {parts}{without}"
 

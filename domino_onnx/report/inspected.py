@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from domino_onnx.plurals import quantity
 from domino_onnx.report.documents import Document, skip_document
 from domino_onnx.report.forecast import forecast_document, forecast_lines
 from domino_onnx.report.readiness import readiness_document, readiness_view
@@ -46,7 +47,8 @@ def inspect_view(result: InspectResult) -> RenderableType:
             str(site.holds or "dense"),
         )
     head = Text(
-        f"{printable(str(result.file.path), 200)}: opset {result.file.opset}, {len(inventory.sites)} sites, "
+        f"{printable(str(result.file.path), 200)}: opset {result.file.opset}, "
+        f"{quantity(len(inventory.sites), 'site')}, "
         f"{millions(inventory.params)} weights, {millions(inventory.macs)} MACs, "
         f"{percent(inventory.sparsity({}))} zeros"
     )
@@ -111,7 +113,7 @@ def _cost(result: InspectResult) -> list[RenderableType]:
         unknown = result.inventory.macs is None and result.inventory.sites
         return [Text("what a run costs is unknown without shapes: give --input-shape or --data")] if unknown else []
     time, space, *_ = forecast_lines(result.forecast)
-    return [Text(f"compress with {result.forecast_samples} samples takes {time}"), Text(f"it {space}")]
+    return [Text(f"compress with {quantity(result.forecast_samples, 'sample')} takes {time}"), Text(f"it {space}")]
 
 
 def _choices(schemes: Iterable[NMScheme]) -> str:

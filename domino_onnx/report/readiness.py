@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from domino_onnx.plurals import quantity
 from domino_onnx.report.documents import Document
 from domino_onnx.report.text import printable
 
@@ -29,7 +30,7 @@ def readiness_view(readiness: Readiness) -> RenderableType:
     if readiness.supported:
         row("parity", _parity(readiness, on), readiness.parity_ok)
         reached = len(readiness.trainable)
-        row("gradients", f"reach {reached} of {readiness.sites} sites on {on}", reached == readiness.sites)
+        row("gradients", f"reach {reached} of {quantity(readiness.sites, 'site')} on {on}", reached == readiness.sites)
     answer, good = _answer(readiness)
     row("finetuning", answer if readiness.reason is None else f"{answer}: {readiness.reason}", good)
     return rows

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from domino_onnx.plurals import quantity
 from domino_onnx.report.results import BenchmarkResult, BenchmarkRow, DeployedLayer, DeployResult
 from domino_onnx.report.text import counted, file_size, percent, printable, shape
 from domino_onnx.runtime import Profile
@@ -95,7 +96,7 @@ def _profile_view(row: BenchmarkRow, profile: Profile) -> RenderableType:
         nodes = str(sum(each.nodes for each in others))
         table.add_row(f"{len(others)} more", nodes, milliseconds(left), percent(left / total, 1))
     memory = "" if profile.memory is None else f", {profile.memory / 2**20:,.0f} MiB of memory"
-    where = f"{row.threads or 'all'} threads, batch {row.batch}{memory}"
+    where = f"{on_threads(row.threads)}, batch {row.batch}{memory}"
     return Group("", Text(f"{printable(str(row.model))}: {where}", style="bold"), table)
 
 
@@ -154,4 +155,4 @@ def skipping(result: DeployResult) -> str:
 
 def on_threads(threads: int) -> str:
     """With how many something was timed; 0 is for as many as ONNX Runtime takes."""
-    return f"{threads} threads" if threads > 1 else "1 thread" if threads else "all threads"
+    return quantity(threads, "thread") if threads else "all threads"

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from domino_onnx.evaluate import Verdict
+from domino_onnx.plurals import quantity
 from domino_onnx.report.documents import Document
 from domino_onnx.report.tables import table
 from domino_onnx.report.text import printable
@@ -30,7 +31,9 @@ def verify_view(verdict: Verdict) -> RenderableType:
     good = sum(finding.problem is None for finding in verdict.findings)
     style = "bold green" if verdict.holds else "bold red"
     suited = "" if verdict.manifest.target == "generic" else f", for the target {printable(verdict.manifest.target)}"
-    said = Text(f"{good} of {len(verdict.findings)} weights hold what the manifest says{suited}", style=style)
+    said = Text(
+        f"{good} of {quantity(len(verdict.findings), 'weight')} hold what the manifest says{suited}", style=style
+    )
     return Group(rows, said)
 
 

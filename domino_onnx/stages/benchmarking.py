@@ -14,6 +14,7 @@ from domino_onnx.errors import ModelError
 from domino_onnx.graph import read_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.report.results import BenchmarkResult, BenchmarkRow
+from domino_onnx.report.speed import on_threads
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.sampling import inputs_to_time
 
@@ -60,7 +61,7 @@ def benchmarked(
             inputs = inputs_to_time(first, options, journal, batch=batch)
             size = max((value.shape[0] for value in inputs.values() if value.ndim), default=1)
             for count in threads:
-                journal.progress(done, total, f"{count or 'all'} threads, batch {size}")
+                journal.progress(done, total, f"{on_threads(count)}, batch {size}")
                 sessions, loads = [], []
                 for path in models:
                     with ChildSession(path, threads=count) as tried:

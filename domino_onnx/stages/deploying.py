@@ -15,6 +15,7 @@ from domino_onnx.errors import ModelError, OptionError
 from domino_onnx.files import Replacing, check_model_ending, check_output
 from domino_onnx.graph import OnnxFile, loaded, read_model, with_outputs, write_model
 from domino_onnx.options import CompressOptions
+from domino_onnx.plurals import quantity
 from domino_onnx.report.results import DeployedLayer, DeployPrecision, DeployResult
 from domino_onnx.stages.deploy_accuracy import ByteJudge, byte_judge
 from domino_onnx.stages.deploy_choice import MOST_DIVERGENCE, Tried, fastest, with_fewer_passes
@@ -63,8 +64,8 @@ def deployed(
     with journal.stage("read"):
         file = read_model(model)
         check_output(output, (model, *file.data_files), replacing)
-        inputs = inputs_to_time(file, options, journal)
         check_model_ending(output, (model,))
+        inputs = inputs_to_time(file, options, journal)
         whole = loaded(file, {})
         shapes = _shapes(file, inputs, options.run.threads)
         graph = open_graph(whole.proto)
@@ -245,8 +246,9 @@ def _bits_of_floats(best: Tried, precision: DeployPrecision, judge: ByteJudge | 
         borne = " as far as the outputs bear them" if best.refused else ""
         return f"8 bits: tried, and not taken: the whole model gains too little by them{borne}"
     limit = f" of {MOST_DIVERGENCE:g} allowed" if precision == "auto" else ""
-    return f"8 bits: {layers}; outputs diverge by {best.divergence:.2g}{limit}, on {judge.samples} other samples"
+    judges = quantity(judge.samples, "other sample")
+    return f"8 bits: {layers}; outputs diverge by {best.divergence:.2g}{limit}, on {judges}"
 
 
 def _count(layers: int) -> str:
-    return "1 layer" if layers == 1 else f"{layers} layers"
+    return quantity(layers, "layer")

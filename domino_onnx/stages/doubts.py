@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx.plurals import quantity
+
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset
 
@@ -34,7 +36,8 @@ def doubts_of_labels(labels: NDArray[np.int64], right: float | None) -> Iterator
     guessed = commonest + _CHANCE * math.sqrt(commonest * (1 - commonest) / len(labels))
     if commonest < 1 and right <= guessed:
         yield (
-            f"the dense model is right on {right:.1%} of {len(labels)} labelled samples, which looks like chance. "
+            f"the dense model is right on {right:.1%} of {quantity(len(labels), 'labelled sample')}, which looks "
+            "like chance. "
             "Check the labels, and how the inputs were prepared"
         )
 
@@ -64,6 +67,7 @@ def doubts_of_judges(judges: Dataset, max_drop: float | None) -> Iterator[str]:
         )
     if max_drop is not None and judges.count * max_drop < 1:
         yield (
-            f"{judges.count} samples judge, of which each counts {1 / judges.count:.1%}: too few to see a drop of "
-            f"{max_drop:.2%}; give more, with --eval-data or --data"
+            f"{quantity(judges.count, 'sample')} to judge by, each {1 / judges.count:.1%} of all: too few to see a "
+            "drop of "
+            f"{max_drop:g}; give more, with --eval-data or --data"
         )

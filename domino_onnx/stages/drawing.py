@@ -14,6 +14,7 @@ import numpy as np
 from domino_onnx.errors import DataError, DependencyError, ModelError
 from domino_onnx.graph import OnnxFile
 from domino_onnx.options import CompressOptions
+from domino_onnx.plurals import quantity
 from domino_onnx.stages.journal import Journal
 
 if TYPE_CHECKING:
@@ -68,9 +69,8 @@ def drawn_samples(file: OnnxFile, options: CompressOptions, journal: Journal) ->
     judges = _whole(synthesis, min(count // 4, _MOST_JUDGES))
     data, stream = synthesis.dataset(count), _stream(synthesis, count, options.run.threads, judges=judges)
     journal.warn(
-        f"no --data: {data.count} samples are drawn to fit the weights to. A few hundred real ones keep more accuracy. "
-        + "; ".join(synthesis.lines)
-        + _lacking(synthesis)
+        f"no --data: {data.count:,} samples are drawn to fit the weights to. A few hundred real ones keep more "
+        "accuracy. " + "; ".join(synthesis.lines) + _lacking(synthesis)
     )
     return Drawn(data=data, stream=stream, lines=synthesis.lines)
 
@@ -96,7 +96,7 @@ def filled_up(file: OnnxFile, options: CompressOptions, split: Split, journal: J
     filled = joined(*[real] * max(round(drawn.count / real.count), 1), drawn)
     streams = real.labels is None and filled.sizes is None
     journal.warn(
-        f"{real.count} samples are few: the search and the refit learn from {drawn.count} drawn images as well"
+        f"only {quantity(real.count, 'sample')}: the search and the refit learn from {drawn.count:,} drawn images as well"
         + (", finetuning from new ones in each batch" if streams else "")
         + ". Real samples alone judge. data.drawn = 0 in a recipe leaves drawn ones out"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from domino_onnx.plurals import quantity
 from domino_onnx.stages.journal import Journal
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def warn_of_frozen(journal: Journal, missing: Sequence[str], pruned: int, finetu
     if finetuned.frozen or missing:
         why = f"no torch counterpart for {', '.join(missing)}: " if missing else ""
         named = ", ".join(map(str, finetuned.frozen)) or "none"
-        count = f"{pruned - len(finetuned.frozen)} of {pruned} weights"
+        count = f"{pruned - len(finetuned.frozen)} of {quantity(pruned, 'weight')}"
         journal.warn(f"{why}finetuned block by block: {count}; left as they were: {named}")
 
 

@@ -98,10 +98,9 @@ def read(
         file = read_model(model)
         if output is not None:
             output.check((*file.data_files, *_data_files(also if output.path.exists() else ())))
-        check_conversion(file, conversion(options))
+            check_model_ending(output.path, (model, *also))
         check_conversion(file, conversion(options))
         _check_names(file, options)
-            check_model_ending(output.path, (model, *also))
         require_devices(options)
         metric = metric or load_chosen_metric(options)
         split = _split(file, options, journal, metric, judged=judged, fits=draws and fits)
@@ -125,6 +124,7 @@ def read(
         journal.warn(note)
     return dataclasses.replace(source, split=split, evaluation=evaluation, metric=metric, drawn=lines)
 
+
 def _check_names(file: OnnxFile, options: CompressOptions) -> None:
     """Refuse names of inputs and outputs that the model hasn't got, whether or not there are samples for them."""
     require_outputs(options.data.output_kinds, [value.name for value in file.proto.graph.output])
@@ -132,7 +132,6 @@ def _check_names(file: OnnxFile, options: CompressOptions) -> None:
         from domino_onnx.data import batching_of, input_specs
 
         batching_of(file.proto, input_specs(file.proto), options.data.batch_axes)
-
 
 
 def conversion(options: CompressOptions) -> Conversion:

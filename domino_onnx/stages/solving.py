@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import DependencyError, ModelError
+from domino_onnx.plurals import quantity
 from domino_onnx.scheme import Plan, WeightArrays, WeightKey
 from domino_onnx.solve import PrunedWeights
 from domino_onnx.stages.laboratory import Laboratory
@@ -94,8 +95,8 @@ def _on_data(lab: Laboratory, network: Network, plan: Plan, plain: Solved) -> So
 def _too_few(samples: int, scarcity: Scarcity) -> str:
     wanted = math.ceil(scarcity.wanted / 10) * 10
     return (
-        f"{samples} samples are few to refit {scarcity.name!r}: {scarcity.positions:,} positions for "
-        f"{scarcity.features:,} weights of each output. About {wanted:,} samples would do"
+        f"too few samples to refit {scarcity.name!r}: {samples:,} give {quantity(scarcity.positions, 'position')} for "
+        f"{quantity(scarcity.features, 'weight')} of each output. About {wanted:,} samples would do"
     )
 
 

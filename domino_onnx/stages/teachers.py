@@ -7,6 +7,7 @@ from pathlib import Path
 from domino_onnx.errors import PlanError
 from domino_onnx.files import sha256_of
 from domino_onnx.graph import read_manifest, read_model
+from domino_onnx.plurals import quantity
 
 __all__ = ["teacher_beside"]
 
@@ -29,7 +30,7 @@ def teacher_beside(model: Path) -> Path:
     if found is None:
         raise PlanError(
             f"the dense model that {model} came from (SHA-256 {manifest.source_sha256[:12]}...) is not among the "
-            f"{len(others)} other .onnx files in its folder: give --teacher FILE"
+            f"{quantity(len(others), 'other .onnx file')} in its folder: give --teacher FILE"
         )
     return found
 

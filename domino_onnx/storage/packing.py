@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import ModelError
+from domino_onnx.plurals import quantity
 
 __all__ = ["Grouping", "Packed", "pack", "scatter", "unpack"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from domino_onnx.plurals import quantity
 from domino_onnx.scheme import NMScheme, SchemePool, Site
 
 __all__ = ["FOUR", "GROUPS_OF_FOUR", "KEPT_OF_FOUR", "WIDE", "legal_scheme", "refusal"]
@@ -40,9 +41,9 @@ def _unsuited(site: Site) -> str | None:
 
 def _misaligned(site: Site) -> str | None:
     if site.layout.reduction < _ALIGNMENT:
-        return f"{site.layout.reduction} channels in; sparse kernels work on {_ALIGNMENT} at a time"
+        return f"{quantity(site.layout.reduction, 'channel')} in; sparse kernels work on {_ALIGNMENT} at a time"
     if site.outputs < _ALIGNMENT:
-        return f"{site.outputs} channels out; sparse kernels work on {_ALIGNMENT} at a time"
+        return f"{quantity(site.outputs, 'channel')} out; sparse kernels work on {_ALIGNMENT} at a time"
     if site.layout.reduction % _ALIGNMENT:
         return f"{site.layout.reduction} channels in are not divisible by {_ALIGNMENT}"
     return None

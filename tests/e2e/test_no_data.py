@@ -123,7 +123,7 @@ def test_a_few_real_samples_are_filled_up_and_judge_alone(
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     assert (document["parity"]["inputs"], document["parity"]["samples"]) == ("data", 24)
-    assert any("24 samples are few" in warning and "64 drawn images" in warning for warning in document["warnings"])
+    assert any("only 24 samples" in warning and "64 drawn images" in warning for warning in document["warnings"])
 
     alone = domino(*words, "-o", tmp_path / "alone.onnx", recipe={**FEW, "data.drawn": 0})
     assert alone.code == 0, alone.err

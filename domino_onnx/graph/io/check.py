@@ -16,6 +16,7 @@ from domino_onnx.errors import ModelError
 from domino_onnx.graph.io.external import is_external
 from domino_onnx.graph.order import execution_order
 from domino_onnx.graph.walk import normal_domain, subgraphs, tensors
+from domino_onnx.plurals import quantity
 
 __all__ = ["MAX_INLINED_NODES", "check_structure", "node_label"]
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from domino_onnx.errors import ModelError
+from domino_onnx.plurals import quantity
 
 __all__ = [
     "ExternalRange",
@@ -87,7 +88,7 @@ def resolve(tensor: TensorProto, folder: Path) -> ExternalRange:
     if offset + length > size:
         raise ModelError(
             f"tensor {tensor.name!r}: bytes {offset} to {offset + length} lie outside {location!r}, "
-            f"which has {size} bytes; the data file is cut short or belongs to another model"
+            f"which has {quantity(size, 'byte')}; the data file is cut short or belongs to another model"
         )
     if needed is not None and length != needed:
         raise ModelError(

@@ -20,6 +20,7 @@ from domino_onnx.graph.io.repeated import drop_repeated
 from domino_onnx.graph.io.tensors import read_tensor
 from domino_onnx.graph.io.text import check_text
 from domino_onnx.graph.walk import normal_domain, tensors
+from domino_onnx.plurals import quantity
 from domino_onnx.storage import FileForm, Storage
 
 __all__ = ["OnnxFile", "read_model"]
@@ -149,7 +150,8 @@ def _read_bytes(path: Path) -> bytes:
         size = path.stat().st_size
         if size > _MAX_PROTOBUF:
             raise ModelError(
-                f"{path} has {size} bytes; a protobuf file can't hold more than 2 GiB: save it with external data"
+                f"{path} has {quantity(size, 'byte')}; a protobuf file can't hold more than 2 GiB: save it with "
+                "external data"
             )
         return path.read_bytes()
     except OSError as error:

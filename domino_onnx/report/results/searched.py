@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from domino_onnx.forecast import Forecast
 from domino_onnx.options import CompressOptions
 from domino_onnx.outputs import Comparison
+from domino_onnx.plurals import quantity
 from domino_onnx.report.text import score_in_words
 from domino_onnx.scheme import Inventory, Plan
 from domino_onnx.search import Decision
@@ -59,7 +60,7 @@ class Prediction:
     def in_words(self) -> str:
         """For people."""
         score = score_in_words(self.metric, self.score, self.standard_error)
-        return f"{score} on {self.samples} samples that nothing learned from, before any finetuning"
+        return f"{score} on {quantity(self.samples, 'sample')} that nothing learned from, before any finetuning"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
