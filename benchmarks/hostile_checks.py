@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-__all__ = ["differences", "obeys", "pruned_weights"]
+__all__ = ["Key", "differences", "obeys", "pruned_weights", "stored"]
 
 _OURS = "domino_onnx."
 Key = tuple[tuple[str, ...], str]
@@ -30,7 +30,7 @@ def differences(before: onnx.ModelProto, after: onnx.ModelProto, source: Path, w
     Sparse tensors are written dense, by design: then only the weights are looked at.
     """
     wrong = []
-    old, new, pruned = dict(_tensors(before)), dict(_tensors(after)), pruned_weights(after)
+    old, new, pruned = dict(stored(before)), dict(stored(after)), pruned_weights(after)
     for key, entry in pruned.items():
         if key not in old or key not in new:
             wrong.append(f"{key} is in the manifest, and not in both files")
@@ -61,7 +61,7 @@ def _manifest(model: onnx.ModelProto) -> dict[str, Any]:
     return dict(json.loads(texts[0])) if texts else {}
 
 
-def _tensors(model: onnx.ModelProto) -> Iterator[tuple[Key, onnx.TensorProto]]:
+def stored(model: onnx.ModelProto) -> Iterator[tuple[Key, onnx.TensorProto]]:
     """Initializers and values of Constant nodes, wherever they are."""
     yield from _of_graph(model.graph, ())
     for function in model.functions:
@@ -108,7 +108,7 @@ def _blanked(model: onnx.ModelProto, keys: Collection[Key]) -> bytes:
     """The model's bytes without the values of these weights, without places in data files, and without our metadata."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    for key, tensor in _tensors(copy):
+    for key, tensor in stored(copy):
         if key in keys or tensor.data_location == onnx.TensorProto.EXTERNAL:
             name, dims, kind = tensor.name, list(tensor.dims), tensor.data_type
             tensor.Clear()

@@ -25,7 +25,8 @@ Task = tuple[Case, Callable[[Path], Iterable[Outcome]]]
 class Material:
     """What there is to try: generators of hard cases, a folder for what they make, and models by their source.
 
-    `fuzzing` is a Python that has atheris, and for how many seconds it is to run.
+    `fuzzing` is a Python that has atheris, and for how many seconds it is to run. `polygraphy` is one that has
+    Polygraphy.
     """
 
     generators: Path | None
@@ -34,6 +35,7 @@ class Material:
     mutants: int
     races: int
     fuzzing: tuple[Path, int]
+    polygraphy: Path | None
 
     @classmethod
     def of(cls, given: argparse.Namespace, shared: Path | None, made: Path) -> Material:
@@ -50,6 +52,7 @@ class Material:
             mutants=given.mutants,
             races=given.races,
             fuzzing=(given.atheris, given.fuzz),
+            polygraphy=given.polygraphy,
         )
 
 

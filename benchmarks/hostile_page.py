@@ -91,6 +91,12 @@ PROMISES: Sequence[tuple[str, str, Callable[[Row], bool], str]] = (
         ),
         "every pruned weight of the foreign models and of the hard cases",
     ),
+    (
+        "R14",
+        "`doctor` calls a weight 2:4 where plain loops do, and where Polygraphy does",
+        lambda row: _part(row) == "judges",
+        "the weights of the same files as they are, pruned to 2:4, and with one zero filled in",
+    ),
 )
 
 
@@ -130,6 +136,10 @@ def _lines(found: Sequence[dict[str, Any]]) -> Iterable[str]:
     yield "Then what was written is judged like any other.\n"
     yield from _table("Foreign models by source", rows, "models", ("source",))
     yield "`packages` are all .onnx files among the packages of the interpreter.\n"
+    yield from _table("Judges of 2:4 by source", rows, "judges", ("source",))
+    if any(_part(row) == "judges" for row in rows):
+        yield "`Polygraphy`: weights that it judges soundly, which are floats of the main graph, read along one axis."
+        yield "`judges` are files that were made to deceive judges. `not eligible`: sparse kernels can't run it.\n"
     yield from _table("Mutants", rows, "mutants", ())
     yield "Each mutant counts once a command.\n"
     yield from _table("Readers that atheris had", rows, "fuzz", ("reader", "for"))

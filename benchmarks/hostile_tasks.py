@@ -16,6 +16,7 @@ from hostile_cases import NOTHING, compress, hard_cases, judged
 from hostile_checks import differences, pruned_weights
 from hostile_commands import COMMANDS
 from hostile_faults import BLOWS, faulted, opened_outside, raced
+from hostile_judges import judges_agree
 from hostile_material import SAMPLES, Material, Outcome, Task, found
 from hostile_random import fuzz_tasks, mutant_tasks
 from hostile_runs import complaint, loads, run
@@ -24,6 +25,7 @@ from interrupting import fresh
 __all__ = ["PARTS"]
 
 AT_ONCE = 5
+JUDGED_AT_ONCE = 25
 FEW = 200
 """Samples of a run that is killed and resumed time and again."""
 MOMENTS = 20
@@ -114,6 +116,21 @@ def survived(path: Path, output: Path) -> Outcome:
     return path.name, end, "; ".join(wrong) or None
 
 
+def judge_tasks(material: Material) -> Iterator[Task]:
+    """Files of all kinds, a few at a time."""
+    folders = dict(material.models)
+    if material.generators is not None:
+        folders["judges"] = found(material.generators / "judge")
+        for kind in ("weights", "structure"):
+            cases = hard_cases(material.generators, material.made, kind)
+            folders[kind] = [path for case in cases if (path := case["file"]).is_file()]
+    for source, paths in folders.items():
+        for first in range(0, len(paths), JUDGED_AT_ONCE):
+            case = {"part": "judges", "source": source, "first": first, "polygraphy": material.polygraphy is not None}
+            chosen = paths[first : first + JUDGED_AT_ONCE]
+            yield case, functools.partial(judges_agree, chosen, polygraphy=material.polygraphy)
+
+
 def race_tasks(material: Material) -> Iterator[Task]:
     for first in range(0, material.races, AT_ONCE):
         yield (
@@ -186,6 +203,7 @@ PARTS: Mapping[str, Callable[[Material], Iterator[Task]]] = {
     "cases": case_tasks,
     "paths": path_tasks,
     "models": model_tasks,
+    "judges": judge_tasks,
     "races": race_tasks,
     "faults": fault_tasks,
     "samples": sample_tasks,

@@ -18,7 +18,16 @@ from domino_onnx.report.page.verdict import judged_on, verdict
 from domino_onnx.report.recipe import recipe_text
 from domino_onnx.report.results import CompressResult, WeightRecord
 from domino_onnx.report.sweep import trial_cells, trial_heads
-from domino_onnx.report.text import file_size, millions, percent, printable, scheme_name, score_in_words, shape
+from domino_onnx.report.text import (
+    file_size,
+    loss_in_unit,
+    millions,
+    percent,
+    printable,
+    scheme_name,
+    score_in_words,
+    shape,
+)
 from domino_onnx.scheme import WeightKey
 from domino_onnx.search import Decision
 
@@ -58,7 +67,7 @@ def compress_page(result: CompressResult) -> str:
         is_chosen=any(each.by == "plan" for each in left_dense(result)),
         trial_heads=trial_heads(result.trials) if result.trials else [],
         trials=[trial_cells(trial) for trial in result.trials],
-        allowed="" if allowed is None else percent(allowed, 2),
+        allowed="" if allowed is None else _allowed(result, allowed),
         figures=list(figures(result)),
         decisions=[_decision(decision) for decision in result.decisions],
         seconds=[_stage(result, stage) for stage in result.seconds],
@@ -68,6 +77,12 @@ def compress_page(result: CompressResult) -> str:
         strategy=plan.strategy,
         recipe=recipe_text(result.options),
     )
+
+
+def _allowed(result: CompressResult, drop: float) -> str:
+    """In the unit of the metric that plans were compared by."""
+    compared = [trial.comparison for trial in result.trials]
+    return loss_in_unit(compared[0].metric, drop) if compared else f"{drop:g}"
 
 
 def _made_by(result: CompressResult) -> str:
