@@ -16,7 +16,10 @@ __all__ = ["command"]
 
 @cloup.command("benchmark", short_help="Time models side by side in ONNX Runtime on the CPU.")
 @cloup.argument("models", type=o.PATH, nargs=-1, required=True)
-@o.data_options(o.DATA, o.INPUT_SHAPE)
+@o.data_options(
+    o.data_option("Samples to time the models on. Default: random numbers."),
+    o.SHAPE_TO_TIME,
+)
 @o.run_options(
     cloup.option(
         "--threads",

@@ -16,7 +16,10 @@ __all__ = ["command"]
 
 @cloup.command("deploy", short_help="Write a pruned model for the CPU, so that zeros are skipped.")
 @o.model_argument
-@o.data_options(o.DATA, o.INPUT_SHAPE)
+@o.data_options(
+    o.data_option("Samples to time layers on, and to judge 8 bits by. Default: random numbers, and no 8 bits in Conv."),
+    o.SHAPE_TO_TIME,
+)
 @o.output_options(
     cloup.option("-o", "--output", type=o.PATH, metavar="FILE", help="File to write. [default: MODEL.cpu.onnx]"),
     cloup.option(

@@ -48,7 +48,9 @@ class _Field:
         return next((value for meta in self.metas if (value := getattr(meta, name)) is not None), None)
 
 
-def field_option(name: str, *declarations: str, metavar: str | None = None, show_default: bool = True) -> Decorator:
+def field_option(
+    name: str, *declarations: str, metavar: str | None = None, show_default: bool = True, told: str | None = None
+) -> Decorator:
     """A decorator that adds the option for a field, named ``group.field``.
 
     Parameters
@@ -57,13 +59,15 @@ def field_option(name: str, *declarations: str, metavar: str | None = None, show
         The option's names, for instance ``"--finetune/--no-finetune"``.
     metavar
         What the help shows in place of the value.
+    told
+        What it does in this command, where that isn't what the field's description says.
     """
     field = _field(name)
     shown = _shown(field.default) if show_default else None
     return cloup.option(
         *declarations,
         name.replace(".", _JOINT),
-        help=field.description + (f" [default: {shown}]" if shown else ""),
+        help=(told or field.description) + (f" [default: {shown}]" if shown else ""),
         metavar=metavar,
         **_kind(field),
     )

@@ -24,7 +24,13 @@ __all__ = ["command"]
         "each site a gradient.",
     ),
 )
-@o.data_options(o.DATA, o.BATCH_AXIS, o.INPUT_SHAPE)
+@o.data_options(
+    o.data_option(
+        "Samples that tell shapes, and that --bridge compares on. Default: declared shapes, and random numbers."
+    ),
+    o.BATCH_AXIS,
+    o.INPUT_SHAPE,
+)
 @o.target_options(o.INCLUDE, o.EXCLUDE, o.POOL)
 @o.run_options(o.THREADS, o.SEED)
 def command(model: Path, bridge: bool, as_json: bool, quiet: bool, verbose: int, **_: Any) -> None:

@@ -18,6 +18,7 @@ from domino_onnx.options import CompressOptions, overridden, read_recipe
 __all__ = [
     "begin",
     "chosen_options",
+    "data_option",
     "data_options",
     "finetuning_options",
     "goal_options",
@@ -44,6 +45,16 @@ METRIC = field_option("data.metric", "--metric", metavar="FILE:FUNC")
 OUTPUT_KIND = field_option("data.output_kinds", "--output-kind", metavar="NAME=KIND")
 BATCH_AXIS = field_option("data.batch_axes", "--batch-axis", metavar="NAME=AXIS")
 INPUT_SHAPE = field_option("data.input_shapes", "--input-shape")
+SHAPE_TO_TIME = field_option(
+    "data.input_shapes", "--input-shape", told="Shape of an input with free axes, without --data."
+)
+
+
+def data_option(told: str) -> Section:
+    """`--data` of a command that learns nothing from it, and draws nothing without."""
+    option: Section = field_option("data.calibration", "--data", metavar="PATH", told=told)
+    return option
+
 
 TARGET = field_option("target.runtime", "--target")
 SPEED_ONLY = field_option("target.speed_only", "--speed-only")

@@ -52,7 +52,7 @@ def _read_npy(path: Path) -> NDArray[Any]:
     try:
         return map_npy(path)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not a readable .npy file: {error}") from None
+        raise DataError(f"{path} is not a readable .npy file: {_why(error)}") from None
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
@@ -68,8 +68,13 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path} is not a readable .npz file (one array per input, no pickles; very large data as a folder of "
-            f".npy files): {error}"
+            f".npy files): {_why(error)}"
         ) from None
     if not arrays:
         raise DataError(f"{path} holds no arrays")
     return arrays
+
+
+def _why(error: OSError | ValueError) -> object:
+    """Without the path, which the message has already."""
+    return getattr(error, "strerror", None) or error

@@ -104,8 +104,11 @@ def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:
     """Lines that aren't empty, with their numbers, cut into their fields."""
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise DataError(f"there is no file {file}, which is to hold the labels") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{file} is not a readable list of labels: {error}") from None
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"{file} is not a readable list of labels: {why}") from None
     delimiter = _DELIMITERS.get(file.suffix.lower(), "\t" if any("\t" in line for line in lines) else None)
     for number, line in enumerate(lines, start=1):
         if line.strip():
