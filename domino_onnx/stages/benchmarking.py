@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from domino_onnx.errors import ModelError
 from domino_onnx.graph import read_model
 from domino_onnx.options import CompressOptions
+from domino_onnx.plurals import quantity
 from domino_onnx.report.results import BenchmarkResult, BenchmarkRow
 from domino_onnx.report.speed import on_threads
 from domino_onnx.stages.journal import Journal
@@ -60,6 +61,8 @@ def benchmarked(
         for batch in batches:
             inputs = inputs_to_time(first, options, journal, batch=batch)
             size = max((value.shape[0] for value in inputs.values() if value.ndim), default=1)
+            if size < batch:
+                journal.warn(f"--batch-size {batch}: a run has {quantity(size, 'sample')}, as the model or --data has")
             for count in threads:
                 journal.progress(done, total, f"{on_threads(count)}, batch {size}")
                 sessions, loads = [], []

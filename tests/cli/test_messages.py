@@ -82,6 +82,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "scheme/budget:require_reachable": SEARCHERS,
     "search": SEARCHERS,
     "stages/aim": SEARCHERS | {"apply"},
+    "stages/benchmarking": frozenset({"benchmark"}),
     "stages/checkpoint": KEEPERS,
     "stages/converting": frozenset({"convert"}),
     "stages/deploying": frozenset({"deploy"}),

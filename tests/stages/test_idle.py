@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,11 @@ def test_models_of_other_inputs_are_not_compared(model: Path, domino: Run, tmp_p
     ran = domino("evaluate", model, tmp_path / "other.onnx", "--data", tmp_path / "data.npz")
     assert (ran.code, ran.out) == (1, "")
     assert "take other inputs, x (float32: ?,16) and x (float32: ?,8)" in ran.err
+
+
+def test_timing_says_where_a_batch_is_smaller_than_asked_for(model: Path, domino: Run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=np.zeros((3, 16), np.float32))
+    words = ("--data", tmp_path / "data.npz", "--batch-size", "2", "--batch-size", "8", "--seconds", "0.01", "--json")
+    ran = domino("benchmark", model, *words)
+    assert [row["batch"] for row in json.loads(ran.out)["rows"]] == [2, 3]
+    assert json.loads(ran.out)["warnings"] == ["--batch-size 8: a run has 3 samples, as the model or --data has"]
