@@ -50,9 +50,11 @@ def _lines(spec: InputSpec) -> Iterator[str]:
     yield f"resize: {math.floor(max(crop) / _CENTRE)}  # the short side"
     yield f"crop: {crop[0] if crop[0] == crop[1] else list(crop)}  # the middle"
     if width is None:
-        yield f"# resize: {{height: {height or _LINE}}}  # for lines of text take these three, and not the two above"
+        yield f"# resize: {{height: {height or _LINE}}}  # for lines of text take these five, and drop the other four"
         yield f"# pad_width_divisor: {_STEP}"
         yield "# pad_value: 127"
+        yield "# mean: 0.5"
+        yield "# std: 0.5"
     yield "color: gray" if channels == 1 else "color: RGB  # or BGR, as OpenCV reads"
     if last:
         yield "layout: NHWC"

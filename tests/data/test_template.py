@@ -55,7 +55,9 @@ def test_the_lines_make_images_fit(shape: list[int | str], dtype: int, sample: t
 
 def test_a_model_of_free_width_hears_of_lines_of_text(images: Path) -> None:
     model = model_of(["batch", 3, 48, "width"])
-    text = "\n".join(re.findall(r"^  # ((?:resize|pad).*)$", told(images, model), re.MULTILINE)) + "\nscale: 255"
+    text = (
+        "\n".join(re.findall(r"^  # ((?:resize|pad|mean|std).*)$", told(images, model), re.MULTILINE)) + "\nscale: 255"
+    )
     (images / "preprocessing.yaml").write_text(text, encoding="utf-8")
     widths = sorted(run["x"].shape[3] for run in load_data(images, model).batches(1))
     assert widths == [64, 64, 96]  # of 35, 48 and 72 pixels at a height of 48
