@@ -106,11 +106,12 @@ def _refusal(
 
 
 def _indivisible(weight: FoundWeight, layout: WeightLayout, pool: SchemePool) -> str:
+    grouped = max(_conv_groups(weight)) > 1
     if layout.reduction == 1:
-        grouped = max(_conv_groups(weight)) > 1
         what = "depthwise: one input channel a group" if grouped else "the reduction axis has length 1"
         return f"{what}, so there is nothing to choose from"
-    what = "input channels a group" if weight.operator.startswith("Conv") else "weights along the reduction axis"
+    channels = "input channels a group" if grouped else "input channels"
+    what = channels if weight.operator.startswith("Conv") else "weights along the reduction axis"
     groups = sorted({scheme.m for scheme in pool.schemes if not scheme.is_dense})
     smaller = ", nor by a smaller power of two (4 or more) that can have the same density" if groups[-1] > MIN_M else ""
     return f"{layout.reduction} {what}: not divisible by {' or '.join(map(str, groups))}{smaller}"
