@@ -14,7 +14,16 @@ from domino_onnx.data import Dataset, InputSpec
 from domino_onnx.errors import DataError, ModelError
 from domino_onnx.evaluate.metric import Answers, Metric
 from domino_onnx.options import Device
-from domino_onnx.outputs import Comparison, Meanings, OutputKind, OutputMeaning, Survey, Tally, require_outputs
+from domino_onnx.outputs import (
+    BY_LABELS,
+    Comparison,
+    Meanings,
+    OutputKind,
+    OutputMeaning,
+    Survey,
+    Tally,
+    require_outputs,
+)
 from domino_onnx.runtime import ChildSession
 
 __all__ = ["Evaluation", "evaluate_models", "meanings_on", "random_inputs", "top1", "try_metric"]
@@ -111,8 +120,14 @@ def meanings_on(
     given: Mapping[str, OutputKind] | None = None,
     *,
     drawn: bool = False,
+    labelled: Dataset | None = None,
 ) -> dict[str, OutputMeaning]:
     """What a model's outputs mean, by its outputs on all samples, real or drawn, and their labels.
+
+    Parameters
+    ----------
+    labelled
+        Other samples. Where `data` have no labels and show no classes, the labels of these may.
 
     Raises
     ------
@@ -126,7 +141,12 @@ def meanings_on(
     survey = Survey(len(chosen), given, drawn=drawn, batch_axes=data.batching.outputs)
     for samples in chosen:
         survey.add(session.run(data.take(samples)), len(samples), _some(data.labels, samples))
-    return survey.meanings()
+    found = survey.meanings()
+    unsure = {name for name, meaning in found.items() if meaning.kind in ("values", "embedding")}
+    if not unsure or data.labels is not None or labelled is None or labelled.labels is None:
+        return found
+    told = meanings_on(session, labelled, batch_size, given)
+    return found | {name: told[name] for name in unsure & told.keys() if told[name].reason == BY_LABELS}
 
 
 def top1(session: ChildSession, data: Dataset, batch_size: int, meanings: Meanings) -> float | None:

@@ -11,10 +11,11 @@ from domino_onnx.outputs.meanings import (
     class_output,
     require_outputs,
 )
-from domino_onnx.outputs.survey import Survey
+from domino_onnx.outputs.survey import BY_LABELS, Survey
 from domino_onnx.outputs.tally import Tally
 
 __all__ = [
+    "BY_LABELS",
     "LEARNED",
     "Comparison",
     "CustomScores",

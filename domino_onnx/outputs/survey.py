@@ -14,7 +14,10 @@ from domino_onnx.outputs.evidence import agree_with_labels, decide_differently, 
 from domino_onnx.outputs.meanings import OutputKind, OutputMeaning, Outputs
 from domino_onnx.outputs.sequences import BlankEvidence, winning_classes
 
-__all__ = ["Survey"]
+__all__ = ["BY_LABELS", "Survey"]
+
+BY_LABELS = "the largest values are the labels"
+"""The reason of what labels have decided."""
 
 _Decision = tuple[OutputKind, int | None, str]
 
@@ -199,7 +202,7 @@ class _Output:
                 yield "probabilities", axis, "rows add up to 1"
         for axis, side in self._sides.items():
             if labels is not None and self._has_rows(axis) and side.agrees_with(labels):
-                yield "scores", axis, "the largest values are the labels"
+                yield "scores", axis, BY_LABELS
         for axis, side in self._sides.items():
             if side.log_adds_up:
                 yield "scores", axis, "rows are logarithms of probabilities"

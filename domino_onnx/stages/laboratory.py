@@ -183,7 +183,7 @@ class Laboratory:
                 judges, _ = split.judge(refitted=True, finetuned=False)
                 try_metric(session, judges, run.batch_size, metric)
             given, drawn = self.options.data.output_kinds, bool(self.source.drawn)
-            meanings = meanings_on(session, split.fit, run.batch_size, given, drawn=drawn)
+            meanings = meanings_on(session, split.fit, run.batch_size, given, drawn=drawn, labelled=split.apart)
             for data in (split.fit, split.apart):
                 if data is not None and data.labels is not None and metric is None:
                     right = top1(session, data, run.batch_size, meanings)

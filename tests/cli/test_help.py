@@ -105,12 +105,19 @@ def test_every_option_says_what_it_does(command: str) -> None:
     assert [each.opts for each in options if not (each.help or "").strip(" .")] == []
 
 
+TOLD_OTHERWISE = {
+    *((command, "data__calibration") for command in ("inspect", "deploy", "benchmark")),
+    *((command, "data__input_shapes") for command in ("deploy", "benchmark")),
+}
+"""Options of commands that learn nothing from data, and draw none: their help says what they do with them."""
+
+
 @pytest.mark.parametrize(("command", "field", "option"), FIELD_OPTIONS)
 def test_the_help_shows_the_dataclass_fields(command: str, field: str, option: str, domino: Run) -> None:
     annotation, bare, declared = field_of(field)
     said = shown(command, option, domino)
     description = next(meta.description for meta in annotation.__metadata__ if meta.description)
-    assert description in said
+    assert (description in said) is not ((command, field) in TOLD_OTHERWISE)
     if choices_of(bare) and typing.get_origin(bare) is not collections.abc.Mapping:
         assert f"[{'|'.join(choices_of(bare))}]" in said
     default = declared.default

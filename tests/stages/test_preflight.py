@@ -184,8 +184,8 @@ def test_max_drop_tells_what_it_tried(model: Path, data: DataOptions, tmp_path: 
     result = compress(model, tmp_path / "out.onnx", options, observer)
     assert len(observer.notes) == len(result.trials) == observer.runs["try"] <= expected(observer)["try"]
     accepted = [trial.comparison.drop <= 0.3 for trial in result.trials]
-    assert [", accepted (30.00 points allowed)" in note for note in observer.notes] == accepted
-    assert [", too much (30.00 points allowed)" in note for note in observer.notes] == [not each for each in accepted]
+    assert [", accepted (0.3 allowed)" in note for note in observer.notes] == accepted
+    assert [", too much (0.3 allowed)" in note for note in observer.notes] == [not each for each in accepted]
 
 
 FINETUNED = FinetuneOptions(steps=40, lr=1e-4)
