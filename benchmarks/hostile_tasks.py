@@ -118,13 +118,13 @@ def survived(path: Path, output: Path) -> Outcome:
 
 def judge_tasks(material: Material) -> Iterator[Task]:
     """Files of all kinds, a few at a time."""
-    folders = dict(material.models)
+    folders: dict[str, Sequence[Path]] = {}
     if material.generators is not None:
         folders["judges"] = found(material.generators / "judge")
         for kind in ("weights", "structure"):
             cases = hard_cases(material.generators, material.made, kind)
             folders[kind] = [path for case in cases if (path := case["file"]).is_file()]
-    for source, paths in folders.items():
+    for source, paths in (folders | dict(material.models)).items():
         for first in range(0, len(paths), JUDGED_AT_ONCE):
             case = {"part": "judges", "source": source, "first": first, "polygraphy": material.polygraphy is not None}
             chosen = paths[first : first + JUDGED_AT_ONCE]
