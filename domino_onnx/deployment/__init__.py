@@ -9,7 +9,7 @@ from domino_onnx.deployment.means import InputMeans
 from domino_onnx.deployment.operators import Kind
 from domino_onnx.deployment.rewrite import rewritten_graph
 from domino_onnx.deployment.surgeon import exported, open_graph, require_surgeon
-from domino_onnx.deployment.timing import Timed, time_layer
+from domino_onnx.deployment.timing import Seconds, time_layer
 
 __all__ = [
     "KEPT_SHARES",
@@ -20,7 +20,7 @@ __all__ = [
     "Latency",
     "Layer",
     "Ranges",
-    "Timed",
+    "Seconds",
     "clock_for",
     "exported",
     "find_layers",

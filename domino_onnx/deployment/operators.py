@@ -54,12 +54,20 @@ def import_operators(model: ModelProto) -> None:
         model.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
 
 
-def operators_of(layer: Layer, *, int8: bool, grids: Mapping[str, Grid]) -> tuple[Kind, ...]:
-    """The kinds that there are for a layer besides dense. A convolution in int8 needs the grids of its activations."""
+def operators_of(layer: Layer, grids: Mapping[str, Grid] | None) -> tuple[Kind, ...]:
+    """The kinds that there are for a layer besides dense.
+
+    Parameters
+    ----------
+    grids
+        Of activations, which a convolution in int8 needs; None where no layer gets 8 bits.
+    """
     if layer.file is not None:
         return ("quantized",)
+    if grids is None:
+        return ("float32",)
     known = layer.op == "MatMul" or {layer.data, layer.output, *filter(None, [layer.residual])} <= grids.keys()
-    return ("float32", "int8") if int8 and known else ("float32",)
+    return ("float32", "int8") if known else ("float32",)
 
 
 def written(layer: Layer, kind: Kind, grids: Mapping[str, Grid]) -> Written:

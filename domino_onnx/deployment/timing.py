@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,24 +17,16 @@ from domino_onnx.deployment.operators import DOMAIN, DOMAIN_VERSION, Kind, opera
 from domino_onnx.deployment.surgeon import node_protos
 from domino_onnx.deployment.values import integers_of, stored_of
 
-__all__ = ["Opened", "Timed", "time_layer"]
+__all__ = ["Opened", "Seconds", "time_layer"]
 
 _IR = 8
 _SECONDS = 0.15
 _MATRIX = 2
-_WORTH_IT = 0.97
-"""A layer by itself lacks what it costs between dense ones, so that a hair's breadth is no gain."""
 _Arrays = Mapping[str, NDArray[Any]]
 Opened = Callable[[bytes], Callable[[_Arrays], _Arrays]]
 """Opens a model, and gives a function that runs it."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Timed:
-    """Seconds of each kind of a layer, and the kind that is the fastest."""
-
-    seconds: Mapping[Kind, float]
-    chosen: Kind
+Seconds = Mapping[Kind, float]
+"""What a layer takes by itself in each of its kinds."""
 
 
 def time_layer(
@@ -44,11 +35,10 @@ def time_layer(
     opened: Opened,
     *,
     opset: int,
-    int8: bool,
     grids: Mapping[str, Grid] | None = None,
     threads: int = 1,
     seed: int = 0,
-) -> Timed:
+) -> Seconds:
     """Time a layer on random inputs of the shape that it has in the model.
 
     Parameters
@@ -60,12 +50,11 @@ def time_layer(
     opset
         Version of the standard operators in the model.
     grids
-        Of activations, where convolutions may be computed in int8.
+        Of activations, where 8 bits may be taken (`operators_of`).
     threads
         That `opened` gives a model.
     """
-    grids = grids or {}
-    kinds: tuple[Kind, ...] = ("dense", *operators_of(layer, int8=int8, grids=grids))
+    kinds: tuple[Kind, ...] = ("dense", *operators_of(layer, grids))
     generator = np.random.default_rng(seed)
     floats = {
         name: generator.standard_normal(shapes[name], np.float32) for name in (layer.data, layer.residual) if name
@@ -73,11 +62,9 @@ def time_layer(
     runs = []
     for kind in kinds:
         inputs = dict(_input(layer, kind, name, value) for name, value in floats.items())
-        runs.append(functools.partial(opened(_model(layer, kind, grids, opset, inputs)), inputs))
+        runs.append(functools.partial(opened(_model(layer, kind, grids or {}, opset, inputs)), inputs))
     typical = np.quantile(interleaved(runs, _SECONDS, clock_for(threads)), 0.25, axis=0)
-    seconds: dict[Kind, float] = {kind: float(each) for kind, each in zip(kinds, typical, strict=True)}
-    fastest = min(kinds[1:], key=lambda kind: seconds[kind])
-    return Timed(seconds=seconds, chosen=fastest if seconds[fastest] < _WORTH_IT * seconds["dense"] else "dense")
+    return {kind: float(each) for kind, each in zip(kinds, typical, strict=True)}
 
 
 def _input(layer: Layer, kind: Kind, name: str, value: NDArray[np.float32]) -> tuple[str, NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from domino_onnx.deployment import Grid, Layer
     from domino_onnx.runtime import ChildSession
 
-__all__ = ["ByteJudge", "Grids", "byte_judge"]
+__all__ = ["MOST_DIVERGENCE", "ByteJudge", "Grids", "byte_judge"]
 
+MOST_DIVERGENCE = 0.001
+"""Of the outputs (`OutputDivergence`), up to which the precision `auto` takes 8 bits."""
 _SAMPLES = 32
 _FEW = 8
 _MOST_BYTES = 256 << 20
@@ -38,18 +41,21 @@ class ByteJudge:
         For each share of kept values (`KEPT_SHARES`), of the activations around convolutions.
     layers
         Those that were given, with the means of their inputs.
+    most
+        Divergence that is borne.
     samples
         How many judge. No grid was calibrated on them.
     """
 
     def __init__(
-        self, file: OnnxFile, model: bytes, layers: Sequence[Layer], data: Dataset, options: CompressOptions
+        self, file: OnnxFile, model: bytes, layers: Sequence[Layer], data: Dataset, threads: int, most: float
     ) -> None:
         from domino_onnx.evaluate import meanings_on
         from domino_onnx.outputs import OutputDivergence
         from domino_onnx.runtime import ChildSession
 
-        self._threads = options.run.threads
+        self.most = most
+        self._threads = threads
         batch = data.batch or 1
         chosen = data.subset(_evenly(data.count, max(2 * _SAMPLES // batch, 2) * batch))
         runs = list(chosen.batches(1))
@@ -63,6 +69,15 @@ class ByteJudge:
     def usable(self) -> bool:
         """Whether the model has an output whose differences mean something."""
         return self._divergence.usable and bool(self._judge)
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether not every divergence is borne."""
+        return self.most < math.inf
+
+    def bears(self, proto: ModelProto) -> bool:
+        """Whether a model's outputs are close enough on the samples that judge."""
+        return self.divergence(proto) <= self.most
 
     def divergence(self, proto: ModelProto, *, few: bool = False) -> float:
         """Of a model's outputs, on the samples that judge (`OutputDivergence`); on a few of them, to compare layers."""
@@ -80,8 +95,19 @@ class ByteJudge:
         return self._divergence((wanted for _, wanted in samples), found)
 
 
-def byte_judge(file: OnnxFile, model: bytes, layers: Sequence[Layer], options: CompressOptions) -> ByteJudge | str:
+def byte_judge(
+    file: OnnxFile, model: bytes, layers: Sequence[Layer], options: CompressOptions, most: float = MOST_DIVERGENCE
+) -> ByteJudge | str:
     """Calibrate on the data of the options; why not, where there are too few.
+
+    Parameters
+    ----------
+    model
+        The same file with all data inline.
+    layers
+        Those that the file has in floats.
+    most
+        Divergence that is borne.
 
     Raises
     ------
@@ -95,7 +121,7 @@ def byte_judge(file: OnnxFile, model: bytes, layers: Sequence[Layer], options: C
         return "there are no --data to measure their loss on"
     if data.count < 2 * (data.batch or 1):
         return "one run of samples can't both calibrate and judge"
-    judge = ByteJudge(file, model, layers, data, options)
+    judge = ByteJudge(file, model, layers, data, options.run.threads, most)
     return judge if judge.usable else "no output of the model can be compared"
 
 

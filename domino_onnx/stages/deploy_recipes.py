@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from domino_onnx.deployment import Kind, Layer, Timed
+    from domino_onnx.deployment import Kind, Layer, Seconds
 
 __all__ = ["EXACT", "RECIPES", "Choice", "Recipe", "choice_of"]
 
@@ -51,21 +51,21 @@ RECIPES = (
 )
 
 
-def choice_of(timed: Mapping[Layer, Timed], recipe: Recipe, kinds: Sequence[str]) -> Choice:
+def choice_of(timed: Mapping[Layer, Seconds], recipe: Recipe, kinds: Sequence[str]) -> Choice:
     """What a recipe makes of the times of layers by themselves."""
     choice: Choice = {}
-    for layer, each in timed.items():
+    for layer, seconds in timed.items():
         is_taken = recipe.others == "deployed" or (recipe.others == "depthwise" and layer.shape[1] == 1)
         if layer.skips and recipe.gain < math.inf:
-            choice[layer] = _kind(each.seconds, kinds, recipe.gain)
+            choice[layer] = _kind(seconds, kinds, recipe.gain)
         elif is_taken:
-            choice[layer] = _of_region(layer, each.seconds, kinds)
+            choice[layer] = _of_region(layer, seconds, kinds)
         else:
-            choice[layer] = "dense" if recipe.others == "dense" else _kind(each.seconds, kinds, recipe.gain)
+            choice[layer] = "dense" if recipe.others == "dense" else _kind(seconds, kinds, recipe.gain)
     return choice
 
 
-def _of_region(layer: Layer, seconds: Mapping[Kind, float], kinds: Sequence[str]) -> Kind:
+def _of_region(layer: Layer, seconds: Seconds, kinds: Sequence[str]) -> Kind:
     """A convolution's kind where all are deployed, so that no border lies between them; a product's fastest one."""
     if layer.file is not None:
         return "quantized"
@@ -74,7 +74,7 @@ def _of_region(layer: Layer, seconds: Mapping[Kind, float], kinds: Sequence[str]
     return _kind(seconds, kinds, _GAIN)
 
 
-def _kind(seconds: Mapping[Kind, float], kinds: Sequence[str], gain: float) -> Kind:
+def _kind(seconds: Seconds, kinds: Sequence[str], gain: float) -> Kind:
     """The fastest of some kinds, if it gains enough over the dense layer."""
     best = min((kind for kind in seconds if kind in kinds), key=lambda kind: seconds[kind])
     return best if seconds[best] < gain * seconds["dense"] else "dense"

@@ -15,21 +15,22 @@ from domino_onnx.errors import ModelError, OptionError
 from domino_onnx.files import Replacing, check_model_ending, check_output
 from domino_onnx.graph import OnnxFile, loaded, read_model, with_outputs, write_model
 from domino_onnx.options import CompressOptions
-from domino_onnx.plurals import quantity
-from domino_onnx.report.results import DeployedLayer, DeployPrecision, DeployResult
-from domino_onnx.stages.deploy_accuracy import ByteJudge, byte_judge
-from domino_onnx.stages.deploy_choice import MOST_DIVERGENCE, Tried, fastest, with_fewer_passes
+from domino_onnx.report.results import DeployPrecision, DeployResult
+from domino_onnx.stages.deploy_accuracy import MOST_DIVERGENCE, ByteJudge, Grids, byte_judge
+from domino_onnx.stages.deploy_bench import Bench
+from domino_onnx.stages.deploy_choice import fastest, with_fewer_passes
+from domino_onnx.stages.deploy_words import bits_in_words, layer_record
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.sampling import inputs_to_time
 
 if TYPE_CHECKING:
-    from domino_onnx.deployment import Grid, Kind, Layer, Timed
+    from domino_onnx.deployment import Layer, Seconds
 
 __all__ = ["deployed"]
 
 _AROUND = ("Add", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul")
 _NOT_TIMED = "its input is stored, or a run shows no float32 values of it"
-Inputs = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, NDArray[Any]]
 
 
 def deployed(
@@ -61,53 +62,52 @@ def deployed(
     if precision not in get_args(DeployPrecision):
         raise OptionError(f"there is no precision {precision!r}; it can be {' or '.join(get_args(DeployPrecision))}")
     kernels_library()
+    threads = options.run.threads
     with journal.stage("read"):
         file = read_model(model)
         check_output(output, (model, *file.data_files), replacing)
         check_model_ending(output, (model,))
         inputs = inputs_to_time(file, options, journal)
         whole = loaded(file, {})
-        shapes = _shapes(file, inputs, options.run.threads)
+        bench = Bench(whole=whole.proto, inputs=inputs, shapes=_shapes(file, inputs, threads), threads=threads)
         graph = open_graph(whole.proto)
-        layers, kept = find_layers(graph, shapes)
+        layers, kept = find_layers(graph, bench.shapes)
     of_floats = [layer for layer in layers if layer.file is None]
-    judge = _judge(file, whole, of_floats, precision, options, journal)
-    judges = None if isinstance(judge, str) else judge
+    judged = _judge(file, whole, of_floats, precision, options, journal)
+    judge = None if isinstance(judged, str) else judged
+    if judge is not None:
+        known = dict(zip(of_floats, judge.layers, strict=True))
+        layers = [known.get(layer, layer) for layer in layers]
     with journal.stage("time"):
-        grids = judges.grids[0] if judges is not None else {}
-        if judges is not None:
-            known = dict(zip(of_floats, judges.layers, strict=True))
-            layers = [known.get(layer, layer) for layer in layers]
-        in_bytes = precision == "int8" or judges is not None
-        timed = _timed(layers, shapes, graph.opset, options, grids, journal, int8=in_bytes)
-        best = fastest(whole.proto, timed, precision, judges, shapes, inputs, options.run.threads, journal)
-        best = with_fewer_passes(best, whole.proto, shapes, inputs, options.run.threads)
+        timed = _timed(layers, bench, graph.opset, _grids_to_time(precision, judge), options.run.seed, journal)
+        best = with_fewer_passes(fastest(bench, timed, judge, journal), bench)
+        error = bench.error(best.proto)
     with journal.stage("write"):
         written = write_model(dataclasses.replace(whole, proto=best.proto), {}, None, output, replacing=replacing)
-    if math.isinf(best.error):
+    if math.isinf(error):
         journal.warn(
             "an output of the deployed model is NaN or infinite where that of the file isn't, or the other way round: "
             "compare both on your data before you use it"
         )
-    if timed and not any(kind != "dense" for kind in best.chosen.values()):
+    if timed and all(kind == "dense" for kind in best.chosen.values()):
         journal.warn("no layer is faster without its zeros on this machine: the file that was written is the dense one")
     return DeployResult(
         model=model,
         output=output,
-        threads=options.run.threads,
+        threads=threads,
         precision=precision,
-        layers=tuple(_record(layer, timed[layer], best) for layer in timed),
+        layers=tuple(layer_record(layer, timed[layer], best) for layer in timed),
         kept=(
             *((each.name, each.op, each.reason) for each in kept),
             *((layer.name, layer.op, _NOT_TIMED) for layer in layers if layer not in timed),
         ),
         dense=best.dense,
         deployed=best.deployed,
-        error=best.error,
+        error=error,
         divergence=best.divergence,
-        judges=0 if judges is None else judges.samples,
+        judges=0 if judge is None else judge.samples,
         activations=best.activations,
-        bits=_bits(best, precision, judge),
+        bits=bits_in_words(best, precision, judged),
         nbytes=written.nbytes,
         warnings=journal.warnings,
     )
@@ -124,14 +124,22 @@ def _judge(
     """Who judges what 8 bits cost layers that the file has in floats; why there is none."""
     judge: ByteJudge | str = "no layer in floats has enough zeros"
     if precision != "float32" and layers:
+        most = MOST_DIVERGENCE if precision == "auto" else math.inf
         with journal.stage("calibrate"):
-            judge = byte_judge(file, bytes(whole.proto.SerializeToString()), layers, options)
+            judge = byte_judge(file, bytes(whole.proto.SerializeToString()), layers, options, most)
     if isinstance(judge, str) and precision == "int8" and any(layer.op == "Conv" for layer in layers):
         journal.warn(f"convolutions stay in float32, since their int8 has to be calibrated: {judge}")
     return judge
 
 
-def _shapes(file: OnnxFile, inputs: Inputs, threads: int) -> dict[str, tuple[int, ...]]:
+def _grids_to_time(precision: DeployPrecision, judge: ByteJudge | None) -> Grids | None:
+    """The grids for layers in 8 bits, none without data, where products alone are in 8 bits; None where nothing is."""
+    if judge is not None:
+        return judge.grids[0]
+    return {} if precision == "int8" else None
+
+
+def _shapes(file: OnnxFile, inputs: Arrays, threads: int) -> dict[str, tuple[int, ...]]:
     """Of the float32 activations of the main graph that layers and activations begin or end at, seen in a run."""
     from domino_onnx.runtime import ChildSession
 
@@ -149,24 +157,19 @@ def _shapes(file: OnnxFile, inputs: Inputs, threads: int) -> dict[str, tuple[int
 
 
 def _timed(
-    layers: list[Layer],
-    shapes: Mapping[str, tuple[int, ...]],
-    opset: int,
-    options: CompressOptions,
-    grids: Mapping[str, Grid],
-    journal: Journal,
-    *,
-    int8: bool,
-) -> dict[Layer, Timed]:
+    layers: list[Layer], bench: Bench, opset: int, grids: Grids | None, seed: int, journal: Journal
+) -> dict[Layer, Seconds]:
     """What each layer takes; layers of the same shape, zeros and surroundings are timed once."""
     from domino_onnx.deployment import time_layer
     from domino_onnx.runtime import Session
 
-    def opened(data: bytes) -> Callable[[Inputs], Inputs]:
-        return Session(data, device="cpu", threads=options.run.threads, timed=True).run
+    shapes, threads = bench.shapes, bench.threads
 
-    alike: dict[object, Timed] = {}
-    timed: dict[Layer, Timed] = {}
+    def opened(data: bytes) -> Callable[[Arrays], Arrays]:
+        return Session(data, device="cpu", threads=threads, timed=True).run
+
+    alike: dict[object, Seconds] = {}
+    timed: dict[Layer, Seconds] = {}
     for done, layer in enumerate(layers):
         journal.progress(done, len(layers), layer.name)
         if layer.data not in shapes or 0 in shapes[layer.data]:
@@ -175,80 +178,6 @@ def _timed(
         kind = (layer.op, layer.shape, str(layer.geometry), shapes[layer.data], round(layer.zeros, 2), stored)
         key = (*kind, layer.residual is None, layer.low, layer.high, tuple(node.op for node in layer.nodes))
         if key not in alike:
-            run = options.run
-            alike[key] = time_layer(
-                layer, shapes, opened, opset=opset, int8=int8, grids=grids, threads=run.threads, seed=run.seed
-            )
+            alike[key] = time_layer(layer, shapes, opened, opset=opset, grids=grids, threads=threads, seed=seed)
         timed[layer] = alike[key]
     return timed
-
-
-def _record(layer: Layer, timed: Timed, best: Tried) -> DeployedLayer:
-    chosen = best.chosen[layer]
-    return DeployedLayer(
-        name=layer.name,
-        op=layer.op,
-        shape=layer.shape,
-        zeros=float(layer.zeros),
-        skips=layer.skips,
-        seconds={str(kind): seconds for kind, seconds in timed.seconds.items()},
-        chosen=chosen,
-        reason=_reason(timed.seconds, chosen, refused=layer in best.refused),
-    )
-
-
-def _reason(seconds: Mapping[Kind, float], chosen: Kind, *, refused: bool) -> str:
-    """Why a layer is deployed as it is, by its own times and by what the whole model took."""
-    dense = seconds["dense"]
-    if "quantized" in seconds:
-        return _reason_of_quantized(dense / seconds["quantized"], chosen)
-    floats, in_bytes = seconds["float32"], seconds.get("int8", math.inf)
-    if chosen == "int8":
-        return f"{dense / in_bytes:.1f}x dense, {floats / in_bytes:.1f}x float32"
-    if chosen == "float32" and floats > dense:
-        return f"{dense / floats:.1f}x dense by itself; the whole model gains"
-    gain = f"{dense / floats:.1f}x dense"
-    if in_bytes < min(floats, dense):
-        why = "costs too much accuracy" if refused else "gains too little in the whole model"
-        return f"{gain}; int8 {why}" if chosen == "float32" else f"{gain} in float32; int8 {why}"
-    if chosen == "float32":
-        return gain
-    return f"{gain}; no gain in the whole model" if floats < dense else f"{gain}: no gain"
-
-
-def _reason_of_quantized(gain: float, chosen: Kind) -> str:
-    """The same for a layer that the file itself has in 8 bits."""
-    said = f"{gain:.1f}x dense"
-    if chosen == "quantized":
-        return said if gain > 1 else f"{said} by itself; the whole model gains"
-    return f"{said}; no gain in the whole model" if gain > 1 else f"{said}: no gain"
-
-
-def _bits(best: Tried, precision: DeployPrecision, judge: ByteJudge | str) -> str:
-    """What became of 8 bits."""
-    own = sum(kind == "quantized" for kind in best.chosen.values())
-    said = f"{_count(own)} with the file's own integers, scales and zero points"
-    if own and all(layer.file is not None for layer in best.chosen):
-        return f"8 bits: {said}"
-    others = _bits_of_floats(best, precision, judge)
-    return f"{others}; {said}" if own else others
-
-
-def _bits_of_floats(best: Tried, precision: DeployPrecision, judge: ByteJudge | str) -> str:
-    """The same for layers that the file has in floats."""
-    if precision == "float32":
-        return "8 bits: not asked for (--precision float32)"
-    count = sum(kind == "int8" for kind in best.chosen.values())
-    layers = _count(count)
-    if isinstance(judge, str):
-        return f"8 bits: {layers}, not judged: {judge}" if count else f"8 bits: not tried, since {judge}"
-    if not count:
-        borne = " as far as the outputs bear them" if best.refused else ""
-        return f"8 bits: tried, and not taken: the whole model gains too little by them{borne}"
-    limit = f" of {MOST_DIVERGENCE:g} allowed" if precision == "auto" else ""
-    judges = quantity(judge.samples, "other sample")
-    return f"8 bits: {layers}; outputs diverge by {best.divergence:.2g}{limit}, on {judges}"
-
-
-def _count(layers: int) -> str:
-    return quantity(layers, "layer")

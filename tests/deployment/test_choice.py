@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper
 
-from domino_onnx.deployment import Layer, Timed, find_layers, open_graph
+from domino_onnx.deployment import Layer, find_layers, open_graph
 from domino_onnx.graph import read_model
 from domino_onnx.options import CompressOptions, DataOptions, RunOptions
 from domino_onnx.stages import Journal, deploy_choice
 from domino_onnx.stages.deploy_accuracy import ByteJudge, byte_judge
+from domino_onnx.stages.deploy_bench import Bench
 from domino_onnx.stages.deploy_choice import Chooser
 
 from .test_rewrite import normal, ops, sparse
@@ -71,24 +73,33 @@ def case(make_model: Make, tmp_path: Path) -> Case:
     return Case(model=model, layers=layers, judge=judge)
 
 
+def _chosen(case: Case) -> tuple[Chooser, Any, set[Layer]]:
+    """With 8 bits faster in each layer, and as many in 8 bits as the judge bears."""
+    timed: Any = {layer: {"dense": 3.0, "float32": 2.0, "int8": 1.0} for layer in case.layers}
+    bench = Bench(whole=case.model, inputs={}, shapes={}, threads=1)
+    chooser = Chooser(bench, timed, case.judge, Journal())
+    in_bytes, floats = (dict.fromkeys(case.layers, kind) for kind in ("int8", "float32"))
+    return chooser, *chooser.within(in_bytes, floats, case.judge)  # type: ignore[arg-type]
+
+
 def test_only_the_layer_that_costs_too_much_keeps_its_floats(case: Case) -> None:
-    timed = {layer: Timed(seconds={"dense": 3, "float32": 2, "int8": 1}, chosen="int8") for layer in case.layers}
-    chooser = Chooser(case.model, timed, case.judge, {})
-    floats: Any = dict.fromkeys(case.layers, "float32")
-    choice, refused = chooser.within(dict.fromkeys(case.layers, "int8"), floats, case.judge, Journal())
+    chooser, choice, refused = _chosen(case)
     assert list(choice.values()) == ["int8", "float32", "int8"]
     assert refused == {case.layers[1]}
-    assert case.judge.divergence(chooser.written(choice)) <= deploy_choice.MOST_DIVERGENCE
+    assert case.judge.divergence(chooser.written(choice)) <= case.judge.most == 0.001
 
 
-def test_none_has_8_bits_where_no_loss_is_allowed(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deploy_choice, "MOST_DIVERGENCE", 0.0)
-    timed = {layer: Timed(seconds={"dense": 3, "float32": 2, "int8": 1}, chosen="int8") for layer in case.layers}
-    floats: Any = dict.fromkeys(case.layers, "float32")
-    chooser = Chooser(case.model, timed, case.judge, {})
-    choice, refused = chooser.within(dict.fromkeys(case.layers, "int8"), floats, case.judge, Journal())
-    assert (choice, refused) == (floats, set(case.layers))
+def test_none_has_8_bits_where_no_loss_is_allowed(case: Case) -> None:
+    case.judge.most = 0.0
+    chooser, choice, refused = _chosen(case)
+    assert (choice, refused) == (dict.fromkeys(case.layers, "float32"), set(case.layers))
     assert set(ops(chooser.written(choice))) == {"NmMatMul"}
+
+
+def test_all_have_8_bits_where_any_loss_is_allowed(case: Case) -> None:
+    case.judge.most = math.inf
+    _, choice, refused = _chosen(case)
+    assert (choice, refused) == (dict.fromkeys(case.layers, "int8"), set())
 
 
 def test_other_samples_judge_than_calibrate(case: Case) -> None:

@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto, helper
 from domino_onnx.deployment import Grid, InputMeans, find_layers, open_graph, seen_ranges, with_activations
 from domino_onnx.graph import read_model
 from domino_onnx.options import CompressOptions, DataOptions, RunOptions
-from domino_onnx.stages import deploy_choice
+from domino_onnx.stages import deploy_bench, deploy_choice
 from domino_onnx.stages.deploy_accuracy import ByteJudge, byte_judge
 
 from .quantizing import told
@@ -120,7 +120,7 @@ def test_inputs_that_are_not_finite_correct_no_bias(make_model: Make) -> None:
 ])  # fmt: skip
 def test_a_nan_is_no_small_error(wanted: list[float], found: list[float], error: float) -> None:
     both = ({"y": np.array(each, np.float32)} for each in (wanted, found))
-    assert deploy_choice._error(*both) == error
+    assert deploy_bench.difference(*both) == error
 
 
 def test_a_deployed_model_that_differs_by_infinities_is_told(
@@ -128,7 +128,7 @@ def test_a_deployed_model_that_differs_by_infinities_is_told(
 ) -> None:
     """0 times infinity is NaN to ONNX Runtime, and nothing to an operator that skips zeros."""
     for seconds in ("_SECONDS", "_GLANCE"):
-        monkeypatch.setattr(deploy_choice, seconds, 0.01)
+        monkeypatch.setattr(deploy_bench, seconds, 0.01)
     monkeypatch.setattr(deploy_choice, "_best", lambda choices, *_, **__: len(choices) - 1)
     model = make_model(
         [node("Log", ["z"], ["l"]), node("Add", ["x", "l"], ["a"]), node("Conv", ["a", "w"], ["y"])],

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import ModelProto, helper
 
-from domino_onnx.deployment import Grid, Timed, find_layers, open_graph, rewritten_graph, seen_ranges
+from domino_onnx.deployment import Grid, Kind, find_layers, open_graph, rewritten_graph, seen_ranges
 from domino_onnx.pipeline import session
 from domino_onnx.stages.deploy_recipes import Recipe, choice_of
 
@@ -169,8 +169,8 @@ def test_depthwise_layers_alone_stay(make_model: Make) -> None:
 
 def test_recipes_take_regions_whose_layers_gain_nothing_alone(mobile: ModelProto) -> None:
     layers, _ = find_layers(open_graph(mobile), SHAPES)
-    slow = Timed(seconds={"dense": 2, "float32": 3, "int8": 4}, chosen="dense")
-    quick = Timed(seconds={"dense": 3, "float32": 2, "int8": 1}, chosen="int8")
+    slow: dict[Kind, float] = {"dense": 2.0, "float32": 3.0, "int8": 4.0}
+    quick: dict[Kind, float] = {"dense": 3.0, "float32": 2.0, "int8": 1.0}
     timed = {layer: quick if layer.skips else slow for layer in layers}
 
     def kinds(gain: float, others: Any, *of: str) -> list[str]:
