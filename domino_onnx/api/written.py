@@ -165,7 +165,7 @@ class DeployResult(Result[results.DeployResult], WrittenModel):
 
     @property
     def error(self) -> float:
-        """The largest difference of the outputs, as a share of an output's largest value."""
+        """The largest difference from an output of the file without optimisation, as a share of its largest value."""
         return self._found.error
 
     @property

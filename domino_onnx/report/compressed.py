@@ -15,7 +15,7 @@ from domino_onnx.plurals import quantity
 from domino_onnx.report.compared import comparison_rows
 from domino_onnx.report.next_steps import next_steps
 from domino_onnx.report.results import CompressResult, FileSizes, WeightRecord
-from domino_onnx.report.speed import deploy_summary
+from domino_onnx.report.speed import deploy_summary, truth_in_words
 from domino_onnx.report.sweep import trials_table
 from domino_onnx.report.tables import bar, skip_lines, table, weight_row
 from domino_onnx.report.text import (
@@ -146,6 +146,8 @@ def _cost(result: CompressResult, report: Path | None, is_kept: bool) -> Iterato
     if result.deployed is not None:
         yield "deployed", deploy_summary(result.deployed)
         yield "", result.deployed.bits
+        if truth_in_words(result.deployed):
+            yield "", truth_in_words(result.deployed)
     if result.two_four is not None and result.two_four.broken:
         yield "TensorRT", result.two_four.in_words()
     if report is not None:

@@ -23,6 +23,7 @@ __all__ = [
     "milliseconds",
     "on_threads",
     "skipping",
+    "truth_in_words",
 ]
 
 _MOST_OPERATORS = 12
@@ -39,7 +40,8 @@ def deploy_view(result: DeployResult) -> RenderableType:
     left = [
         Text(f"dense: {counted(names)}: {printable(reason, 160)}", style="dim") for reason, names in reasons.items()
     ]
-    said = [*left, Text(result.bits, style="dim"), Text(deploy_summary(result), style="bold")]
+    notes = [Text(note, style="dim") for note in (result.bits, truth_in_words(result)) if note]
+    said = [*left, *notes, Text(deploy_summary(result), style="bold")]
     return Group(*([table] if result.layers else []), *said)
 
 
@@ -53,6 +55,7 @@ def deploy_document(result: DeployResult) -> dict[str, Any]:
         "deployed_seconds": result.deployed,
         "speedup": result.dense / result.deployed,
         "largest_error": result.error,
+        "largest_error_of_model": result.error_of_read,
         "precision": result.precision,
         "divergence": result.divergence,
         "judges": result.judges,
@@ -142,6 +145,16 @@ def deploy_summary(result: DeployResult) -> str:
         f"{milliseconds(result.dense)} → {milliseconds(result.deployed)} ms a run "
         f"({speed}), outputs within {result.error:.1e} of their scale, "
         f"{file_size(result.nbytes)}"
+    )
+
+
+def truth_in_words(result: DeployResult) -> str:
+    """What a quantised file's outputs are compared with; "" for other files."""
+    if result.error_of_read is None:
+        return ""
+    return (
+        "outputs are compared with those of the file without optimisation; those of the file as ONNX Runtime optimises "
+        f"it are within {result.error_of_read:.1e} of their scale"
     )
 
 

@@ -81,7 +81,7 @@ def deployed(
     with journal.stage("time"):
         timed = _timed(layers, bench, graph.opset, _grids_to_time(precision, judge), options.run.seed, journal)
         best = with_fewer_passes(fastest(bench, timed, judge, journal), bench)
-        error = bench.error(best.proto)
+        error, of_read = bench.error(best.proto), bench.error(whole.proto) if _is_quantised(file) else None
     with journal.stage("write"):
         written = write_model(dataclasses.replace(whole, proto=best.proto), {}, None, output, replacing=replacing)
     if math.isinf(error):
@@ -104,6 +104,7 @@ def deployed(
         dense=best.dense,
         deployed=best.deployed,
         error=error,
+        error_of_read=of_read,
         divergence=best.divergence,
         judges=0 if judge is None else judge.samples,
         activations=best.activations,
@@ -137,6 +138,11 @@ def _grids_to_time(precision: DeployPrecision, judge: ByteJudge | None) -> Grids
     if judge is not None:
         return judge.grids[0]
     return {} if precision == "int8" else None
+
+
+def _is_quantised(file: OnnxFile) -> bool:
+    """Whether activations are rounded to 8 bits, as far as an operator of the main graph says so."""
+    return any(node.op_type == "QuantizeLinear" for node in file.proto.graph.node)
 
 
 def _shapes(file: OnnxFile, inputs: Arrays, threads: int) -> dict[str, tuple[int, ...]]:

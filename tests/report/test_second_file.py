@@ -40,6 +40,7 @@ def told(result: CompressResult) -> CompressResult:
         dense=0.00126,
         deployed=0.00070,
         error=2e-7,
+        error_of_read=None,
         divergence=None,
         judges=0,
         activations=0,
@@ -77,6 +78,18 @@ def test_quantised_layers_have_their_time_in_8_bits(told: CompressResult) -> Non
     Console(width=400, file=stream).print(deploy_view(deployed))
     (row,) = (line for line in stream.getvalue().splitlines() if line.startswith("conv7"))
     assert row.split("%")[1].split()[:3] == ["0.300", "0.123", "quantized"]
+
+
+def test_a_quantised_file_tells_what_its_outputs_are_compared_with(told: CompressResult) -> None:
+    assert told.deployed is not None
+    both = dataclasses.replace(told, deployed=dataclasses.replace(told.deployed, error=0.004, error_of_read=0.12))
+    stream = io.StringIO()
+    Console(width=400, file=stream).print(deploy_view(both.deployed), compress_view(both))  # type: ignore[arg-type]
+    said = "those of the file without optimisation; those of the file as ONNX Runtime optimises it are within 1.2e-01"
+    assert stream.getvalue().count(f" outputs are compared with {said} of their scale") == 1
+    assert stream.getvalue().count("outputs within 4.0e-03 of their scale") == 2
+    assert f" Outputs are compared with {said} of their scale.</p>" in compress_page(both)
+    assert "compared with" not in compress_page(told)
 
 
 def test_the_page_has_no_such_part_without_it(result: CompressResult) -> None:

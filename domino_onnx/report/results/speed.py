@@ -58,10 +58,13 @@ class DeployResult:
         Seconds of a run of the model that was read, and of the one that was written, run in turns: of the processor
         with one thread, else of the wall clock.
     error
-        The largest difference of their outputs on those inputs, as a share of an output's largest value.
+        The largest difference of its outputs from those of the model that was read, run without optimisation on
+        those inputs, as a share of an output's largest value.
+    error_of_read
+        The same of the model that was read, run with optimisation; None where it holds no activation in 8 bits.
     divergence, judges
-        How far their outputs are apart on samples that nothing was calibrated on (`OutputDivergence`), and how many;
-        None where no layer has 8 bits, or nothing judged them.
+        How far the outputs of both are apart (`OutputDivergence`), and on how many samples: nothing was calibrated on
+        these. None where no layer has 8 bits, or nothing judged them.
     activations
         How many that no layer took are one operator each.
     bits
@@ -77,6 +80,7 @@ class DeployResult:
     dense: float
     deployed: float
     error: float
+    error_of_read: float | None
     divergence: float | None
     judges: int
     activations: int
