@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import itertools
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -27,13 +29,13 @@ __all__ = [
 ]
 
 _MOST_OPERATORS = 12
+_LAYER_COLUMNS = ("op", "shape", "zeros", "dense ms", "float32 ms", "int8 ms", "chosen", "why")
+_NAME_COLUMN, _LONGEST_NAME = 28, 500
+"""Characters up to which names have a column beside the figures, and are shown at all."""
 
 
 def deploy_view(result: DeployResult) -> RenderableType:
     """A row a layer that was timed, a line for what wasn't and why, and what the whole model gained."""
-    table = _table("layer", "op", "shape", "zeros", "dense ms", "float32 ms", "int8 ms", "chosen", "why")
-    for layer in result.layers:
-        table.add_row(*_cells(layer))
     reasons: dict[str, list[str]] = {}
     for name, _, reason in result.kept:
         reasons.setdefault(reason, []).append(name)
@@ -42,7 +44,27 @@ def deploy_view(result: DeployResult) -> RenderableType:
     ]
     notes = [Text(note, style="dim") for note in (result.bits, truth_in_words(result)) if note]
     said = [*left, *notes, Text(deploy_summary(result), style="bold")]
-    return Group(*([table] if result.layers else []), *said)
+    return Group(*_layers_view(result.layers), *said)
+
+
+def _layers_view(layers: Sequence[DeployedLayer]) -> list[RenderableType]:
+    """A row a layer, with whole names: in a column, or above their rows where one of them is long."""
+    names, rows = [printable(layer.name, _LONGEST_NAME) for layer in layers], [_cells(layer) for layer in layers]
+    if max(map(len, names), default=0) <= _NAME_COLUMN:
+        table = _table("layer", *_LAYER_COLUMNS)
+        for name, cells in zip(names, rows, strict=True):
+            table.add_row(Text(name), *cells)
+        return [table] if layers else []
+    widths = [
+        max(len(title), *(cell.cell_len for cell in column))
+        for title, *column in zip(_LAYER_COLUMNS, *rows, strict=True)
+    ]
+    views: list[RenderableType] = [_table(*_LAYER_COLUMNS, widths=widths)]
+    for name, cells in zip(names, rows, strict=True):
+        row = _table(*_LAYER_COLUMNS, widths=widths, has_head=False)
+        row.add_row(*cells)
+        views += [Text(name, overflow="fold"), row]
+    return views
 
 
 def deploy_document(result: DeployResult) -> dict[str, Any]:
@@ -109,26 +131,23 @@ def benchmark_document(result: BenchmarkResult) -> dict[str, Any]:
     return {"rows": rows, "warnings": list(result.warnings)}
 
 
-def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in names:
+def _table(*names: str, widths: Sequence[int] = (), has_head: bool = True) -> Table:
+    """Columns of words give way where the table is too wide; numbers never do."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), show_header=has_head)
+    for name, width in itertools.zip_longest(names, widths):
         words = name in ("layer", "model", "operator", "why")
-        table.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
+        justify: Literal["left", "right"] = "left" if words else "right"
+        fixed = None if words else width
+        table.add_column(name, justify=justify, no_wrap=not words, overflow="fold", min_width=fixed)
     return table
 
 
-def _cells(layer: DeployedLayer) -> tuple[RenderableType, ...]:
+def _cells(layer: DeployedLayer) -> list[Text]:
+    """All but the name."""
     times = ("" if seconds is None else milliseconds(seconds) for seconds in layer.times)
+    cells = [Text(each) for each in (layer.op, shape(layer.shape), percent(layer.zeros, 0), *times)]
     chosen = Text(layer.chosen, style="dim" if layer.chosen == "dense" else "green")
-    return (
-        Text(printable(layer.name)),
-        layer.op,
-        shape(layer.shape),
-        percent(layer.zeros, 0),
-        *times,
-        chosen,
-        layer.reason,
-    )
+    return [*cells, chosen, Text(layer.reason)]
 
 
 def milliseconds(seconds: float) -> str:

@@ -80,6 +80,21 @@ def test_quantised_layers_have_their_time_in_8_bits(told: CompressResult) -> Non
     assert row.split("%")[1].split()[:3] == ["0.300", "0.123", "quantized"]
 
 
+def test_long_names_of_layers_are_whole(told: CompressResult) -> None:
+    """Above their rows, whose figures stay under their titles."""
+    assert told.deployed is not None
+    long = "/encoder/layer.0/attention/self/query/MatMul/" + "x" * 60
+    slow = dataclasses.replace(LAYER, op="MatMul", seconds={"dense": 0.0123, "float32": 0.00111}, chosen="dense")
+    layers = (dataclasses.replace(LAYER, name=long), dataclasses.replace(slow, name="short"))
+    stream = io.StringIO()
+    Console(width=120, file=stream).print(deploy_view(dataclasses.replace(told.deployed, layers=layers)))
+    head, first, one, second, two = (line.rstrip() for line in stream.getvalue().splitlines()[:5])
+    assert (first, second) == (long, "short")
+    for title, figures in (("dense ms", ("0.200", "12.3")), ("float32 ms", ("0.111", "1.110"))):
+        end = head.index(title) + len(title)
+        assert [line[:end].split()[-1] for line in (one, two)] == list(figures)
+
+
 def test_a_quantised_file_tells_what_its_outputs_are_compared_with(told: CompressResult) -> None:
     assert told.deployed is not None
     both = dataclasses.replace(told, deployed=dataclasses.replace(told.deployed, error=0.004, error_of_read=0.12))
