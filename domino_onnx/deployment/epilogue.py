@@ -19,7 +19,7 @@ __all__ = ["with_epilogue"]
 _Wide = NDArray[np.float64]
 
 
-def with_epilogue(found: Product, node: Any, outputs: set[int], taken: set[int], shapes: Shapes) -> Layer:
+def with_epilogue(found: Product, node: Any, outputs: set[int], taken: set[int], runs: Sequence[Shapes]) -> Layer:
     """The product of a node with what follows it.
 
     Parameters
@@ -28,9 +28,11 @@ def with_epilogue(found: Product, node: Any, outputs: set[int], taken: set[int],
         Ids of the tensors that must stay (`must_stay`).
     taken
         Ids of the nodes that other layers have.
+    runs
+        Shapes of activations, as far as they were seen in each of one or several runs.
     """
     nodes, tensor = [node], node.outputs[0]
-    rank = len(shapes.get(tensor.name, ()))
+    rank = len(runs[0].get(tensor.name, ()))
     while (reader := _only_reader(tensor, outputs, taken)) is not None:
         changed = _rescaled(found, reader, tensor, rank)
         if changed is None:
@@ -40,8 +42,7 @@ def with_epilogue(found: Product, node: Any, outputs: set[int], taken: set[int],
     residual = None
     if reader is not None and reader.op == "Add":
         other = _other(reader, tensor)
-        known = shapes.get(node.outputs[0].name)
-        if other is not tensor and value_of(other) is None and known is not None and shapes.get(other.name) == known:
+        if other is not tensor and value_of(other) is None and _are_alike(node.outputs[0], other, runs):
             residual, tensor = other.name, reader.outputs[0]
             nodes.append(reader)
             reader = _only_reader(tensor, outputs, taken)
@@ -80,6 +81,11 @@ def _only_reader(tensor: Any, outputs: set[int], taken: set[int]) -> Any | None:
         return None
     reader = tensor.outputs[0]
     return None if reader.domain or id(reader) in taken else reader
+
+
+def _are_alike(one: Any, other: Any, runs: Sequence[Shapes]) -> bool:
+    """Whether two activations have the same shape in all runs: operators broadcast no residual."""
+    return all(one.name in shapes and shapes.get(other.name) == shapes[one.name] for shapes in runs)
 
 
 def _other(node: Any, tensor: Any) -> Any:

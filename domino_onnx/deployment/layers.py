@@ -26,13 +26,14 @@ _FEW_CHANNELS = 4
 _MOST_INPUTS = 65_536
 
 
-def find_layers(graph: Any, shapes: Shapes) -> tuple[list[Layer], list[Kept]]:
+def find_layers(graph: Any, *runs: Shapes) -> tuple[list[Layer], list[Kept]]:
     """The layers of the main graph that may be deployed, in its order, and what stays with ONNX Runtime.
 
     Parameters
     ----------
-    shapes
-        Of activations, as far as they were seen in a run. A residual joins in only where shapes are known.
+    runs
+        Shapes of activations, as far as they were seen in each of one or several runs. A residual joins in only where
+        it has the layer's shape in all of them.
     """
     outputs = must_stay(graph)
     values = file_values(graph)
@@ -43,7 +44,7 @@ def find_layers(graph: Any, shapes: Shapes) -> tuple[list[Layer], list[Kept]]:
         if node.domain or node.op not in ("Conv", "Gemm", "MatMul"):
             continue
         found = _product(node)
-        layer = found if isinstance(found, str) else with_epilogue(found, node, outputs, taken, shapes)
+        layer = found if isinstance(found, str) else with_epilogue(found, node, outputs, taken, runs)
         placed = layer if isinstance(layer, str) else on_file_grids(layer, values)
         if isinstance(placed, str):
             kept.append(Kept(name=node.name or node.outputs[0].name, op=node.op, reason=placed))

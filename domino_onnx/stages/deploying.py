@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
@@ -69,9 +70,10 @@ def deployed(
         check_model_ending(output, (model,))
         inputs = inputs_to_time(file, options, journal)
         whole = loaded(file, {})
-        bench = Bench(whole=whole.proto, inputs=inputs, shapes=_shapes(file, inputs, threads), threads=threads)
+        runs = _shapes(file, inputs, threads)
+        bench = Bench(whole=whole.proto, inputs=inputs, shapes=runs[0], threads=threads)
         graph = open_graph(whole.proto)
-        layers, kept = find_layers(graph, bench.shapes)
+        layers, kept = find_layers(graph, *runs)
     of_floats = [layer for layer in layers if layer.file is None]
     judged = _judge(file, whole, of_floats, precision, options, journal)
     judge = None if isinstance(judged, str) else judged
@@ -145,8 +147,12 @@ def _is_quantised(file: OnnxFile) -> bool:
     return any(node.op_type == "QuantizeLinear" for node in file.proto.graph.node)
 
 
-def _shapes(file: OnnxFile, inputs: Arrays, threads: int) -> dict[str, tuple[int, ...]]:
-    """Of the float32 activations of the main graph that layers and activations begin or end at, seen in a run."""
+def _shapes(file: OnnxFile, inputs: Arrays, threads: int) -> list[dict[str, tuple[int, ...]]]:
+    """Of the float32 activations of the main graph that layers and activations begin or end at, seen in runs.
+
+    The second run shows what is of one size only because a free axis is of size 1 in the first; there is none where the
+    model can't be run so.
+    """
     from domino_onnx.runtime import ChildSession
 
     graph = file.proto.graph
@@ -158,8 +164,25 @@ def _shapes(file: OnnxFile, inputs: Arrays, threads: int) -> dict[str, tuple[int
     if shown is None:
         raise ModelError(f"{file.path} is too large to be timed, or has external data: at most 1 GiB in one file")
     with ChildSession(shown, threads=threads, lean=True) as session:
-        seen = {**session.run(inputs), **inputs}
-    return {name: value.shape for name, value in seen.items() if getattr(value, "dtype", None) == np.float32}
+        seen = [{**session.run(inputs), **inputs}]
+        with contextlib.suppress(ModelError):
+            seen += [{**session.run(larger), **larger} for larger in _with_free_axes_larger(file, inputs)]
+    return [
+        {name: value.shape for name, value in each.items() if getattr(value, "dtype", None) == np.float32}
+        for each in seen
+    ]
+
+
+def _with_free_axes_larger(file: OnnxFile, inputs: Arrays) -> list[Arrays]:
+    """The inputs with twice the size along each free axis of size 1; none where there is no axis of that kind."""
+    from domino_onnx.data import input_specs
+
+    larger = dict(inputs)
+    for spec in input_specs(file.proto):
+        for axis, size in enumerate(spec.shape or ()):
+            if size is None and spec.name in larger and larger[spec.name].shape[axis : axis + 1] == (1,):
+                larger[spec.name] = np.repeat(larger[spec.name], 2, axis)
+    return [larger] if any(larger[name] is not inputs[name] for name in inputs) else []
 
 
 def _timed(

@@ -183,3 +183,29 @@ def test_a_second_file_that_fails_costs_a_warning(
     assert ran.code == 0
     assert "out.cpu.onnx was not written: too large to be timed" in ran.err
     assert (json.loads(ran.out)["deployed"], out.exists()) == (None, True)
+
+
+def test_what_is_added_to_each_sample_of_a_batch_is_no_residual(
+    domino: Run, make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Computed positions are of the layer's shape where the batch is 1, and broadcast where it is not."""
+    monkeypatch.setattr("domino_onnx.stages.deploy_choice._best", lambda choices, *_, **__: len(choices) - 1)
+    model = make_model(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["m"]),
+            helper.make_node("Sin", ["place"], ["p"]),
+            helper.make_node("Add", ["m", "p"], ["y"]),
+        ],
+        {"x": ("N", "T", 512), "place": (1, "T", 512)},
+        {"y": ("N", "T", 512)},
+        {"w": sparse((512, 512), 0) * (np.arange(512) % 4 == 0)},
+    )
+    path, out = tmp_path / "model.onnx", tmp_path / "out.onnx"
+    path.write_bytes(model.SerializeToString())
+    sizes = ("--input-shape", "x:1,256,512", "--input-shape", "place:1,256,512")
+    ran = domino("deploy", path, "-o", out, *sizes, "--precision", "float32", "--threads", "1", "--json")
+    assert ran.code == 0, ran.err
+    assert "NmMatMul" in {node.op_type for node in onnx.load(out).graph.node}
+    inputs = {"x": normal(3, 5, 512), "place": normal(1, 5, 512)}
+    wanted, found = (session(file).run(None, inputs)[0] for file in (path, out))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
