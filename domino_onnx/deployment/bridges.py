@@ -11,10 +11,10 @@ import numpy as np
 from domino_onnx.deployment.grids import Grid
 from domino_onnx.deployment.operators import DOMAIN
 from domino_onnx.deployment.values import value_of
+from domino_onnx.deployment.windows import windows_of
 
 __all__ = ["Bridge", "bridge_of", "bridged", "means_of_channels", "with_shared_grids"]
 
-_MOST_AXES = 3
 _IMAGE_RANK = 4
 _AXES_OF_IMAGES = ([2, 3], [-2, -1])
 
@@ -38,17 +38,14 @@ def bridge_of(node: Any) -> Bridge | None:
     if node.op not in ("MaxPool", "AveragePool"):
         return None
     attrs, kernel = node.attrs, list(node.attrs.get("kernel_shape", ()))
-    axes, padding = len(kernel), node.attrs.get("auto_pad", "NOTSET")
-    pads = [0] * (2 * axes) if padding == "VALID" else list(attrs.get("pads", [0] * (2 * axes)))
+    windows = windows_of(attrs, len(kernel))
     counts, whole = int(attrs.get("count_include_pad", 0)), int(attrs.get("ceil_mode", 0))
-    if not 1 <= axes <= _MOST_AXES or padding not in ("NOTSET", "VALID") or min(pads) < 0 or (whole and counts):
+    if isinstance(windows, str) or (whole and counts):
         return None
     attributes = {
         "mode": "max" if node.op == "MaxPool" else "average",
         "kernel_shape": kernel,
-        "strides": list(attrs.get("strides", [1] * axes)),
-        "dilations": list(attrs.get("dilations", [1] * axes)),
-        "pads": pads,
+        **windows,
         "count_include_pad": counts,
         "ceil_mode": whole,
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from domino_onnx.deployment.grids import FileValue, Grid
+from domino_onnx.deployment.grids import SIGNED, FileValue, Grid
 from domino_onnx.deployment.operators import DOMAIN
 from domino_onnx.deployment.surgeon import drop_unread, require_surgeon
 
@@ -155,7 +155,7 @@ class ByteValues:
         return bool(tensor.outputs) or any(tensor is output for output in self._graph.outputs)
 
     def _parameters(self, grid: Grid, *, signed: bool) -> list[Any]:
-        zero_point = np.int8(grid.zero_point - 128) if signed else np.uint8(grid.zero_point)
+        zero_point = np.int8(grid.zero_point - SIGNED) if signed else np.uint8(grid.zero_point)
         values = (np.array(grid.scale, np.float32), np.array(zero_point))
         return [self._surgeon.Constant(next(self._names), value) for value in values]
 

@@ -1,7 +1,4 @@
-"""Which activations does the file itself hold in 8 bits: what lies between a QuantizeLinear and DequantizeLinear?
-
-Grids are of unsigned bytes. A signed byte is the same number less 128.
-"""
+"""Which activations does the file itself hold in 8 bits: what lies between a QuantizeLinear and DequantizeLinear?"""
 
 from __future__ import annotations
 
@@ -9,15 +6,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from domino_onnx.deployment.grids import FileValue, Grid
+from domino_onnx.deployment.grids import SIGNED, FileValue, Grid
 from domino_onnx.deployment.layer import Layer
 from domino_onnx.deployment.values import grid_scale, stored_of
+from domino_onnx.deployment.windows import MOST_AXES
 from domino_onnx.plurals import quantity
 
 __all__ = ["file_values", "on_file_grids"]
-
-_MOST_AXES = 3
-_SIGNED = 128
 
 
 def file_values(graph: Any) -> dict[str, FileValue]:
@@ -49,11 +44,11 @@ def on_file_grids(layer: Layer, values: Mapping[str, FileValue]) -> Layer | str:
     if not is_between or not weight.inputs or weight.inputs[0].op != "DequantizeLinear":
         return layer
     names = [layer.data, layer.output, *([layer.residual] if layer.residual else [])]
-    has_room = layer.op == "Conv" or 2 <= layer.rank <= _MOST_AXES + 2
+    has_room = layer.op == "Conv" or 2 <= layer.rank <= MOST_AXES + 2
     refusals = {
         "it is quantised, but its weight isn't int8 around 0 with a scale for each output": layer.integers is None,
         "it is quantised, and what is added to it isn't": any(name not in values for name in names),
-        f"it is quantised, and its input has {quantity(layer.rank, 'axis', 'axes')}, not 2 to {_MOST_AXES + 2}": (
+        f"it is quantised, and its input has {quantity(layer.rank, 'axis', 'axes')}, not 2 to {MOST_AXES + 2}": (
             not has_room
         ),
     }
@@ -86,6 +81,6 @@ def _value(node: Any, outputs: set[int]) -> FileValue | None:
     return FileValue(
         integers=integers.name,
         source=source,
-        grid=Grid(scale, zero_point + (_SIGNED if signed else 0)),
+        grid=Grid(scale, zero_point + (SIGNED if signed else 0)),
         is_signed=signed,
     )

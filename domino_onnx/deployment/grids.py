@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KEPT_SHARES", "FileValue", "Grid", "Ranges", "seen_ranges"]
+__all__ = ["KEPT_SHARES", "SIGNED", "FileValue", "Grid", "Ranges", "seen_ranges"]
 
 KEPT_SHARES = (1.0, 0.9999, 0.999)
 """How many of a sample's values a grid may hold: all, or all but the largest few, which then are clipped."""
+SIGNED = 128
+"""By how much less a signed byte is than the unsigned one of the same value, and so are their zero points."""
 _MOST_VALUES = 1 << 16
 _SMALLEST = 1e-12
 _Arrays = Mapping[str, NDArray[Any]]
@@ -50,7 +52,7 @@ class FileValue:
     source
         Name of the floats that they are made of, where nothing else reads these.
     grid
-        Of unsigned bytes: of signed ones the zero point is 128 less.
+        Of unsigned bytes, whether the file has signed ones or not (`SIGNED`).
     """
 
     integers: str

@@ -18,7 +18,7 @@ from domino_onnx.deployment.file_grids import file_values, on_file_grids
 from domino_onnx.deployment.layer import FEWEST_ZEROS, IntegerRows, Kept, Layer, Product, Shapes
 from domino_onnx.deployment.surgeon import must_stay
 from domino_onnx.deployment.values import integers_of, value_of
-from domino_onnx.plurals import quantity
+from domino_onnx.deployment.windows import windows_of
 
 __all__ = ["find_layers"]
 
@@ -80,26 +80,14 @@ def _worth_timing(found: Product) -> Product | str:
 
 
 def _convolution(node: Any, weight: NDArray[Any]) -> Product | str:
-    axes, attrs = weight.ndim - 2, node.attrs
+    windows = windows_of(node.attrs, weight.ndim - 2)
+    if isinstance(windows, str):
+        return windows
     has_bias = len(node.inputs) > 2 and not node.inputs[2].is_empty()
     bias = value_of(node.inputs[2]) if has_bias else None
-    padding = attrs.get("auto_pad", "NOTSET")
-    pads = [0] * (2 * axes) if padding == "VALID" else list(attrs.get("pads", [0] * (2 * axes)))
-    refusals = {
-        f"it has {quantity(axes, 'axis', 'axes')} in space, not 1 to 3": not 1 <= axes <= 3,
-        "its padding depends on the input (auto_pad)": padding not in ("NOTSET", "VALID"),
-        "its padding is negative": min(pads, default=0) < 0,
-        "its bias is computed": has_bias and bias is None,
-    }
-    refused = next((reason for reason, holds in refusals.items() if holds), None)
-    if refused is not None:
-        return refused
-    geometry = {
-        "strides": list(attrs.get("strides", [1] * axes)),
-        "dilations": list(attrs.get("dilations", [1] * axes)),
-        "pads": pads,
-        "group": int(attrs.get("group", 1)),
-    }
+    if has_bias and bias is None:
+        return "its bias is computed"
+    geometry = {**windows, "group": int(node.attrs.get("group", 1))}
     rows = _channels_last(weight)
     integers = _integer_rows(node.inputs[1], _channels_last)
     return Product(op="Conv", rows=rows, shape=weight.shape, geometry=geometry, bias=bias, integers=integers)

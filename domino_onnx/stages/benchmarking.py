@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["benchmarked"]
 
+Arrays = Mapping[str, NDArray[Any]]
+
 
 def benchmarked(
     models: Sequence[Path],
@@ -51,9 +53,6 @@ def benchmarked(
     DependencyError
         If ONNX Runtime is missing.
     """
-    from domino_onnx.deployment import measure
-    from domino_onnx.runtime import ChildSession, Session, profiled
-
     first, *_ = map(read_model, models)  # a file that isn't a model is an error before any work
     rows: list[BenchmarkRow] = []
     done, total = 0, len(threads) * len(batches)
@@ -65,34 +64,44 @@ def benchmarked(
                 journal.warn(f"--batch-size {batch}: a run has {quantity(size, 'sample')}, as the model or --data has")
             for count in threads:
                 journal.progress(done, total, f"{on_threads(count)}, batch {size}")
-                sessions, loads = [], []
-                for path in models:
-                    with ChildSession(path, threads=count) as tried:
-                        _require_run(tried, inputs, models[0])
-                    start = time.perf_counter()
-                    sessions.append(Session(path, device="cpu", threads=count, timed=True))
-                    loads.append(time.perf_counter() - start)
-                taken = measure([functools.partial(each.run, inputs) for each in sessions], seconds)
-                rows += [
-                    BenchmarkRow(
-                        model=path,
-                        threads=count,
-                        batch=size,
-                        median=each.median,
-                        low=each.low,
-                        high=each.high,
-                        rounds=each.rounds,
-                        load=load,
-                        speedup=taken[0].median / each.median,
-                        profile=profiled(path, inputs, count) if profile else None,
-                    )
-                    for path, each, load in zip(models, taken, loads, strict=True)
-                ]
+                rows += _in_turns(models, inputs, size, count, seconds, profile=profile)
                 done += 1
     return BenchmarkResult(rows=tuple(rows), warnings=journal.warnings)
 
 
-def _require_run(session: ChildSession, inputs: Mapping[str, NDArray[Any]], first: Path) -> None:
+def _in_turns(
+    models: Sequence[Path], inputs: Arrays, batch: int, threads: int, seconds: float, *, profile: bool
+) -> list[BenchmarkRow]:
+    """A row a model, all of them run in turns."""
+    from domino_onnx.deployment import measure
+    from domino_onnx.runtime import ChildSession, Session, profiled
+
+    sessions, loads = [], []
+    for path in models:
+        with ChildSession(path, threads=threads) as tried:
+            _require_run(tried, inputs, models[0])
+        start = time.perf_counter()
+        sessions.append(Session(path, device="cpu", threads=threads, timed=True))
+        loads.append(time.perf_counter() - start)
+    taken = measure([functools.partial(each.run, inputs) for each in sessions], seconds)
+    return [
+        BenchmarkRow(
+            model=path,
+            threads=threads,
+            batch=batch,
+            median=each.median,
+            low=each.low,
+            high=each.high,
+            rounds=each.rounds,
+            load=load,
+            speedup=taken[0].median / each.median,
+            profile=profiled(path, inputs, threads) if profile else None,
+        )
+        for path, each, load in zip(models, taken, loads, strict=True)
+    ]
+
+
+def _require_run(session: ChildSession, inputs: Arrays, first: Path) -> None:
     """Run a model once where it can do no harm, before it is timed in this process."""
     try:
         session.run(inputs)

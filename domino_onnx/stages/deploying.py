@@ -19,7 +19,7 @@ from domino_onnx.options import CompressOptions
 from domino_onnx.report.results import DeployPrecision, DeployResult
 from domino_onnx.stages.deploy_accuracy import MOST_DIVERGENCE, ByteJudge, Grids, byte_judge
 from domino_onnx.stages.deploy_bench import Bench
-from domino_onnx.stages.deploy_choice import fastest, with_fewer_passes
+from domino_onnx.stages.deploy_choice import Tried, fastest, with_fewer_passes
 from domino_onnx.stages.deploy_words import bits_in_words, layer_record
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.sampling import inputs_to_time
@@ -74,25 +74,15 @@ def deployed(
         bench = Bench(whole=whole.proto, inputs=inputs, shapes=runs[0], threads=threads)
         graph = open_graph(whole.proto)
         layers, kept = find_layers(graph, *runs)
-    of_floats = [layer for layer in layers if layer.file is None]
-    judged = _judge(file, whole, of_floats, precision, options, journal)
+    judged, layers = _judged(file, whole, layers, precision, options, journal)
     judge = None if isinstance(judged, str) else judged
-    if judge is not None:
-        known = dict(zip(of_floats, judge.layers, strict=True))
-        layers = [known.get(layer, layer) for layer in layers]
     with journal.stage("time"):
         timed = _timed(layers, bench, graph.opset, _grids_to_time(precision, judge), options.run.seed, journal)
         best = with_fewer_passes(fastest(bench, timed, judge, journal), bench)
         error, of_read = bench.error(best.proto), bench.error(whole.proto) if _is_quantised(file) else None
     with journal.stage("write"):
         written = write_model(dataclasses.replace(whole, proto=best.proto), {}, None, output, replacing=replacing)
-    if math.isinf(error):
-        journal.warn(
-            "an output of the deployed model is NaN or infinite where that of the file isn't, or the other way round: "
-            "compare both on your data before you use it"
-        )
-    if timed and all(kind == "dense" for kind in best.chosen.values()):
-        journal.warn("no layer is faster without its zeros on this machine: the file that was written is the dense one")
+    _warn(best, error, journal)
     return DeployResult(
         model=model,
         output=output,
@@ -116,23 +106,37 @@ def deployed(
     )
 
 
-def _judge(
+def _warn(best: Tried, error: float, journal: Journal) -> None:
+    if math.isinf(error):
+        journal.warn(
+            "an output of the deployed model is NaN or infinite where that of the file isn't, or the other way round: "
+            "compare both on your data before you use it"
+        )
+    if best.chosen and all(kind == "dense" for kind in best.chosen.values()):
+        journal.warn("no layer is faster without its zeros on this machine: the file that was written is the dense one")
+
+
+def _judged(
     file: OnnxFile,
     whole: OnnxFile,
     layers: list[Layer],
     precision: DeployPrecision,
     options: CompressOptions,
     journal: Journal,
-) -> ByteJudge | str:
-    """Who judges what 8 bits cost layers that the file has in floats; why there is none."""
+) -> tuple[ByteJudge | str, list[Layer]]:
+    """Who judges what 8 bits cost layers that the file has in floats, or why nothing does; layers with their means."""
+    of_floats = [layer for layer in layers if layer.file is None]
     judge: ByteJudge | str = "no layer in floats has enough zeros"
-    if precision != "float32" and layers:
+    if precision != "float32" and of_floats:
         most = MOST_DIVERGENCE if precision == "auto" else math.inf
         with journal.stage("calibrate"):
-            judge = byte_judge(file, bytes(whole.proto.SerializeToString()), layers, options, most)
-    if isinstance(judge, str) and precision == "int8" and any(layer.op == "Conv" for layer in layers):
-        journal.warn(f"convolutions stay in float32, since their int8 has to be calibrated: {judge}")
-    return judge
+            judge = byte_judge(file, bytes(whole.proto.SerializeToString()), of_floats, options, most)
+    if isinstance(judge, str):
+        if precision == "int8" and any(layer.op == "Conv" for layer in of_floats):
+            journal.warn(f"convolutions stay in float32, since their int8 has to be calibrated: {judge}")
+        return judge, layers
+    known = dict(zip(of_floats, judge.layers, strict=True))
+    return judge, [known.get(layer, layer) for layer in layers]
 
 
 def _grids_to_time(precision: DeployPrecision, judge: ByteJudge | None) -> Grids | None:
