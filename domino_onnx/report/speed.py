@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from rich.console import Group, RenderableType
@@ -44,27 +44,8 @@ def deploy_view(result: DeployResult) -> RenderableType:
     ]
     notes = [Text(note, style="dim") for note in (result.bits, truth_in_words(result)) if note]
     said = [*left, *notes, Text(deploy_summary(result), style="bold")]
-    return Group(*_layers_view(result.layers), *said)
-
-
-def _layers_view(layers: Sequence[DeployedLayer]) -> list[RenderableType]:
-    """A row a layer, with whole names: in a column, or above their rows where one of them is long."""
-    names, rows = [printable(layer.name, _LONGEST_NAME) for layer in layers], [_cells(layer) for layer in layers]
-    if max(map(len, names), default=0) <= _NAME_COLUMN:
-        table = _table("layer", *_LAYER_COLUMNS)
-        for name, cells in zip(names, rows, strict=True):
-            table.add_row(Text(name), *cells)
-        return [table] if layers else []
-    widths = [
-        max(len(title), *(cell.cell_len for cell in column))
-        for title, *column in zip(_LAYER_COLUMNS, *rows, strict=True)
-    ]
-    views: list[RenderableType] = [_table(*_LAYER_COLUMNS, widths=widths)]
-    for name, cells in zip(names, rows, strict=True):
-        row = _table(*_LAYER_COLUMNS, widths=widths, has_head=False)
-        row.add_row(*cells)
-        views += [Text(name, overflow="fold"), row]
-    return views
+    listed = _listed("layer", [layer.name for layer in result.layers], _LAYER_COLUMNS, map(_cells, result.layers))
+    return Group(*(listed if result.layers else []), *said)
 
 
 def deploy_document(result: DeployResult) -> dict[str, Any]:
@@ -92,10 +73,9 @@ def deploy_document(result: DeployResult) -> dict[str, Any]:
 
 def benchmark_view(result: BenchmarkResult) -> RenderableType:
     """A row a model, for each number of threads and batch."""
-    table = _table("model", "threads", "batch", "median ms", "quartiles ms", "samples/s", "speed", "load ms", "runs")
-    for row in result.rows:
-        table.add_row(
-            Text(printable(str(row.model))),
+    columns = ("threads", "batch", "median ms", "quartiles ms", "samples/s", "speed", "load ms", "runs")
+    rows = (
+        (
             str(row.threads or "all"),
             str(row.batch),
             milliseconds(row.median),
@@ -105,8 +85,11 @@ def benchmark_view(result: BenchmarkResult) -> RenderableType:
             f"{row.load * 1e3:.0f}",
             str(row.rounds),
         )
+        for row in result.rows
+    )
+    listed = _listed("model", [str(row.model) for row in result.rows], columns, ([*map(Text, row)] for row in rows))
     profiles = [_profile_view(row, row.profile) for row in result.rows if row.profile is not None]
-    return Group(table, *profiles)
+    return Group(*listed, *profiles)
 
 
 def _profile_view(row: BenchmarkRow, profile: Profile) -> RenderableType:
@@ -122,13 +105,32 @@ def _profile_view(row: BenchmarkRow, profile: Profile) -> RenderableType:
         table.add_row(f"{len(others)} more", nodes, milliseconds(left), percent(left / total, 1))
     memory = "" if profile.memory is None else f", {profile.memory / 2**20:,.0f} MiB of memory"
     where = f"{on_threads(row.threads)}, batch {row.batch}{memory}"
-    return Group("", Text(f"{printable(str(row.model))}: {where}", style="bold"), table)
+    return Group("", Text(f"{printable(str(row.model), _LONGEST_NAME)}: {where}", style="bold"), table)
 
 
 def benchmark_document(result: BenchmarkResult) -> dict[str, Any]:
     """What `benchmark` says with ``--json``; all times in seconds."""
     rows = [{**dataclasses.asdict(row), "model": str(row.model)} for row in result.rows]
     return {"rows": rows, "warnings": list(result.warnings)}
+
+
+def _listed(
+    title: str, names: Sequence[str], columns: Sequence[str], cells: Iterable[list[Text]]
+) -> list[RenderableType]:
+    """A row for each name. Names are whole: in a column, or above their rows where one of them is long."""
+    names, rows = [printable(name, _LONGEST_NAME) for name in names], list(cells)
+    if max(map(len, names), default=0) <= _NAME_COLUMN:
+        table = _table(title, *columns)
+        for name, row in zip(names, rows, strict=True):
+            table.add_row(Text(name), *row)
+        return [table]
+    widths = [max(len(head), *(cell.cell_len for cell in column)) for head, *column in zip(columns, *rows, strict=True)]
+    views: list[RenderableType] = [_table(*columns, widths=widths)]
+    for name, row in zip(names, rows, strict=True):
+        line = _table(*columns, widths=widths, has_head=False)
+        line.add_row(*row)
+        views += [Text(name, overflow="fold"), line]
+    return views
 
 
 def _table(*names: str, widths: Sequence[int] = (), has_head: bool = True) -> Table:
@@ -172,8 +174,8 @@ def truth_in_words(result: DeployResult) -> str:
     if result.error_of_read is None:
         return ""
     return (
-        "outputs are compared with those of the file without optimisation; those of the file as ONNX Runtime optimises "
-        f"it are within {result.error_of_read:.1e} of their scale"
+        "outputs are compared with a run of the file without optimisation; ONNX Runtime's optimised run of it is "
+        f"within {result.error_of_read:.1e} of their scale"
     )
 
 
@@ -181,7 +183,8 @@ def skipping(result: DeployResult) -> str:
     """How many products skip zeros, and how many are deployed for what their neighbours gain."""
     taken = [layer for layer in result.layers if layer.chosen != "dense"]
     skip = sum(layer.skips for layer in taken)
-    between = f" and {len(taken) - skip} others go with them" if len(taken) > skip else ""
+    others = len(taken) - skip
+    between = f" and {others} {'other goes' if others == 1 else 'others go'} with them" if others else ""
     return f"{skip} of {len(result.layers) + len(result.kept)} products skip zeros{between}"
 
 

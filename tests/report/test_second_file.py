@@ -13,8 +13,9 @@ from domino_onnx.report.compressed import compress_view
 from domino_onnx.report.compressed_document import compress_document
 from domino_onnx.report.next_steps import next_steps
 from domino_onnx.report.page import compress_page
-from domino_onnx.report.results import CompressResult, DeployedLayer, DeployResult
-from domino_onnx.report.speed import deploy_view
+from domino_onnx.report.results import BenchmarkResult, BenchmarkRow, CompressResult, DeployedLayer, DeployResult
+from domino_onnx.report.speed import benchmark_view, deploy_summary, deploy_view
+from domino_onnx.runtime import Profile
 
 LAYER = DeployedLayer(
     name="conv7",
@@ -100,10 +101,10 @@ def test_a_quantised_file_tells_what_its_outputs_are_compared_with(told: Compres
     both = dataclasses.replace(told, deployed=dataclasses.replace(told.deployed, error=0.004, error_of_read=0.12))
     stream = io.StringIO()
     Console(width=400, file=stream).print(deploy_view(both.deployed), compress_view(both))  # type: ignore[arg-type]
-    said = "those of the file without optimisation; those of the file as ONNX Runtime optimises it are within 1.2e-01"
-    assert stream.getvalue().count(f" outputs are compared with {said} of their scale") == 1
+    said = "a run of the file without optimisation; ONNX Runtime's optimised run of it is within 1.2e-01 of their scale"
+    assert stream.getvalue().count(f"outputs are compared with {said}") == 2
     assert stream.getvalue().count("outputs within 4.0e-03 of their scale") == 2
-    assert f" Outputs are compared with {said} of their scale.</p>" in compress_page(both)
+    assert f" Outputs are compared with {said.replace(chr(39), '&#39;')}.</p>" in compress_page(both)
     assert "compared with" not in compress_page(told)
 
 
@@ -121,3 +122,32 @@ def test_the_files_are_timed_next(told: CompressResult) -> None:
     commands = [step.command for step in next_steps(told)]
     assert f"domino-onnx benchmark {told.model} {told.output} model.sparse.cpu.onnx" in commands
     assert not any(command.startswith("domino-onnx deploy") for command in commands)
+
+
+def test_one_other_goes_with_them(told: CompressResult) -> None:
+    assert told.deployed is not None
+    first = dataclasses.replace(LAYER, skips=False)
+    for count, words in ((0, "skip zeros;"), (1, "and 1 other goes with them;"), (2, "and 2 others go with them;")):
+        deployed = dataclasses.replace(told.deployed, layers=(*[first] * count, LAYER))
+        assert words in deploy_summary(deployed)
+
+
+def test_a_benchmark_names_models_wholly() -> None:
+    path = Path("/a/folder/of/models/with/a/long/name/resnet20_cifar10jpg.sparse.87.5.percent.cpu.onnx")
+    profile = Profile(operators=(), memory=None)
+    row = BenchmarkRow(
+        model=path,
+        threads=1,
+        batch=1,
+        median=0.02,
+        low=0.01,
+        high=0.03,
+        load=0.1,
+        rounds=9,
+        speedup=1.0,
+        profile=profile,
+    )
+    stream = io.StringIO()
+    Console(width=120, file=stream).print(benchmark_view(BenchmarkResult(rows=(row,), warnings=())))
+    assert stream.getvalue().count(str(path)) == 2
+    assert f"{path}: 1 thread, batch 1" in stream.getvalue()
