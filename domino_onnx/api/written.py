@@ -164,8 +164,11 @@ class DeployResult(Result[results.DeployResult], WrittenModel):
         return self._found.dense / self._found.deployed
 
     @property
-    def error(self) -> float:
-        """The largest difference from an output of the file without optimisation, as a share of its largest value."""
+    def error(self) -> float | None:
+        """The largest difference from an output of the file without optimisation, as a share of its largest value.
+
+        None where no output holds a finite float.
+        """
         return self._found.error
 
     @property

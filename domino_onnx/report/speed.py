@@ -19,6 +19,7 @@ from domino_onnx.runtime import Profile
 __all__ = [
     "benchmark_document",
     "benchmark_view",
+    "closeness",
     "deploy_document",
     "deploy_summary",
     "deploy_view",
@@ -164,14 +165,21 @@ def deploy_summary(result: DeployResult) -> str:
     return (
         f"{printable(str(result.output), 200)}: {skipping(result)}{others}; "
         f"{milliseconds(result.dense)} → {milliseconds(result.deployed)} ms a run "
-        f"({speed}), outputs within {result.error:.1e} of their scale, "
+        f"({speed}), {closeness(result)}, "
         f"{file_size(result.nbytes)}"
     )
 
 
+def closeness(result: DeployResult) -> str:
+    """How far the outputs are from those of the file."""
+    if result.error is None:
+        return "outputs not compared, since none holds a finite float"
+    return f"outputs within {result.error:.1e} of their scale"
+
+
 def truth_in_words(result: DeployResult) -> str:
     """What a quantised file's outputs are compared with; "" for other files."""
-    if result.error_of_read is None:
+    if result.error is None or result.error_of_read is None:
         return ""
     return (
         "outputs are compared with a run of the file without optimisation; ONNX Runtime's optimised run of it is "

@@ -61,7 +61,7 @@ class Bench:
         """What each of a few models takes, all of them for long."""
         return self._timed(self._sessions(protos), _SECONDS)
 
-    def error(self, proto: ModelProto) -> float:
+    def error(self, proto: ModelProto) -> float | None:
         """How far a model's outputs are from what the file says (`difference`).
 
         The file says what ONNX Runtime computes without optimisation: with it, sums of a quantised model may overflow
@@ -88,18 +88,22 @@ class Bench:
         return measure(runs, seconds * len(runs), clock_for(self.threads))
 
 
-def difference(wanted: Arrays, found: Arrays) -> float:
+def difference(wanted: Arrays, found: Arrays) -> float | None:
     """The largest difference of two sets of outputs, each as a share of the largest finite value of the first.
 
-    Infinite where a value is NaN or infinity in one of them and another value in the other one.
+    Infinite where a value is NaN or infinity in one of them and another value in the other one; None where no output
+    holds a finite float.
     """
     floats = [name for name, value in wanted.items() if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
-    return max((_difference(wanted[name], found[name]) for name in floats), default=0.0)
+    shares = (_difference(wanted[name], found[name]) for name in floats)
+    return max((share for share in shares if share is not None), default=None)
 
 
-def _difference(wanted: NDArray[Any], found: NDArray[Any]) -> float:
+def _difference(wanted: NDArray[Any], found: NDArray[Any]) -> float | None:
     finite = np.isfinite(wanted) & np.isfinite(found)
     if not np.array_equal(wanted[~finite], found[~finite], equal_nan=True):
         return math.inf
-    scale = float(np.abs(wanted[finite]).max(initial=0)) or 1.0
-    return float(np.abs(wanted[finite] - found[finite]).max(initial=0)) / scale
+    if not finite.any():
+        return None
+    scale = float(np.abs(wanted[finite]).max()) or 1.0
+    return float(np.abs(wanted[finite] - found[finite]).max()) / scale

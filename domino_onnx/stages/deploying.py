@@ -106,8 +106,12 @@ def deployed(
     )
 
 
-def _warn(best: Tried, error: float, journal: Journal) -> None:
-    if math.isinf(error):
+def _warn(best: Tried, error: float | None, journal: Journal) -> None:
+    if error is None:
+        journal.warn(
+            "no output holds a finite float on the inputs of this run, so that none was compared: give --data of yours"
+        )
+    elif math.isinf(error):
         journal.warn(
             "an output of the deployed model is NaN or infinite where that of the file isn't, or the other way round: "
             "compare both on your data before you use it"

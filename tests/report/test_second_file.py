@@ -14,7 +14,7 @@ from domino_onnx.report.compressed_document import compress_document
 from domino_onnx.report.next_steps import next_steps
 from domino_onnx.report.page import compress_page
 from domino_onnx.report.results import BenchmarkResult, BenchmarkRow, CompressResult, DeployedLayer, DeployResult
-from domino_onnx.report.speed import benchmark_view, deploy_summary, deploy_view
+from domino_onnx.report.speed import benchmark_view, deploy_document, deploy_summary, deploy_view
 from domino_onnx.runtime import Profile
 
 LAYER = DeployedLayer(
@@ -151,3 +151,11 @@ def test_a_benchmark_names_models_wholly() -> None:
     Console(width=120, file=stream).print(benchmark_view(BenchmarkResult(rows=(row,), warnings=())))
     assert stream.getvalue().count(str(path)) == 2
     assert f"{path}: 1 thread, batch 1" in stream.getvalue()
+
+
+def test_what_was_not_compared_has_no_figure(told: CompressResult) -> None:
+    assert told.deployed is not None
+    deployed = dataclasses.replace(told.deployed, error=None, error_of_read=None)
+    assert "outputs not compared, since none holds a finite float" in deploy_summary(deployed)
+    assert "Outputs not compared, since none" in compress_page(dataclasses.replace(told, deployed=deployed))
+    assert deploy_document(deployed)["largest_error"] is None

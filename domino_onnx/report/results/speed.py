@@ -59,7 +59,7 @@ class DeployResult:
         with one thread, else of the wall clock.
     error
         The largest difference of its outputs from those of the model that was read, run without optimisation on
-        those inputs, as a share of an output's largest value.
+        those inputs, as a share of an output's largest value; None where no output holds a finite float.
     error_of_read
         The same of the model that was read, run with optimisation; None where it holds no activation in 8 bits.
     divergence, judges
@@ -79,7 +79,7 @@ class DeployResult:
     kept: tuple[tuple[str, str, str], ...]
     dense: float
     deployed: float
-    error: float
+    error: float | None
     error_of_read: float | None
     divergence: float | None
     judges: int
