@@ -19,6 +19,7 @@ from domino_onnx.deployment.layer import FEWEST_ZEROS, IntegerRows, Kept, Layer,
 from domino_onnx.deployment.surgeon import must_stay
 from domino_onnx.deployment.values import integers_of, value_of
 from domino_onnx.deployment.windows import windows_of
+from domino_onnx.plurals import quantity
 
 __all__ = ["find_layers"]
 

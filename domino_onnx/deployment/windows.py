@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from domino_onnx.plurals import quantity
+
 __all__ = ["MOST_AXES", "windows_of"]
 
 MOST_AXES = 3
@@ -16,7 +18,7 @@ def windows_of(attributes: Mapping[str, Any], axes: int) -> dict[str, list[int]]
     padding = attributes.get("auto_pad", "NOTSET")
     pads = [0] * (2 * axes) if padding == "VALID" else list(attributes.get("pads", [0] * (2 * axes)))
     if not 1 <= axes <= MOST_AXES:
-        return f"it has {axes} axes in space, not 1 to {MOST_AXES}"
+        return f"it has {quantity(axes, 'axis', 'axes')} in space, not 1 to {MOST_AXES}"
     if padding not in ("NOTSET", "VALID"):
         return "its padding depends on the input (auto_pad)"
     if min(pads) < 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from domino_onnx.plurals import quantity
 from domino_onnx.report.results import DeployedLayer, DeployPrecision
 from domino_onnx.stages.deploy_accuracy import ByteJudge
 from domino_onnx.stages.deploy_choice import Tried
@@ -60,7 +61,7 @@ def _reason_of_quantized(gain: float, chosen: Kind) -> str:
 def bits_in_words(best: Tried, precision: DeployPrecision, judge: ByteJudge | str) -> str:
     """What became of 8 bits."""
     own = sum(kind == "quantized" for kind in best.chosen.values())
-    said = f"{_count(own)} with the file's own integers, scales and zero points"
+    said = f"{quantity(own, 'layer')} with the file's own integers, scales and zero points"
     if own and all(layer.file is not None for layer in best.chosen):
         return f"8 bits: {said}"
     others = _bits_of_floats(best, precision, judge)
@@ -72,15 +73,12 @@ def _bits_of_floats(best: Tried, precision: DeployPrecision, judge: ByteJudge | 
     if precision == "float32":
         return "8 bits: not asked for (--precision float32)"
     count = sum(kind == "int8" for kind in best.chosen.values())
-    layers = _count(count)
+    layers = quantity(count, "layer")
     if isinstance(judge, str):
         return f"8 bits: {layers}, not judged: {judge}" if count else f"8 bits: not tried, since {judge}"
     if not count:
         borne = " as far as the outputs bear them" if best.refused else ""
         return f"8 bits: tried, and not taken: the whole model gains too little by them{borne}"
     limit = f" of {judge.most:g} allowed" if judge.is_strict else ""
-    return f"8 bits: {layers}; outputs diverge by {best.divergence:.2g}{limit}, on {judge.samples} other samples"
-
-
-def _count(layers: int) -> str:
-    return "1 layer" if layers == 1 else f"{layers} layers"
+    judges = quantity(judge.samples, "other sample")
+    return f"8 bits: {layers}; outputs diverge by {best.divergence:.2g}{limit}, on {judges}"
