@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -159,10 +159,8 @@ class Checkpoint:
         path = self._folder.piece(name)
         head, arrays = read_piece(path)
         self._refuse_another(head)
-        try:
+        with _refusing(path):
             value = restore(head.document, arrays)
-        except DominoError as problem:
-            raise CheckpointError(f"{path} can't be gone on from: {problem}; {REMEDY}") from None
         self._journal.resume(head.seconds, head.peaks, head.warnings)
         return value
 
@@ -176,15 +174,20 @@ class Checkpoint:
         """Names of what an earlier attempt has kept and this one goes on from."""
         return frozenset(self._found)
 
-    def document(self, name: str) -> dict[str, Any] | None:
-        """The document of what was found under this name, not yet checked; None if there is none.
+    def look_at(self, name: str, read: Callable[[dict[str, Any]], T]) -> T | None:
+        """What `read` makes of the document that was found under this name; None if there is none.
 
         Raises
         ------
         CheckpointError
-            If the file can't be read.
+            If the file can't be read, or `read` refuses its document.
         """
-        return read_head(self._folder.piece(name)).document if name in self._found else None
+        if name not in self._found:
+            return None
+        path = self._folder.piece(name)
+        head = read_head(path)
+        with _refusing(path):
+            return read(head.document)
 
     def file(self, name: str, every: float) -> CheckpointFile:
         """One of its files, for a training that saves its state every so many seconds."""
@@ -306,6 +309,15 @@ class CheckpointFile:
     def load(self, restore: Restore[T]) -> T | None:
         """As `Checkpoint.load`."""
         return self._checkpoint.load(self._name, restore)
+
+
+@contextlib.contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Errors within the block are those of a file that can't be gone on from."""
+    try:
+        yield
+    except DominoError as problem:
+        raise CheckpointError(f"{path} can't be gone on from: {problem}; {REMEDY}") from None
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

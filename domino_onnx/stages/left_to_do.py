@@ -24,7 +24,7 @@ def left_to_do(work: Work, checkpoint: Checkpoint, options: FinetuneOptions) -> 
     Raises
     ------
     CheckpointError
-        If a file of the checkpoint can't be read.
+        If a file of the checkpoint can't be read, or can't have been kept.
     """
     found = checkpoint.found
     if not found:
@@ -57,12 +57,11 @@ def _before_the_goal(work: Work, checkpoint: Checkpoint) -> Work:
     plans = [] if work.trials else fnmatch.filter(checkpoint.found, "plan-*")
     refits = work.refits - tried * work.refits / max(work.trials, 1)
     for name in plans:
-        refits = min(math.ceil(refits), plans_in(checkpoint.document(name) or {}))
-    known = checkpoint.document(SOME_LOSSES)
+        refits = min(math.ceil(refits), checkpoint.look_at(name, plans_in) or 0)
     return dataclasses.replace(
         work,
         searches=0 if ALL_LOSSES in checkpoint.found else work.searches,
-        known=frozenset() if known is None else known_sites(known),
+        known=checkpoint.look_at(SOME_LOSSES, known_sites) or frozenset(),
         gradients=0 if plans else work.gradients,
         refits=max(refits - solved, 0),
         trials=work.trials - tried,
@@ -73,8 +72,8 @@ def _left_of_training(training: Training, checkpoint: Checkpoint, options: Finet
     """Without the steps that were taken, once it is known how many there are."""
     from domino_onnx.finetuning import saved_progress
 
-    progress = saved_progress(checkpoint.document("finetuning") or {})
-    if progress.plan is None:
+    progress = checkpoint.look_at("finetuning", saved_progress)
+    if progress is None or progress.plan is None:
         return training
     rates = len(rates_to_try(options))
     still_tried = 0 if progress.peak is not None else max(rates - len(progress.rate_losses), 0)

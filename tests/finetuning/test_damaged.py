@@ -106,7 +106,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """What a finetuning saved that was stopped on its way, or came to its end."""
     name, stop = request.param
     folder = tmp_path_factory.mktemp("made")
-    stopped = train_in(folder, name, 36 if stop and name == "a rate that is chosen" else stop)
+    stopped = train_in(folder, name, 12 if stop and name == "a rate that is chosen" else stop)
     assert (stopped is None) == (stop is not None)
     return name, (folder / "finetuning.npz").read_bytes()
 

@@ -97,10 +97,10 @@ def test_a_plan_that_time_cannot_have_made_is_refused(stopped: Any) -> None:
 
 
 def test_a_loss_that_rises_ends_a_planned_training_early_and_no_exact_one() -> None:
-    exact = train(FinetuneOptions(steps=60, lr=0.2), taught=2.0)
-    assert (exact.stopped_early, exact.steps) == (False, 60)
-    planned = train(FinetuneOptions(steps=60, lr=0.2, early_stop=True), taught=2.0)
+    exact = train(FinetuneOptions(steps=200, lr=0.02), taught=2.0)
+    assert (exact.stopped_early, exact.steps) == (False, 200)
+    planned = train(FinetuneOptions(steps=200, lr=0.02, early_stop=True), taught=2.0)
     assert planned.stopped_early
-    assert 0 < planned.best_step < planned.steps < planned.planned == 60
+    assert 0 < planned.best_step < planned.steps < planned.planned == 200
     assert planned.history == exact.history[: planned.steps]
     assert planned.values[KEY].tobytes() == exact.values[KEY].tobytes()
