@@ -33,6 +33,7 @@ class Network:
         shape = (batch, self._one_of(3, 16), *self._random.integers(4, 8, axes)) if axes else (batch, 3, 16)
         self.inputs: Arrays = {"x": self._random.normal(size=shape).astype(np.float32)}
         self._activations: dict[str, np.ndarray] = {}
+        self._grids: dict[str, list[str]] = {}
         self._settle("x", self.inputs["x"])
         for _ in range(int(self._random.integers(3, 7))):
             self._grow()
@@ -62,21 +63,24 @@ class Network:
         else:
             kinds += [self._gemm, self._gemm]
         made = self._one_of(*kinds)(name, values)
-        self._settle(made, self._seen(made))
+        is_pooled = self._nodes[-1].op_type in ("AveragePool", "MaxPool")
+        self._settle(made, self._seen(made), self._grids.get(name) if is_pooled and self._may(0.7) else None)
 
     def _seen(self, name: str) -> np.ndarray:
         return told(self._with_outputs(name), self.inputs)[name]
 
-    def _settle(self, name: str, values: np.ndarray) -> None:
-        """Take a tensor as an activation, on a grid of its own where activations are bytes."""
+    def _settle(self, name: str, values: np.ndarray, grid: list[str] | None = None) -> None:
+        """Take a tensor as an activation; where activations are bytes, on a grid of its own or one that there is."""
         if not self._in_bytes or self._may(0.05):
             self._activations[name] = values
             return
-        kind, centre = self._one_of((np.int8, 0), (np.uint8, 128))
-        step = np.array(max(np.abs(values).max(), 0.01) / self._one_of(120, 120, 200), np.float32)
-        grid = [self._stored(step), self._stored(np.array(centre + self._random.integers(-9, 9), kind))]
-        integers = self._node("QuantizeLinear", [name, *grid])
-        self._activations[self._node("DequantizeLinear", [integers, *grid])] = values
+        if grid is None:
+            kind, centre = self._one_of((np.int8, 0), (np.uint8, 128))
+            step = np.array(max(np.abs(values).max(), 0.01) / self._one_of(120, 120, 200), np.float32)
+            grid = [self._stored(step), self._stored(np.array(centre + self._random.integers(-9, 9), kind))]
+        made = self._node("DequantizeLinear", [self._node("QuantizeLinear", [name, *grid]), *grid])
+        self._activations[made] = values
+        self._grids[made] = grid
 
     def _convolution(self, name: str, values: np.ndarray) -> str:
         channels, space = values.shape[1], values.shape[2:]
@@ -133,13 +137,18 @@ class Network:
         return self._node("Concat", [name, self._one_of(*others)], axis=1) if others else self._elsewhere(name, values)
 
     def _pool(self, name: str, values: np.ndarray) -> str:
-        kernel = [int(min(size, self._random.integers(1, 4))) for size in values.shape[2:]]
-        more: dict[str, Any] = {"strides": [self._one_of(1, 2) for _ in kernel]}
+        """Means are of odd numbers of places: no mean of bytes lies just between two of them."""
+        is_mean = self._may(0.5)
+        sizes = (1, 3) if is_mean else (1, 2, 3)
+        kernel = [self._one_of(*(each for each in sizes if each <= size)) for size in values.shape[2:]]
+        more: dict[str, Any] = {"kernel_shape": kernel, "strides": [self._one_of(1, 2) for _ in kernel]}
         if self._may(0.5):
-            more["pads"] = [int(self._random.integers(min(taken, 2))) for taken in (*kernel, *kernel)]
-        if self._may(0.5):
-            return self._node("MaxPool", [name], kernel_shape=kernel, **more)
-        return self._node("AveragePool", [name], kernel_shape=kernel, count_include_pad=self._one_of(0, 1), **more)
+            more |= {"pads": [self._one_of(0, 1) if taken > 1 else 0 for taken in (*kernel, *kernel)]}
+        if not is_mean:
+            return self._node("MaxPool", [name], ceil_mode=self._one_of(0, 1), **more)
+        if "pads" in more:
+            return self._node("AveragePool", [name], count_include_pad=1, **more)
+        return self._node("AveragePool", [name], **more)
 
     def _mean(self, name: str, values: np.ndarray) -> str:
         if self._may(0.4):
