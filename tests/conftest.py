@@ -224,7 +224,7 @@ def make_model() -> Callable[..., ModelProto]:
 @pytest.fixture(autouse=True)
 def nothing_drawn_beside_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests have few samples, and are about something else than drawn ones."""
-    from domino_onnx.stages import drawing
+    from domino_onnx.stages.reading import drawing
 
     monkeypatch.setattr(drawing, "_ENOUGH", 0)
 

@@ -11,11 +11,11 @@ from domino_onnx.options import CompressOptions, RunOptions
 from domino_onnx.plurals import quantity
 from domino_onnx.report.results import DoctorResult, InspectResult
 from domino_onnx.stages.devices import torch_missing
-from domino_onnx.stages.doubts import doubts_of_labels, doubts_of_samples
+from domino_onnx.stages.forecasting.outlook import SAMPLES, operator_shares, outlook, ports
 from domino_onnx.stages.journal import Journal
-from domino_onnx.stages.outlook import SAMPLES, operator_shares, outlook, ports
-from domino_onnx.stages.reading import load_chosen_metric, load_samples
-from domino_onnx.stages.source import Source, open_source
+from domino_onnx.stages.reading.doubts import doubts_of_labels, doubts_of_samples
+from domino_onnx.stages.reading.read import load_chosen_metric, load_samples
+from domino_onnx.stages.reading.source import Source, open_source
 from domino_onnx.targets import GROUPS_OF_FOUR, BuildLog, diagnose, read_build_log
 
 if TYPE_CHECKING:

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from domino_onnx.errors import FinetuneError, ModelError
 from domino_onnx.options import CompressOptions
 from domino_onnx.scheme import Plan, WeightKey
-from domino_onnx.stages.aim import Aim, take_aim
-from domino_onnx.stages.checkpoint import Checkpoint
+from domino_onnx.stages.checkpoints.checkpoint import Checkpoint
 from domino_onnx.stages.devices import torch_missing
-from domino_onnx.stages.doubts import doubts_of_labels
-from domino_onnx.stages.drawing import draw_ahead, drawn_when_taken
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.kept.losses import kept_losses, losses_once
 from domino_onnx.stages.once import Once
-from domino_onnx.stages.source import Source
+from domino_onnx.stages.reading.aim import Aim, take_aim
+from domino_onnx.stages.reading.doubts import doubts_of_labels
+from domino_onnx.stages.reading.drawing import draw_ahead, drawn_when_taken
+from domino_onnx.stages.reading.source import Source
 
 if TYPE_CHECKING:
     from domino_onnx.finetuning import Distillation

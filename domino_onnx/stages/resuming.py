@@ -11,13 +11,13 @@ import numpy as np
 
 from domino_onnx._version import __version__
 from domino_onnx.options import CompressOptions, recipe_document
-from domino_onnx.stages.checkpoint import Checkpoint
+from domino_onnx.stages.checkpoints.checkpoint import Checkpoint
+from domino_onnx.stages.checkpoints.placed import Placed
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.kept.found import pack_found, restore_found
 from domino_onnx.stages.laboratory import Laboratory
-from domino_onnx.stages.placed import Placed
-from domino_onnx.stages.trials import found_within
+from domino_onnx.stages.trials.goals import found_within
 
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset

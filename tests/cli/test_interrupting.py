@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from domino_onnx.cli.interrupting import resumable
-from domino_onnx.stages.stopping import stopping
+from domino_onnx.stages.finetuning.stopping import stopping
 
 
 @pytest.mark.parametrize(

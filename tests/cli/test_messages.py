@@ -81,30 +81,30 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "runtime/session": WORK | {"evaluate"},
     "scheme/budget:require_reachable": SEARCHERS,
     "search": SEARCHERS,
-    "stages/aim": SEARCHERS | {"apply"},
-    "stages/benchmarking": frozenset({"benchmark"}),
-    "stages/checkpoint": KEEPERS,
-    "stages/converting": frozenset({"convert"}),
-    "stages/deploying": frozenset({"deploy"}),
-    "stages/finetuning": frozenset({"compress", "finetune"}),
-    "stages/finetuning_notes": frozenset({"compress", "finetune"}),
-    "stages/idle": frozenset({"compress"}),
-    "stages/idle:_without_samples": WORK,
+    "stages/reading/aim": SEARCHERS | {"apply"},
+    "stages/deploying/benchmarking": frozenset({"benchmark"}),
+    "stages/checkpoints/checkpoint": KEEPERS,
+    "stages/writing/converting": frozenset({"convert"}),
+    "stages/deploying/deploy": frozenset({"deploy"}),
+    "stages/finetuning/finetune": frozenset({"compress", "finetune"}),
+    "stages/finetuning/notes": frozenset({"compress", "finetune"}),
+    "stages/reading/idle": frozenset({"compress"}),
+    "stages/reading/idle:_without_samples": WORK,
     "stages/planning:_gradients": SEARCHERS,
     "stages/planning:choose_plan": frozenset({"compress"}),
     "stages/planning:chosen_strategy": SEARCHERS,
-    "stages/doubts": frozenset({"compress", "sweep"}),
-    "stages/doubts:doubts_of_labels": WORK | {"evaluate"},
-    "stages/pieces": KEEPERS,
-    "stages/reading:_split": FILES | {"sweep"},
-    "stages/pruned_file": frozenset({"finetune"}),
-    "stages/sampling": frozenset({"deploy", "benchmark"}),
-    "stages/sparsest": frozenset({"compress"}),
-    "stages/teachers": frozenset({"finetune"}),
-    "stages/trials": frozenset({"compress", "sweep"}),
-    "stages/trials:reachable_shares": frozenset({"sweep"}),
-    "stages/trying": frozenset({"compress", "sweep"}),
-    "stages/form_notes": FILES | {"convert"},
+    "stages/reading/doubts": frozenset({"compress", "sweep"}),
+    "stages/reading/doubts:doubts_of_labels": WORK | {"evaluate"},
+    "stages/checkpoints/pieces": KEEPERS,
+    "stages/reading/read:_split": FILES | {"sweep"},
+    "stages/finetuning/pruned_file": frozenset({"finetune"}),
+    "stages/deploying/sampling": frozenset({"deploy", "benchmark"}),
+    "stages/trials/sparsest": frozenset({"compress"}),
+    "stages/finetuning/teachers": frozenset({"finetune"}),
+    "stages/trials/goals": frozenset({"compress", "sweep"}),
+    "stages/trials/goals:reachable_shares": frozenset({"sweep"}),
+    "stages/trials/trying": frozenset({"compress", "sweep"}),
+    "stages/writing/form_notes": FILES | {"convert"},
     "targets/diagnosis": frozenset({"doctor"}),
 }
 """Who prints the texts of a module or a folder, or of one function in it; the longest entry that fits counts."""
@@ -232,15 +232,15 @@ def test_every_field_of_a_recipe_that_a_message_names_exists() -> None:
 
 
 def test_an_option_that_is_missing_is_found() -> None:
-    def of(text: str, module: str = "stages/trials", place: str = "") -> list[str]:
+    def of(text: str, module: str = "stages/trials/goals", place: str = "") -> list[str]:
         return list(mistakes(Text(module=module, place=place, line=1, text=text)))
 
     assert of("give --data") == []
     assert "compress, sweep lack --strategy" in of("take --strategy erk")[0]
     assert "sweep lack --max-drop" in of("within --max-drop {}")[0]
-    assert of("within --max-drop {}", "stages/sparsest") == []
+    assert of("within --max-drop {}", "stages/trials/sparsest") == []
     assert of("`domino-onnx compress MODEL --scheme 2:4`", "targets/diagnosis") == []
-    assert of("domino-onnx search MODEL --plan x") == ["stages/trials:1: `domino-onnx search` has no --plan"]
+    assert of("domino-onnx search MODEL --plan x") == ["stages/trials/goals:1: `domino-onnx search` has no --plan"]
     assert of("copy it (cp --reflink=never)") == []
 
 

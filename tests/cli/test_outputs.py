@@ -250,7 +250,8 @@ def test_what_another_run_writes_meanwhile_stays_without_force(
 def test_a_model_that_another_run_writes_meanwhile_stays_without_force(
     folder: Path, domino: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from domino_onnx.stages import converting, writing
+    from domino_onnx.stages.writing import converting
+    from domino_onnx.stages.writing import write as writing
 
     commands = [
         ["compress", "model.onnx", "--sparsity", "0.5", "-o", "late.onnx"],

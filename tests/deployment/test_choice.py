@@ -17,9 +17,9 @@ from domino_onnx.deployment import Layer, find_layers, open_graph
 from domino_onnx.graph import read_model
 from domino_onnx.options import CompressOptions, DataOptions, RunOptions
 from domino_onnx.stages import Journal, deploy_choice
-from domino_onnx.stages.deploy_accuracy import ByteJudge, byte_judge
-from domino_onnx.stages.deploy_bench import Bench
-from domino_onnx.stages.deploy_choice import Chooser
+from domino_onnx.stages.deploying.accuracy import ByteJudge, byte_judge
+from domino_onnx.stages.deploying.bench import Bench
+from domino_onnx.stages.deploying.choice import Chooser
 
 from .test_rewrite import normal, ops, sparse
 

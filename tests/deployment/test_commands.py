@@ -177,7 +177,7 @@ def test_a_second_file_that_fails_costs_a_warning(
     def fail(*_: object, **__: object) -> None:
         raise ModelError("too large to be timed")
 
-    monkeypatch.setattr("domino_onnx.stages.second_file.deployed", fail)
+    monkeypatch.setattr("domino_onnx.stages.deploying.second_file.deployed", fail)
     out = tmp_path / "out.onnx"
     ran = domino("compress", wide, "--sparsity", "0.8", "-o", out, "--deploy", "cpu", "--json")
     assert ran.code == 0
@@ -189,7 +189,7 @@ def test_what_is_added_to_each_sample_of_a_batch_is_no_residual(
     domino: Run, make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Computed positions are of the layer's shape where the batch is 1, and broadcast where it is not."""
-    monkeypatch.setattr("domino_onnx.stages.deploy_choice._best", lambda choices, *_, **__: len(choices) - 1)
+    monkeypatch.setattr("domino_onnx.stages.deploying.choice._best", lambda choices, *_, **__: len(choices) - 1)
     model = make_model(
         [
             helper.make_node("MatMul", ["x", "w"], ["m"]),

@@ -15,8 +15,9 @@ from onnx import ModelProto, TensorProto, helper
 from domino_onnx.deployment import Grid, InputMeans, find_layers, open_graph, seen_ranges, with_activations
 from domino_onnx.graph import read_model
 from domino_onnx.options import CompressOptions, DataOptions, RunOptions
-from domino_onnx.stages import deploy_bench, deploy_choice
-from domino_onnx.stages.deploy_accuracy import ByteJudge, byte_judge
+from domino_onnx.stages.deploying import bench as deploy_bench
+from domino_onnx.stages.deploying import choice as deploy_choice
+from domino_onnx.stages.deploying.accuracy import ByteJudge, byte_judge
 
 from .quantizing import told
 from .test_rewrite import deployed, normal, ops, same, sparse

@@ -14,7 +14,7 @@ from onnx import ModelProto, helper
 
 from domino_onnx.deployment import Grid, Kind, find_layers, open_graph, rewritten_graph, seen_ranges
 from domino_onnx.pipeline import session
-from domino_onnx.stages.deploy_recipes import Recipe, choice_of
+from domino_onnx.stages.deploying.recipes import Recipe, choice_of
 
 from .test_rewrite import deployed, normal, ops, outputs, same, sparse
 

@@ -40,7 +40,7 @@ def _commands(page: Path) -> list[str]:
 @pytest.fixture(autouse=True)
 def _fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many are drawn as are given, and few are looked at to tell how images are prepared."""
-    from domino_onnx.stages import drawing
+    from domino_onnx.stages.reading import drawing
     from domino_onnx.synthesis import opening
 
     monkeypatch.setattr(drawing, "_MOST", _SAMPLES)

@@ -21,7 +21,7 @@ FEW = {"search.strategy": "uniform"}
 @pytest.fixture(autouse=True)
 def fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """128 drawn samples instead of 1,024, and few to guess from: enough for these networks, and faster."""
-    from domino_onnx.stages import drawing
+    from domino_onnx.stages.reading import drawing
     from domino_onnx.synthesis import opening
 
     monkeypatch.setattr(drawing, "_MOST", 128)
@@ -83,7 +83,7 @@ def test_sweep_says_that_drawn_samples_judge(domino: Run, samples: Path, small_d
 
 
 def test_inspect_draws_nothing(domino: Run, small_digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from domino_onnx.stages import reading
+    from domino_onnx.stages.reading import read as reading
 
     monkeypatch.delattr(reading, "drawn_samples")
     assert domino("inspect", small_digits).code == 0
@@ -111,7 +111,7 @@ def test_where_nothing_can_be_drawn_masks_go_by_magnitude(domino: Run, tmp_path:
 def test_a_few_real_samples_are_filled_up_and_judge_alone(
     domino: Run, samples: Path, small_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from domino_onnx.stages import drawing
+    from domino_onnx.stages.reading import drawing
 
     monkeypatch.setattr(drawing, "_ENOUGH", 128)
     monkeypatch.setattr(drawing, "_FILLED", 64)

@@ -20,8 +20,8 @@ from domino_onnx.errors import CheckpointError  # noqa: E402
 from domino_onnx.finetuning import Finetuned, WeightGroups, finetune  # noqa: E402
 from domino_onnx.options import FinetuneOptions, RunOptions  # noqa: E402
 from domino_onnx.scheme import NMScheme, WeightKey, WeightLayout  # noqa: E402
-from domino_onnx.stages.checkpoint import Checkpoint  # noqa: E402
-from domino_onnx.stages.sealed import write_sealed  # noqa: E402
+from domino_onnx.stages.checkpoints.checkpoint import Checkpoint  # noqa: E402
+from domino_onnx.stages.checkpoints.sealed import write_sealed  # noqa: E402
 
 W, B = WeightKey("w"), WeightKey("b")
 GROUPS = {W: WeightGroups(layout=WeightLayout((8, 4), 1), scheme=NMScheme(2, 4))}

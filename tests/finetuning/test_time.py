@@ -18,7 +18,7 @@ from domino_onnx.errors import CheckpointError  # noqa: E402
 from domino_onnx.finetuning import Finetuned, finetune  # noqa: E402
 from domino_onnx.options import Duration, FinetuneOptions, RunOptions  # noqa: E402
 from domino_onnx.scheme import WeightKey  # noqa: E402
-from domino_onnx.stages.checkpoint import Checkpoint  # noqa: E402
+from domino_onnx.stages.checkpoints.checkpoint import Checkpoint  # noqa: E402
 
 KEY = WeightKey("w")
 OPTIONS = FinetuneOptions(time=Duration(1), lr=0.01)

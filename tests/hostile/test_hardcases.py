@@ -38,7 +38,7 @@ def cases(request: pytest.FixtureRequest, shared: Path, tmp_path_factory: pytest
 def test_each_is_answered(cases: Cases, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, manifest = cases
     if "attack" not in folder.name:  # harmless ones do without MACs, whose child process takes most of the time
-        monkeypatch.setattr("domino_onnx.stages.shapes.infer_shapes", lambda *_: {})
+        monkeypatch.setattr("domino_onnx.stages.reading.shapes.infer_shapes", lambda *_: {})
     chosen = {
         name: case
         for name, case in manifest.items()

@@ -233,7 +233,7 @@ def test_a_half_precision_file_that_torch_rounds_otherwise_names_the_way_out(
     model, half, full = samples / "digits_resnet.onnx", tmp_path / "half.onnx", tmp_path / "full.onnx"
     compress(model, half, options({"output.precision": "fp16"}))
     compress(model, full, options())
-    monkeypatch.setattr("domino_onnx.stages.pruned_file.finetune", differs)
+    monkeypatch.setattr("domino_onnx.stages.finetuning.pruned_file.finetune", differs)
     with pytest.raises(ModelError, match="Finetune the file that it was made from, with --precision fp16"):
         finetune(half, model, tmp_path / "out.onnx", options({"data.calibration": samples / "digits_calibration.npz"}))
     with pytest.raises(ModelError, match=r"differs$"):

@@ -17,7 +17,7 @@ import pytest
 
 from domino_onnx.errors import BudgetError, CheckpointError
 from domino_onnx.stages import Checkpoint, Journal, holds_checkpoint
-from domino_onnx.stages.sealed import write_sealed
+from domino_onnx.stages.checkpoints.sealed import write_sealed
 
 RUN = {"seed": "1", "model": "x"}
 
@@ -200,7 +200,9 @@ def test_a_value_is_made_once(tmp_path: Path) -> None:
 
 
 def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
-    words = "from domino_onnx.stages.checkpoint import Checkpoint\nfrom pathlib import Path\nimport sys, time\n"
+    words = (
+        "from domino_onnx.stages.checkpoints.checkpoint import Checkpoint\nfrom pathlib import Path\nimport sys, time\n"
+    )
     words += "with Checkpoint(Path(sys.argv[1])) as c:\n    c.keep('state', {}, {})\n    print('in', flush=True)\n"
     words += "    time.sleep(60)\n"
     with subprocess.Popen([sys.executable, "-c", words, tmp_path], stdout=subprocess.PIPE) as other:
@@ -303,7 +305,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_a_state_is_saved_less_often_where_that_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr("domino_onnx.stages.checkpoint.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("domino_onnx.stages.checkpoints.checkpoint.time.monotonic", lambda: clock[0])
     with Checkpoint(tmp_path) as checkpoint:
         file = checkpoint.file("state", 30)
         monkeypatch.setattr(checkpoint, "keep", lambda *_: clock.__setitem__(0, clock[0] + 2))

@@ -20,9 +20,9 @@ from onnx import numpy_helper
 from domino_onnx.errors import CheckpointError
 from domino_onnx.options import CompressOptions, DataOptions, Goal, RunOptions
 from domino_onnx.stages import Checkpoint, Journal, found_once, identity, open_laboratory, read
+from domino_onnx.stages.checkpoints.sealed import write_sealed
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.laboratory import Laboratory
-from domino_onnx.stages.sealed import write_sealed
 
 Run = Callable[..., Any]
 Arrays = dict[str, Any]

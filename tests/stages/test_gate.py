@@ -9,10 +9,10 @@ import pytest
 
 from domino_onnx.data import Dataset
 from domino_onnx.outputs import Comparison, CustomScores, OutputComparison
-from domino_onnx.stages.doubts import doubts_of_judges, doubts_of_labels, doubts_of_samples
-from domino_onnx.stages.gate import _change
-from domino_onnx.stages.measuring import is_better
-from domino_onnx.stages.trials import advice
+from domino_onnx.stages.finetuning.gate import _change
+from domino_onnx.stages.reading.doubts import doubts_of_judges, doubts_of_labels, doubts_of_samples
+from domino_onnx.stages.trials.goals import advice
+from domino_onnx.stages.trials.measuring import is_better
 
 
 def answers(agreement: float, kl: float, samples: int = 100) -> Comparison:

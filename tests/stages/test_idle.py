@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from domino_onnx.options import CompressOptions, overridden
 from domino_onnx.scheme import NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
-from domino_onnx.stages.idle import idle_options
+from domino_onnx.stages.reading.idle import idle_options
 
 Run = Callable[..., Any]
 TEXT = """

@@ -23,7 +23,8 @@ from domino_onnx.report.compressed_document import compress_document
 from domino_onnx.scheme import Budget, Inventory, NMScheme, SchemePool, Site, StoredNumbers, WeightKey, WeightLayout
 from domino_onnx.search import search_domino
 from domino_onnx.solve import PrunedWeights
-from domino_onnx.stages import solving, writing
+from domino_onnx.stages import solving
+from domino_onnx.stages.writing import write as writing
 
 domino = importlib.import_module("domino_onnx.search.domino")
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -147,7 +147,7 @@ def test_cycles_that_hold_it_are_collected(
 ) -> None:
     """As imports leave them."""
     from domino_onnx.pipeline import pruning
-    from domino_onnx.stages import concluding
+    from domino_onnx.stages.writing import concluding
 
     kept: list[weakref.ref[Any]] = []
     alive: list[bool] = []

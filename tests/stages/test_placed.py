@@ -152,7 +152,7 @@ def test_a_record_that_was_changed_is_refused(work: Work, domino: Run) -> None:
 
 def test_what_lands_there_while_the_run_goes_on_stays(work: Work, domino: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run's own file passed when the run began; another one took its place before the rename."""
-    from domino_onnx.stages import writing
+    from domino_onnx.stages.writing import write as writing
 
     work.restore(work.behind_the_rename())
     real = writing.write_model
@@ -192,7 +192,7 @@ def test_plans_and_the_report_of_a_sweep(
     work: Work, domino: Run, interrupt: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed between two plans, and before the report; a plan that was edited meanwhile stays."""
-    from domino_onnx.stages import reporting
+    from domino_onnx.stages.writing import reporting
 
     words = ["sweep", work.folder / "model.onnx", "--sparsity", "0.5", "--sparsity", "0.7"]
     words += ["--data", work.folder / "data.npz", "--plans", work.folder / "plans"]

@@ -120,7 +120,8 @@ def test_compress(model: Path, data: DataOptions, tmp_path: Path) -> None:
 @pytest.mark.parametrize("finetunes", [True, False])
 def test_drawing_is_a_stage(finetunes: bool, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All samples are drawn in it, and none afterwards but those of finetuning."""
-    from domino_onnx.stages import drawing, laboratory
+    from domino_onnx.stages import laboratory
+    from domino_onnx.stages.reading import drawing
     from domino_onnx.synthesis import Synthesis
 
     if finetunes:
@@ -191,7 +192,9 @@ def test_max_drop_tells_what_it_tried(model: Path, data: DataOptions, tmp_path: 
 FINETUNED = FinetuneOptions(steps=40, lr=1e-4)
 
 
-@pytest.mark.parametrize("where", ["stages.measuring.compare", "stages.gate.measured_apart", "pipeline.pruning.write"])
+@pytest.mark.parametrize(
+    "where", ["stages.trials.measuring.compare", "stages.finetuning.gate.measured_apart", "pipeline.pruning.write"]
+)
 def test_what_an_interrupted_run_kept_is_not_expected_again(
     where: str,
     model: Path,
@@ -202,7 +205,7 @@ def test_what_an_interrupted_run_kept_is_not_expected_again(
 ) -> None:
     """Interrupted when the weights were solved, after finetuning, and before the file is written."""
     pytest.importorskip("torch")
-    from domino_onnx.stages import left_to_do, preflight
+    from domino_onnx.stages.forecasting import left_to_do, preflight
 
     def noted(*given: Any) -> Any:
         works.append(left_to_do.left_to_do(*given))
@@ -221,13 +224,13 @@ def test_what_an_interrupted_run_kept_is_not_expected_again(
     assert not expected(again).keys() & {"search", "refit"}
     assert again.runs.keys() <= expected(again).keys()
     steps = [work.training.steps for work in works]
-    assert steps == [40, 40 if where == "stages.measuring.compare" else 0]
+    assert steps == [40, 40 if where == "stages.trials.measuring.compare" else 0]
 
 
 def test_trials_that_were_kept_are_not_expected_again(
     model: Path, data: DataOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from domino_onnx.stages import trials
+    from domino_onnx.stages.trials import goals as trials
 
     real, shares, tried = trials.tried, [0.25, 0.5, 0.75], []
 

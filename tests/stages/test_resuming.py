@@ -50,7 +50,13 @@ def told(text: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "where", ["stages.sparsest.most_zeros", "stages.trying.measured", "pipeline.pruning.write", "pipeline.run.compared"]
+    "where",
+    [
+        "stages.trials.sparsest.most_zeros",
+        "stages.trials.trying.measured",
+        "pipeline.pruning.write",
+        "pipeline.run.compared",
+    ],
 )
 def test_the_trials_are_told_again(
     where: str, domino: Run, model: Path, data: list[Path], tmp_path: Path, interrupt: Callable[..., Any]
@@ -67,7 +73,7 @@ def test_the_trials_are_told_again(
     with interrupt(where):
         stopped = domino(*words, recipe=AT_ONCE)
     assert stopped.code == 130
-    assert kept.exists() == (where != "stages.sparsest.most_zeros")
+    assert kept.exists() == (where != "stages.trials.sparsest.most_zeros")
     again = domino(*words, "--resume", recipe=AT_ONCE)
     assert (again.code, kept.exists()) == (0, False), again.err
     assert told(again.out) == told(first.out)
@@ -77,7 +83,7 @@ def test_the_trials_are_told_again(
 def test_a_sweep_goes_on_with_the_shares_that_are_left(
     domino: Run, model: Path, data: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from domino_onnx.stages import trials
+    from domino_onnx.stages.trials import goals as trials
 
     kept, tried = tmp_path / "model.sweep.partial", []
     words = ["sweep", model, "--data", data[0], "--sparsity", "0.5", "--sparsity", "0.7", "--sparsity", "0.8", "--json"]
@@ -170,7 +176,7 @@ def test_the_message_names_the_command_that_goes_on(
 def test_a_disk_that_refuses_is_told_once(
     domino: Run, model: Path, data: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from domino_onnx.stages import checkpoint
+    from domino_onnx.stages.checkpoints import checkpoint
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -245,7 +251,7 @@ def test_masks_that_move_stay_legal_when_a_run_goes_on(
     assert {(site["n"], site["m"]) for site in json.loads(ran.out)["sites"]} == {(4, 16)}
     assert json.loads(ran.out)["finetuning"]["best_step"] > 0
 
-    with interrupt("stages.finetuning._train"):
+    with interrupt("stages.finetuning.finetune._train"):
         assert domino(*words, "-o", output, "--checkpoint", folder, recipe=recipe).code == 130
     assert sorted(path.name for path in folder.iterdir()) == ["found.npz", "losses.npz"]
     assert not output.exists()

@@ -14,7 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 from domino_onnx.reconstruction import sensitivity
-from domino_onnx.stages.sealed import write_sealed
+from domino_onnx.stages.checkpoints.sealed import write_sealed
 
 Run = Callable[..., Any]
 
@@ -53,7 +53,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     Saving takes no notice of its own time.
     """
-    monkeypatch.setattr("domino_onnx.stages.checkpoint._WORK_A_SAVE", 0)
+    monkeypatch.setattr("domino_onnx.stages.checkpoints.checkpoint._WORK_A_SAVE", 0)
     calls: list[int] = []
     real = sensitivity._Sensitivity._at_outputs
 

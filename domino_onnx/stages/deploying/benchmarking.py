@@ -1,0 +1,109 @@
+"""The stage that times files side by side."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from domino_onnx.errors import ModelError
+from domino_onnx.graph import read_model
+from domino_onnx.options import CompressOptions
+from domino_onnx.plurals import quantity
+from domino_onnx.report.results import BenchmarkResult, BenchmarkRow
+from domino_onnx.report.speed import on_threads
+from domino_onnx.stages.deploying.sampling import inputs_to_time
+from domino_onnx.stages.journal import Journal
+
+if TYPE_CHECKING:
+    from domino_onnx.runtime import ChildSession
+
+__all__ = ["benchmarked"]
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def benchmarked(
+    models: Sequence[Path],
+    options: CompressOptions,
+    threads: Sequence[int],
+    batches: Sequence[int],
+    seconds: float,
+    journal: Journal,
+    *,
+    profile: bool,
+) -> BenchmarkResult:
+    """Time all models on the same inputs, in turns, for each number of threads and each batch.
+
+    Parameters
+    ----------
+    profile
+        Whether to look at the operators and the memory of each model, too.
+
+    Raises
+    ------
+    ModelError
+        If a model can't be read or run, or takes other inputs than the first.
+    DataError
+        If the data don't fit the first model, or inputs can't be made up.
+    DependencyError
+        If ONNX Runtime is missing.
+    """
+    first, *_ = map(read_model, models)  # a file that isn't a model is an error before any work
+    rows: list[BenchmarkRow] = []
+    done, total = 0, len(threads) * len(batches)
+    with journal.stage("benchmark"):
+        for batch in batches:
+            inputs = inputs_to_time(first, options, journal, batch=batch)
+            size = max((value.shape[0] for value in inputs.values() if value.ndim), default=1)
+            if size < batch:
+                journal.warn(f"--batch-size {batch}: a run has {quantity(size, 'sample')}, as the model or --data has")
+            for count in threads:
+                journal.progress(done, total, f"{on_threads(count)}, batch {size}")
+                rows += _in_turns(models, inputs, size, count, seconds, profile=profile)
+                done += 1
+    return BenchmarkResult(rows=tuple(rows), warnings=journal.warnings)
+
+
+def _in_turns(
+    models: Sequence[Path], inputs: Arrays, batch: int, threads: int, seconds: float, *, profile: bool
+) -> list[BenchmarkRow]:
+    """A row a model, all of them run in turns."""
+    from domino_onnx.deployment import measure
+    from domino_onnx.runtime import ChildSession, Session, profiled
+
+    sessions, loads = [], []
+    for path in models:
+        with ChildSession(path, threads=threads) as tried:
+            _require_run(tried, inputs, models[0])
+        start = time.perf_counter()
+        sessions.append(Session(path, device="cpu", threads=threads, timed=True))
+        loads.append(time.perf_counter() - start)
+    taken = measure([functools.partial(each.run, inputs) for each in sessions], seconds)
+    return [
+        BenchmarkRow(
+            model=path,
+            threads=threads,
+            batch=batch,
+            median=each.median,
+            low=each.low,
+            high=each.high,
+            rounds=each.rounds,
+            load=load,
+            speedup=taken[0].median / each.median,
+            profile=profiled(path, inputs, threads) if profile else None,
+        )
+        for path, each, load in zip(models, taken, loads, strict=True)
+    ]
+
+
+def _require_run(session: ChildSession, inputs: Arrays, first: Path) -> None:
+    """Run a model once where it can do no harm, before it is timed in this process."""
+    try:
+        session.run(inputs)
+    except ModelError as error:
+        raise ModelError(f"{error}; all models must take the inputs of {first}") from None

@@ -1,0 +1,1 @@
+"""How a run gets its model and its samples: read, drawn, looked at, and aimed at a target."""

@@ -1,0 +1,1 @@
+"""How files and reports come out: written, compared with the dense model, and put together as a result."""
