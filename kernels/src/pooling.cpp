@@ -66,6 +66,9 @@ void NmPoolInt8::operator()(const Call& call) const {
   const Tensor y = call.output(shape);
   if (!y.size()) return;
   const int64_t places = y.size() / channels, tasks = std::clamp<int64_t>(y.size() * taps / kFewestBytes, 1, places);
+  // QuantizeLinear rounds before it adds the zero point. With an odd one a mean just between two bytes becomes the odd
+  // byte: 255 less the even one that 255 less the mean becomes.
+  const bool mirrors = static_cast<int>(zero_point_) % 2 != 0;
   for_each(call.parallel(), static_cast<size_t>(tasks), [&](size_t task) {
     const Span span = part_of(places, tasks, 1, static_cast<int64_t>(task));
     auto** positions = reinterpret_cast<const uint8_t**>(scratch(static_cast<size_t>(taps * 8 + channels * 12)));
@@ -83,12 +86,16 @@ void NmPoolInt8::operator()(const Call& call) const {
       if (count != prepared) {
         const auto total = static_cast<float>(counts_padding_ ? taps : std::max<int64_t>(count, 1));
         const int64_t outside = counts_padding_ ? taps - count : count ? 0 : 1;
-        std::fill_n(scales, channels, 1.0f / total);
-        std::fill_n(offsets, channels, static_cast<float>(outside) * zero_point_ / total);
+        const float offset = static_cast<float>(outside) * zero_point_ / total;
+        std::fill_n(scales, channels, mirrors ? -1.0f / total : 1.0f / total);
+        std::fill_n(offsets, channels, mirrors ? 255.0f - offset : offset);
         prepared = count;
       }
       kernel_.sum_of(positions, count, channels, sums);
       kernel_.to_bytes(sums, channels, {scales, offsets, nullptr, 0.0f, 0.0f, 255.0f}, to);
+      if (mirrors) {
+        for (int64_t c = 0; c < channels; ++c) to[c] = static_cast<uint8_t>(255 - to[c]);
+      }
     }
   });
 }

@@ -146,6 +146,20 @@ def test_pools(
     assert np.abs(run_node(library, ours, {"x": x}) - wanted).max() <= (0 if mode == "max" else 0.5 + 1e-4)
 
 
+@pytest.mark.parametrize("zero_point", [0, 3, 128, 255])
+def test_means_between_two_bytes_round_as_quantizelinear_does(
+    library: str, instruction_set: str, zero_point: int
+) -> None:
+    """It rounds to the nearest even number of steps, and adds the zero point to that."""
+    how = {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [0, 0, 0, 1], "count_include_pad": 1, "ceil_mode": 0}
+    model = node_model("NmPoolInt8", ["x"], {}, mode="average", zero_point=zero_point, **how)
+    x = np.random.default_rng(0).integers(0, 256, (2, 6, 9, 40)).astype(np.uint8)
+    padded = np.pad(x.astype(np.float64), [(0, 0), (0, 0), (0, 1), (0, 0)], constant_values=zero_point)
+    means = padded.reshape(2, 3, 2, 5, 2, 40).mean(axis=(2, 4))
+    assert (means % 1 == 0.5).mean() > 0.2
+    np.testing.assert_array_equal(run_node(library, model, {"x": x}), np.rint(means - zero_point) + zero_point)
+
+
 @pytest.mark.parametrize("channels", [1, 40, 1280])
 def test_means_of_channels(library: str, instruction_set: str, channels: int) -> None:
     x = np.random.default_rng(0).integers(0, 256, (3, 7, 5, channels)).astype(np.uint8)
