@@ -32,7 +32,7 @@ __all__ = [
 _MOST_OPERATORS = 12
 _LAYER_COLUMNS = ("op", "shape", "zeros", "dense ms", "float32 ms", "int8 ms", "chosen", "why")
 _NAME_COLUMN, _LONGEST_NAME = 28, 500
-"""Characters up to which names have a column beside the figures, and are shown at all."""
+"""The longest names in a column of their own, and the longest that are printed whole, in characters."""
 
 
 def deploy_view(result: DeployResult) -> RenderableType:
