@@ -309,7 +309,7 @@ class RunOptions(_Group):
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1, description="Seed of all randomness.")] = 0
     memory: Annotated[
         ByteSize | None,
-        Meta(description="Memory to take: 4GB. The model and one batch may need more. Default: half of what is free."),
+        Meta(description="About the most memory to take: 4GB. Default: half of what is free."),
     ] = None
     scratch: Annotated[Path | None, Meta(description="Folder for what doesn't fit into memory.")] = None
     checkpoint: Annotated[

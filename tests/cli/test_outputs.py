@@ -133,7 +133,12 @@ def test_external_data_are_not_replaced(words: str, domino: Run, folder: Path, m
     plan = json.loads((folder / "plan.json").read_text())
     (folder / "plan.json").write_text(json.dumps({**plan, "source_sha256": ""}))
     before = contents(folder)
-    for stage in ("choosing.solve_once", "planning.search_domino", "pruned_file.finetune", "converting.write_model"):
+    for stage in (
+        "choosing.solve_once",
+        "planning.search_domino",
+        "finetuning.pruned_file.finetune",
+        "writing.converting.write_model",
+    ):
         monkeypatch.setattr(f"domino_onnx.stages.{stage}", lambda *_, **__: pytest.fail("it began to work"))
     for force, says in ([], "exists; give another name"), (["--force"], "is the input itself"):
         ran = domino(*words.split(), *force)

@@ -174,7 +174,7 @@ def test_speed_only_takes_the_target_from_the_plan(
     assert domino("search", model, "--scheme", "2:4", "-o", plan, "--force").code == 0
     refused = domino(command, *words, "--speed-only", "-o", output, "--force")
     assert refused.code == 2
-    assert "give a target as well" in " ".join(refused.err.split())
+    assert "give --target tensorrt" in " ".join(refused.err.split())
     assert output.read_bytes() == before
 
 

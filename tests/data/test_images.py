@@ -267,7 +267,7 @@ class TestLabels:
         assert "secret" not in str(error.value)
 
     def test_lists_that_cannot_be_read(self, three: None, tmp_path: Path, load: Load) -> None:
-        with pytest.raises(DataError, match="readable list"):
+        with pytest.raises(DataError, match=r"there is no file .*none\.csv, which is to hold the labels"):
             load("scale: 1\nlabels: none.csv")
         (tmp_path / "l.csv").write_bytes(b"\xff\xfe\x00")
         with pytest.raises(DataError, match="readable list"):

@@ -16,7 +16,8 @@ from onnx import ModelProto, helper
 from domino_onnx.deployment import Layer, find_layers, open_graph
 from domino_onnx.graph import read_model
 from domino_onnx.options import CompressOptions, DataOptions, RunOptions
-from domino_onnx.stages import Journal, deploy_choice
+from domino_onnx.stages import Journal
+from domino_onnx.stages.deploying import choice as deploy_choice
 from domino_onnx.stages.deploying.accuracy import ByteJudge, byte_judge
 from domino_onnx.stages.deploying.bench import Bench
 from domino_onnx.stages.deploying.choice import Chooser

@@ -43,10 +43,12 @@ def written(
 
     def write(form: str) -> onnx.ModelProto:
         if form == "sparse":
-            (tmp_path / form).write_bytes(make_sparse(model).SerializeToString())
+            (tmp_path / f"{form}.onnx").write_bytes(make_sparse(model).SerializeToString())
         else:
-            assert {weight.kind for weight in convert(source, tmp_path / form, "packed").weight_forms} != {"dense"}
-        return onnx.load(tmp_path / form)
+            assert {weight.kind for weight in convert(source, tmp_path / f"{form}.onnx", "packed").weight_forms} != {
+                "dense"
+            }
+        return onnx.load(tmp_path / f"{form}.onnx")
 
     return write
 
@@ -228,9 +230,9 @@ def test_names_and_remarks_of_nodes_may_change(written: Any, tmp_path: Path) -> 
 def test_flipped_bytes_are_read_or_refused(
     written: Any, tmp_path: Path, form: str, flips: list[tuple[float, int]]
 ) -> None:
-    if not (tmp_path / form).exists():
+    if not (tmp_path / f"{form}.onnx").exists():
         written(form)
-    data = bytearray((tmp_path / form).read_bytes())
+    data = bytearray((tmp_path / f"{form}.onnx").read_bytes())
     for where, mask in flips:
         data[int(where * (len(data) - 1))] ^= mask
     path = tmp_path / "flipped.onnx"

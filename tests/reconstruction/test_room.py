@@ -23,7 +23,7 @@ POOL = SchemePool.fixed_m(4)
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Room:
     """Room for no activation at all: every array of any size goes to the disk."""
-    monkeypatch.setattr("domino_onnx.runtime.room._LEAST", 0)
+    monkeypatch.setattr("domino_onnx.runtime.room.LEAST", 0)
     monkeypatch.setattr("domino_onnx.runtime.scratch._SMALL", 0)
     return Room(memory=0, folder=tmp_path)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from domino_onnx.stages.deploying.deploy import _reason
+from domino_onnx.stages.deploying.words import _reason
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_what_an_interrupted_run_kept_is_not_expected_again(
 ) -> None:
     """Interrupted when the weights were solved, after finetuning, and before the file is written."""
     pytest.importorskip("torch")
-    from domino_onnx.stages.forecasting import left_to_do, preflight
+    from domino_onnx.stages.forecasting import left_to_do
 
     def noted(*given: Any) -> Any:
         works.append(left_to_do.left_to_do(*given))

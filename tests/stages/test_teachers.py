@@ -36,7 +36,7 @@ def test_it_is_found_among_others(pruned: Path) -> None:
 
 def test_where_it_is_not_the_error_says_what_to_give(pruned: Path, domino: Callable[..., Any]) -> None:
     pruned.with_name("z.onnx").unlink()
-    with pytest.raises(PlanError, match=r"is not among the 1 other \.onnx files in its folder: give --teacher FILE"):
+    with pytest.raises(PlanError, match=r"is not among the 1 other \.onnx file in its folder: give --teacher FILE"):
         teacher_beside(pruned)
     ran = domino("finetune", pruned, "--data", "x.npz")
     assert (ran.code, "give --teacher FILE" in ran.err) == (1, True)
