@@ -47,7 +47,7 @@ class Stream:
         return np.arange(max(stop - self.window, self.data.count), stop)
 
     def batch(self, number: int, size: int, seed: int) -> NDArray[np.int64]:
-        """So many samples: those that are new, and others of the window."""
+        """(size,) samples of batch `number`, which counts from 1: those that are new, and others of the window."""
         seen, new = self.seen(number), min(self.fresh, size)
         older, newest = np.split(seen, [len(seen) - new])
         chosen = np.random.default_rng([seed, number]).choice(older, size - new, replace=size - new > len(older))
