@@ -1,4 +1,4 @@
-"""Plans tried out: refitted, written to a temporary file, and compared with the dense model on unseen data."""
+"""What a goal comes to: a plan within budgets or a largest loss, the trials of a sweep, and finetuning after them."""
 
 from __future__ import annotations
 
