@@ -1,13 +1,14 @@
 """How much faster does a pruned file run on the CPU, and than what?
 
-usage: DOMINO_ONNX_SHARED=FOLDER OMP_NUM_THREADS=1 python benchmarks/cpu.py [MODEL ...] [--cache CACHE] [--threads 2]
+usage: DOMINO_ONNX_SHARED=FOLDER OMP_NUM_THREADS=1
+       python benchmarks/cpu.py [MODEL ...] [--cache CACHE] [--threads 2] [--rows results/cpu_avx512.json]
 
 Each model is pruned by magnitude to one sparsity after the other, and deployed. Four files are timed in turns: ONNX
 Runtime's dense float32, its own int8 (static with QDQ, or dynamic for transformers), ours in float32, and ours with
 int8 products. What weights by magnitude are worth is another matter (docs/results.md): this is about time alone.
 One thread goes by the processor's time, more by the wall clock: let nothing else run then. Each number of threads has
 rows of its own. Besides the models of FOLDER there are `resnet50` and `minilm`, with random weights (shapes.py). Writes
-results/cpu.json, and the table of docs/cpu.md.
+results/cpu.json, and its table in docs/cpu.md. Each kind of machine has a file and a table of its own (`--rows`).
 """
 
 from __future__ import annotations
@@ -59,16 +60,17 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--sparsity", type=float, nargs="*", default=SPARSITIES)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rows", type=Path, default=RESULTS / "cpu.json", help="a file for each kind of machine")
     parser.add_argument("--page", action="store_true", help="only write the page's table again")
     given = parser.parse_args()
     packages = {name: metadata.version(name) for name in ("onnx", "onnxruntime")}
-    results = Results(RESULTS / "cpu.json", {"machine": machine(), "packages": packages, "sets": instruction_sets()})
+    results = Results(given.rows, {"machine": machine(), "packages": packages, "sets": instruction_sets()})
     for name in given.models:
         for sparsity in () if given.page else given.sparsity:
             row = measured(name, sparsity, given.cache, given.threads)
             print(json.dumps(row), flush=True)
             results.put(row)
-    put_table(results.rows)
+    put_table(given.rows.name, results.rows)
 
 
 def instruction_sets() -> list[str]:
@@ -171,8 +173,8 @@ def quantized(model: Path, folder: Path, inputs: Mapping[str, Any], *, dynamic: 
     return output
 
 
-def put_table(rows: list[Row]) -> None:
-    """Put the rows into docs/cpu.md."""
+def put_table(file: str, rows: list[Row]) -> None:
+    """Put the rows of this results file into docs/cpu.md."""
     names = ("model", "zeros", "threads", "ORT float32", "ORT int8", "ours, float32", "ours, int8 too")
     ordered = sorted(rows, key=lambda row: (row["case"]["model"].lower(), *list(row["case"].values())[1:]))
     lines = [
@@ -181,7 +183,7 @@ def put_table(rows: list[Row]) -> None:
         *map(line, ordered),
     ]
     page = PAGE.read_text(encoding="utf-8")
-    marked = re.compile(r"(<!-- benchmarks/cpu.py -->\n).*?(<!-- end -->)", re.DOTALL)
+    marked = re.compile(rf"(<!-- benchmarks/cpu.py {file} -->\n).*?(<!-- end -->)", re.DOTALL)
     PAGE.write_text(marked.sub(lambda found: found[1] + "\n".join([*lines, ""]) + found[2], page), encoding="utf-8")
 
 

@@ -2,28 +2,28 @@
 #pragma once
 
 #include "byte_product.h"
-#include "positions.h"
 
 namespace domino {
 
-// A window holds as many kernel positions of `lanes` channels as a step can pick from.
+// A window holds as many neighbours along a line of the kernel, of `lanes` channels, as a step can pick from.
 class ByteDepthwise {
  public:
-  ByteDepthwise(const ByteKernel& kernel, const Rows<int8_t>& rows);
+  // Of kernels with `line` positions along the last axis, `dilation` pixels from each other.
+  ByteDepthwise(const ByteKernel&, const Rows<int8_t>& rows, int64_t line, int64_t dilation);
 
-  // `finish(place, first, end, sums)` gets the sums of channels `first` to `end - 1` of output `place` of all images,
-  // at the same time. `padding` is what lies around an image.
-  template <class Finish>
-  void run(const Geometry&, int64_t images, const uint8_t* x, uint8_t padding, const Parallel&, Finish&&) const;
-
-  const ByteKernel& kernel() const { return kernel_; }
+  // `padding` is what lies around an image. `how` and `y` are those of the first channel.
+  void bytes(const Geometry&, int64_t images, const uint8_t* x, uint8_t padding, const Parallel&, const ToBytes& how,
+             uint8_t* y) const;
 
  private:
+  struct Buffer;
+
+  void fill(const Geometry&, const Buffer&, const int64_t (&place)[kAxes], const uint8_t* image, uint8_t padding,
+            int64_t channel, uint8_t* cells) const;
+
   const ByteKernel& kernel_;
-  int64_t channels_, taps_, in_window_, windows_, count_;
+  int64_t channels_, in_window_, windows_in_line_;
   ByteProduct product_;
 };
 
 }  // namespace domino
-
-#include "byte_depthwise.inc"

@@ -39,6 +39,24 @@ struct ToBytes {
   const uint8_t* residual;  // or null
   float residual_scale, low, high;
   Activation activation{};
+
+  // For the outputs from `output` on, of the row that begins `row` bytes further.
+  ToBytes from(int64_t output, int64_t row) const {
+    ToBytes moved = *this;
+    moved.scales += output;
+    moved.offsets += output;
+    if (residual) moved.residual += row + output;
+    return moved;
+  }
+};
+
+// The inputs of some pixels: window w of pixel p is at x + p * pitch + offsets[w].
+struct ByteTile {
+  const uint8_t* x;
+  int64_t pitch;
+  const int64_t* offsets;
+  int64_t windows;
+  int pixels;
 };
 
 struct ByteKernel {
@@ -47,21 +65,19 @@ struct ByteKernel {
   int slots;   // bytes of the window that a step picks: 4, or 2 where a step multiplies 16-bit numbers
   int pixels;  // of the widest tile
 
-  // Puts the windows of a row, which is filled up with zeros, into a tile: window w of pixel p is at
-  // (w * pixels + p) * window.
-  void (*pack)(const uint8_t* row, int64_t windows, int64_t pixel, int64_t pixels, uint8_t* tile);
-  // Windows of a depthwise convolution: each holds `lanes` channels of as many kernel positions as a step can pick.
-  // Channels `channel` to `channel + count - 1` of the `positions` of each pixel, which follow each other.
-  void (*pack_positions)(const uint8_t* const* positions, int64_t position_count, int64_t pixels, int64_t channel,
-                         int64_t count, uint8_t* tile);
+  // `channels` of `pixels` pixels, which are `apart` bytes from each other, at `lanes` bytes each.
+  void (*spread)(const uint8_t* x, int64_t apart, int64_t pixels, int64_t channels, uint8_t* to);
   // sums[pixel * stride + lane] of one block of outputs.
-  void (*multiply)(const ByteBlock&, int64_t windows, const uint8_t* tile, int pixels, int32_t* sums, int64_t stride);
+  void (*multiply)(const ByteBlock&, const ByteTile&, int32_t* sums, int64_t stride);
+  // The same, and then bytes: of `outputs` lanes. Rows of `y` and of residuals are `stride` apart.
+  void (*multiply_to_bytes)(const ByteBlock&, const ByteTile&, int outputs, const ToBytes&, int64_t stride, uint8_t* y);
   // The largest byte of some positions, and their sum; of `channels` each. Without a position it is zero.
   void (*max_of)(const uint8_t* const* positions, int64_t count, int64_t channels, uint8_t* y);
   void (*sum_of)(const uint8_t* const* positions, int64_t count, int64_t channels, int32_t* sums);
   // `count` floats as bytes of the smallest scale that holds them and zero.
   Quantized (*quantize)(const float* x, int64_t count, uint8_t* bytes);
   void (*to_floats)(const int32_t* sums, int64_t count, const ToFloats&, float* y);
+  // Of one row, without an activation.
   void (*to_bytes)(const int32_t* sums, int64_t count, const ToBytes&, uint8_t* y);
 };
 

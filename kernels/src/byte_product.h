@@ -15,10 +15,28 @@ class ByteProduct {
  public:
   ByteProduct(const ByteKernel& kernel, const Rows<int8_t>& rows, int64_t groups);
 
-  // The input of row p is what `fill(p, row)` writes: inputs() bytes. `finish(p, first, end, sums)` gets the sums of
-  // outputs `first` to `end - 1`, once for each row and part of the outputs. Both are called at the same time.
-  template <class Fill, class Finish>
-  void run(int64_t group, int64_t count, const Parallel&, Fill&& fill, Finish&& finish) const;
+  // Rows of inputs() bytes, `pitch` bytes from each other. Of the last one, up to kernel().window - 1 bytes more are read.
+  struct Inputs {
+    const uint8_t* x;
+    int64_t pitch;
+  };
+
+  // Where the inputs of some rows lie is what `inputs_of(rows, space)` returns. `space` has room for them, one after the
+  // other with pitch() bytes each. It is called in several threads at once, as is `finish(p, first, end, sums)`: it gets
+  // the sums of outputs `first` to `end - 1`, once for each row and part of the outputs.
+  template <class InputsOf, class Finish>
+  void sums(int64_t group, int64_t count, const Parallel&, InputsOf&& inputs_of, Finish&& finish) const;
+
+  // The same, to bytes: of `how` and `y` those of the group's first output, whose rows are `stride` apart.
+  template <class InputsOf>
+  void bytes(int64_t group, int64_t count, const Parallel&, InputsOf&& inputs_of, const ToBytes& how, int64_t stride,
+             uint8_t* y) const;
+
+  // Of a row in the space of a task: an odd number of lines of the cache, so that rows don't share a few sets of it.
+  int64_t pitch() const {
+    constexpr int64_t kLine = 64;
+    return ((windows_ * kernel_.window + kLine - 1) / kLine | 1) * kLine;
+  }
 
   // A block of outputs, counted through all groups.
   ByteBlock block(int64_t index) const {
@@ -40,11 +58,15 @@ class ByteProduct {
   };
 
   Packed packed_block(const Rows<int8_t>& rows, int64_t first, int64_t end) const;
+  int64_t blocks() const { return (outputs_ / groups_ + kernel_.lanes - 1) / kernel_.lanes; }  // of a group
+  template <class InputsOf, class Finish>
+  void run(int64_t count, int64_t blocks, int64_t bytes_of_sums, const Parallel&, InputsOf&&, Finish&&) const;
 
   const ByteKernel& kernel_;
   int64_t outputs_, inputs_, groups_, windows_;
   std::vector<Packed> packed_;  // of each group, one after the other
   std::vector<int32_t> weight_sums_;
+  std::vector<int64_t> offsets_;  // of the windows of a row
 };
 
 }  // namespace domino

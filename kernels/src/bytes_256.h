@@ -11,11 +11,13 @@ namespace domino {
 namespace {
 
 constexpr int kLanes = 8, kWindow = 16, kPixels = 8;
+constexpr bool kHoldsWindows = false;
 
 struct Wide {
   using Sum = __m256i;
   using Window = __m256i;
   using Word = __m256i;
+  using Floats = __m256;
 
   static Sum zero() { return _mm256_setzero_si256(); }
   static Window window(const uint8_t* from) {
@@ -23,6 +25,22 @@ struct Wide {
   }
   static Word word(const uint8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
   static void store(Sum sum, int32_t* to) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), sum); }
+
+  static void keep(Sum& sum) { __asm__("" : "+x"(sum)); }
+  static Floats load(const float* from) { return _mm256_loadu_ps(from); }
+  static Floats splat(float value) { return _mm256_set1_ps(value); }
+  static Floats of_sum(Sum sum) { return _mm256_cvtepi32_ps(sum); }
+  static Floats of_bytes(const uint8_t* from) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+  }
+  static Floats smaller(Floats a, Floats b) { return _mm256_min_ps(a, b); }
+  static Floats larger(Floats a, Floats b) { return _mm256_max_ps(a, b); }
+  static Floats limited(Floats value, Floats low, Floats high) { return smaller(larger(value, low), high); }
+  static void store_bytes(Floats value, uint8_t* to) {
+    const __m256i whole = _mm256_cvtps_epi32(value);
+    const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(words, words));
+  }
 };
 
 }  // namespace

@@ -7,11 +7,13 @@ namespace domino {
 namespace {
 
 constexpr int kLanes = 16, kWindow = 64, kSlots = 4, kPixels = 14;
+constexpr bool kHoldsWindows = true;
 
 struct Step {
   using Sum = __m512i;
   using Window = __m512i;
   using Word = __m512i;
+  using Floats = __m512;
 
   static Sum zero() { return _mm512_setzero_si512(); }
   static Window window(const uint8_t* from) { return _mm512_loadu_si512(from); }
@@ -20,6 +22,20 @@ struct Step {
     return _mm512_dpbusd_epi32(sum, _mm512_permutexvar_epi8(pick, window), weight);
   }
   static void store(Sum sum, int32_t* to) { _mm512_storeu_si512(to, sum); }
+
+  static void keep(Sum& sum) { __asm__("" : "+v"(sum)); }
+  static Floats load(const float* from) { return _mm512_loadu_ps(from); }
+  static Floats splat(float value) { return _mm512_set1_ps(value); }
+  static Floats of_sum(Sum sum) { return _mm512_cvtepi32_ps(sum); }
+  static Floats of_bytes(const uint8_t* from) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+  }
+  static Floats smaller(Floats a, Floats b) { return _mm512_min_ps(a, b); }
+  static Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+  static Floats limited(Floats value, Floats low, Floats high) { return smaller(larger(value, low), high); }
+  static void store_bytes(Floats value, uint8_t* to) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(value)));
+  }
 };
 
 }  // namespace

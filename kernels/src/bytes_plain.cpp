@@ -5,6 +5,7 @@ namespace domino {
 namespace {
 
 constexpr int kLanes = 8, kWindow = 64, kSlots = 4, kPixels = 8;
+constexpr bool kHoldsWindows = true;
 
 struct Step {
   struct Sum {
@@ -12,6 +13,7 @@ struct Step {
   };
   using Window = const uint8_t*;
   using Word = const uint8_t*;
+  typedef float Floats __attribute__((vector_size(kLanes * sizeof(float))));
 
   static Sum zero() { return {}; }
   static Window window(const uint8_t* from) { return from; }
@@ -24,6 +26,32 @@ struct Step {
   }
   static void store(const Sum& sum, int32_t* to) {
     for (int lane = 0; lane < kLanes; ++lane) to[lane] = sum.of[lane];
+  }
+
+  static void keep(Sum&) {}
+  static Floats load(const float* from) {
+    Floats values;
+    __builtin_memcpy(&values, from, sizeof values);
+    return values;
+  }
+  static Floats splat(float value) { return Floats{} + value; }
+  static Floats of_sum(const Sum& sum) {
+    Floats values;
+    for (int lane = 0; lane < kLanes; ++lane) values[lane] = static_cast<float>(sum.of[lane]);
+    return values;
+  }
+  static Floats of_bytes(const uint8_t* from) {
+    Floats values;
+    for (int lane = 0; lane < kLanes; ++lane) values[lane] = static_cast<float>(from[lane]);
+    return values;
+  }
+  static Floats smaller(Floats a, Floats b) { return a < b ? a : b; }
+  static Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+  static Floats limited(Floats value, Floats low, Floats high) { return smaller(larger(value, low), high); }
+  static void store_bytes(Floats value, uint8_t* to) {
+    constexpr float kShift = 12582912.0f;  // rounds to the nearest even
+    const Floats whole = value + kShift - kShift;
+    for (int lane = 0; lane < kLanes; ++lane) to[lane] = static_cast<uint8_t>(static_cast<int32_t>(whole[lane]));
   }
 };
 

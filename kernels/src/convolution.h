@@ -70,21 +70,18 @@ struct Convolution {
     Geometry g{};
     g.channels = weight[1];
     const int missing = kAxes - static_cast<int>(axes());
-    bool is_pointwise = true;
     for (int i = 0; i < kAxes; ++i) {
       g.input[i] = g.output[i] = g.kernel[i] = g.stride[i] = g.dilation[i] = 1;
       if (i < missing) continue;
       const int axis = i - missing;
-      const int64_t before = pads[axis], behind = pads[axis + axes()];
       g.input[i] = space[axis];
       g.kernel[i] = weight[2 + axis];
       g.stride[i] = strides[axis];
       g.dilation[i] = dilations[axis];
-      g.begin[i] = before;
+      g.begin[i] = pads[axis];
       g.output[i] = output_size(axis, space[axis]);
-      is_pointwise = is_pointwise && g.kernel[i] == 1 && g.stride[i] == 1 && before == 0 && behind == 0;
     }
-    if (is_pointwise) {
+    if (g.is_pointwise()) {
       g.input[2] = g.output[2] = g.pixels_in();
       g.input[0] = g.input[1] = g.output[0] = g.output[1] = 1;
     }

@@ -67,7 +67,7 @@ NmConvInt8::NmConvInt8(const Node& node, const Implementation& use)
   scales_ = floats_of(node, kScales, "scales", convolution_.outputs());
   offsets_ = floats_of(node, kOffsets, "offsets", convolution_.outputs());
   if (convolution_.weight[1] == 1 && convolution_.outputs() == convolution_.groups) {
-    depthwise_ = std::make_unique<ByteDepthwise>(*use.bytes, rows);
+    depthwise_ = std::make_unique<ByteDepthwise>(*use.bytes, rows, convolution_.weight.back(), convolution_.dilations.back());
   } else {
     product_ = std::make_unique<ByteProduct>(*use.bytes, rows, convolution_.groups);
   }
@@ -113,31 +113,32 @@ void NmConvInt8::operator()(const Call& call) const {
   const auto* residual = residual_of<uint8_t>(call, kByteResidual, shape);
   const Tensor y = call.output(shape);
   if (!y.size()) return;
-  const ByteKernel& kernel = depthwise_ ? depthwise_->kernel() : product_->kernel();
   const int64_t outputs = convolution_.outputs();
-  const auto finish = [&](int64_t place, int64_t first, int64_t end, const int32_t* sums) {
-    const int64_t to = place * outputs + first;
-    kernel.to_bytes(sums, end - first,
-                    {scales_.data() + first, offsets_.data() + first, residual ? residual + to : nullptr,
-                     residual_scale_, low_, high_, activation_},
-                    y.as<uint8_t>() + to);
-  };
+  const ToBytes how{scales_.data(), offsets_.data(), residual, residual_scale_, low_, high_, activation_};
   const Parallel parallel = call.parallel();
   if (depthwise_) {
-    depthwise_->run(g, x.shape[0], x.as<uint8_t>(), x_zero_point_, parallel, finish);
+    depthwise_->bytes(g, x.shape[0], x.as<uint8_t>(), x_zero_point_, parallel, how, y.as<uint8_t>());
     return;
   }
   const int64_t groups = convolution_.groups, in_group = outputs / groups, pixel_in = convolution_.channels();
   const int64_t image_in = g.pixels_in() * pixel_in, places = g.pixels_out();
   const std::vector<Tap> lines = lines_of(g);
+  const auto* end = x.as<uint8_t>() + x.size();
   for (int64_t group = 0; group < groups; ++group) {
     const auto* from = x.as<uint8_t>() + group * g.channels;
-    product_->run(
-        group, x.shape[0] * places, parallel,
-        [&](int64_t p, uint8_t* to) { gather(g, lines, from + p / places * image_in, pixel_in, p % places, to); },
-        [&](int64_t p, int64_t first, int64_t end, const int32_t* sums) {
-          finish(p, group * in_group + first, group * in_group + end, sums);
-        });
+    const auto inputs_of = [&](Span rows, uint8_t* space) {
+      const int64_t pitch = product_->pitch();
+      if (g.is_pointwise() && from + (rows.end - 1) * pixel_in + pitch <= end) {
+        return ByteProduct::Inputs{from + rows.first * pixel_in, pixel_in};
+      }
+      for (int64_t p = rows.first; p < rows.end; ++p) {
+        gather(g, lines, from + p / places * image_in, pixel_in, p % places, space + (p - rows.first) * pitch);
+      }
+      return ByteProduct::Inputs{space, pitch};
+    };
+    const int64_t first = group * in_group;
+    product_->bytes(group, x.shape[0] * places, parallel, inputs_of, how.from(first, 0), outputs,
+                    y.as<uint8_t>() + first);
   }
 }
 

@@ -14,6 +14,12 @@ struct Geometry {
 
   int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
   int64_t pixels_in() const { return input[0] * input[1] * input[2]; }
+  // Whether output p has pixel p alone as its input.
+  bool is_pointwise() const {
+    bool is = true;
+    for (int i = 0; i < kAxes; ++i) is = is && kernel[i] == 1 && stride[i] == 1 && begin[i] == 0 && input[i] == output[i];
+    return is;
+  }
   int64_t pixels_out() const { return output[0] * output[1] * output[2]; }
 
   // The input coordinate along an axis of output `place` at kernel position `tap`; outside the input in the padding.

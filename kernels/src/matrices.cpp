@@ -58,14 +58,14 @@ void NmMatMulInt8::operator()(const Call& call) const {
   const Tensor y = call.output(shape);
   if (!rows) return;
   const Parallel parallel = call.parallel();
-  std::vector<uint8_t> bytes(static_cast<size_t>(rows * inputs));
+  const std::unique_ptr<uint8_t[]> bytes(new uint8_t[static_cast<size_t>(rows * inputs + product_->kernel().window)]);
   std::vector<Quantized> of_rows(static_cast<size_t>(rows));
   for_each(parallel, static_cast<size_t>(rows), [&](size_t row) {
-    of_rows[row] = product_->kernel().quantize(x.as<float>() + row * inputs, inputs, bytes.data() + row * inputs);
+    of_rows[row] = product_->kernel().quantize(x.as<float>() + row * inputs, inputs, bytes.get() + row * inputs);
   });
-  product_->run(
+  product_->sums(
       0, rows, parallel,
-      [&](int64_t row, uint8_t* to) { std::memcpy(to, bytes.data() + row * inputs, static_cast<size_t>(inputs)); },
+      [&](Span some, uint8_t*) { return ByteProduct::Inputs{bytes.get() + some.first * inputs, inputs}; },
       [&](int64_t row, int64_t first, int64_t end, const int32_t* sums) {
         const int64_t to = row * outputs + first;
         product_->kernel().to_floats(sums, end - first,

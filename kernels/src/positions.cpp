@@ -25,24 +25,4 @@ int64_t put_positions(const Geometry& g, int64_t channels, const uint8_t* x, int
   return positions - begin;
 }
 
-void put_positions_of(const Geometry& g, int64_t channels, const uint8_t* x, int64_t place, int64_t count,
-                      const uint8_t* around, int64_t apart, const uint8_t** positions) {
-  const int64_t taps = g.taps(), step = g.stride[2] * channels, reach = (g.kernel[2] - 1) * g.dilation[2];
-  int64_t column = place % g.output[2];
-  bool was_inside = false;
-  for (int64_t i = 0; i < count; ++i, positions += apart) {
-    const int64_t left = g.reach(2, column, 0);
-    const bool is_inside = left >= 0 && left + reach < g.input[2];
-    if (is_inside && was_inside) {
-      const uint8_t** last = positions - apart;
-      for (int64_t tap = 0; tap < taps; ++tap) positions[tap] = last[tap] == around ? around : last[tap] + step;
-    } else {
-      put_positions(g, channels, x, place + i, around, positions);
-    }
-    ++column;
-    was_inside = is_inside && column < g.output[2];
-    if (column == g.output[2]) column = 0;
-  }
-}
-
 }  // namespace domino

@@ -10,9 +10,4 @@ namespace domino {
 int64_t put_positions(const Geometry&, int64_t channels, const uint8_t* x, int64_t place, const uint8_t* around,
                       const uint8_t** positions);
 
-// The same of `count` places from `place` on, of each `apart` pointers further. Those between the edges of a line are
-// found from the one before.
-void put_positions_of(const Geometry&, int64_t channels, const uint8_t* x, int64_t place, int64_t count,
-                      const uint8_t* around, int64_t apart, const uint8_t** positions);
-
 }  // namespace domino

@@ -118,6 +118,42 @@ inline double activated(double x, const Activation& how) {
   return y * how.gain + how.shift;
 }
 
+// How sums of `rows` rows become bytes, in numbers at random, and what they become.
+struct Scaled {
+  int64_t outputs;
+  std::vector<float> scales, offsets;
+  std::vector<uint8_t> residual;
+  bool has_residual;
+  Activation activation = any_activation();
+  float low = static_cast<float>(between(0, 9)), high = static_cast<float>(between(200, 255));
+
+  Scaled(int64_t outputs, int64_t rows, bool has_residual)
+      : outputs(outputs), residual(static_cast<size_t>(outputs * rows)), has_residual(has_residual) {
+    for (int64_t o = 0; o < outputs; ++o) {
+      scales.push_back(static_cast<float>(between(1, 1000)) / 65536);
+      offsets.push_back(static_cast<float>(between(-1000, 4000)) / 32);
+    }
+    for (uint8_t& each : residual) each = static_cast<uint8_t>(between(0, 255));
+  }
+
+  ToBytes to_bytes() const {
+    return {scales.data(), offsets.data(), has_residual ? residual.data() : nullptr, 0.37f, low, high, activation};
+  }
+
+  // Without an activation exactly; with one, a value just between two bytes may become either.
+  bool agrees(uint8_t byte, int32_t sum, int64_t row, int64_t output) const {
+    volatile float scaled = static_cast<float>(sum) * scales[output];  // rounded to float32, and not joined with the sum
+    volatile float value = scaled + offsets[output];
+    if (has_residual) {
+      volatile float more = static_cast<float>(residual[row * outputs + output]) * 0.37f;
+      value = value + more;
+    }
+    const double wanted = activated(value, activation);
+    const double whole = std::nearbyint(std::fmin(std::fmax(wanted, low), high));
+    return byte == whole || (activation && std::fabs(byte - wanted) < 0.501);
+  }
+};
+
 // Convolutions and pools, in images.cpp.
 void check_images(const Implementation&);
 

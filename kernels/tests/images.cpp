@@ -84,21 +84,21 @@ void check_byte_depthwise(const Implementation& use) {
   const auto padding = static_cast<uint8_t>(between(0, 255));
   std::vector<uint8_t> x(images * channels * pixels);
   for (uint8_t& each : x) each = static_cast<uint8_t>(between(0, 3) ? between(0, 255) : 255);
-  std::vector<int> seen(images * places * channels);
-  ByteDepthwise(*use.bytes, weight.stored_rows())
-      .run(g, images, x.data(), padding, in_turn, [&](int64_t p, int64_t first, int64_t end, const int32_t* sums) {
-        for (int64_t c = first; c < end; ++c) {
-          int32_t sum = 0;
-          for (int64_t k = 0; k < weight.columns; ++k) {
-            const int64_t at = input_of(g, p % places, k);
-            const uint8_t byte = at < 0 ? padding : x[(p / places * pixels + at) * channels + c];
-            sum += byte * weight.dense[c * weight.columns + k];
-          }
-          expect(sums[c - first] == sum, use.name, "int8 depthwise");
-          ++seen[p * channels + c];
-        }
-      });
-  for (int each : seen) expect(each == 1, use.name, "int8 depthwise places");
+  const Scaled how(channels, images * places, between(0, 1));
+  std::vector<uint8_t> y(images * places * channels);
+  ByteDepthwise(*use.bytes, weight.stored_rows(), convolution.weight.back(), convolution.dilations.back())
+      .bytes(g, images, x.data(), padding, in_turn, how.to_bytes(), y.data());
+  for (int64_t p = 0; p < images * places; ++p) {
+    for (int64_t c = 0; c < channels; ++c) {
+      int32_t sum = 0;
+      for (int64_t k = 0; k < weight.columns; ++k) {
+        const int64_t at = input_of(g, p % places, k);
+        const uint8_t byte = at < 0 ? padding : x[(p / places * pixels + at) * channels + c];
+        sum += byte * weight.dense[c * weight.columns + k];
+      }
+      expect(how.agrees(y[p * channels + c], sum, p, c), use.name, "int8 depthwise");
+    }
+  }
 }
 
 void check_pools(const Implementation& use) {
