@@ -21,14 +21,20 @@ struct Quantized {
   int32_t zero_point;
 };
 
-// From the sums of a row, of which weight_sums are the sums of the weights, to floats.
+// From sums of quantized rows, of which weight_sums are the sums of the weights, to floats.
 struct ToFloats {
-  Quantized row;
+  const Quantized* rows;  // of each pixel
   const int32_t* weight_sums;
   const float* scales;
   const float* biases;
   const float* residual;  // or null
   Epilogue epilogue;
+
+  // For the outputs from `output` on, of the rows from `row` on; residuals of rows are `stride` apart.
+  ToFloats from(int64_t output, int64_t row, int64_t stride) const {
+    return {rows + row,      weight_sums + output, scales + output, biases + output,
+            residual ? residual + row * stride + output : nullptr, epilogue};
+  }
 };
 
 // From sums to bytes: sum * scale + offset + residual * residual_scale, each step rounded to float32, then through the
@@ -40,13 +46,10 @@ struct ToBytes {
   float residual_scale, low, high;
   Activation activation{};
 
-  // For the outputs from `output` on, of the row that begins `row` bytes further.
-  ToBytes from(int64_t output, int64_t row) const {
-    ToBytes moved = *this;
-    moved.scales += output;
-    moved.offsets += output;
-    if (residual) moved.residual += row + output;
-    return moved;
+  // For the outputs from `output` on, of the rows from `row` on; residuals of rows are `stride` apart.
+  ToBytes from(int64_t output, int64_t row, int64_t stride) const {
+    return {scales + output, offsets + output, residual ? residual + row * stride + output : nullptr,
+            residual_scale,  low,              high, activation};
   }
 };
 
@@ -67,18 +70,16 @@ struct ByteKernel {
 
   // `channels` of `pixels` pixels, which are `apart` bytes from each other, at `lanes` bytes each.
   void (*spread)(const uint8_t* x, int64_t apart, int64_t pixels, int64_t channels, uint8_t* to);
-  // sums[pixel * stride + lane] of one block of outputs.
-  void (*multiply)(const ByteBlock&, const ByteTile&, int32_t* sums, int64_t stride);
-  // The same, and then bytes: of `outputs` lanes. Rows of `y` and of residuals are `stride` apart.
-  void (*multiply_to_bytes)(const ByteBlock&, const ByteTile&, int outputs, const ToBytes&, int64_t stride, uint8_t* y);
+  // The first `outputs` sums of a block, for each pixel of a tile. Rows of `y` and of residuals are `stride` apart.
+  void (*to_bytes)(const ByteBlock&, const ByteTile&, int outputs, const ToBytes&, int64_t stride, uint8_t* y);
+  void (*to_floats)(const ByteBlock&, const ByteTile&, int outputs, const ToFloats&, int64_t stride, float* y);
   // The largest byte of some positions, and their sum; of `channels` each. Without a position it is zero.
   void (*max_of)(const uint8_t* const* positions, int64_t count, int64_t channels, uint8_t* y);
   void (*sum_of)(const uint8_t* const* positions, int64_t count, int64_t channels, int32_t* sums);
   // `count` floats as bytes of the smallest scale that holds them and zero.
   Quantized (*quantize)(const float* x, int64_t count, uint8_t* bytes);
-  void (*to_floats)(const int32_t* sums, int64_t count, const ToFloats&, float* y);
-  // Of one row, without an activation.
-  void (*to_bytes)(const int32_t* sums, int64_t count, const ToBytes&, uint8_t* y);
+  // Sums of one row, without an activation.
+  void (*sums_to_bytes)(const int32_t* sums, int64_t count, const ToBytes&, uint8_t* y);
 };
 
 }  // namespace domino

@@ -21,16 +21,19 @@ class ByteProduct {
     int64_t pitch;
   };
 
-  // Where the inputs of some rows lie is what `inputs_of(rows, space)` returns. `space` has room for them, one after the
-  // other with pitch() bytes each. It is called in several threads at once, as is `finish(p, first, end, sums)`: it gets
-  // the sums of outputs `first` to `end - 1`, once for each row and part of the outputs.
-  template <class InputsOf, class Finish>
-  void sums(int64_t group, int64_t count, const Parallel&, InputsOf&& inputs_of, Finish&& finish) const;
-
-  // The same, to bytes: of `how` and `y` those of the group's first output, whose rows are `stride` apart.
+  // Where the inputs of some rows lie is what `inputs_of(rows, space)` returns; several threads call it at once. `space`
+  // has room for them, one after the other with pitch() bytes each. `how` and `y` are those of the first row and of the
+  // group's first output; rows of `y` are `stride` apart.
   template <class InputsOf>
-  void bytes(int64_t group, int64_t count, const Parallel&, InputsOf&& inputs_of, const ToBytes& how, int64_t stride,
-             uint8_t* y) const;
+  void bytes(int64_t group, int64_t count, const Parallel& parallel, InputsOf&& inputs_of, const ToBytes& how,
+             int64_t stride, uint8_t* y) const {
+    run(kernel_.to_bytes, group, count, parallel, inputs_of, how, stride, y);
+  }
+  template <class InputsOf>
+  void floats(int64_t group, int64_t count, const Parallel& parallel, InputsOf&& inputs_of, const ToFloats& how,
+              int64_t stride, float* y) const {
+    run(kernel_.to_floats, group, count, parallel, inputs_of, how, stride, y);
+  }
 
   // Of a row in the space of a task: an odd number of lines of the cache, so that rows don't share a few sets of it.
   int64_t pitch() const {
@@ -58,9 +61,9 @@ class ByteProduct {
   };
 
   Packed packed_block(const Rows<int8_t>& rows, int64_t first, int64_t end) const;
-  int64_t blocks() const { return (outputs_ / groups_ + kernel_.lanes - 1) / kernel_.lanes; }  // of a group
-  template <class InputsOf, class Finish>
-  void run(int64_t count, int64_t blocks, int64_t bytes_of_sums, const Parallel&, InputsOf&&, Finish&&) const;
+  template <class Multiply, class InputsOf, class How, class Value>
+  void run(Multiply multiply, int64_t group, int64_t count, const Parallel&, InputsOf&&, const How&, int64_t stride,
+           Value* y) const;
 
   const ByteKernel& kernel_;
   int64_t outputs_, inputs_, groups_, windows_;

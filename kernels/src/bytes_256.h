@@ -24,9 +24,11 @@ struct Wide {
     return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
   }
   static Word word(const uint8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
-  static void store(Sum sum, int32_t* to) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), sum); }
-
   static void keep(Sum& sum) { __asm__("" : "+x"(sum)); }
+  static Sum less(Sum sum, int32_t factor, const int32_t* values) {
+    const __m256i by = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(values));
+    return _mm256_sub_epi32(sum, _mm256_mullo_epi32(_mm256_set1_epi32(factor), by));
+  }
   static Floats load(const float* from) { return _mm256_loadu_ps(from); }
   static Floats splat(float value) { return _mm256_set1_ps(value); }
   static Floats of_sum(Sum sum) { return _mm256_cvtepi32_ps(sum); }
@@ -36,11 +38,12 @@ struct Wide {
   static Floats smaller(Floats a, Floats b) { return _mm256_min_ps(a, b); }
   static Floats larger(Floats a, Floats b) { return _mm256_max_ps(a, b); }
   static Floats limited(Floats value, Floats low, Floats high) { return smaller(larger(value, low), high); }
-  static void store_bytes(Floats value, uint8_t* to) {
-    const __m256i whole = _mm256_cvtps_epi32(value);
+  static void store_nearest(Floats value, int32_t more, uint8_t* to) {
+    const __m256i whole = _mm256_add_epi32(_mm256_cvtps_epi32(value), _mm256_set1_epi32(more));
     const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(words, words));
   }
+  static void store_bytes(Floats value, uint8_t* to) { store_nearest(value, 0, to); }
 };
 
 }  // namespace

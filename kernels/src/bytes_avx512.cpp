@@ -21,9 +21,10 @@ struct Step {
   static Sum add(Sum sum, Window window, Word pick, Word weight) {
     return _mm512_dpbusd_epi32(sum, _mm512_permutexvar_epi8(pick, window), weight);
   }
-  static void store(Sum sum, int32_t* to) { _mm512_storeu_si512(to, sum); }
-
   static void keep(Sum& sum) { __asm__("" : "+v"(sum)); }
+  static Sum less(Sum sum, int32_t factor, const int32_t* values) {
+    return _mm512_sub_epi32(sum, _mm512_mullo_epi32(_mm512_set1_epi32(factor), _mm512_loadu_si512(values)));
+  }
   static Floats load(const float* from) { return _mm512_loadu_ps(from); }
   static Floats splat(float value) { return _mm512_set1_ps(value); }
   static Floats of_sum(Sum sum) { return _mm512_cvtepi32_ps(sum); }
@@ -33,6 +34,11 @@ struct Step {
   static Floats smaller(Floats a, Floats b) { return _mm512_min_ps(a, b); }
   static Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
   static Floats limited(Floats value, Floats low, Floats high) { return smaller(larger(value, low), high); }
+  static void store_nearest(Floats value, int32_t more, uint8_t* to) {
+    const __m512i sum = _mm512_add_epi32(_mm512_cvtps_epi32(value), _mm512_set1_epi32(more));
+    const __m128i bytes = _mm512_cvtusepi32_epi8(_mm512_max_epi32(sum, _mm512_setzero_si512()));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), bytes);
+  }
   static void store_bytes(Floats value, uint8_t* to) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(value)));
   }

@@ -24,11 +24,14 @@ struct Step {
     }
     return sum;
   }
-  static void store(const Sum& sum, int32_t* to) {
-    for (int lane = 0; lane < kLanes; ++lane) to[lane] = sum.of[lane];
-  }
-
   static void keep(Sum&) {}
+  static Sum less(Sum sum, int32_t factor, const int32_t* values) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      sum.of[lane] = static_cast<int32_t>(static_cast<uint32_t>(sum.of[lane]) -
+                                          static_cast<uint32_t>(factor) * static_cast<uint32_t>(values[lane]));
+    }
+    return sum;
+  }
   static Floats load(const float* from) {
     Floats values;
     __builtin_memcpy(&values, from, sizeof values);
@@ -48,10 +51,19 @@ struct Step {
   static Floats smaller(Floats a, Floats b) { return a < b ? a : b; }
   static Floats larger(Floats a, Floats b) { return a > b ? a : b; }
   static Floats limited(Floats value, Floats low, Floats high) { return smaller(larger(value, low), high); }
-  static void store_bytes(Floats value, uint8_t* to) {
+  static void store_nearest(Floats value, int32_t more, uint8_t* to) {
     constexpr float kShift = 12582912.0f;  // rounds to the nearest even
-    const Floats whole = value + kShift - kShift;
-    for (int lane = 0; lane < kLanes; ++lane) to[lane] = static_cast<uint8_t>(static_cast<int32_t>(whole[lane]));
+    const auto by = static_cast<float>(more);
+    store_whole(limited(limited(value, splat(-256.0f), splat(256.0f)) + kShift - kShift + by, splat(0), splat(255)), to);
+  }
+  static void store_bytes(Floats value, uint8_t* to) {
+    constexpr float kShift = 12582912.0f;
+    store_whole(value + kShift - kShift, to);
+  }
+
+ private:
+  static void store_whole(Floats value, uint8_t* to) {
+    for (int lane = 0; lane < kLanes; ++lane) to[lane] = static_cast<uint8_t>(static_cast<int32_t>(value[lane]));
   }
 };
 

@@ -137,7 +137,7 @@ void NmConvInt8::operator()(const Call& call) const {
       return ByteProduct::Inputs{space, pitch};
     };
     const int64_t first = group * in_group;
-    product_->bytes(group, x.shape[0] * places, parallel, inputs_of, how.from(first, 0), outputs,
+    product_->bytes(group, x.shape[0] * places, parallel, inputs_of, how.from(first, 0, outputs), outputs,
                     y.as<uint8_t>() + first);
   }
 }

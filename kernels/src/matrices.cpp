@@ -63,16 +63,11 @@ void NmMatMulInt8::operator()(const Call& call) const {
   for_each(parallel, static_cast<size_t>(rows), [&](size_t row) {
     of_rows[row] = product_->kernel().quantize(x.as<float>() + row * inputs, inputs, bytes.get() + row * inputs);
   });
-  product_->sums(
+  const ToFloats how{of_rows.data(), product_->weight_sums().data(), scales_.data(), bias_.data(), residual, epilogue_};
+  product_->floats(
       0, rows, parallel,
-      [&](Span some, uint8_t*) { return ByteProduct::Inputs{bytes.get() + some.first * inputs, inputs}; },
-      [&](int64_t row, int64_t first, int64_t end, const int32_t* sums) {
-        const int64_t to = row * outputs + first;
-        product_->kernel().to_floats(sums, end - first,
-                                     {of_rows[row], product_->weight_sums().data() + first, scales_.data() + first,
-                                      bias_.data() + first, residual ? residual + to : nullptr, epilogue_},
-                                     y.as<float>() + to);
-      });
+      [&](Span some, uint8_t*) { return ByteProduct::Inputs{bytes.get() + some.first * inputs, inputs}; }, how, outputs,
+      y.as<float>());
 }
 
 }  // namespace domino

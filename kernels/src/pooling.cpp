@@ -92,7 +92,7 @@ void NmPoolInt8::operator()(const Call& call) const {
         prepared = count;
       }
       kernel_.sum_of(positions, count, channels, sums);
-      kernel_.to_bytes(sums, channels, {scales, offsets, nullptr, 0.0f, 0.0f, 255.0f}, to);
+      kernel_.sums_to_bytes(sums, channels, {scales, offsets, nullptr, 0.0f, 0.0f, 255.0f}, to);
       if (mirrors) {
         for (int64_t c = 0; c < channels; ++c) to[c] = static_cast<uint8_t>(255 - to[c]);
       }

@@ -33,6 +33,44 @@ void check_float_matrix(const Implementation& use) {
   }
 }
 
+// Quantized rows to floats: near what the sums say, and bit for bit as plain C++ does it.
+void check_floats(const Implementation& use, const Weight<int8_t>& weight, const std::vector<uint8_t>& x,
+                  const std::vector<int32_t>& sums) {
+  const int64_t count = static_cast<int64_t>(sums.size()) / weight.rows;
+  std::vector<Quantized> rows;
+  std::vector<float> scales, biases, residual, y(sums.size()), wanted(sums.size());
+  for (int64_t row = 0; row < count; ++row) {
+    rows.push_back({static_cast<float>(between(1, 99)) / 1024, static_cast<int32_t>(between(0, 255))});
+  }
+  for (int64_t o = 0; o < weight.rows; ++o) {
+    scales.push_back(static_cast<float>(between(1, 99)) / 512);
+    biases.push_back(any_value<float>());
+  }
+  for (size_t i = 0; i < sums.size(); ++i) residual.push_back(any_value<float>());
+  const bool has_residual = between(0, 1);
+  const Epilogue epilogue{{-40, 60}, any_activation()};
+  const auto inputs_of = [&](Span some, uint8_t*) {
+    return ByteProduct::Inputs{x.data() + some.first * weight.columns, weight.columns};
+  };
+  const auto floats_of = [&](const ByteKernel& kernel, float* to) {
+    const ByteProduct product(kernel, weight.stored_rows(), 1);
+    product.floats(0, count, in_turn, inputs_of,
+                   {rows.data(), product.weight_sums().data(), scales.data(), biases.data(),
+                    has_residual ? residual.data() : nullptr, epilogue},
+                   weight.rows, to);
+  };
+  floats_of(*use.bytes, y.data());
+  floats_of(*implementations().front().bytes, wanted.data());
+  expect(y == wanted, use.name, "float bits");
+  for (int64_t i = 0; i < count * weight.rows; ++i) {
+    const int64_t row = i / weight.rows, o = i % weight.rows;
+    int32_t sum = sums[i];
+    for (int64_t k = 0; k < weight.columns; ++k) sum -= rows[row].zero_point * weight.dense[o * weight.columns + k];
+    const double value = double{sum} * rows[row].scale * scales[o] + biases[o] + (has_residual ? residual[i] : 0);
+    expect(close(y[i], activated(std::fmin(std::fmax(value, -40), 60), epilogue.activation)), use.name, "floats");
+  }
+}
+
 void check_bytes(const Implementation& use) {
   const auto [n, m] = any_scheme();
   const Weight<int8_t> weight(between(1, 70), m * between(1, 300 / m), n, m, between(0, 3) == 0);
@@ -52,9 +90,15 @@ void check_bytes(const Implementation& use) {
       sums[i] += x[i / weight.rows * inputs + k] * weight.dense[i % weight.rows * inputs + k];
     }
   }
-  product.sums(0, count, in_turn, inputs_of, [&](int64_t p, int64_t first, int64_t end, const int32_t* found) {
-    for (int64_t o = first; o < end; ++o) expect(found[o - first] == sums[p * weight.rows + o], use.name, "int8 sums");
-  });
+  const std::vector<Quantized> same(count, {1.0f, 0});
+  const std::vector<float> ones(weight.rows, 1.0f), zeros(weight.rows, 0.0f);
+  constexpr float kAll = 1e30f;
+  std::vector<float> exact(sums.size());  // below 2^24
+  product.floats(0, count, in_turn, inputs_of,
+                 {same.data(), product.weight_sums().data(), ones.data(), zeros.data(), nullptr, {{-kAll, kAll}}},
+                 weight.rows, exact.data());
+  for (int64_t i = 0; i < count * weight.rows; ++i) expect(exact[i] == sums[i], use.name, "int8 sums");
+  check_floats(use, weight, x, sums);
   const Scaled how(weight.rows, count, between(0, 1));
   std::vector<uint8_t> y(sums.size());
   product.bytes(0, count, in_turn, inputs_of, how.to_bytes(), weight.rows, y.data());
@@ -72,7 +116,7 @@ void check_bytes(const Implementation& use) {
 void check_rounding(const Implementation& use) {
   const int64_t count = between(1, 200);
   const ByteKernel& plain = *implementations().front().bytes;
-  std::vector<float> x(count), scales(count), offsets(count), y(count), wanted_y(count);
+  std::vector<float> x(count), scales(count), offsets(count);
   std::vector<int32_t> sums(count);
   std::vector<uint8_t> bytes(count), wanted(count), residual(count);
   for (int64_t i = 0; i < count; ++i) {
@@ -89,14 +133,9 @@ void check_rounding(const Implementation& use) {
     expect(std::fabs((bytes[i] - found.zero_point) * found.scale - x[i]) <= found.scale * 1.01f, use.name, "grid");
   }
   const ToBytes to_bytes{scales.data(), offsets.data(), between(0, 1) ? residual.data() : nullptr, 0.37f, 3, 250};
-  use.bytes->to_bytes(sums.data(), count, to_bytes, bytes.data());
-  plain.to_bytes(sums.data(), count, to_bytes, wanted.data());
+  use.bytes->sums_to_bytes(sums.data(), count, to_bytes, bytes.data());
+  plain.sums_to_bytes(sums.data(), count, to_bytes, wanted.data());
   expect(bytes == wanted, use.name, "bytes");
-  const ToFloats to_floats{found, sums.data(), scales.data(), offsets.data(), nullptr,
-                           {{-50, 50}, any_activation()}};
-  use.bytes->to_floats(sums.data(), count, to_floats, y.data());
-  plain.to_floats(sums.data(), count, to_floats, wanted_y.data());
-  expect(y == wanted_y, use.name, "floats");
 }
 
 }  // namespace
