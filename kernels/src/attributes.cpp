@@ -64,10 +64,10 @@ float scale_of(const Node& node) {
   return scale;
 }
 
-float zero_point_of(const Node& node) {
+int32_t zero_point_of(const Node& node) {
   const int64_t zero_point = node.integer("zero_point");
   if (zero_point < 0 || zero_point > 255) throw Refused("zero_point is not 0 to 255");
-  return static_cast<float>(zero_point);
+  return static_cast<int32_t>(zero_point);
 }
 
 Tensor image_of(const Call& call) {

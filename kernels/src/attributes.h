@@ -30,7 +30,7 @@ Tensor image_of(const Call&);
 
 // The grid of bytes.
 float scale_of(const Node&);
-float zero_point_of(const Node&);
+int32_t zero_point_of(const Node&);
 
 // The weight of the inputs 1 and 2.
 template <class Value>

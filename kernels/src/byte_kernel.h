@@ -15,15 +15,15 @@ struct ByteBlock {
   const uint8_t* weights;
 };
 
-// A row of floats as bytes: x is about (byte - zero_point) * scale.
-struct Quantized {
+// Floats as bytes: x is about (byte - zero_point) * scale.
+struct Grid {
   float scale;
   int32_t zero_point;
 };
 
 // From sums of quantized rows, of which weight_sums are the sums of the weights, to floats.
 struct ToFloats {
-  const Quantized* rows;  // of each pixel
+  const Grid* rows;  // of each pixel
   const int32_t* weight_sums;
   const float* scales;
   const float* biases;
@@ -62,6 +62,8 @@ struct ByteTile {
   int pixels;
 };
 
+constexpr int64_t kBorderPixels = 64;
+
 struct ByteKernel {
   int lanes;   // outputs of a block
   int window;  // bytes
@@ -77,7 +79,11 @@ struct ByteKernel {
   void (*max_of)(const uint8_t* const* positions, int64_t count, int64_t channels, uint8_t* y);
   void (*sum_of)(const uint8_t* const* positions, int64_t count, int64_t channels, int32_t* sums);
   // `count` floats as bytes of the smallest scale that holds them and zero.
-  Quantized (*quantize)(const float* x, int64_t count, uint8_t* bytes);
+  Grid (*quantize)(const float* x, int64_t count, uint8_t* bytes);
+  // Floats whose channels are `apart` from each other become bytes with the channels last, as QuantizeLinear rounds; and
+  // back. At most `kBorderPixels` pixels.
+  void (*to_channels_last)(const float* x, int64_t apart, int64_t pixels, int64_t channels, Grid grid, uint8_t* y);
+  void (*to_planes)(const uint8_t* x, int64_t pixels, int64_t channels, Grid grid, int64_t apart, float* y);
   // Sums of one row, without an activation.
   void (*sums_to_bytes)(const int32_t* sums, int64_t count, const ToBytes&, uint8_t* y);
 };

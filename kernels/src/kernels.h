@@ -95,7 +95,8 @@ class NmToBytes {
   void operator()(const Call&) const;
 
  private:
-  float scale_, zero_point_;
+  const ByteKernel& kernel_;
+  Grid grid_;
 };
 
 // And back: (byte - zero point) * scale.
@@ -105,7 +106,8 @@ class NmToFloats {
   void operator()(const Call&) const;
 
  private:
-  float scale_, zero_point_;
+  const ByteKernel& kernel_;
+  Grid grid_;
 };
 
 // MaxPool and AveragePool from bytes to bytes of the same scale and zero point: X and Y (image, *space, channel).

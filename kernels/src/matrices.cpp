@@ -59,7 +59,7 @@ void NmMatMulInt8::operator()(const Call& call) const {
   if (!rows) return;
   const Parallel parallel = call.parallel();
   const std::unique_ptr<uint8_t[]> bytes(new uint8_t[static_cast<size_t>(rows * inputs + product_->kernel().window)]);
-  std::vector<Quantized> of_rows(static_cast<size_t>(rows));
+  std::vector<Grid> of_rows(static_cast<size_t>(rows));
   for_each(parallel, static_cast<size_t>(rows), [&](size_t row) {
     of_rows[row] = product_->kernel().quantize(x.as<float>() + row * inputs, inputs, bytes.get() + row * inputs);
   });

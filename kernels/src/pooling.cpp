@@ -42,7 +42,7 @@ Convolution with_whole_windows(Convolution windows, const int64_t* space) {
 }  // namespace
 
 NmPoolInt8::NmPoolInt8(const Node& node, const Implementation& use)
-    : kernel_(*use.bytes), windows_(windows_of(node)), zero_point_(zero_point_of(node)) {
+    : kernel_(*use.bytes), windows_(windows_of(node)), zero_point_(static_cast<float>(zero_point_of(node))) {
   const std::string mode = node.text("mode");
   if (mode != "max" && mode != "average") throw Refused("mode is neither max nor average");
   is_average_ = mode == "average";
@@ -101,7 +101,7 @@ void NmPoolInt8::operator()(const Call& call) const {
 }
 
 NmGlobalAveragePoolInt8::NmGlobalAveragePoolInt8(const Node& node, const Implementation& use)
-    : kernel_(*use.bytes), scale_(scale_of(node)), zero_point_(zero_point_of(node)) {}
+    : kernel_(*use.bytes), scale_(scale_of(node)), zero_point_(static_cast<float>(zero_point_of(node))) {}
 
 void NmGlobalAveragePoolInt8::operator()(const Call& call) const {
   constexpr int64_t kMost = 1 << 23;  // sums fit in 32 bits

@@ -120,6 +120,32 @@ void check_pools(const Implementation& use) {
   }
 }
 
+// Borders between floats and bytes with the channels last.
+void check_borders(const Implementation& use) {
+  const int64_t pixels = between(1, kBorderPixels), channels = between(1, 40), apart = pixels + between(0, 5);
+  const Grid grid{static_cast<float>(between(1, 99)) / 64, static_cast<int32_t>(between(0, 255))};
+  constexpr uint8_t kUntouched = 77;
+  std::vector<float> x(channels * apart), back(x.size(), kUntouched);
+  std::vector<uint8_t> y(pixels * channels + 8, kUntouched);
+  for (float& each : x) each = between(0, 9) ? any_value<float>() * 37 : between(0, 1) ? NAN : 1e30f;
+  use.bytes->to_channels_last(x.data(), apart, pixels, channels, grid, y.data());
+  use.bytes->to_planes(y.data(), pixels, channels, grid, apart, back.data());
+  for (int64_t c = 0; c < channels; ++c) {
+    for (int64_t p = 0; p < apart; ++p) {
+      if (p >= pixels) {
+        expect(back[c * apart + p] == kUntouched, use.name, "beyond a plane");
+        continue;
+      }
+      const float value = x[c * apart + p];
+      const auto whole = std::nearbyint(value / grid.scale) + static_cast<float>(grid.zero_point);
+      const double wanted = std::isnan(value) ? 0 : std::fmin(std::fmax(whole, 0), 255);
+      expect(y[p * channels + c] == wanted, use.name, "to bytes");
+      expect(back[c * apart + p] == static_cast<float>(wanted - grid.zero_point) * grid.scale, use.name, "to floats");
+    }
+  }
+  for (size_t i = pixels * channels; i < y.size(); ++i) expect(y[i] == kUntouched, use.name, "beyond the pixels");
+}
+
 }  // namespace
 
 void check_images(const Implementation& use) {
@@ -127,6 +153,7 @@ void check_images(const Implementation& use) {
   check_float_direct(use);
   check_byte_depthwise(use);
   check_pools(use);
+  check_borders(use);
 }
 
 }  // namespace domino

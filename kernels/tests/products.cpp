@@ -33,11 +33,11 @@ void check_float_matrix(const Implementation& use) {
   }
 }
 
-// Quantized rows to floats: near what the sums say, and bit for bit as plain C++ does it.
+// Grid rows to floats: near what the sums say, and bit for bit as plain C++ does it.
 void check_floats(const Implementation& use, const Weight<int8_t>& weight, const std::vector<uint8_t>& x,
                   const std::vector<int32_t>& sums) {
   const int64_t count = static_cast<int64_t>(sums.size()) / weight.rows;
-  std::vector<Quantized> rows;
+  std::vector<Grid> rows;
   std::vector<float> scales, biases, residual, y(sums.size()), wanted(sums.size());
   for (int64_t row = 0; row < count; ++row) {
     rows.push_back({static_cast<float>(between(1, 99)) / 1024, static_cast<int32_t>(between(0, 255))});
@@ -90,7 +90,7 @@ void check_bytes(const Implementation& use) {
       sums[i] += x[i / weight.rows * inputs + k] * weight.dense[i % weight.rows * inputs + k];
     }
   }
-  const std::vector<Quantized> same(count, {1.0f, 0});
+  const std::vector<Grid> same(count, {1.0f, 0});
   const std::vector<float> ones(weight.rows, 1.0f), zeros(weight.rows, 0.0f);
   constexpr float kAll = 1e30f;
   std::vector<float> exact(sums.size());  // below 2^24
@@ -126,8 +126,8 @@ void check_rounding(const Implementation& use) {
     sums[i] = static_cast<int32_t>(between(-100000, 100000));
     residual[i] = static_cast<uint8_t>(between(0, 255));
   }
-  const Quantized found = use.bytes->quantize(x.data(), count, bytes.data());
-  const Quantized expected = plain.quantize(x.data(), count, wanted.data());
+  const Grid found = use.bytes->quantize(x.data(), count, bytes.data());
+  const Grid expected = plain.quantize(x.data(), count, wanted.data());
   expect(bytes == wanted && found.scale == expected.scale && found.zero_point == expected.zero_point, use.name, "rows");
   for (int64_t i = 0; i < count; ++i) {
     expect(std::fabs((bytes[i] - found.zero_point) * found.scale - x[i]) <= found.scale * 1.01f, use.name, "grid");
