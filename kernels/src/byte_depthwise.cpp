@@ -109,10 +109,10 @@ void ByteDepthwise::bytes(const Geometry& g, int64_t images, const uint8_t* x, u
         for (int64_t i = 0; i < tiles; ++i) {
           const Span tile = part_of(columns.length(), tiles, 1, i);
           const int64_t to = (plane * g.output[1] + line) * g.output[2] + columns.first + tile.first;
-          kernel_.to_bytes(product_.block(block),
+          kernel_.to_bytes(product_.blocks(block),
                            {row + tile.first * g.stride[2] * lanes, g.stride[2] * lanes, buffer.offsets.data(),
                             static_cast<int64_t>(buffer.offsets.size()), static_cast<int>(tile.length())},
-                           static_cast<int>(outputs), how.from(channel, to, channels_), channels_,
+                           outputs, how.from(channel, to, channels_), channels_,
                            y + to * channels_ + channel);
         }
       }

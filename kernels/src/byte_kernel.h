@@ -72,9 +72,9 @@ struct ByteKernel {
 
   // `channels` of `pixels` pixels, which are `apart` bytes from each other, at `lanes` bytes each.
   void (*spread)(const uint8_t* x, int64_t apart, int64_t pixels, int64_t channels, uint8_t* to);
-  // The first `outputs` sums of a block, for each pixel of a tile. Rows of `y` and of residuals are `stride` apart.
-  void (*to_bytes)(const ByteBlock&, const ByteTile&, int outputs, const ToBytes&, int64_t stride, uint8_t* y);
-  void (*to_floats)(const ByteBlock&, const ByteTile&, int outputs, const ToFloats&, int64_t stride, float* y);
+  // The first `outputs` of some blocks, for each pixel of a tile. Rows of `y` and of residuals are `stride` apart.
+  void (*to_bytes)(const ByteBlock*, const ByteTile&, int64_t outputs, const ToBytes&, int64_t stride, uint8_t* y);
+  void (*to_floats)(const ByteBlock*, const ByteTile&, int64_t outputs, const ToFloats&, int64_t stride, float* y);
   // The largest byte of some positions, and their sum; of `channels` each. Without a position it is zero.
   void (*max_of)(const uint8_t* const* positions, int64_t count, int64_t channels, uint8_t* y);
   void (*sum_of)(const uint8_t* const* positions, int64_t count, int64_t channels, int32_t* sums);

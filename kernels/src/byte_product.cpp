@@ -15,6 +15,7 @@ ByteProduct::ByteProduct(const ByteKernel& kernel, const Rows<int8_t>& rows, int
       packed_.push_back(packed_block(rows, group * in_group + first, group * in_group + end));
     }
   }
+  for (const Packed& each : packed_) blocks_.push_back({each.steps.data(), each.picks.data(), each.weights.data()});
   for (int64_t w = 0; w < windows_; ++w) offsets_.push_back(w * kernel.window);
   for (int64_t output = 0; output < outputs_; ++output) {
     int32_t sum = 0;

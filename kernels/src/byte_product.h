@@ -14,6 +14,7 @@ namespace domino {
 class ByteProduct {
  public:
   ByteProduct(const ByteKernel& kernel, const Rows<int8_t>& rows, int64_t groups);
+  ByteProduct(const ByteProduct&) = delete;  // blocks_ points into packed_
 
   // Rows of inputs() bytes, `pitch` bytes from each other. Of the last one, up to kernel().window - 1 bytes more are read.
   struct Inputs {
@@ -41,11 +42,8 @@ class ByteProduct {
     return ((windows_ * kernel_.window + kLine - 1) / kLine | 1) * kLine;
   }
 
-  // A block of outputs, counted through all groups.
-  ByteBlock block(int64_t index) const {
-    const Packed& packed = packed_[index];
-    return {packed.steps.data(), packed.picks.data(), packed.weights.data()};
-  }
+  // The blocks of outputs from `index` on, counted through all groups.
+  const ByteBlock* blocks(int64_t index) const { return blocks_.data() + index; }
 
   const ByteKernel& kernel() const { return kernel_; }
   int64_t outputs() const { return outputs_; }
@@ -68,6 +66,7 @@ class ByteProduct {
   const ByteKernel& kernel_;
   int64_t outputs_, inputs_, groups_, windows_;
   std::vector<Packed> packed_;  // of each group, one after the other
+  std::vector<ByteBlock> blocks_;
   std::vector<int32_t> weight_sums_;
   std::vector<int64_t> offsets_;  // of the windows of a row
 };

@@ -1,4 +1,5 @@
 // Convolutions.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -8,16 +9,19 @@
 namespace domino {
 namespace {
 
-// The first kernel position of each line of the kernel.
-std::vector<Tap> lines_of(const Geometry& g) {
-  std::vector<Tap> lines;
-  for (int64_t z = 0; z < g.kernel[0]; ++z) {
-    for (int64_t y = 0; y < g.kernel[1]; ++y) lines.push_back({z * g.dilation[0], y * g.dilation[1], 0});
-  }
-  return lines;
-}
-
 bool is_within(int64_t place, int64_t size) { return static_cast<uint64_t>(place) < static_cast<uint64_t>(size); }
+
+// Copies a few bytes by a copy of constant length, which is a few instructions, where that much can be read and written.
+void copy_run(const uint8_t* from, int64_t length, int64_t readable, int64_t writable, uint8_t* to) {
+  const int64_t most = std::min(readable, writable);
+  if (length <= 16 && most >= 16) {
+    std::memcpy(to, from, 16);
+  } else if (length <= 64 && most >= 64) {
+    std::memcpy(to, from, 64);
+  } else {
+    std::memcpy(to, from, static_cast<size_t>(length));
+  }
+}
 
 }  // namespace
 
@@ -73,27 +77,47 @@ NmConvInt8::NmConvInt8(const Node& node, const Implementation& use)
   }
 }
 
-// The inputs of output `place` of an image whose pixels are `pixel_in` bytes apart.
-void NmConvInt8::gather(const Geometry& g, const std::vector<Tap>& lines, const uint8_t* image, int64_t pixel_in,
-                        int64_t place, uint8_t* to) const {
-  const auto channels = static_cast<size_t>(g.channels);
-  const int64_t z = g.reach(0, place / (g.output[1] * g.output[2]), 0);
-  const int64_t y = g.reach(1, place / g.output[2] % g.output[1], 0), x = g.reach(2, place % g.output[2], 0);
-  const bool is_one_run = g.dilation[2] == 1 && g.channels == pixel_in && x >= 0 && x + g.kernel[2] <= g.input[2];
-  for (const Tap& line : lines) {
-    const bool is_inside = is_within(z + line.z, g.input[0]) && is_within(y + line.y, g.input[1]);
-    const int64_t row = ((z + line.z) * g.input[1] + y + line.y) * g.input[2];
-    if (is_inside && is_one_run) {
-      std::memcpy(to, image + (row + x) * pixel_in, channels * static_cast<size_t>(g.kernel[2]));
-      to += channels * static_cast<size_t>(g.kernel[2]);
+// The inputs of outputs `places`, counted through all images, at `pitch` bytes each. `x` is the first byte of the group.
+void NmConvInt8::gather(const Geometry& g, const uint8_t* x, const uint8_t* end, Span places, int64_t pitch,
+                        uint8_t* to) const {
+  const int64_t pixel_in = convolution_.channels(), line = g.output[2], in_image = g.pixels_out();
+  for (int64_t first = places.first; first < places.end;) {
+    const int64_t row = first % in_image / line, column = first % line;
+    const int64_t count = std::min(line - column, places.end - first);
+    const uint8_t* image = x + first / in_image * g.pixels_in() * pixel_in;
+    int64_t at = 0;  // of the inputs of a place
+    for (int64_t a = 0; a < g.kernel[0]; ++a) {
+      const int64_t z = g.reach(0, row / g.output[1], a);
+      for (int64_t b = 0; b < g.kernel[1]; ++b, at += g.kernel[2] * g.channels) {
+        const int64_t y = g.reach(1, row % g.output[1], b);
+        const bool is_inside = is_within(z, g.input[0]) && is_within(y, g.input[1]);
+        const uint8_t* from = is_inside ? image + (z * g.input[1] + y) * g.input[2] * pixel_in : nullptr;
+        gather_line(g, from, end, column, count, pitch, pitch - at, to + at);
+      }
+    }
+    first += count;
+    to += count * pitch;
+  }
+}
+
+// What one line of the kernel reads of a row of pixels for `count` outputs from `column` on; null is padding.
+void NmConvInt8::gather_line(const Geometry& g, const uint8_t* row, const uint8_t* end, int64_t column, int64_t count,
+                             int64_t pitch, int64_t writable, uint8_t* to) const {
+  const int64_t pixel_in = convolution_.channels(), channels = g.channels;
+  const bool is_run = g.dilation[2] == 1 && channels == pixel_in;
+  for (int64_t i = 0; i < count; ++i, to += pitch) {
+    const int64_t x = g.reach(2, column + i, 0);
+    if (row && is_run && x >= 0 && x + g.kernel[2] <= g.input[2]) {
+      const uint8_t* from = row + x * pixel_in;
+      copy_run(from, channels * g.kernel[2], end - from, writable, to);
       continue;
     }
-    for (int64_t tap = 0; tap < g.kernel[2]; ++tap, to += channels) {
-      const int64_t column = x + tap * g.dilation[2];
-      if (is_inside && is_within(column, g.input[2])) {
-        std::memcpy(to, image + (row + column) * pixel_in, channels);
+    for (int64_t tap = 0; tap < g.kernel[2]; ++tap) {
+      const int64_t place = x + tap * g.dilation[2];
+      if (row && is_within(place, g.input[2])) {
+        std::memcpy(to + tap * channels, row + place * pixel_in, static_cast<size_t>(channels));
       } else {
-        std::memset(to, x_zero_point_, channels);
+        std::memset(to + tap * channels, x_zero_point_, static_cast<size_t>(channels));
       }
     }
   }
@@ -121,8 +145,7 @@ void NmConvInt8::operator()(const Call& call) const {
     return;
   }
   const int64_t groups = convolution_.groups, in_group = outputs / groups, pixel_in = convolution_.channels();
-  const int64_t image_in = g.pixels_in() * pixel_in, places = g.pixels_out();
-  const std::vector<Tap> lines = lines_of(g);
+  const int64_t places = g.pixels_out();
   const auto* end = x.as<uint8_t>() + x.size();
   for (int64_t group = 0; group < groups; ++group) {
     const auto* from = x.as<uint8_t>() + group * g.channels;
@@ -131,9 +154,7 @@ void NmConvInt8::operator()(const Call& call) const {
       if (g.is_pointwise() && from + (rows.end - 1) * pixel_in + pitch <= end) {
         return ByteProduct::Inputs{from + rows.first * pixel_in, pixel_in};
       }
-      for (int64_t p = rows.first; p < rows.end; ++p) {
-        gather(g, lines, from + p / places * image_in, pixel_in, p % places, space + (p - rows.first) * pitch);
-      }
+      gather(g, from, end, rows, pitch, space);
       return ByteProduct::Inputs{space, pitch};
     };
     const int64_t first = group * in_group;

@@ -28,11 +28,6 @@ struct Geometry {
   }
 };
 
-// A kernel position: how far from the first one it reaches.
-struct Tap {
-  int64_t z, y, x;
-};
-
 // Consecutive outputs of one line: `length` of them from `x` on, the first being number `at` of its tile.
 struct Run {
   int64_t place[kAxes];

@@ -63,8 +63,9 @@ class NmConvInt8 {
   void operator()(const Call&) const;
 
  private:
-  void gather(const Geometry&, const std::vector<Tap>& lines, const uint8_t* image, int64_t pixel_in, int64_t place,
-              uint8_t* to) const;
+  void gather(const Geometry&, const uint8_t* x, const uint8_t* end, Span places, int64_t pitch, uint8_t* to) const;
+  void gather_line(const Geometry&, const uint8_t* row, const uint8_t* end, int64_t column, int64_t count, int64_t pitch,
+                   int64_t writable, uint8_t* to) const;
 
   Convolution convolution_;
   float residual_scale_, low_, high_;
