@@ -1,4 +1,4 @@
-"""Networks with the shapes of ResNet-50 and of MiniLM-L6, and random weights: for timing alone."""
+"""Networks with the shapes of ResNet-50, MiniLM-L6 and YOLOv8n, and random weights: for timing alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-__all__ = ["minilm", "resnet50"]
+__all__ = ["minilm", "resnet50", "yolov8n"]
 
 STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))
 """Width and number of blocks."""
@@ -44,6 +44,44 @@ class _Builder:
         if inputs != 4 * width or stride != 1:
             x = self.conv(x, inputs, 4 * width, 1, stride)
         return self.put("Relu", self.put("Add", y, x))
+
+    def silu(self, x: str, inputs: int, outputs: int, kernel: int, stride: int = 1) -> str:
+        y = self.conv(x, inputs, outputs, kernel, stride)
+        return self.put("Mul", y, self.put("Sigmoid", y))
+
+    def slices(self, x: str, width: int) -> list[str]:
+        """Both halves of the channels."""
+        ends = ((0, width), (width, 2 * width))
+        axis = self.integers(1)
+        return [self.put("Slice", x, self.integers(begin), self.integers(end), axis) for begin, end in ends]
+
+    def c2f(self, x: str, inputs: int, outputs: int, blocks: int, *, adds: bool) -> str:
+        width = outputs // 2
+        parts = self.slices(self.silu(x, inputs, outputs, 1), width)
+        for _ in range(blocks):
+            y = self.silu(self.silu(parts[-1], width, width, 3), width, width, 3)
+            parts.append(self.put("Add", parts[-1], y) if adds else y)
+        return self.silu(self.put("Concat", *parts, axis=1), (2 + blocks) * width, outputs, 1)
+
+    def pyramid(self, x: str, channels: int) -> str:
+        """Three max pools behind each other, and all of them together: SPPF."""
+        parts = [self.silu(x, channels, channels // 2, 1)]
+        for _ in range(3):
+            parts.append(self.put("MaxPool", parts[-1], kernel_shape=[5, 5], strides=[1, 1], pads=[2] * 4))
+        return self.silu(self.put("Concat", *parts, axis=1), 2 * channels, channels, 1)
+
+    def twice_as_large(self, x: str) -> str:
+        scales = f"scales{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), scales))
+        return self.put("Resize", x, "", scales, mode="nearest")
+
+    def detections(self, x: str, channels: int) -> str:
+        """Boxes and classes of one scale, (1, 144, places)."""
+        parts = []
+        for width, outputs in ((64, 64), (80, 80)):
+            y = self.silu(self.silu(x, channels, width, 3), width, width, 3)
+            parts.append(self.conv(y, width, outputs, 1))
+        return self.put("Reshape", self.put("Concat", *parts, axis=1), self.integers(1, 144, -1))
 
     def linear(self, x: str, inputs: int, outputs: int) -> str:
         product = self.put("MatMul", x, self.stored(inputs, outputs, scale=inputs**-0.5))
@@ -113,3 +151,23 @@ def minilm(path: Path) -> Path:
     for _ in range(LAYERS):
         y = make.layer(y)
     return make.write(path, [1, TOKENS, WIDTH], y)
+
+
+def yolov8n(path: Path) -> Path:
+    """YOLOv8n with batch normalisation folded, up to its boxes and classes: an input `x` of (1, 3, 640, 640)."""
+    make = _Builder()
+    y = make.silu(make.silu("x", 3, 16, 3, 2), 16, 32, 3, 2)
+    y = make.c2f(y, 32, 32, 1, adds=True)
+    small = make.c2f(make.silu(y, 32, 64, 3, 2), 64, 64, 2, adds=True)
+    medium = make.c2f(make.silu(small, 64, 128, 3, 2), 128, 128, 2, adds=True)
+    y = make.c2f(make.silu(medium, 128, 256, 3, 2), 256, 256, 1, adds=True)
+    large = make.pyramid(y, 256)
+    medium = make.c2f(make.put("Concat", make.twice_as_large(large), medium, axis=1), 384, 128, 1, adds=False)
+    small = make.c2f(make.put("Concat", make.twice_as_large(medium), small, axis=1), 192, 64, 1, adds=False)
+    medium = make.put("Concat", make.silu(small, 64, 64, 3, 2), medium, axis=1)
+    medium = make.c2f(medium, 192, 128, 1, adds=False)
+    large = make.c2f(
+        make.put("Concat", make.silu(medium, 128, 128, 3, 2), large, axis=1), 384, 256, 1, adds=False
+    )
+    found = [make.detections(*each) for each in ((small, 64), (medium, 128), (large, 256))]
+    return make.write(path, [1, 3, 640, 640], make.put("Concat", *found, axis=2))

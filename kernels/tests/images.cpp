@@ -76,8 +76,20 @@ void check_float_direct(const Implementation& use) {
   check_image<FloatDirect>(use, convolution, space, weight, "direct");
 }
 
+// Kernel positions that lie too far from each other to buffer what is between them.
+std::pair<Convolution, Shape> any_dilated(int64_t groups) {
+  Convolution convolution;
+  convolution.groups = groups;
+  convolution.weight = {groups, 1, between(2, 5)};
+  convolution.strides = {between(1, 900)};
+  convolution.dilations = {between(200, 3000)};
+  convolution.pads = {between(0, 4000), between(0, 4000)};
+  convolution.check();
+  return {convolution, {between(12000, 13000)}};
+}
+
 void check_byte_depthwise(const Implementation& use) {
-  const auto [convolution, space] = any_convolution(between(2, 70), 1, 1, 300);
+  const auto [convolution, space] = between(0, 9) ? any_convolution(between(2, 70), 1, 1, 300) : any_dilated(between(2, 20));
   const Geometry g = convolution.geometry(space.data());
   const int64_t images = between(1, 2), channels = convolution.groups, places = g.pixels_out(), pixels = g.pixels_in();
   const Weight<int8_t> weight(channels, convolution.columns(), 1, 1, true);
