@@ -46,7 +46,7 @@ void FloatProduct::sum(int64_t group, Span outputs, int64_t pixels, float* sums,
 template <class Pack, class Use>
 void FloatProduct::share_out(const Tiling& tiling, int64_t parts, const Parallel& parallel, Pack&& pack,
                              Use&& use) const {
-  const int64_t panel_size = kernel_.block * kernel_.width();
+  const int64_t panel_size = (kernel_.block + 1) * kernel_.width();  // the last line's end may lie behind it
   for_each(parallel, static_cast<size_t>(parts * tiling.count()), [&](size_t index) {
     const int64_t part = static_cast<int64_t>(index) / tiling.count();
     const int64_t task = static_cast<int64_t>(index) % tiling.count();
