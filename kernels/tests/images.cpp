@@ -26,7 +26,7 @@ std::pair<Convolution, Shape> any_convolution(int64_t groups, int64_t in_group, 
   return {convolution, space};
 }
 
-// The same with as many outputs as inputs along each axis, or half of them: most convolutions of networks are like that.
+// The same with as many outputs as inputs along each axis, or half of them, as in most networks.
 std::pair<Convolution, Shape> same_convolution(int64_t groups, int64_t in_group, int64_t most_outputs) {
   auto [convolution, space] = any_convolution(groups, in_group, most_outputs, 300);
   const size_t axes = space.size();
