@@ -12,7 +12,7 @@ constexpr int64_t kBuffer = 6144;             // floats, which stay in the first
 constexpr int64_t kWidest = 2048;             // outputs of a row that a task computes
 constexpr int64_t kFarthest = 64;             // rows or columns between kernel positions that share what is buffered
 constexpr int64_t kRowsAtOnce = 4;
-constexpr int64_t kFewestProducts = 1 << 15;  // of a task
+constexpr int64_t kFewestProducts = 1 << 18;  // of a task
 
 // How a task's inputs are buffered. Neighbouring rows of outputs share rows of inputs, if these aren't far apart.
 struct Buffering {

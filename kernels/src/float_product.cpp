@@ -46,10 +46,12 @@ void FloatProduct::sum(int64_t group, Span outputs, int64_t pixels, float* sums,
 template <class Pack, class Use>
 void FloatProduct::share_out(const Tiling& tiling, int64_t parts, const Parallel& parallel, Pack&& pack,
                              Use&& use) const {
-  const int64_t panel_size = kernel_.block * kernel_.width();
+  const int64_t panel_size = (kernel_.block + 1) * kernel_.width();  // the last line's end may lie behind it
   for_each(parallel, static_cast<size_t>(parts * tiling.count()), [&](size_t index) {
     const int64_t part = static_cast<int64_t>(index) / tiling.count();
-    const int64_t task = static_cast<int64_t>(index) % tiling.count();
+    const int64_t place = static_cast<int64_t>(index) % tiling.count();
+    // One tile of pixels after another takes the same outputs, whose weights then stay in the second-level cache.
+    const int64_t task = place % tiling.pixel_tiles * tiling.output_parts + place / tiling.pixel_tiles;
     const Span pixels = tiling.pixels_of(task), outputs = tiling.outputs_of(task);
     auto* panel = reinterpret_cast<float*>(scratch((outputs.length() * kernel_.width() + panel_size) * sizeof(float)));
     use(part, pixels, outputs, panel + panel_size, [&](int64_t block) {

@@ -26,6 +26,20 @@ std::pair<Convolution, Shape> any_convolution(int64_t groups, int64_t in_group, 
   return {convolution, space};
 }
 
+// The same with as many outputs as inputs along each axis, or half of them, as in most networks.
+std::pair<Convolution, Shape> same_convolution(int64_t groups, int64_t in_group, int64_t most_outputs) {
+  auto [convolution, space] = any_convolution(groups, in_group, most_outputs, 300);
+  const size_t axes = space.size();
+  const int64_t stride = between(0, 2) ? 1 : 2;
+  for (size_t axis = 0; axis < axes; ++axis) {
+    const int64_t around = (convolution.weight[axis + 2] - 1) * convolution.dilations[axis];
+    convolution.strides[axis] = stride;
+    convolution.pads[axis] = around / 2;
+    convolution.pads[axis + axes] = around - around / 2;
+  }
+  return {convolution, space};
+}
+
 // Where kernel position `tap` of output `place` lies in a plane of the input; -1 in the padding.
 int64_t input_of(const Geometry& g, int64_t place, int64_t tap) {
   const int64_t a = g.reach(0, place / (g.output[1] * g.output[2]), tap / (g.kernel[1] * g.kernel[2]));
@@ -67,6 +81,13 @@ void check_float_image(const Implementation& use) {
   const auto [convolution, space] = any_convolution(between(1, 3), m * between(1, 1 + 64 / m), 9, 300);
   const Weight<float> weight(convolution.outputs(), convolution.columns(), n, m, false);
   check_image<FloatProduct>(use, convolution, space, weight, "float image");
+}
+
+void check_same_image(const Implementation& use) {
+  const auto [n, m] = any_scheme();
+  const auto [convolution, space] = same_convolution(between(1, 2), m * between(1, 1 + 64 / m), 9);
+  const Weight<float> weight(convolution.outputs(), convolution.columns(), n, m, false);
+  check_image<FloatProduct>(use, convolution, space, weight, "float image of the same size");
 }
 
 void check_float_direct(const Implementation& use) {
@@ -162,6 +183,7 @@ void check_borders(const Implementation& use) {
 
 void check_images(const Implementation& use) {
   check_float_image(use);
+  check_same_image(use);
   check_float_direct(use);
   check_byte_depthwise(use);
   check_pools(use);
