@@ -7,8 +7,9 @@ Each model is pruned by magnitude to one sparsity after the other, and deployed.
 Runtime's dense float32, its own int8 (static with QDQ, or dynamic for transformers), ours in float32, and ours with
 int8 products. What weights by magnitude are worth is another matter (docs/results.md): this is about time alone.
 One thread goes by the processor's time, more by the wall clock: let nothing else run then. Each number of threads has
-rows of its own. Besides the models of FOLDER there are `resnet50`, `minilm` and `yolov8n`, with random weights (shapes.py). Writes
-results/cpu.json, and its table in docs/cpu.md. Each kind of machine has a file and a table of its own (`--rows`).
+rows of its own. Besides the models of FOLDER there are `resnet50`, `minilm` and `yolov8n`, with random weights
+(shapes.py). Writes results/cpu.json, and its table in docs/cpu.md. Each kind of machine has a file and a table of its
+own (`--rows`).
 """
 
 from __future__ import annotations

@@ -144,6 +144,10 @@ def _session(model: Path, threads: int) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    if importlib.util.find_spec("domino_onnx_kernels") is not None:  # deployed files need them
+        import domino_onnx_kernels
+
+        options.register_custom_ops_library(domino_onnx_kernels.library_path())
     return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
 

@@ -166,8 +166,6 @@ def yolov8n(path: Path) -> Path:
     small = make.c2f(make.put("Concat", make.twice_as_large(medium), small, axis=1), 192, 64, 1, adds=False)
     medium = make.put("Concat", make.silu(small, 64, 64, 3, 2), medium, axis=1)
     medium = make.c2f(medium, 192, 128, 1, adds=False)
-    large = make.c2f(
-        make.put("Concat", make.silu(medium, 128, 128, 3, 2), large, axis=1), 384, 256, 1, adds=False
-    )
+    large = make.c2f(make.put("Concat", make.silu(medium, 128, 128, 3, 2), large, axis=1), 384, 256, 1, adds=False)
     found = [make.detections(*each) for each in ((small, 64), (medium, 128), (large, 256))]
     return make.write(path, [1, 3, 640, 640], make.put("Concat", *found, axis=2))
