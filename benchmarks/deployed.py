@@ -27,9 +27,10 @@ from domino_onnx.data import input_specs
 from domino_onnx.deployment import clock_for, measure
 from domino_onnx.options import CompressOptions, DataOptions, FinetuneOptions, Goal, RunOptions
 from domino_onnx.pipeline import compress, deploy
+from domino_onnx.report.results import DeployPrecision
 from domino_onnx.runtime import Session
 
-PRECISIONS = ("auto", "int8")
+PRECISIONS: tuple[DeployPrecision, ...] = ("auto", "int8")
 SECONDS = 4.0
 PAGE = Path(__file__).parents[1] / "docs" / "cpu.md"
 Row = dict[str, Any]

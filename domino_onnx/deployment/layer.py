@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from domino_onnx.deployment.activations import Activation
 from domino_onnx.deployment.grids import FileValue
 
-__all__ = ["FEWEST_ZEROS", "IntegerRows", "Kept", "Layer", "Product", "Shapes"]
+__all__ = ["IntegerRows", "Kept", "Layer", "Product", "Shapes"]
 
-FEWEST_ZEROS = 0.4
+_FEWEST_ZEROS = 0.4
 """Below this share of zeros no layer was ever faster by itself (benchmarks/cpu.py)."""
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -65,7 +65,7 @@ class Product:
     @property
     def skips(self) -> bool:
         """Whether there are zeros to gain by. Other layers are deployed for what their neighbours gain."""
-        return self.zeros >= FEWEST_ZEROS and not (self.op == "Conv" and self.shape[1] == 1)
+        return self.zeros >= _FEWEST_ZEROS and not (self.op == "Conv" and self.shape[1] == 1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,7 +1,7 @@
 """Which nodes of a model multiply with a stored weight, and which nodes behind them join in?
 
-Layers with many zeros gain by themselves. Depthwise convolutions and those of few channels gain at most by what their
-neighbours gain: ONNX Runtime's own convolutions between two of ours want another memory layout, or floats.
+Layers with many zeros gain by themselves. Others may gain by 8 bits, or by what their neighbours gain: ONNX Runtime's
+own convolutions between two of ours want another memory layout, or floats.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.deployment.epilogue import with_epilogue
 from domino_onnx.deployment.file_grids import file_values, on_file_grids
-from domino_onnx.deployment.layer import FEWEST_ZEROS, IntegerRows, Kept, Layer, Product, Shapes
+from domino_onnx.deployment.layer import IntegerRows, Kept, Layer, Product, Shapes
 from domino_onnx.deployment.surgeon import must_stay
 from domino_onnx.deployment.values import integers_of, value_of
 from domino_onnx.deployment.windows import windows_of
@@ -23,7 +23,6 @@ from domino_onnx.plurals import quantity
 
 __all__ = ["find_layers"]
 
-_FEW_CHANNELS = 4
 _MOST_INPUTS = 65_536
 
 
@@ -75,8 +74,6 @@ def _worth_timing(found: Product) -> Product | str:
         return "its weight is empty"
     if inputs > _MOST_INPUTS:
         return f"an output has {inputs:,} inputs, more than {_MOST_INPUTS:,}"
-    if not found.skips and not (found.op == "Conv" and found.shape[1] <= _FEW_CHANNELS):
-        return f"less than {FEWEST_ZEROS:.0%} of its weights are zero, too few to gain by"
     return found
 
 

@@ -147,11 +147,13 @@ def test_the_domain_of_the_operators_is_imported_once(make_model: Make) -> None:
         [node("Conv", ["x", "w"], ["a"]), node("Conv", ["a", "v"], ["y"])],
         {"x": (1, 32, 4, 4)},
         {"y": None},
-        {"w": sparse((32, 32, 1, 1), 1, 1), "v": normal(32, 32, 1, 1)},
+        {"w": sparse((32, 32, 1, 1), 1, 1), "v": sparse((32, 32, 1, 1), 1, 2).astype(np.float16)},
     )
+    model.graph.node.insert(1, node("Cast", ["v"], ["v32"], to=1))
+    model.graph.node[2].input[1] = "v32"
     once, _, _ = deployed(model, {})
-    once.graph.initializer.remove(next(each for each in once.graph.initializer if each.name == "v"))
-    once.graph.initializer.append(numpy_helper.from_array(sparse((32, 32, 1, 1), 1, 2), "v"))
+    del once.graph.node[next(i for i, each in enumerate(once.graph.node) if each.op_type == "Cast")]
+    once.graph.initializer.append(numpy_helper.from_array(sparse((32, 32, 1, 1), 1, 2), "v32"))
     again, _, _ = deployed(once, {})
     assert ops(once) == ["NmConv", "Conv"]
     assert ops(again) == ["NmConv", "NmConv"]
