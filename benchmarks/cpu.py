@@ -122,7 +122,7 @@ def measured(name: str, sparsity: float, cache: Path, threads: int) -> Row:
             return {"case": case, "failed": str(refused)}
         theirs = quantized(dense, Path(folder), inputs, dynamic=name in TRANSFORMERS)
         files |= {} if theirs is None else {"onnxruntime_int8": theirs}
-        sessions = {kind: Session(path, device="cpu", threads=threads) for kind, path in files.items()}
+        sessions = {kind: Session(path, device="cpu", threads=threads, timed=True) for kind, path in files.items()}
         taken = measure(
             [functools.partial(each.run, inputs) for each in sessions.values()], SECONDS, clock_for(threads)
         )

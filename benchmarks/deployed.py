@@ -69,7 +69,7 @@ def measured(name: str, prepared: Prepared, budget: float) -> list[Row]:
             deploy(files["pruned"], files[precision], options, precision=precision)
         with np.load(prepared.data) as archive:
             inputs = {spec.name: archive[spec.name][:1] for spec in input_specs(onnx.load(prepared.model))}
-        sessions = {kind: Session(path, device="cpu", threads=1) for kind, path in files.items()}
+        sessions = {kind: Session(path, device="cpu", threads=1, timed=True) for kind, path in files.items()}
         taken = measure([functools.partial(each.run, inputs) for each in sessions.values()], SECONDS, clock_for(1))
         seconds = {kind: each.low for kind, each in zip(sessions, taken, strict=True)}
         scores = {kind: score(prepared, path) for kind, path in files.items()}

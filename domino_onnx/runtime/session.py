@@ -39,7 +39,8 @@ class Session:
         Its threads don't spin between runs. Products with integers behind DequantizeLinear stay floats, whatever else
         this part holds.
     timed
-        For runs that are timed: they have no thread of their own. Neither a deadline nor Ctrl-C ends them.
+        For runs that are timed, several sessions in turns: they have no thread of their own, and no thread works when
+        they have ended. Neither a deadline nor Ctrl-C ends them.
 
     Attributes
     ----------
@@ -80,6 +81,8 @@ class Session:
         options.log_severity_level = 4  # its errors reach the user as ours
         options.intra_op_num_threads = threads
         register_kernels(options)
+        if timed:  # else threads that wait busily for a session's next run take the cores from another session's run
+            options.add_session_config_entry("session.force_spinning_stop", "1")
         if piece:  # threads that wait busily would take the cores from whatever works between two runs
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
