@@ -119,7 +119,8 @@ def line(row: Row) -> str:
     case, precision = row["case"], row["case"]["precision"]
     network = NETWORKS[case["network"]]
     shown = [
-        " / ".join(f"{100 * value:.1f}" for value in row["score"][kind].values()) for kind in ("dense", "pruned", precision)
+        " / ".join(f"{100 * value:.1f}" for value in row["score"][kind].values())
+        for kind in ("dense", "pruned", precision)
     ]
     gain = row["seconds"]["dense"] / row["seconds"][precision]
     same = f"{row['same']:.1%}" if network.metric.startswith("top-1") else ""
