@@ -19,7 +19,6 @@ import ctypes
 import functools
 import json
 import os
-import re
 import tempfile
 from collections.abc import Mapping
 from importlib import metadata
@@ -30,7 +29,7 @@ import domino_onnx_kernels
 import numpy as np
 import onnx
 import shapes
-from rows import RESULTS, Results, machine
+from rows import RESULTS, Results, machine, put_between
 
 from domino_onnx.data import input_specs
 from domino_onnx.deployment import clock_for, measure
@@ -183,9 +182,7 @@ def put_table(file: str, rows: list[Row]) -> None:
         "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
         *map(line, ordered),
     ]
-    page = PAGE.read_text(encoding="utf-8")
-    marked = re.compile(rf"(<!-- benchmarks/cpu.py {file} -->\n).*?(<!-- end -->)", re.DOTALL)
-    PAGE.write_text(marked.sub(lambda found: found[1] + "\n".join([*lines, ""]) + found[2], page), encoding="utf-8")
+    put_between(PAGE, f"benchmarks/cpu.py {file}", lines)
 
 
 def line(row: Row) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import tempfile
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +20,7 @@ import click
 import numpy as np
 import onnx
 from networks import NETWORKS, Prepared, outputs_on, prepare, score
-from rows import RESULTS, Results, machine
+from rows import RESULTS, Results, machine, put_between
 
 from domino_onnx.data import input_specs
 from domino_onnx.deployment import clock_for, measure
@@ -74,15 +73,15 @@ def measured(name: str, prepared: Prepared, budget: float) -> list[Row]:
         seconds = {kind: each.low for kind, each in zip(sessions, taken, strict=True)}
         scores = {kind: score(prepared, path) for kind, path in files.items()}
         answers = {kind: answers_of(prepared, path) for kind, path in files.items()}
-        domains = {kind: [node.op_type for node in onnx.load(files[kind]).graph.node] for kind in PRECISIONS}
+        operators = {kind: [node.op_type for node in onnx.load(files[kind]).graph.node] for kind in PRECISIONS}
     return [
         {
             "case": {"network": name, "sparsity": budget, "precision": precision},
             "seconds": {kind: seconds[kind] for kind in ("dense", precision)},
             "score": {kind: scores[kind] for kind in ("dense", "pruned", precision)},
             "same": float(np.mean(answers["pruned"] == answers[precision])),
-            "int8_operators": sum(each in ("NmConvInt8", "NmMatMulInt8") for each in domains[precision]),
-            "operators": sum(each.startswith(("NmConv", "NmMatMul")) for each in domains[precision]),
+            "int8_operators": sum(each in ("NmConvInt8", "NmMatMulInt8") for each in operators[precision]),
+            "operators": sum(each.startswith(("NmConv", "NmMatMul")) for each in operators[precision]),
         }
         for precision in PRECISIONS
     ]
@@ -110,9 +109,7 @@ def put_table(rows: list[Row]) -> None:
         "| --- | --: | --- | --: | --: | --: | --: | --: | --: |",
         *map(line, sorted(rows, key=lambda row: tuple(row["case"].values()))),
     ]
-    marked = re.compile(r"(<!-- benchmarks/deployed.py -->\n).*?(<!-- end -->)", re.DOTALL)
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(marked.sub(lambda found: found[1] + "\n".join([*lines, ""]) + found[2], page), encoding="utf-8")
+    put_between(PAGE, "benchmarks/deployed.py", lines)
 
 
 def line(row: Row) -> str:

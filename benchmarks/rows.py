@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULTS", "Results", "machine"]
+__all__ = ["RESULTS", "Results", "machine", "put_between"]
 
 RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]
@@ -52,3 +53,12 @@ def machine() -> str:
         vectors = "AVX-512" if "avx512f" in features else "AVX2" if "avx2" in features else "no AVX2"
         return f"{names[0] if names else platform.machine()} ({vectors}), {cores} cores, {platform.system()}"
     return f"{platform.processor() or platform.machine()}, {cores} cores, {platform.system()}"
+
+
+def put_between(page: Path, mark: str, lines: Sequence[str]) -> None:
+    """Put lines into a page, between the comment with this mark and the next `end`."""
+    marked = re.compile(rf"(<!-- {re.escape(mark)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    text = "\n".join([*lines, ""])
+    page.write_text(
+        marked.sub(lambda found: found[1] + text + found[2], page.read_text(encoding="utf-8")), encoding="utf-8"
+    )
