@@ -31,7 +31,7 @@ class Seed:
 
 def seeds() -> list[Seed]:
     """All of them, the same ones each time."""
-    return [*_matrices(), *_float_convolutions(), *_byte_convolutions(), *_others(), _network()]
+    return [*_matrices(), *_float_convolutions(), *_byte_convolutions(), *_attention(), *_others(), _network()]
 
 
 def _matrices() -> list[Seed]:
@@ -84,6 +84,23 @@ def _byte_convolutions() -> list[Seed]:
         _single("NmConvInt8", {**wide, **behind}, {**swish, **_GROUPED}, (2, 9, 7, 32), residual=(2, 5, 5, 40)),
         _single("NmConvInt8", {**depthwise, **behind}, clipped, (2, 9, 7, 40), (2, 5, 5, 40), ", depthwise"),
         _single("NmConvInt8", {**_every(40 * 25, np.int8), **behind}, large, (2, 9, 7, 40), kind_of=", depthwise"),
+    ]
+
+
+def _attention() -> list[Seed]:
+    """Of images with a mask and transposes, and of three axes."""
+    orders = {"q_order": [0, 2, 1, 3], "k_order": [0, 2, 3, 1], "v_order": [0, 2, 1, 3], "y_order": [0, 2, 1, 3]}
+    images = {"q": (2, 13, 3, 8), "k": (2, 21, 3, 8), "v": (2, 21, 3, 5), "mask": (2, 1, 13, 21)}
+    lines = {"q": (3, 70, 32), "k": (3, 32, 40), "v": (3, 40, 16)}
+    return [
+        _seed(
+            f"NmAttention{kind}",
+            [_node("NmAttention", list(shapes), "y", attributes)],
+            {},
+            {name: (shape, np.float32) for name, shape in shapes.items()},
+            TensorProto.FLOAT,
+        )
+        for kind, shapes, attributes in ((", images", images, {"scale": 0.3, **orders}), (", lines", lines, {}))
     ]
 
 

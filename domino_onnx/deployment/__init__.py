@@ -1,6 +1,7 @@
 """How does a pruned model run faster on the CPU: which layers become operators that skip zeros, and what is gained?"""
 
 from domino_onnx.deployment.alone import with_activations
+from domino_onnx.deployment.attention import with_attention
 from domino_onnx.deployment.grids import KEPT_SHARES, Grid, Ranges, seen_ranges
 from domino_onnx.deployment.latency import Latency, clock_for, measure
 from domino_onnx.deployment.layer import Kept, Layer
@@ -31,4 +32,5 @@ __all__ = [
     "seen_ranges",
     "time_layer",
     "with_activations",
+    "with_attention",
 ]

@@ -65,6 +65,7 @@ def deploy_document(result: DeployResult) -> dict[str, Any]:
         "judges": result.judges,
         "int8": result.bits,
         "activations": result.activations,
+        "attentions": result.attentions,
         "bytes": result.nbytes,
         "layers": [{**dataclasses.asdict(layer), "shape": list(layer.shape)} for layer in result.layers],
         "dense": [{"name": name, "op": op, "reason": reason} for name, op, reason in result.kept],
@@ -161,13 +162,20 @@ def milliseconds(seconds: float) -> str:
 def deploy_summary(result: DeployResult) -> str:
     """What was written and gained, on one line."""
     speed = f"{result.dense / result.deployed:.2f}x, {on_threads(result.threads)}"
-    others = f", {result.activations} activations are one operator each" if result.activations else ""
+    others = f", {fused(result)}" if fused(result) else ""
     return (
         f"{printable(str(result.output), 200)}: {skipping(result)}{others}; "
         f"{milliseconds(result.dense)} → {milliseconds(result.deployed)} ms a run "
         f"({speed}), {closeness(result)}, "
         f"{file_size(result.nbytes)}"
     )
+
+
+def fused(result: DeployResult) -> str:
+    """What became one operator each; empty where nothing did."""
+    counts = ((result.activations, "activation"), (result.attentions, "attention block"))
+    said = " and ".join(quantity(count, noun) for count, noun in counts if count)
+    return f"{said} fused" if said else ""
 
 
 def closeness(result: DeployResult) -> str:

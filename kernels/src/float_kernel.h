@@ -6,6 +6,7 @@
 #pragma once
 
 #include "activation.h"
+#include "attention.h"
 #include "geometry.h"
 
 namespace domino {
@@ -68,6 +69,9 @@ struct FloatKernel {
                     float* y);
   // y = activation(x * scale + offset).
   void (*map)(const float* x, int64_t count, float scale, float offset, const Activation&, float* y);
+  // Attention of one head; its buffer has `attention_buffer` floats and begins at a multiple of 64 bytes.
+  int64_t (*attention_buffer)(int64_t keys, int64_t inputs, int64_t outputs);
+  void (*attend)(const Attention&, float* buffer);
 };
 
 }  // namespace domino

@@ -15,9 +15,11 @@ namespace domino {
 constexpr int kDomainVersion = 1;
 
 // Inputs: X, values, codes, bias (optional), residual (optional).
-enum FloatInput : size_t { kX, kValues, kCodes, kBias, kResidual, kFloatInputs };
+enum FloatInput : size_t { kX, kValues, kCodes, kBias, kResidual };
 // Inputs: X, values, codes, scales, bias or offsets, residual (optional).
-enum ByteInput : size_t { kScales = 3, kOffsets, kByteResidual, kByteInputs };
+enum ByteInput : size_t { kScales = 3, kOffsets, kByteResidual };
+// Inputs: Q, K, V, mask (optional).
+enum AttentionInput : size_t { kQ, kK, kV, kMask };
 
 // Conv in float32: X and Y (image, channel, *space), as ONNX has them.
 class NmConv {
@@ -86,6 +88,19 @@ class NmActivation {
   const FloatKernel& kernel_;
   float scale_, offset_;
   Activation activation_;
+};
+
+// Y = softmax(Q K * scale + mask) V: Q (..., queries, inputs), K (..., inputs, keys), V (..., keys, outputs) and Y are
+// read and written with their axes in an order of their own, as a Transpose in front or behind would put them.
+class NmAttention {
+ public:
+  NmAttention(const Node&, const Implementation&);
+  void operator()(const Call&) const;
+
+ private:
+  const FloatKernel& kernel_;
+  float scale_;
+  Shape q_order_, k_order_, v_order_, y_order_;
 };
 
 // Floats (image, channel, *space) become bytes (image, *space, channel): round(x / scale) + zero point, saturated. An

@@ -1,6 +1,7 @@
 // The operators as ONNX Runtime sees them. No exception passes this border.
 #include <exception>
 #include <string>
+#include <vector>
 
 #include "kernels.h"
 
@@ -33,19 +34,16 @@ ort::Status* guarded(const char* name, Work&& work) noexcept {
 // What there is to say of an operator besides its kernel.
 struct Signature {
   const char* name;
-  ort::ElementType x, values, y;
-  size_t inputs, required;
+  std::vector<ort::ElementType> inputs;
+  size_t required;  // the other inputs are optional
+  ort::ElementType y;
 };
 
 template <class Kernel>
 struct Operator {
   static Signature signature;
 
-  static ort::ElementType ORT_CALL input_type(const ort::CustomOp*, size_t index) {
-    if (index == kX || index + 1 == signature.inputs) return signature.x;  // a residual is the last one
-    if (index == kValues) return signature.values;
-    return index == kCodes ? ort::kUint8 : ort::kFloat;
-  }
+  static ort::ElementType ORT_CALL input_type(const ort::CustomOp*, size_t index) { return signature.inputs[index]; }
   static ort::Characteristic ORT_CALL input_kind(const ort::CustomOp*, size_t index) {
     return index < signature.required ? ort::kRequired : ort::kOptional;
   }
@@ -63,7 +61,7 @@ struct Operator {
       made.GetName = [](const ort::CustomOp*) { return signature.name; };
       made.GetExecutionProviderType = [](const ort::CustomOp*) -> const char* { return nullptr; };
       made.GetInputType = input_type;
-      made.GetInputTypeCount = [](const ort::CustomOp*) { return signature.inputs; };
+      made.GetInputTypeCount = [](const ort::CustomOp*) { return signature.inputs.size(); };
       made.GetOutputType = [](const ort::CustomOp*, size_t) { return signature.y; };
       made.GetOutputTypeCount = [](const ort::CustomOp*) { return size_t{1}; };
       made.KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
@@ -84,27 +82,30 @@ struct Operator {
   }
 };
 
+constexpr ort::ElementType kFloat = ort::kFloat, kUint8 = ort::kUint8, kInt8 = ort::kInt8;
+
 template <>
-Signature Operator<NmConv>::signature = {"NmConv", ort::kFloat, ort::kFloat, ort::kFloat, kFloatInputs, kBias};
+Signature Operator<NmConv>::signature = {"NmConv", {kFloat, kFloat, kUint8, kFloat, kFloat}, kBias, kFloat};
 template <>
-Signature Operator<NmMatMul>::signature = {"NmMatMul", ort::kFloat, ort::kFloat, ort::kFloat, kFloatInputs, kBias};
+Signature Operator<NmMatMul>::signature = {"NmMatMul", {kFloat, kFloat, kUint8, kFloat, kFloat}, kBias, kFloat};
 template <>
-Signature Operator<NmMatMulInt8>::signature = {"NmMatMulInt8", ort::kFloat, ort::kInt8, ort::kFloat, kByteInputs,
-                                               kOffsets};
+Signature Operator<NmMatMulInt8>::signature = {
+    "NmMatMulInt8", {kFloat, kInt8, kUint8, kFloat, kFloat, kFloat}, kOffsets, kFloat};
 template <>
-Signature Operator<NmConvInt8>::signature = {"NmConvInt8", ort::kUint8, ort::kInt8, ort::kUint8, kByteInputs,
-                                             kByteResidual};
+Signature Operator<NmConvInt8>::signature = {
+    "NmConvInt8", {kUint8, kInt8, kUint8, kFloat, kFloat, kUint8}, kByteResidual, kUint8};
 template <>
-Signature Operator<NmActivation>::signature = {"NmActivation", ort::kFloat, ort::kFloat, ort::kFloat, 1, 1};
+Signature Operator<NmActivation>::signature = {"NmActivation", {kFloat}, 1, kFloat};
 template <>
-Signature Operator<NmToBytes>::signature = {"NmToBytes", ort::kFloat, ort::kFloat, ort::kUint8, 1, 1};
+Signature Operator<NmAttention>::signature = {"NmAttention", {kFloat, kFloat, kFloat, kFloat}, kMask, kFloat};
 template <>
-Signature Operator<NmToFloats>::signature = {"NmToFloats", ort::kUint8, ort::kUint8, ort::kFloat, 1, 1};
+Signature Operator<NmToBytes>::signature = {"NmToBytes", {kFloat}, 1, kUint8};
 template <>
-Signature Operator<NmPoolInt8>::signature = {"NmPoolInt8", ort::kUint8, ort::kUint8, ort::kUint8, 1, 1};
+Signature Operator<NmToFloats>::signature = {"NmToFloats", {kUint8}, 1, kFloat};
 template <>
-Signature Operator<NmGlobalAveragePoolInt8>::signature = {"NmGlobalAveragePoolInt8", ort::kUint8, ort::kUint8,
-                                                          ort::kFloat, 1, 1};
+Signature Operator<NmPoolInt8>::signature = {"NmPoolInt8", {kUint8}, 1, kUint8};
+template <>
+Signature Operator<NmGlobalAveragePoolInt8>::signature = {"NmGlobalAveragePoolInt8", {kUint8}, 1, kFloat};
 
 // Made once a process: it belongs to all sessions, and lives as long as the library.
 ort::OpDomain* domain() {
@@ -113,6 +114,7 @@ ort::OpDomain* domain() {
     pass(api->CreateCustomOpDomain("domino_onnx", &domain));
     for (const ort::CustomOp* op : {Operator<NmConv>::get(), Operator<NmMatMul>::get(), Operator<NmMatMulInt8>::get(),
                                     Operator<NmConvInt8>::get(), Operator<NmToBytes>::get(), Operator<NmActivation>::get(),
+                                    Operator<NmAttention>::get(),
                                     Operator<NmToFloats>::get(), Operator<NmPoolInt8>::get(),
                                     Operator<NmGlobalAveragePoolInt8>::get()}) {
       pass(api->CustomOpDomain_Add(domain, op));

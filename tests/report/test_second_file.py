@@ -45,6 +45,7 @@ def told(result: CompressResult) -> CompressResult:
         divergence=None,
         judges=0,
         activations=0,
+        attentions=0,
         bits="8 bits: not tried, since there are no data",
         nbytes=216_000,
         warnings=(),

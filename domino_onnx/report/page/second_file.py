@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from domino_onnx.report.results import DeployedLayer, DeployResult
-from domino_onnx.report.speed import closeness, milliseconds, on_threads, skipping, truth_in_words
+from domino_onnx.report.speed import closeness, fused, milliseconds, on_threads, skipping, truth_in_words
 from domino_onnx.report.text import file_size, percent, printable, shape
 
 __all__ = ["second_card", "second_file", "second_verdict"]
@@ -33,7 +33,7 @@ def second_file(result: DeployResult | None) -> dict[str, Any] | None:
     return {
         "name": printable(str(result.output), _LONGEST),
         "products": skipping(result),
-        "activations": result.activations,
+        "fused": fused(result),
         "closeness": closeness(result),
         "bits": result.bits,
         "truth": truth_in_words(result),

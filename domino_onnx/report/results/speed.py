@@ -65,8 +65,8 @@ class DeployResult:
     divergence, judges
         How far the outputs of both are apart (`OutputDivergence`), and on how many samples: nothing was calibrated on
         these. None where no layer has 8 bits, or nothing judged them.
-    activations
-        How many that no layer took are one operator each.
+    activations, attentions
+        How many became one operator each: activations that no layer took, and attention with its softmax.
     bits
         What became of 8 bits, in words.
     """
@@ -84,6 +84,7 @@ class DeployResult:
     divergence: float | None
     judges: int
     activations: int
+    attentions: int
     bits: str
     nbytes: int
     warnings: tuple[str, ...]

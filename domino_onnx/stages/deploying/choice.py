@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from onnx import ModelProto
 
@@ -35,7 +35,7 @@ class Tried:
         Seconds of a run: of the processor with one thread, else of the wall clock.
     divergence
         Of the outputs, on the samples that judge; None where there is no judge or no layer in 8 bits.
-    activations
+    activations, attentions
         How many became one operator each.
     """
 
@@ -46,6 +46,7 @@ class Tried:
     deployed: float
     divergence: float | None
     activations: int = 0
+    attentions: int = 0
 
 
 class Chooser:
@@ -166,18 +167,20 @@ def fastest(bench: Bench, timed: Mapping[Layer, Seconds], judge: ByteJudge | Non
 
 
 def with_fewer_passes(best: Tried, bench: Bench) -> Tried:
-    """A deployed model with its other activations as one operator each, if that is faster."""
-    from domino_onnx.deployment import with_activations
+    """A deployed model with attention as one operator each, and its other activations, as far as each is faster."""
+    from domino_onnx.deployment import with_activations, with_attention
 
     if all(kind == "dense" for kind in best.chosen.values()):
         return best
-    proto, count = with_activations(best.proto, bench.shapes)
-    if not count:
-        return best
-    dense, before, after = bench.timed((bench.whole, best.proto, proto))
-    if after.low >= _WORTH_IT * before.low:
-        return best
-    return dataclasses.replace(best, proto=proto, activations=count, dense=dense.median, deployed=after.median)
+    for what, change in (("attentions", with_attention), ("activations", with_activations)):
+        proto, count = change(best.proto, bench.shapes)
+        if not count:
+            continue
+        dense, before, after = bench.timed((bench.whole, best.proto, proto))
+        if after.low < _WORTH_IT * before.low:
+            fewer: dict[str, Any] = {what: count, "dense": dense.median, "deployed": after.median}
+            best = dataclasses.replace(best, proto=proto, **fewer)
+    return best
 
 
 def _put(choices: list[Choice], choice: Choice) -> None:

@@ -100,6 +100,7 @@ def deployed(
         divergence=best.divergence,
         judges=0 if judge is None else judge.samples,
         activations=best.activations,
+        attentions=best.attentions,
         bits=bits_in_words(best, precision, judged),
         nbytes=written.nbytes,
         warnings=journal.warnings,
