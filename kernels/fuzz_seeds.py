@@ -13,7 +13,7 @@ __all__ = ["Seed", "seeds"]
 
 _FROM_BYTES = ("NmToFloats", "NmGlobalAveragePoolInt8")
 _TO_BYTES = ("NmToBytes",)
-_OF_BYTES = ("NmConvInt8", "NmPoolInt8")
+_OF_BYTES = ("NmConvInt8", "NmPoolInt8", "NmUpsampleInt8")
 _PLACES = {"strides": [2, 1], "pads": [1, 0, 1, 2], "dilations": [1, 2]}
 _MAXIMUM = {"mode": "max", "count_include_pad": 0, "ceil_mode": 1}
 _GROUPED = {"m": 16, "digits": 2}
@@ -111,6 +111,7 @@ def _others() -> list[Seed]:
     return [
         _single("NmPoolInt8", {}, {**pool, **_MAXIMUM}, (2, 9, 7, 40)),
         _single("NmPoolInt8", {}, {**pool, **average}, (2, 9, 7, 40)),
+        _single("NmUpsampleInt8", {}, {"factors": [2, 3]}, (2, 9, 7, 40)),
         _single("NmGlobalAveragePoolInt8", {}, grid, (2, 9, 7, 600)),
         _single("NmActivation", {}, {"activation": "GeluTanh", "scale": 2.0, "shift": 1.0}, (2, 9, 5000)),
         _single("NmToBytes", {}, grid, (2, 32, 9, 7)),

@@ -68,10 +68,6 @@ class ByteValues:
         """What all names of an activation have in common."""
         return self._file[name].integers if name in self._file else name
 
-    def rank(self, name: str) -> int:
-        """Of an image that is there as bytes."""
-        return self._values[self.key(name), True].rank
-
     def images(self, *, made: bool) -> dict[str, int]:
         """The rank of the images that replaced nodes give, or that they only read, by key."""
         found = ((key, value) for (key, is_image), value in self._values.items() if is_image)

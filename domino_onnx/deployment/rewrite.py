@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto
 
-from domino_onnx.deployment.bridges import Bridge, bridge_of, bridged, means_of_channels, with_shared_grids
+from domino_onnx.deployment.bridges import Bridge, bridged, means_of_channels, with_shared_grids
 from domino_onnx.deployment.byte_values import ByteValues
-from domino_onnx.deployment.file_bridges import file_bridged
+from domino_onnx.deployment.file_bridges import JOINING, file_bridged
 from domino_onnx.deployment.file_grids import file_values
 from domino_onnx.deployment.grids import Grid
 from domino_onnx.deployment.layer import Layer, Shapes
@@ -36,8 +36,8 @@ def rewritten_graph(
     Parameters
     ----------
     grids
-        Of the activations around convolutions in int8, which become bytes with the channels last. So do those of pools
-        and concatenations between them. What else reads or writes one of these activations keeps the floats.
+        Of the activations around convolutions in int8, which become bytes with the channels last. So do those of what
+        lies between them (`bridge_of`). What else reads or writes one of these activations keeps the floats.
     shapes
         Of activations, as far as they were seen in a run.
     """
@@ -84,24 +84,23 @@ class _Rewriting:
             output = self._bytes.make(layer.output, rank, is_image=is_image)
         if in_bytes and rank == _MATRIX:
             inputs, output = self._as_lines(layer, inputs, output)
-        made = self._node(node.op, inputs, output, node.attributes, name=layer.nodes[0].name)
+        made = self._node(node.op, inputs, [output], node.attributes, name=layer.nodes[0].name)
         self._graph.nodes.insert(place, made)
         for old in layer.nodes:
             self._graph.nodes.remove(old)
 
     def put_bridges(self) -> None:
-        """Let pools and concatenations between bytes take and give bytes, and means of a channel take them."""
+        """Let what lies between bytes take and give bytes (`bridge_of`), and means of a channel take them."""
         known = self._bytes
         others = [node for node in self._graph.nodes if not self._is_of_file(node)]
-        for old, bridge in bridged(others, known.images(made=True), known.images(made=False)):
-            self._put_bridge(old, bridge, known.rank(old.inputs[0].name))
+        for old, bridge, rank in bridged(others, known.images(made=True), known.images(made=False)):
+            self._put_bridge(old, bridge, rank)
         images = [known.images(made=made) for made in (True, False)]
-        for old, rank in file_bridged(self._graph.nodes, self._file, self._shapes, *images):
-            pooled = bridge_of(old)
-            if pooled is not None and pooled.domain:
-                self._put_bridge(old, pooled, rank)
+        for old, bridge, rank in file_bridged(self._graph.nodes, self._file, self._shapes, *images):
+            if old.op in JOINING:
+                self._put_requantized(old, bridge.attributes, rank)
             else:
-                self._put_requantized(old, {} if pooled is None else pooled.attributes, rank)
+                self._put_bridge(old, bridge, rank)
         made = known.images(made=True)
         for old in [node for node in self._graph.nodes if means_of_channels(node)]:
             key = known.key(old.inputs[0].name)
@@ -119,12 +118,16 @@ class _Rewriting:
         return any(each.name in self._file or each.name in integers for each in (*node.inputs, *node.outputs))
 
     def _put_bridge(self, old: Any, bridge: Bridge, rank: int) -> None:
-        name = old.outputs[0].name
+        if not bridge.has_one_grid:
+            self._put_requantized(old, bridge.attributes, rank)
+            return
         attributes = dict(bridge.attributes)
-        if bridge.domain:
-            attributes["zero_point"] = self._grids[name].zero_point
-        inputs = [self._bytes.read(tensor.name, rank) for tensor in old.inputs]
-        self._put(old, bridge.op, inputs, self._bytes.make(name, rank), attributes, domain=bridge.domain)
+        if bridge.op == "NmPoolInt8":
+            attributes["zero_point"] = self._grids[old.outputs[0].name].zero_point
+        inputs = [self._bytes.read(tensor.name, rank) for tensor in old.inputs[: bridge.data]]
+        stored = [self._surgeon.Constant(next(self._names), array) for array in bridge.stored]
+        outputs = [self._bytes.make(tensor.name, rank) for tensor in old.outputs]
+        self._put(old, bridge.op, [*inputs, *stored], outputs, attributes, domain=bridge.domain)
 
     def _put_requantized(self, old: Any, attributes: Mapping[str, Any], rank: int) -> None:
         """A node between DequantizeLinear and QuantizeLinear, each with a grid of its own."""
@@ -135,7 +138,7 @@ class _Rewriting:
         ]
         result = self._bytes.new()
         self._bytes.quantized(result, self._grids[name], self._bytes.make(name, rank))
-        self._put(old, old.op, floats, result, attributes, domain="")
+        self._put(old, old.op, floats, [result], attributes, domain="")
 
     def _put_means(self, old: Any, rank: int, *, is_dropped: bool) -> None:
         name, output = old.inputs[0].name, old.outputs[0]
@@ -145,10 +148,10 @@ class _Rewriting:
                 return
             old.outputs.clear()
             means = self._bytes.new()
-            self._graph.nodes.append(self._node("Flatten", [means], output, {}, domain=""))
+            self._graph.nodes.append(self._node("Flatten", [means], [output], {}, domain=""))
             output = means
         attributes = {"scale": grid.scale, "zero_point": grid.zero_point}
-        self._put(old, "NmGlobalAveragePoolInt8", [self._bytes.read(name, rank)], output, attributes)
+        self._put(old, "NmGlobalAveragePoolInt8", [self._bytes.read(name, rank)], [output], attributes)
 
     def _input(self, each: Any, rank: int, *, in_bytes: bool, is_image: bool) -> Any:
         if isinstance(each, np.ndarray):
@@ -169,21 +172,27 @@ class _Rewriting:
 
     def _reshaped(self, tensor: Any, output: Any, shape: list[int]) -> Any:
         wanted = self._surgeon.Constant(next(self._names), np.array(shape, np.int64))
-        self._graph.nodes.append(self._node("Reshape", [tensor, wanted], output, {}, domain=""))
+        self._graph.nodes.append(self._node("Reshape", [tensor, wanted], [output], {}, domain=""))
         return output
 
     def _put(
-        self, old: Any, op: str, inputs: list[Any], output: Any, attributes: Mapping[str, Any], domain: str = DOMAIN
+        self,
+        old: Any,
+        op: str,
+        inputs: list[Any],
+        outputs: list[Any],
+        attributes: Mapping[str, Any],
+        domain: str = DOMAIN,
     ) -> None:
         """One node in the place of another one."""
         place = self._graph.nodes.index(old)
         old.inputs.clear()
         old.outputs.clear()
-        self._graph.nodes[place] = self._node(op, inputs, output, attributes, domain=domain, name=old.name)
+        self._graph.nodes[place] = self._node(op, inputs, outputs, attributes, domain=domain, name=old.name)
 
-    def _node(self, op: str, inputs: list[Any], output: Any, attributes: Mapping[str, Any], **more: str) -> Any:
+    def _node(self, op: str, inputs: list[Any], outputs: list[Any], attributes: Mapping[str, Any], **more: str) -> Any:
         told = {"domain": DOMAIN, **more}
-        return self._surgeon.Node(op=op, attrs=dict(attributes), inputs=inputs, outputs=[output], **told)
+        return self._surgeon.Node(op=op, attrs=dict(attributes), inputs=inputs, outputs=outputs, **told)
 
 
 def _drop_manifest(model: ModelProto) -> None:

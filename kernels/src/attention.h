@@ -7,8 +7,8 @@ namespace domino {
 
 // Where a matrix begins, and how far apart its rows and columns are, in floats.
 struct Strided {
-  const float* data;
-  int64_t row, column;
+  const float* data = nullptr;
+  int64_t row = 0, column = 0;
 
   const float* at(int64_t r, int64_t c = 0) const { return data + r * row + c * column; }
 };

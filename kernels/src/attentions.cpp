@@ -44,10 +44,55 @@ struct Heads {
   }
 
   bool fits(int axis, int64_t wanted) const { return size[axis] == wanted || size[axis] == 1; }
-  Strided matrix(const float* data, int64_t image, int64_t head) const {
-    return {data + image * step[0] + head * step[1], step[2], step[3]};
+  int64_t offset(int64_t image, int64_t head, int64_t row) const {
+    return image * step[0] + head * step[1] + row * step[2];
+  }
+  Strided matrix(const Tensor& tensor, int64_t image, int64_t head, int64_t row = 0) const {
+    return {tensor.as<float>() + offset(image, head, row), step[2], step[3]};
   }
 };
+
+// What Q, K, V and the mask, their axes in order, say together.
+struct Sizes {
+  int64_t images = 1, heads = 1, queries, keys, inputs, outputs;
+
+  Sizes(const Heads& q, const Heads& k, const Heads& v, const Heads& mask)
+      : queries(q.size[2]), keys(k.size[3]), inputs(q.size[3]), outputs(v.size[3]) {
+    for (const Heads* each : {&q, &k, &v}) {
+      images = each->size[0] == 1 ? images : each->size[0];
+      heads = each->size[1] == 1 ? heads : each->size[1];
+    }
+    for (const Heads* each : {&q, &k, &v, &mask}) {
+      if (!each->fits(0, images) || !each->fits(1, heads)) {
+        throw Refused("Q, K, V and the mask have different numbers of heads");
+      }
+    }
+    if (k.size[2] != inputs || v.size[2] != keys) throw Refused("Q, K and V don't fit each other");
+    if (!mask.fits(2, queries) || !mask.fits(3, keys)) throw Refused("the mask doesn't fit Q and K");
+  }
+
+  Shape of_y(size_t axes) const {
+    const Shape all{images, heads, queries, outputs};
+    size_of(all);
+    return {all.end() - static_cast<int64_t>(axes), all.end()};
+  }
+};
+
+// A shape as Transpose leaves it.
+Shape in_order(const Shape& shape, const Shape& order) {
+  Shape moved = shape;
+  for (size_t axis = 0; axis < order.size(); ++axis) moved[axis] = shape[static_cast<size_t>(order[axis])];
+  return moved;
+}
+
+// The order that takes the axes back.
+Shape inverse(const Shape& order) {
+  Shape back(order.size());
+  for (size_t axis = 0; axis < order.size(); ++axis) {
+    back[static_cast<size_t>(order[axis])] = static_cast<int64_t>(axis);
+  }
+  return back;
+}
 
 }  // namespace
 
@@ -69,55 +114,35 @@ void NmAttention::operator()(const Call& call) const {
   const std::optional<Tensor> mask = call.input(kMask);
   const size_t axes = q.shape.size();
   if (axes < 3 || k.shape.size() != axes || v.shape.size() != axes) throw Refused("Q, K and V have not 3 or 4 axes each");
+  if (mask && mask->shape.size() > axes) throw Refused("the mask has more axes than Q");
+  if (!y_order_.empty() && y_order_.size() != axes) throw Refused("y_order has not as many axes as Q");
   const Heads of_q(q.shape, q_order_, "Q"), of_k(k.shape, k_order_, "K"), of_v(v.shape, v_order_, "V");
   const Heads of_mask(mask ? mask->shape : Shape{}, {}, "the mask");
-  if (mask && mask->shape.size() > axes) throw Refused("the mask has more axes than Q");
-  Shape shape(4, 1);
-  for (int axis = 0; axis < 2; ++axis) {
-    for (const Heads* each : {&of_q, &of_k, &of_v}) shape[axis] = each->size[axis] == 1 ? shape[axis] : each->size[axis];
-    for (const Heads* each : {&of_q, &of_k, &of_v, &of_mask}) {
-      if (!each->fits(axis, shape[axis])) throw Refused("Q, K, V and the mask have different numbers of heads");
-    }
-  }
-  const int64_t queries = of_q.size[2], inputs = of_q.size[3], keys = of_k.size[3], outputs = of_v.size[3];
-  if (of_k.size[2] != inputs || of_v.size[2] != keys) throw Refused("Q, K and V don't fit each other");
-  if (!of_mask.fits(2, queries) || !of_mask.fits(3, keys)) throw Refused("the mask doesn't fit Q and K");
-  shape[2] = queries, shape[3] = outputs;
-  const Shape in_order(shape.end() - static_cast<int64_t>(axes), shape.end());
-  Shape of_y = in_order;
-  for (size_t axis = 0; axis < axes && !y_order_.empty(); ++axis) {
-    if (y_order_.size() != axes) throw Refused("y_order has not as many axes as Q");
-    of_y[axis] = in_order[static_cast<size_t>(y_order_[axis])];
-  }
-  size_of(of_y);
-  const Tensor y = call.output(of_y);
+  const Sizes sizes(of_q, of_k, of_v, of_mask);
+  const Tensor y = call.output(in_order(sizes.of_y(axes), y_order_));
   if (!y.size()) return;
-  if (!keys) throw Refused("there are no keys");
-  Shape back(y_order_.size());
-  for (size_t axis = 0; axis < back.size(); ++axis) back[static_cast<size_t>(y_order_[axis])] = static_cast<int64_t>(axis);
-  const Heads to(of_y, back, "Y");
+  if (!sizes.keys) throw Refused("there are no keys");
+  const Heads of_y(y.shape, inverse(y_order_), "Y");
 
-  const int64_t heads = shape[0] * shape[1];
-  const int64_t parts = std::clamp<int64_t>((kFewTasks + heads - 1) / heads, 1, std::max<int64_t>(queries / kFewestQueries, 1));
-  const int64_t room = kernel_.attention_buffer(keys, inputs, outputs);
+  const int64_t heads = sizes.images * sizes.heads, most = std::max<int64_t>(sizes.queries / kFewestQueries, 1);
+  const int64_t parts = std::clamp<int64_t>((kFewTasks + heads - 1) / heads, 1, most);
+  const auto room = static_cast<size_t>(kernel_.attention_buffer(sizes.keys, sizes.inputs, sizes.outputs));
   for_each(call.parallel(), static_cast<size_t>(heads * parts), [&](size_t task) {
-    const int64_t head = static_cast<int64_t>(task) / parts, image = head / shape[1], of_image = head % shape[1];
-    const Span some = part_of(queries, parts, 1, static_cast<int64_t>(task) % parts);
-    Attention how{of_q.matrix(q.as<float>(), image, of_image),
-                  of_k.matrix(k.as<float>(), image, of_image),
-                  of_v.matrix(v.as<float>(), image, of_image),
-                  of_mask.matrix(mask ? mask->as<float>() : nullptr, mask ? image : 0, mask ? of_image : 0),
-                  y.as<float>() + image * to.step[0] + of_image * to.step[1],
-                  to.step[2],
-                  some.length(),
-                  keys,
-                  inputs,
-                  outputs,
-                  scale_};
-    how.q.data = how.q.at(some.first);
-    if (mask) how.mask.data = how.mask.at(some.first);
-    how.y += some.first * how.y_row;
-    kernel_.attend(how, reinterpret_cast<float*>(scratch(static_cast<size_t>(room) * sizeof(float))));
+    const int64_t number = static_cast<int64_t>(task) / parts;
+    const int64_t image = number / sizes.heads, head = number % sizes.heads;
+    const Span some = part_of(sizes.queries, parts, 1, static_cast<int64_t>(task) % parts);
+    const Attention how{of_q.matrix(q, image, head, some.first),
+                        of_k.matrix(k, image, head),
+                        of_v.matrix(v, image, head),
+                        mask ? of_mask.matrix(*mask, image, head, some.first) : Strided{},
+                        y.as<float>() + of_y.offset(image, head, some.first),
+                        of_y.step[2],
+                        some.length(),
+                        sizes.keys,
+                        sizes.inputs,
+                        sizes.outputs,
+                        scale_};
+    kernel_.attend(how, reinterpret_cast<float*>(scratch(room * sizeof(float))));
   });
 }
 

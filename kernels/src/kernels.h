@@ -139,6 +139,16 @@ class NmPoolInt8 {
   float zero_point_;
 };
 
+// Resize by whole numbers, each pixel repeated: X and Y (image, *space, channel).
+class NmUpsampleInt8 {
+ public:
+  NmUpsampleInt8(const Node&, const Implementation&);
+  void operator()(const Call&) const;
+
+ private:
+  Shape factors_;
+};
+
 // GlobalAveragePool: bytes (image, *space, channel) become floats (image, channel, 1, ...).
 class NmGlobalAveragePoolInt8 {
  public:

@@ -105,6 +105,8 @@ Signature Operator<NmToFloats>::signature = {"NmToFloats", {kUint8}, 1, kFloat};
 template <>
 Signature Operator<NmPoolInt8>::signature = {"NmPoolInt8", {kUint8}, 1, kUint8};
 template <>
+Signature Operator<NmUpsampleInt8>::signature = {"NmUpsampleInt8", {kUint8}, 1, kUint8};
+template <>
 Signature Operator<NmGlobalAveragePoolInt8>::signature = {"NmGlobalAveragePoolInt8", {kUint8}, 1, kFloat};
 
 // Made once a process: it belongs to all sessions, and lives as long as the library.
@@ -116,7 +118,7 @@ ort::OpDomain* domain() {
                                     Operator<NmConvInt8>::get(), Operator<NmToBytes>::get(), Operator<NmActivation>::get(),
                                     Operator<NmAttention>::get(),
                                     Operator<NmToFloats>::get(), Operator<NmPoolInt8>::get(),
-                                    Operator<NmGlobalAveragePoolInt8>::get()}) {
+                                    Operator<NmUpsampleInt8>::get(), Operator<NmGlobalAveragePoolInt8>::get()}) {
       pass(api->CustomOpDomain_Add(domain, op));
     }
     return domain;

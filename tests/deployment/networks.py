@@ -59,12 +59,12 @@ class Network:
         values = self._activations[name]
         kinds = [self._matmul, self._sum, self._joined, self._elsewhere]
         if values.ndim > 2:
-            kinds += [self._convolution] * 3 + [self._pool, self._pool, self._mean]
+            kinds += [self._convolution] * 3 + [self._pool, self._pool, self._mean, self._slice, self._larger]
         else:
             kinds += [self._gemm, self._gemm]
         made = self._one_of(*kinds)(name, values)
-        is_pooled = self._nodes[-1].op_type in ("AveragePool", "MaxPool")
-        self._settle(made, self._seen(made), self._grids.get(name) if is_pooled and self._may(0.7) else None)
+        keeps_grid = self._nodes[-1].op_type in ("AveragePool", "MaxPool", "Resize", "Slice")
+        self._settle(made, self._seen(made), self._grids.get(name) if keeps_grid and self._may(0.7) else None)
 
     def _seen(self, name: str) -> np.ndarray:
         return told(self._with_outputs(name), self.inputs)[name]
@@ -149,6 +149,20 @@ class Network:
         if "pads" in more:
             return self._node("AveragePool", [name], count_include_pad=1, **more)
         return self._node("AveragePool", [name], **more)
+
+    def _slice(self, name: str, values: np.ndarray) -> str:
+        """Some of the channels."""
+        channels = values.shape[1]
+        start = int(self._random.integers(channels))
+        bounds = (start, int(self._random.integers(start, channels)) + 1, 1)
+        return self._node("Slice", [name, *(self._stored(np.array([each], np.int64)) for each in bounds)])
+
+    def _larger(self, name: str, values: np.ndarray) -> str:
+        """Pixels twice, along some of the axes in space."""
+        if values.size > 1 << 14:
+            return self._elsewhere(name, values)
+        scales = [1, 1, *(self._one_of(1, 2) for _ in values.shape[2:])]
+        return self._node("Resize", [name, "", self._stored(np.array(scales, np.float32))], mode="nearest")
 
     def _mean(self, name: str, values: np.ndarray) -> str:
         if self._may(0.4):

@@ -64,7 +64,7 @@ def mobile(make_model: Make) -> ModelProto:
 SHAPES = {"ra": (2, 32, 15, 13), "c": (2, 32, 15, 13)}
 
 
-def _in_bytes(model: ModelProto, x: np.ndarray) -> ModelProto:
+def in_bytes(model: ModelProto, x: np.ndarray) -> ModelProto:
     """The model with all convolutions in bytes, on grids that were seen on one input."""
     given = [name for each in model.graph.node for name in each.output]
     shown = ModelProto()
@@ -80,7 +80,7 @@ def _in_bytes(model: ModelProto, x: np.ndarray) -> ModelProto:
     return rewritten_graph(model, graph, kinds, {name: Grid.of(*ranges[name][0]) for name in around})
 
 
-def _close(model: ModelProto, changed: ModelProto, x: np.ndarray) -> None:
+def close(model: ModelProto, changed: ModelProto, x: np.ndarray) -> None:
     wanted, found = outputs(model, {"x": x})[0], outputs(changed, {"x": x})[0]
     assert np.sqrt(np.mean((wanted - found) ** 2)) < 0.02 * np.abs(wanted).max()
 
@@ -93,11 +93,11 @@ def test_all_of_a_network_in_floats(mobile: ModelProto) -> None:
     same(mobile, changed, {"x": normal(2, 3, 29, 26)})
 
 
-def test_all_of_a_network_in_bytes(mobile: ModelProto) -> None:
+def test_all_of_a_networkin_bytes(mobile: ModelProto) -> None:
     x = normal(2, 3, 29, 26)
-    changed = _in_bytes(mobile, x)
+    changed = in_bytes(mobile, x)
     assert ops(changed) == ["NmToBytes", *["NmConvInt8"] * 5, "NmGlobalAveragePoolInt8", "Flatten", "NmMatMul"]
-    _close(mobile, changed, x)
+    close(mobile, changed, x)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_all_of_a_network_in_bytes(mobile: ModelProto) -> None:
         node("AveragePool", ["s"], ["p"], kernel_shape=[2, 3], count_include_pad=1, pads=[0, 1, 1, 1]),
     ],
 )
-def test_a_concatenation_and_a_pool_in_bytes(make_model: Make, pool: onnx.NodeProto) -> None:
+def test_a_concatenation_and_a_poolin_bytes(make_model: Make, pool: onnx.NodeProto) -> None:
     """As SqueezeNet has them; their activations share a grid, and one of them is an output in floats as well."""
     model = make_model(
         [
@@ -127,11 +127,11 @@ def test_a_concatenation_and_a_pool_in_bytes(make_model: Make, pool: onnx.NodePr
         },
     )
     x = normal(2, 16, 9, 8)
-    changed = _in_bytes(model, x)
+    changed = in_bytes(model, x)
     assert sorted(ops(changed)) == sorted(
         ["NmToBytes", *["NmConvInt8"] * 3, "Concat", "NmPoolInt8", "NmToFloats", "NmToFloats"]
     )
-    _close(model, changed, x)
+    close(model, changed, x)
 
 
 def test_a_pool_that_bytes_cannot_be_computed_for_gets_floats(make_model: Make) -> None:
@@ -146,9 +146,9 @@ def test_a_pool_that_bytes_cannot_be_computed_for_gets_floats(make_model: Make) 
         {"w1": sparse((32, 16, 1, 1), 1, 1), "w2": sparse((16, 32, 1, 1), 1, 2)},
     )
     x = normal(2, 16, 9, 9)
-    changed = _in_bytes(model, x)
+    changed = in_bytes(model, x)
     assert "MaxPool" in ops(changed)
-    _close(model, changed, x)
+    close(model, changed, x)
 
 
 def test_what_is_told_of_layers_has_a_form_in_json(mobile: ModelProto) -> None:

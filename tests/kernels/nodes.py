@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from domino_onnx.storage.packing import pack
 
 _FROM_BYTES = ("NmToFloats", "NmGlobalAveragePoolInt8")
-_OF_BYTES = ("NmConvInt8", "NmPoolInt8")
+_OF_BYTES = ("NmConvInt8", "NmPoolInt8", "NmUpsampleInt8")
 Array = np.ndarray[Any, np.dtype[Any]]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -129,3 +130,22 @@ def test_borders(library: str, images: int, channels: int, space: list[int], sca
     to_floats = node_model("NmToFloats", ["x"], {}, scale=scale, zero_point=zero_point)
     floats = (np.moveaxis(wanted, -1, 1).astype(np.float32) - np.float32(zero_point)) * grid["scale"]
     np.testing.assert_array_equal(run_node(library, to_floats, {"x": wanted}), floats)
+
+
+@pytest.mark.parametrize(
+    ("shape", "factors"), [((2, 5, 7), [3]), ((2, 3, 4, 17), [2, 3]), ((1, 2, 3, 4, 5), [1, 2, 4])]
+)
+def test_larger_images_repeat_their_pixels(library: str, shape: tuple[int, ...], factors: list[int]) -> None:
+    x = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    wanted = x
+    for axis, factor in enumerate(factors):
+        wanted = wanted.repeat(factor, axis=1 + axis)
+    found = run_node(library, node_model("NmUpsampleInt8", ["x"], {}, factors=factors), {"x": x})
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("factors", [[], [2], [0, 2], [2, 1 << 20], [1, 1, 1, 1]])
+def test_impossible_factors_are_refused(library: str, factors: list[int]) -> None:
+    model = node_model("NmUpsampleInt8", ["x"], {}, **({"factors": factors} if factors else {}))
+    with pytest.raises(Exception, match="factors"):
+        run_node(library, model, {"x": np.zeros((1, 2, 3, 4), np.uint8)})
