@@ -30,6 +30,7 @@ struct Wide {
     return _mm256_sub_epi32(sum, _mm256_mullo_epi32(_mm256_set1_epi32(factor), by));
   }
   static Floats load(const float* from) { return _mm256_loadu_ps(from); }
+  static void store(Floats value, float* to) { _mm256_storeu_ps(to, value); }
   static Floats splat(float value) { return _mm256_set1_ps(value); }
   static Floats of_sum(Sum sum) { return _mm256_cvtepi32_ps(sum); }
   static Floats of_bytes(const uint8_t* from) {
@@ -37,6 +38,11 @@ struct Wide {
   }
   static Floats smaller(Floats a, Floats b) { return _mm256_min_ps(a, b); }
   static Floats larger(Floats a, Floats b) { return _mm256_max_ps(a, b); }
+  static Floats fused(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
+  static Floats times_power(Floats value, Floats shifted) {
+    const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
+    return value * _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(0x3f800000)));
+  }
   static Floats limited(Floats value, Floats low, Floats high) { return smaller(larger(value, low), high); }
   static void store_nearest(Floats value, int32_t more, uint8_t* to) {
     const __m256i whole = _mm256_add_epi32(_mm256_cvtps_epi32(value), _mm256_set1_epi32(more));

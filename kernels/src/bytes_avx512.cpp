@@ -26,6 +26,7 @@ struct Step {
     return _mm512_sub_epi32(sum, _mm512_mullo_epi32(_mm512_set1_epi32(factor), _mm512_loadu_si512(values)));
   }
   static Floats load(const float* from) { return _mm512_loadu_ps(from); }
+  static void store(Floats value, float* to) { _mm512_storeu_ps(to, value); }
   static Floats splat(float value) { return _mm512_set1_ps(value); }
   static Floats of_sum(Sum sum) { return _mm512_cvtepi32_ps(sum); }
   static Floats of_bytes(const uint8_t* from) {
@@ -33,6 +34,11 @@ struct Step {
   }
   static Floats smaller(Floats a, Floats b) { return _mm512_min_ps(a, b); }
   static Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+  static Floats fused(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+  static Floats times_power(Floats value, Floats shifted) {
+    const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
+    return value * _mm512_castsi512_ps(_mm512_add_epi32(exponent, _mm512_set1_epi32(0x3f800000)));
+  }
   static Floats limited(Floats value, Floats low, Floats high) { return smaller(larger(value, low), high); }
   static void store_nearest(Floats value, int32_t more, uint8_t* to) {
     const __m512i sum = _mm512_add_epi32(_mm512_cvtps_epi32(value), _mm512_set1_epi32(more));

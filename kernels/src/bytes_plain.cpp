@@ -37,6 +37,7 @@ struct Step {
     __builtin_memcpy(&values, from, sizeof values);
     return values;
   }
+  static void store(Floats value, float* to) { __builtin_memcpy(to, &value, sizeof value); }
   static Floats splat(float value) { return Floats{} + value; }
   static Floats of_sum(const Sum& sum) {
     Floats values;
@@ -50,6 +51,14 @@ struct Step {
   }
   static Floats smaller(Floats a, Floats b) { return a < b ? a : b; }
   static Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+  static Floats fused(Floats a, Floats b, Floats c) {
+    for (int lane = 0; lane < kLanes; ++lane) a[lane] = __builtin_fmaf(a[lane], b[lane], c[lane]);
+    return a;
+  }
+  static Floats times_power(Floats value, Floats shifted) {
+    typedef int32_t Bits __attribute__((vector_size(sizeof(Floats))));
+    return value * (Floats)(((Bits)shifted << 23) + 0x3f800000);
+  }
   static Floats limited(Floats value, Floats low, Floats high) { return smaller(larger(value, low), high); }
   static void store_nearest(Floats value, int32_t more, uint8_t* to) {
     constexpr float kShift = 12582912.0f;  // rounds to the nearest even
