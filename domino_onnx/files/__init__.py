@@ -9,6 +9,7 @@ from domino_onnx.files.whole import (
     put_in_place,
     remove_all_leftovers,
     remove_leftovers,
+    told,
     unfinished,
     whole_file,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "remove_all_leftovers",
     "remove_leftovers",
     "sha256_of",
+    "told",
     "unfinished",
     "whole_file",
 ]

@@ -91,7 +91,7 @@ def _check_output(output: Path, inputs: Iterable[Path], replacing: Replacing, wh
     if not output.parent.is_dir():
         raise OutputError(f"the folder {output.parent} of the {what} doesn't exist; make it first")
     if not os.access(output.parent, os.W_OK):
-        raise OutputError(f"the folder {output.parent} of the {what} can't be written to")
+        raise OutputError(f"the folder {output.parent} of the {what} can't be written to; name another one")
 
 
 def _would_lose(given: Path, output: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -20,6 +21,7 @@ __all__ = [
     "put_in_place",
     "remove_all_leftovers",
     "remove_leftovers",
+    "told",
     "unfinished",
     "whole_file",
 ]
@@ -27,6 +29,13 @@ __all__ = [
 _SUFFIX = ".domino-onnx.tmp"
 _LONGEST = 100
 """Bytes of a name that a temporary file's name begins with."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def told(error: Exception) -> str:
+    """What hindered a file from being written, without its number, and what to do about a full disk."""
+    reason = str(getattr(error, "strerror", None) or error)
+    return f"{reason}; make room, or write elsewhere" if getattr(error, "errno", None) in _FULL else reason
 
 
 @contextlib.contextmanager

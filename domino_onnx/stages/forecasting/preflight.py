@@ -62,6 +62,11 @@ def preflight(lab: Laboratory, task: Task, *, plans: int = 1, output: Path | Non
             _log.info("what the run is going to cost is unknown: %s", error)
             return
     lab.journal.expect(found)
+    if found.disk_available is not None and found.disk > found.disk_available:
+        from domino_onnx.report.text import file_size
+
+        free, needed = file_size(found.disk_available), file_size(found.disk)
+        lab.journal.tell(f"the run needs about {needed} of disk, and {free} is free: make room, or write elsewhere")
 
 
 def _forecast(lab: Laboratory, split: Split, task: Task, plans: int, output: Path | None) -> Forecast:
