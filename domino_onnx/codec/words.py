@@ -44,8 +44,11 @@ def meant(value: object, kind: mi.Type) -> str:
 
 
 def _perhaps(value: object, names: list[str]) -> str:
-    close = difflib.get_close_matches(value.lower(), names, n=1) if isinstance(value, str) else []
-    return f"did you mean {close[0]!r}? " if close else ""
+    if not isinstance(value, str):
+        return ""
+    lower = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(value.lower(), lower, n=1)
+    return f"did you mean {lower[close[0]]!r}? " if close else ""
 
 
 def _choices(kind: mi.Type) -> list[object]:
@@ -72,13 +75,15 @@ def described(kind: mi.Type, *, by_class: bool = False) -> str:
     """What a value of this type must be, for instance ``"a whole number from 1 to 64"``.
 
     ``Meta(extra={"wanted": ...})`` in the annotation replaces what is derived from the type. `by_class` names classes,
-    for values from Python; otherwise the words are about what a document holds.
+    for values from Python; otherwise the words are about what a document holds. A document leaves a key out instead of
+    writing null, which TOML doesn't have, so that unions don't name it.
     """
     if isinstance(kind, mi.Metadata):
         wanted = (kind.extra or {}).get("wanted")
         return described(kind.type, by_class=by_class) if wanted is None else str(wanted)
     if isinstance(kind, mi.UnionType):
-        return either(described(each, by_class=by_class) for each in kind.types)
+        kinds = [each for each in kind.types if by_class or not isinstance(each, mi.NoneType)]
+        return either(described(each, by_class=by_class) for each in kinds)
     if by_class and isinstance(kind, mi.NoneType):
         return "None"
     if by_class and hasattr(kind, "cls"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +17,7 @@ __all__ = ["Fields", "Folders", "ToHeight", "Variations", "read_fields"]
 
 _MAX_FILE_BYTES = 1 << 16
 _IN_ANY_CASE = ("color", "dtype", "interpolation", "layout", "pad_place")
+"""Keys whose choices may be written in capitals or not."""
 _ALSO_CALLED = {"resize_size": "resize", "crop_size": "crop"}
 """What torchvision calls keys."""
 _ENUMS = ("interpolationmode.", "resampling.")
@@ -64,11 +65,11 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pad_value: _Pixel | Annotated[tuple[_Pixel, ...], Meta(min_length=3, max_length=3)] | None = None
     pad_place: Literal["center", "corner"] | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] | None = None
-    color: Literal["rgb", "bgr", "gray", "grey"] | None = None
+    color: Literal["RGB", "BGR", "gray", "grey"] | None = None
     scale: Annotated[_Divisor | None, Meta(extra={"wanted": "a number above 0"})] = None
     mean: _Number | tuple[_Number, ...] | None = None
     std: _Divisor | tuple[_Divisor, ...] | None = None
-    layout: Literal["nchw", "nhwc"] | None = None
+    layout: Literal["NCHW", "NHWC"] | None = None
     dtype: Literal["uint8", "float16", "float32", "float64"] | None = None
     labels: Annotated[
         _Text | Folders | None, Meta(extra={"wanted": "a .csv, .tsv or .txt file, or {folders: true}"})
@@ -96,17 +97,22 @@ def read_fields(file: Path) -> Fields:
     except OSError as error:
         raise DataError(f"{file} can't be read: {error.strerror or error}") from None
     plain = codec.parse(text, what=what, error=DataError, syntax="yaml")
-    said = _in_our_words(_in_lower_case({} if plain is None else plain), what)
+    said = _as_we_write(_in_our_words({} if plain is None else plain, what))
     return codec.convert(said, Fields, what=what, error=DataError)
 
 
-def _in_lower_case(plain: Any) -> Any:
-    """The same with the choices that may be written in upper case in lower case."""
+def _as_we_write(plain: Any) -> Any:
+    """The same with choices that differ from ours by capitals alone as we write them."""
     if not isinstance(plain, dict):
         return plain
-    return {
-        key: value.lower() if key in _IN_ANY_CASE and isinstance(value, str) else value for key, value in plain.items()
-    }
+    return {key: _choice(key, value) if key in _IN_ANY_CASE else value for key, value in plain.items()}
+
+
+def _choice(key: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    ours = next(kind for kind in get_args(get_type_hints(Fields)[key]) if get_origin(kind) is Literal)
+    return next((choice for choice in get_args(ours) if choice.lower() == value.lower()), value)
 
 
 def _in_our_words(plain: Any, what: str) -> Any:
@@ -126,7 +132,7 @@ def _in_our_words(plain: Any, what: str) -> Any:
         _say(said, "resize", _resized_for(said.get("crop"), said.pop("crop_pct"), what), "crop_pct", what)
     name = said.get("interpolation")
     if isinstance(name, str):
-        said["interpolation"] = next((name[len(each) :] for each in _ENUMS if name.startswith(each)), name)
+        said["interpolation"] = next((name[len(each) :] for each in _ENUMS if name.lower().startswith(each)), name)
     return said
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -236,12 +236,19 @@ def _misfit(path: Path, what: str) -> DataError:
 
 
 def _check_names(path: Path, found: Mapping[str, Samples], specs: Sequence[InputSpec]) -> None:
-    wanted = {spec.name for spec in specs}
-    if wanted != found.keys():
+    lacking = [spec.name for spec in specs if spec.name not in found]
+    unknown = sorted(found.keys() - {spec.name for spec in specs})
+    if lacking or unknown:
+        lacks = f"lacks {_quoted(lacking)}" if lacking else ""
+        holds = f"holds {_quoted(unknown)}, which is no input of the model" if unknown else ""
         raise DataError(
-            f"{path} holds {', '.join(map(repr, sorted(found)))}, but the model's inputs are "
+            f"{path} {' and '.join(filter(None, (lacks, holds)))}; the model's inputs are "
             f"{'; '.join(map(str, specs)) or 'none'} (and {LABELS!r} is optional)"
         )
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names))
 
 
 def _where(path: Path, spec: InputSpec, samples: Samples) -> str:

@@ -22,8 +22,6 @@ FOLDERS: Final = "folders"
 _NAMES = ("preprocessing.yaml", "preprocessing.yml")
 _SUFFIXES = (".yaml", ".yml")
 _DIVISORS = ("pad_height_divisor", "pad_width_divisor")
-_COLORS = {"rgb": "RGB", "bgr": "BGR", "gray": "gray", "grey": "gray"}
-_LAYOUTS = {"nchw": "NCHW", "nhwc": "NHWC"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +111,8 @@ def read_preprocessing(file: Path, specs: Sequence[InputSpec]) -> Preprocessing:
     fields = read_fields(file)
     spec = _input(file, fields, specs)
     dtype = np.dtype(fields.dtype or (np.uint8 if spec.dtype.kind in "iu" else np.float32))
-    color = _COLORS[fields.color or "rgb"]
-    layout = _LAYOUTS[fields.layout or "nchw"]
+    color = "gray" if fields.color == "grey" else fields.color or "RGB"
+    layout = fields.layout or "NCHW"
     channels = 1 if color == "gray" else 3
     return Preprocessing(
         file=file,
@@ -200,7 +198,7 @@ def _by_channel(
     if isinstance(given, float):
         return (given,) * channels
     if len(given) != channels:
-        raise DataError(f"{file}: {key!r} is {codec.shown(list(given))}; it must be a number, or {channels}")
+        raise DataError(f"{file}: {key!r} is {codec.shown(list(given))}; it must be a number, or a list of {channels}")
     return given
 
 

@@ -58,8 +58,8 @@ def test_samples_come_back_in_order_and_in_the_inputs_type(npz: Callable[..., Pa
 
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("wrong name", {"image": np.zeros((2, 3, 4))}, "'image'.*inputs are x"),
-    ("one too many", {"x": np.zeros((2, 3, 4)), "z": np.zeros(2)}, "'z'"),
+    ("wrong name", {"image": np.zeros((2, 3, 4))}, "lacks 'x' and holds 'image', which is no input.*inputs are x"),
+    ("one too many", {"x": np.zeros((2, 3, 4)), "z": np.zeros(2)}, "npz holds 'z', which is no input"),
     ("wrong axis", {"x": np.zeros((2, 3, 5))}, r"\(2, 3, 5\).*\?,3,4"),
     ("flat", {"x": np.zeros((2, 12))}, r"\(2, 12\)"),
     ("two axes more", {"x": np.zeros((2, 2, 2, 3, 4))}, "doesn't fit"),
@@ -82,7 +82,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         "labels.*2 integers.*metric of your own",
     ),
     ("negative labels", {"x": np.zeros((2, 3, 4)), "labels": np.array([0, -1])}, "holds -1; classes count from 0"),
-    ("only labels", {"labels": np.zeros(2, int)}, "inputs are x"),
+    ("only labels", {"labels": np.zeros(2, int)}, "npz lacks 'x'; the model's inputs are x"),
     ("nothing", {}, "no arrays"),
 ]
 
