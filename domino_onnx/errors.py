@@ -6,6 +6,7 @@
     ├── DependencyError                a package is missing, doubled or too old
     ├── ModelError                     the model can't be read, is invalid or unsafe to read
     │   ├── CrashError                 ONNX Runtime crashes on the model, in a process of its own
+    │   ├── RunError                   ONNX Runtime loads the model, and stops on these inputs
     │   └── UnsupportedOperatorError   operators without a torch counterpart, all of them at once
     ├── DeviceMemoryError              a GPU's memory is full; says what needs less
     ├── OptionError                    exit code 2: an option out of range, unknown, or against another
@@ -48,6 +49,7 @@ __all__ = [
     "OutputError",
     "PlanError",
     "ProcessError",
+    "RunError",
     "ScratchError",
     "UnsupportedOperatorError",
 ]
@@ -73,6 +75,10 @@ class ModelError(DominoError):
 
 class CrashError(ModelError):
     """ONNX Runtime ended the child process in which it loaded or ran the model."""
+
+
+class RunError(ModelError):
+    """ONNX Runtime loaded the model, and stopped while it ran: often because of the inputs' values."""
 
 
 class UnsupportedOperatorError(ModelError):

@@ -16,7 +16,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from domino_onnx.errors import CrashError, DependencyError, DeviceMemoryError, DominoError, ModelError, ProcessError
+from domino_onnx.errors import (
+    CrashError,
+    DependencyError,
+    DeviceMemoryError,
+    DominoError,
+    ModelError,
+    ProcessError,
+    RunError,
+)
 from domino_onnx.runtime.cgroups import text_of
 from domino_onnx.runtime.memory import available_memory
 from domino_onnx.runtime.messages import receive, send
@@ -30,7 +38,7 @@ _LOOKS = 0.05
 """Seconds between two looks at what the child takes."""
 _CODE = "import sys; sys.path[:] = {path!r}; from domino_onnx.runtime.guest import serve; serve({parent})"
 _SECONDS_TO_CLOSE = 20.0
-_ERRORS = {kind.__name__: kind for kind in (DependencyError, DeviceMemoryError, ModelError)}
+_ERRORS = {kind.__name__: kind for kind in (DependencyError, DeviceMemoryError, ModelError, RunError)}
 _KILLED = getattr(signal, "SIGKILL", 9)
 
 

@@ -77,8 +77,10 @@ class ChildSession:
 
         Raises
         ------
+        RunError
+            If the run fails.
         ModelError
-            If the run fails, or takes longer than `seconds` or too much memory.
+            If it takes longer than `seconds`, or too much memory.
         CrashError, ProcessError, DeviceMemoryError
             As for the whole class.
         """

@@ -40,6 +40,8 @@ def open_session(path: Path | str | bytes, threads: int = 1) -> Any:
     options.intra_op_num_threads = threads
     options.register_custom_ops_library(kernels_library())
     name = "the model" if isinstance(path, bytes) else str(path)
+    if not isinstance(path, bytes) and not Path(path).exists():
+        raise ModelError(f"there is no file {name}")
     try:
         source = path if isinstance(path, bytes) else str(path)
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])

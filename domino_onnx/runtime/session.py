@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.errors import LESS_MEMORY, DeviceMemoryError, ModelError
+from domino_onnx.errors import LESS_MEMORY, DeviceMemoryError, ModelError, RunError
 from domino_onnx.options import Device
 from domino_onnx.runtime.interruptible import interruptible
 from domino_onnx.runtime.kernels import kernels_library, register_kernels
@@ -112,10 +112,14 @@ class Session:
         self.output_types: dict[str, str] = {output.name: output.type for output in self._session.get_outputs()}
 
     def run(self, inputs: Mapping[str, NDArray[Any]], *, seconds: float = LONGEST) -> dict[str, NDArray[Any]]:
-        """All outputs by name; ModelError if the run fails, or takes longer than `seconds`.
+        """All outputs by name.
 
         Raises
         ------
+        RunError
+            If the run fails.
+        ModelError
+            If it takes longer than `seconds`, or memory runs out.
         DeviceMemoryError
             If the GPU's memory doesn't hold what is computed.
         """
@@ -139,14 +143,14 @@ class Session:
         except self._errors as error:
             if ended:
                 raise ModelError(f"ONNX Runtime takes more than {seconds:g} s to run {self._name}: {OR_SLOW}") from None
-            raise self._told(f"ONNX Runtime can't run {self._name}", error) from None
+            raise self._told(f"ONNX Runtime can't run {self._name}", error, RunError) from None
 
-    def _told(self, what: str, error: Exception) -> ModelError | DeviceMemoryError:
+    def _told(self, what: str, error: Exception, kind: type[ModelError] = ModelError) -> ModelError | DeviceMemoryError:
         if self._on_cuda and any(sign in str(error) for sign in _FULL):
             return DeviceMemoryError(f"{what}: the GPU's memory is full ({first_line(error)}). {LESS_MEMORY}")
         if any(sign in str(error) for sign in _NO_MEMORY):
             return ModelError(f"{what}: memory ran out. Take smaller batches, or end other programs")
-        return ModelError(f"{what}: {first_line(error)}")
+        return kind(f"{what}: {first_line(error)}")
 
     def run_all(
         self, batches: Iterator[Mapping[str, NDArray[Any]]], batch_axes: Mapping[str, int]

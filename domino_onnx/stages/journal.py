@@ -136,8 +136,11 @@ class Journal:
         if self._observer is not None:
             self._observer.note(text)
 
-    def warn(self, message: str) -> None:
-        """Tell the user something; each message once."""
+    def warn(self, message: str, because: object = None) -> None:
+        """Tell the user something, and the reason; each message once, and each reason once."""
+        if because is not None:
+            known = any(said.endswith(f": {because}") for said in self._warnings)
+            message += ", for the reason given above" if known else f": {because}"
         if message not in self._warnings:
             self._warnings.append(message)
             _log.info("%s", message)

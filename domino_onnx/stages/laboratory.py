@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.errors import FinetuneError, ModelError
+from domino_onnx.errors import DataError, FinetuneError, ModelError, RunError
 from domino_onnx.options import CompressOptions
 from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.stages.checkpoints.checkpoint import Checkpoint
@@ -36,6 +36,7 @@ __all__ = ["ONLY_INTEGERS", "Laboratory", "open_laboratory"]
 ONLY_INTEGERS = "all weights to be pruned are integers, which no gradient moves"
 
 _T = TypeVar("_T")
+_DOUBTFUL = "The model loads, so the values of --data may not suit it: mend them, or give --data none"
 
 
 class Laboratory:
@@ -105,6 +106,8 @@ class Laboratory:
         ------
         ModelError, DependencyError
             If ONNX Runtime can't run the model; each time the same error.
+        DataError
+            If it loads the model, and stops on the samples that the user gave.
         """
         return self._meanings.value(self._decide_meanings)
 
@@ -169,6 +172,14 @@ class Laboratory:
         return self._student.value(self._build_student)
 
     def _decide_meanings(self) -> Meanings:
+        try:
+            return self._meanings_on_data()
+        except RunError as error:
+            if self.source.drawn:
+                raise
+            raise DataError(f"{error}. {_DOUBTFUL}") from None
+
+    def _meanings_on_data(self) -> Meanings:
         from domino_onnx.evaluate import meanings_on, top1, try_metric
         from domino_onnx.runtime import ChildSession
 

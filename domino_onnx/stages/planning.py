@@ -131,7 +131,7 @@ def _search(lab: Laboratory, budgets: tuple[Budget, ...]) -> Planned:
             return _by_losses(lab, strategy, budgets, lab.losses())
         except (DependencyError, ModelError) as error:
             refit = "" if lab.options.solver.method == "magnitude" else ", and no weight can be refitted"
-            lab.journal.warn(f"losses can't be measured, so domino chooses the schemes{refit}: {error}")
+            lab.journal.warn(f"losses can't be measured, so the schemes follow from the weights alone{refit}", error)
             strategy = "domino"
     if strategy == "domino":
         return _by_domino(lab, budgets)
@@ -186,7 +186,7 @@ def _gradients(lab: Laboratory) -> GradientSource | None:
     try:
         student = lab.student()
     except (DependencyError, ModelError, FinetuneError) as error:
-        lab.journal.warn(f"{without}: {error}")
+        lab.journal.warn(without, error)
         return None
     from domino_onnx.finetuning import DistillationGradients
 

@@ -70,7 +70,7 @@ def solve(lab: Laboratory, plan: Plan) -> Solved:
         with lab.journal.stage("refit"):
             return lab.run(lambda network: _on_data(lab, network, plan, plain))
     except (DependencyError, ModelError) as error:
-        lab.journal.warn(f"masks go by magnitude, and weights are not refitted: {error}")
+        lab.journal.warn("masks go by magnitude, and weights are not refitted", error)
     return plain
 
 

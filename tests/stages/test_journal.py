@@ -30,3 +30,15 @@ def test_the_stage_around_another_goes_on() -> None:
         journal.progress(1, 2, "a weight")
     stages = [(each.stage, each.text) for each in told]
     assert stages == [("search", ""), ("outputs", ""), ("outputs", "a batch"), ("search", ""), ("search", "a weight")]
+
+
+def test_a_reason_is_told_once() -> None:
+    journal = Journal()
+    journal.warn("nothing is measured", "it can't be run")
+    journal.warn("nothing is refitted", "it can't be run")
+    journal.warn("nothing is refitted", "there is no room")
+    assert journal.warnings == (
+        "nothing is measured: it can't be run",
+        "nothing is refitted, for the reason given above",
+        "nothing is refitted: there is no room",
+    )

@@ -60,6 +60,15 @@ def weight(name: str) -> TensorProto:
     return numpy_helper.from_array(generator.standard_normal((16, 16)).astype(np.float32), name)
 
 
+EMBEDDING = """
+<ir_version: 8, opset_import: ["" : 17]>
+embedding (int64[n, 4] ids) => (float[n, 4, 16] y) {
+    h = Gather (table, ids)
+    y = MatMul (h, a)
+}
+"""
+
+
 def branches() -> ModelProto:
     model = onnx.parser.parse_model(BRANCHES)
     for attribute, name in zip(model.graph.node[0].attribute, "ab", strict=True):
@@ -121,7 +130,7 @@ def test_weights_in_bodies_and_functions(name: str, domino: Run, save: Run, data
     ran = domino(*words, "--json", recipe=WITHOUT_GRADIENTS)
     assert ran.code == 0, ran.err
     check_unfitted(json.loads(ran.out))
-    assert "losses can't be measured, so domino chooses the schemes" in said(ran)
+    assert "losses can't be measured, so the schemes follow from the weights alone" in said(ran)
     assert "weights are not refitted" in said(ran)
     assert "read inside a subgraph or a local function" in said(ran)
     assert json.loads(ran.out)["parity"]["inputs"] == "data"
@@ -144,7 +153,7 @@ def test_it_is_said_before_the_search(domino: Run, save: Run, data: Path, monkey
     monkeypatch.setattr(planning, "search_domino", stop)
     ran = domino("compress", save(branches()), "--sparsity", "0.5", "--data", data, recipe=WITHOUT_GRADIENTS)
     assert ran.code == 130
-    assert "losses can't be measured, so domino chooses the schemes, and no weight can be refitted" in said(ran)
+    assert "schemes follow from the weights alone, and no weight can be refitted" in said(ran)
 
 
 def test_a_network_that_onnx_runtime_cannot_run(domino: Run, save: Run, data: Path, tmp_path: Path) -> None:
@@ -155,8 +164,11 @@ def test_a_network_that_onnx_runtime_cannot_run(domino: Run, save: Run, data: Pa
     check_unfitted(json.loads(ran.out))
     assert json.loads(ran.out)["parity"] is None
     assert json.loads(ran.out)["finetuning"] is None
-    for phrase in ("domino chooses the schemes", "weights are not refitted", "was not compared with the dense one"):
+    for phrase in ("follow from the weights alone", "weights are not refitted", "was not compared with the dense one"):
         assert phrase in said(ran)
+    reasons = json.loads(ran.out)["warnings"]
+    assert sum(f"can't load {model}" in each for each in reasons) == 1
+    assert sum(each.endswith(", for the reason given above") for each in reasons) > 1
     assert domino("verify", output).code == 0
     report = tmp_path / "report.html"
     shown = domino(*words, "--force", "--report", report).out
@@ -188,3 +200,20 @@ def test_nothing_is_loaded_where_nothing_is_converted(
     monkeypatch.setattr(conversion, "loaded", lambda *_: pytest.fail("it loaded the model"))
     words = ("--scheme", "2:4", "--no-finetune", "-o", tmp_path / "out.onnx")
     assert domino("compress", save(with_weight(FUNCTION)), *words).code == 0
+
+
+def test_values_that_stop_the_model_are_refused(domino: Run, save: Run, tmp_path: Path) -> None:
+    """Ids beyond the embedding's table: nothing is pruned by magnitude behind the user's back."""
+    proto = with_weight(EMBEDDING)
+    proto.graph.initializer.append(numpy_helper.from_array(np.eye(8, 16, dtype=np.float32), "table"))
+    model, output = save(proto), tmp_path / "out.onnx"
+    ids = np.random.default_rng(0).integers(0, 8, (64, 4))
+    for name, array in (("good", ids), ("bad", ids + 5)):
+        np.savez(tmp_path / f"{name}.npz", ids=array)
+    words = ("compress", model, "--sparsity", "0.5", "--no-finetune", "-o", output)
+    refused = domino(*words, "--data", tmp_path / "bad.npz")
+    assert refused.code == 1
+    assert "ONNX Runtime can't run" in said(refused)
+    assert "the values of --data may not suit it" in said(refused)
+    assert not output.exists()
+    assert domino(*words, "--data", tmp_path / "good.npz").code == 0

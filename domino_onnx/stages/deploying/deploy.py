@@ -61,7 +61,9 @@ def deployed(
     from domino_onnx.runtime import kernels_library
 
     if precision not in get_args(DeployPrecision):
-        raise OptionError(f"there is no precision {precision!r}; it can be {' or '.join(get_args(DeployPrecision))}")
+        raise OptionError(
+            f"the precision is {precision!r}; it must be {' or '.join(map(repr, get_args(DeployPrecision)))}"
+        )
     kernels_library()
     threads = options.run.threads
     with journal.stage("read"):

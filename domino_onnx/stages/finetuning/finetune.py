@@ -51,7 +51,7 @@ def finetune_if_possible(lab: Laboratory, found: Found) -> Finetuned | None:
     try:
         return _told_and_trained(lab, student, _after(found, done), _settings(lab, done))
     except (DeviceMemoryError, ModelError, FinetuneError) as error:
-        lab.journal.warn(f"finetuning is skipped: {error}")
+        lab.journal.warn("finetuning is skipped", error)
         return done
 
 
@@ -140,7 +140,7 @@ def _student_if_possible(lab: Laboratory) -> Distillation | None:
     try:
         return lab.student()
     except (DependencyError, DeviceMemoryError, ModelError, FinetuneError) as error:
-        lab.journal.warn(f"no finetuning as a whole: {error}")
+        lab.journal.warn("no finetuning as a whole", error)
         return None
 
 
@@ -148,7 +148,7 @@ def _in_blocks_if_possible(lab: Laboratory, found: Found) -> Finetuned | None:
     try:
         return _in_blocks(lab, found, lab.source.file)
     except (DependencyError, DeviceMemoryError, ModelError, FinetuneError) as error:
-        lab.journal.warn(f"finetuning in blocks is skipped: {error}")
+        lab.journal.warn("finetuning in blocks is skipped", error)
         return None
 
 

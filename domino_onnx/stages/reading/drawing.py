@@ -97,7 +97,7 @@ def filled_up(file: OnnxFile, options: CompressOptions, split: Split, journal: J
     streams = real.labels is None and filled.sizes is None
     journal.warn(
         f"only {quantity(real.count, 'sample')}: the search and the refit learn from {drawn.count:,} drawn images "
-        + ("as well, finetuning from new ones in each batch" if streams else "as well")
+        + ("as well, finetuning from new ones in each batch" if streams and options.finetune.enabled else "as well")
         + ". Real samples alone judge. data.drawn = 0 in a recipe leaves drawn ones out"
     )
     stream = _stream(synthesis, drawn.count, options.run.threads, judges=0) if streams else None

@@ -53,7 +53,7 @@ def measured_apart(lab: Laboratory, values: WeightArrays) -> Comparison | None:
         try:
             return measured(lab, path, most=_MOST)
         except (DeviceMemoryError, ModelError) as error:
-            lab.journal.warn(f"what the weights are worth was not measured: {error}")
+            lab.journal.warn("what the weights are worth was not measured", error)
     return None
 
 

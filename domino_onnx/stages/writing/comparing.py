@@ -143,7 +143,7 @@ def compare_if_possible(
         try:
             return compare(reference, candidate, judge, run)
         except DominoError as error:
-            journal.warn(f"the written file was not compared with the dense one: {error}{_made_up(judge)}")
+            journal.warn("the written file was not compared with the dense one", f"{error}{_made_up(judge)}")
     return None
 
 

@@ -34,7 +34,7 @@ def rewritten(
         If the output can't be written.
     """
     if form not in (None, *get_args(Form)):
-        raise OptionError(f"a file can't be written {form!r}; it can be {' or '.join(get_args(Form))}")
+        raise OptionError(f"the form is {form!r}; it must be {' or '.join(map(repr, get_args(Form)))}")
     file = read_model(model, for_conversion=True)
     check_output(output, file.data_files, replacing)
     check_model_ending(output, (model,))
