@@ -40,6 +40,8 @@ class Call:
     ------
     TypeError
         For a keyword that the function doesn't take.
+    OptionError
+        For a `progress` or a `metric` that can't be called.
     """
 
     def __init__(
@@ -51,11 +53,14 @@ class Call:
         observer: Observer | None = None,
     ) -> None:
         refuse_unknown_keywords(function, given, keywords)
+        if progress is not None and not callable(progress):
+            raise OptionError(f"{function}(): 'progress' is {progress!r}; it must be a function, for instance print")
         self._function = function
         self._given = given
         self._places: dict[Path, str] = {}
         self._files = contextlib.ExitStack()
         self._outputs: list[Path] = []
+        self._inputs: list[Path] = []
         self.observer = Spokesman(observer, progress, self.in_words)
         self.metric = _metric(given.get("metric"))
 
@@ -76,6 +81,11 @@ class Call:
         """Names for paths that the caller never gave."""
         return self._places
 
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """The caller's files and folders that were read; a result is never saved over them."""
+        return tuple(self._inputs)
+
     def in_words(self, message: str) -> str:
         """The message as the caller speaks."""
         return in_python(message, self._places)
@@ -85,6 +95,7 @@ class Call:
         folder = self._folder / name
         folder.mkdir()
         path = model_file(model, folder)
+        self._inputs += model.made_of if isinstance(model, WrittenModel) else [path]
         if isinstance(model, WrittenModel) or folder in path.parents:
             self._places[path] = name
         return path
@@ -99,6 +110,7 @@ class Call:
             axes = options.data.batch_axes
             files[KEYWORDS[name]] = self._plan(value) if name == "plan" else self.samples(value, name, model, axes)
         options = overridden(options, files)
+        self._inputs += options.inputs
         return options if has_goal else options.without_goal()
 
     def samples(self, value: Any, name: str, model: Path, batch_axes: Any) -> Path | None:

@@ -112,7 +112,7 @@ def convert(
         path = call.model(model)
         wanted = Conversion(precision=precision, weights=weights)
         found = pipeline.convert(path, call.output("model.converted.onnx"), format, conversion=wanted)
-        return ConvertResult(found, call.places)
+        return ConvertResult(found, call.places, call.inputs)
 
 
 def deploy(
@@ -137,7 +137,7 @@ def deploy(
         path = call.model(model)
         output = call.output("model.cpu.onnx")
         found = pipeline.deploy(path, output, call.options(path), call.observer, precision=precision)
-        return DeployResult(found, call.places)
+        return DeployResult(found, call.places, call.inputs)
 
 
 def benchmark(

@@ -15,7 +15,15 @@ from onnx import ModelProto
 
 from domino_onnx.deployment import exported, open_graph, require_surgeon
 from domino_onnx.errors import ModelError, OutputError
-from domino_onnx.files import Replacing, check_model_ending, check_output, folder_lock, remove_leftovers, whole_file
+from domino_onnx.files import (
+    Replacing,
+    check_model_ending,
+    check_output,
+    folder_lock,
+    remove_leftovers,
+    told,
+    whole_file,
+)
 from domino_onnx.graph import read_model, write_model
 from domino_onnx.storage import Form
 
@@ -32,10 +40,17 @@ _NAME = "model.onnx"
 
 
 class WrittenModel:
-    """A model that this program made. It goes with this object, unless `save` puts it where you want it."""
+    """A model that this program made. It goes with this object, unless `save` puts it where you want it.
 
-    def __init__(self, path: Path, keeper: object = None) -> None:
+    Attributes
+    ----------
+    made_of
+        The files and folders that were read for it, which `save` doesn't replace.
+    """
+
+    def __init__(self, path: Path, made_of: tuple[Path, ...] = (), keeper: object = None) -> None:
         self._path = path
+        self.made_of = made_of
         self._keeper = keeper  # another result, with which the folder goes
         if keeper is None:
             weakref.finalize(self, shutil.rmtree, path.parent, ignore_errors=True)
@@ -76,13 +91,13 @@ class WrittenModel:
         Raises
         ------
         OutputError
-            If the file exists, can't be written, or isn't named as ONNX files are.
+            If the file exists, is one that the model was made of, can't be written, or isn't named as ONNX files are.
         """
         output = Path(path)
         try:
             replacing = Replacing(force=force)
+            check_output(output, self.made_of, replacing)
             check_model_ending(output)
-            check_output(output, (), replacing)
             self._write(output, replacing)
         except OutputError as error:
             raise OutputError(str(error).replace("--force", "force=True")) from None
@@ -100,7 +115,7 @@ class WrittenModel:
                 with whole_file(output, replacing) as stream:
                     shutil.copyfileobj(source, stream)
         except OSError as error:
-            raise OutputError(f"can't write {output}: {error.strerror or error}") from error
+            raise OutputError(f"can't write {output}: {told(error)}") from error
 
 
 def model_file(model: Model, folder: Path) -> Path:

@@ -23,7 +23,7 @@ from domino_onnx.options import (
 )
 from domino_onnx.scheme import NMScheme, SchemePool
 
-__all__ = ["Recipe", "chosen_options", "refuse_unknown_keywords"]
+__all__ = ["Recipe", "chosen_options", "refuse_unknown_keywords", "share_of"]
 
 Recipe = str | os.PathLike[str] | Mapping[str, Any]
 """A .toml, a JSON report, or what one of them holds."""
@@ -72,7 +72,7 @@ def _value(function: str, keyword: str, value: Any) -> Any:
     group, field = KEYWORDS[keyword].split(".")
     kind = typing.get_type_hints(typing.get_type_hints(CompressOptions)[group], include_extras=True)[field]
     what = f"{function}()"
-    read = _READ.get(keyword) or (_share if _is_share(kind) else None)
+    read = _READ.get(keyword) or (share_of if _is_share(kind) else None)
     try:
         plain = read(value) if read else value
     except (OptionError, PlanError) as error:
@@ -84,7 +84,8 @@ def _is_share(kind: Any) -> bool:
     return any((getattr(meta, "extra", None) or {}).get(SHARE) for meta in getattr(kind, "__metadata__", ()))
 
 
-def _share(value: Any) -> Any:
+def share_of(value: Any) -> Any:
+    """A text as ``75%`` as a number; all else as it is."""
     return parse_share(value) if isinstance(value, str) else value
 
 
@@ -113,7 +114,7 @@ def _bytes(value: Any) -> Any:
 
 
 _READ: Mapping[str, Callable[[Any], Any]] = {
-    "finetune_label_weight": _share,
+    "finetune_label_weight": share_of,
     "finetune_time": _seconds,
     "include": _names,
     "exclude": _names,

@@ -17,10 +17,10 @@ from domino_onnx.api.keywords import (
     SweepKeywords,
 )
 from domino_onnx.api.models import Model
-from domino_onnx.api.options import Recipe
+from domino_onnx.api.options import Recipe, share_of
 from domino_onnx.api.progress import ProgressFunction
 from domino_onnx.api.written import CompressResult
-from domino_onnx.scheme import Plan
+from domino_onnx.scheme import Budget, Plan
 from domino_onnx.stages import Observer, teacher_beside
 
 __all__ = ["apply", "compress", "finetune", "search", "sweep"]
@@ -64,7 +64,7 @@ def compress(
         path = call.model(model)
         chosen = call.options(path, recipe)
         found = pipeline.compress(path, call.output(_OUTPUT), chosen, call.observer, metric=call.metric, keeps=False)
-        return CompressResult(found, call.places)
+        return CompressResult(found, call.places, call.inputs)
 
 
 def search(
@@ -85,7 +85,7 @@ def search(
 
 def sweep(
     model: Model,
-    sparsities: Sequence[float] = _SHARES,
+    sparsities: Sequence[float | str] = _SHARES,
     *,
     recipe: Recipe | None = None,
     progress: ProgressFunction | None = None,
@@ -95,11 +95,17 @@ def sweep(
     """Say what a model is worth with ever more zeros: a refitted plan for each share, without finetuning.
 
     Parameters and errors are those of `compress`.
+
+    Parameters
+    ----------
+    sparsities
+        Shares of zeros between 0 and 1, or texts as ``"75%"``.
     """
     with Call("sweep", options, SweepKeywords, progress, observer) as call:
+        shares = [Budget(measure="params", reduction=share_of(each)).reduction for each in sparsities]
         path = call.model(model)
         chosen = call.options(path, recipe, has_goal=False)
-        found = pipeline.sweep(path, sparsities, chosen, call.observer, metric=call.metric, keeps=False)
+        found = pipeline.sweep(path, shares, chosen, call.observer, metric=call.metric, keeps=False)
         return SweepResult(found, call.places)
 
 
@@ -126,7 +132,7 @@ def apply(
         found = pipeline.apply(
             path, given, call.output(_OUTPUT), chosen, call.observer, metric=call.metric, keeps=False
         )
-        return CompressResult(found, call.places)
+        return CompressResult(found, call.places, call.inputs)
 
 
 def finetune(
@@ -152,4 +158,4 @@ def finetune(
         found = pipeline.finetune(
             path, dense, call.output(_OUTPUT), chosen, call.observer, metric=call.metric, keeps=False
         )
-        return CompressResult(found, call.places)
+        return CompressResult(found, call.places, call.inputs)

@@ -49,9 +49,9 @@ def samples_file(given: Any, keyword: str, folder: Path, model: Path, batch_axes
     specs = input_specs(proto)
     path = folder / f"{keyword}.npz"
     if isinstance(given, Mapping):
-        _write_npz(path, {str(name): _array(value) for name, value in given.items()})
+        _write_npz(path, {str(name): _array(value, f"{keyword}: {str(name)!r}") for name, value in given.items()})
     elif _is_array(given):
-        _write_npz(path, {_only(specs, keyword): _array(given)})
+        _write_npz(path, {_only(specs, keyword): _array(given, keyword)})
     elif isinstance(given, Iterable):
         return _write_feeds(given, specs, batching_of(proto, specs, batch_axes), keyword, folder)
     else:
@@ -124,7 +124,7 @@ def _free_axes(name: str, specs: Sequence[InputSpec], batching: Batching) -> fro
 def _by_name(feed: Any, specs: Sequence[InputSpec], where: str) -> dict[str, NDArray[Any]]:
     """The arrays of one feed: by input, or in the order of the inputs, perhaps with labels behind them."""
     if isinstance(feed, Mapping):
-        return {str(name): _array(value) for name, value in feed.items()}
+        return {str(name): _array(value, f"{where}: {str(name)!r}") for name, value in feed.items()}
     names = [spec.name for spec in specs]
     parts = [feed] if _is_array(feed) else list(feed) if isinstance(feed, Sequence) else None
     if parts is None or not len(names) <= len(parts) <= len(names) + 1:
@@ -132,7 +132,7 @@ def _by_name(feed: Any, specs: Sequence[InputSpec], where: str) -> dict[str, NDA
             f"{where} is {_told(feed)}; the model's inputs are {', '.join(map(repr, names))}: give arrays by name, or "
             "one for each input, and perhaps labels behind them"
         )
-    return {name: _array(part) for name, part in zip([*names, _LABELS], parts, strict=False)}
+    return {name: _array(part, f"{where}: {name!r}") for name, part in zip([*names, _LABELS], parts, strict=False)}
 
 
 def _told(feed: Any) -> str:
@@ -150,11 +150,17 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray | np.generic) or hasattr(value, "__array__")
 
 
-def _array(value: Any) -> NDArray[Any]:
-    """A tensor of torch may have a gradient, and may be on a GPU."""
+def _array(value: Any, what: str) -> NDArray[Any]:
+    """A tensor of torch may have a gradient, and may be on a GPU. DataError for what is no array of one type."""
     if hasattr(value, "detach") and hasattr(value, "cpu"):
         value = value.detach().cpu()
-    return np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of several lengths
+        array = np.asarray(None)
+    if array.dtype.hasobject:
+        raise DataError(f"{what} is {shown(value)}; give an array of numbers, whose rows all have one shape")
+    return array
 
 
 class _Column:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,7 +69,7 @@ def _keyword(option: re.Match[str]) -> str:
     if name.replace("-", "_") not in _SPOKEN and name not in _OPTIONS:
         return option[0]
     if key is not None:
-        return f'{_spoken(name)}={{"{key}": {value if value.isdecimal() or value == "..." else repr(value)}}}'
+        return f'{_spoken(name)}={{"{key}": {value if value.isdecimal() or value == "..." else json.dumps(value)}}}'
     if word in _CHOICES:
         return _spoken(name, word)
     return _spoken(name) if word is None or word.partition(".")[0].isupper() else f"{_spoken(name)} {word}"

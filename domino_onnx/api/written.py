@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
@@ -27,9 +28,9 @@ class CompressResult(Result[results.CompressResult], WrittenModel):
 
     _shown = ("sparsity", "metric", "drop", "nbytes")
 
-    def __init__(self, found: results.CompressResult, places: Places) -> None:
+    def __init__(self, found: results.CompressResult, places: Places, made_of: tuple[Path, ...]) -> None:
         Result.__init__(self, found, places)
-        WrittenModel.__init__(self, found.output)
+        WrittenModel.__init__(self, found.output, made_of)
 
     @property
     def sparsity(self) -> float:
@@ -95,7 +96,7 @@ class CompressResult(Result[results.CompressResult], WrittenModel):
     def deployed(self) -> DeployResult | None:
         """The model for the CPU, where ``deploy="cpu"`` asked for one and it could be made."""
         second = self._found.deployed
-        return None if second is None else DeployResult(second, self._places, keeper=self)
+        return None if second is None else DeployResult(second, self._places, self.made_of, keeper=self)
 
     def to_html(self) -> str:
         """The report, as ``--report FILE.html`` writes it."""
@@ -118,9 +119,9 @@ class ConvertResult(Result[results.ConvertResult], WrittenModel):
 
     _shown = ("format", "nbytes_before", "nbytes")
 
-    def __init__(self, found: results.ConvertResult, places: Places) -> None:
+    def __init__(self, found: results.ConvertResult, places: Places, made_of: tuple[Path, ...]) -> None:
         Result.__init__(self, found, places)
-        WrittenModel.__init__(self, found.output)
+        WrittenModel.__init__(self, found.output, made_of)
 
     @property
     def format(self) -> str:
@@ -154,9 +155,11 @@ class DeployResult(Result[results.DeployResult], WrittenModel):
 
     _shown = ("speedup", "error", "nbytes")
 
-    def __init__(self, found: results.DeployResult, places: Places, keeper: object = None) -> None:
+    def __init__(
+        self, found: results.DeployResult, places: Places, made_of: tuple[Path, ...], keeper: object = None
+    ) -> None:
         Result.__init__(self, found, places)
-        WrittenModel.__init__(self, found.output, keeper)
+        WrittenModel.__init__(self, found.output, made_of, keeper)
 
     @property
     def speedup(self) -> float:

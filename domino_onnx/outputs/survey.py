@@ -191,7 +191,7 @@ class _Output:
         return kind, self._class_axis()[0] if sums is None else sums, said
 
     def _decided(self, labels: NDArray[np.integer] | None) -> _Decision:
-        unsure = "no sign of classes or directions; --output-kind NAME=KIND overrides"
+        unsure = "neither classes nor directions were recognised; --output-kind NAME=KIND overrides"
         values: _Decision = ("values", self._channels(), unsure)
         return next(itertools.chain(self._exact_signs(labels), self._likely_signs()), values)
 

@@ -73,6 +73,22 @@ def test_saving_replaces_nothing_without_force(small: ModelProto, tmp_path: Path
     assert onnx.load(result.save(tmp_path / "there.onnx", force=True)) == result.model
 
 
+def test_saving_replaces_nothing_that_was_read(small: ModelProto, save: Any, rows: Array, tmp_path: Path) -> None:
+    path, data = save(small), tmp_path / "data.onnx"
+    before = path.read_bytes()
+    with data.open("wb") as stream:
+        np.savez(stream, x=rows)
+    result = domino_onnx.compress(path, scheme="2:4", data=data, finetune=False)
+    for made in (result, domino_onnx.convert(result, format="packed")):
+        with pytest.raises(errors.OutputError, match="is the input itself"):
+            made.save(path, force=True)
+    with pytest.raises(errors.OutputError, match="is the input itself"):
+        result.save(data, force=True)
+    with pytest.raises(errors.OutputError, match="is a folder; give the name of a file"):
+        result.save(tmp_path)
+    assert path.read_bytes() == before
+
+
 def test_external_data_are_saved_beside_the_model(small: ModelProto, tmp_path: Path, run_ort: Any, rows: Array) -> None:
     copy = ModelProto()
     copy.CopyFrom(small)
@@ -193,6 +209,23 @@ def test_unknown_keywords_are_refused(small: ModelProto) -> None:
         domino_onnx.compress(small, **wrong)
     with pytest.raises(TypeError, match=r"compress\(\) takes no keyword 'output'; .*result\.save\(PATH\) does"):
         domino_onnx.compress(small, **of_the_command_line)
+
+
+def test_progress_that_is_no_function_is_refused(small: ModelProto) -> None:
+    wrong: Any = {"progress": True}
+    with pytest.raises(errors.OptionError, match=r"compress\(\): 'progress' is True; it must be a function"):
+        domino_onnx.compress(small, **CHEAP, **wrong)
+
+
+def test_shares_of_a_sweep_are_read_as_those_of_compress(small: ModelProto, rows: Array) -> None:
+    with pytest.raises(errors.BudgetError, match=r"sparsity 75 is not between 0 and 1: write 0\.75 or 75%"):
+        domino_onnx.sweep(small, [0.5, 75], data=rows)
+    assert domino_onnx.sweep(small, ["50%"], data=rows).sparsities == (0.5,)
+
+
+def test_a_session_of_a_file_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(errors.ModelError, match=r"^there is no file .*none\.onnx$"):
+        domino_onnx.session(tmp_path / "none.onnx")
 
 
 @pytest.mark.parametrize("wrong", [3, None, object()])

@@ -85,6 +85,9 @@ def test_feeds_are_joined_along_the_batch_axis(make_model: Any, save: Any, tmp_p
         (3, "give a path, an array, arrays by input, or an iterable of feeds"),
         ([{"x": np.zeros((2, 32))}, {"z": np.zeros((2, 32))}], "feed 1 has ['z'], feed 0 has ['x']"),
         ([np.zeros((2, 32)), np.zeros((2, 31))], "feed 1: 'x' is float64 (2, 31), that of feed 0 is float64 (2, 32)"),
+        ({"x": None}, "'x' is None; give an array of numbers"),
+        ({"x": [[1.0], [1.0, 2.0]]}, "'x' is [[1.0], [1.0, 2.0]]; give an array of numbers, whose rows all have one"),
+        ([{"x": np.array([None])}], "feed 0: 'x' is array([None], dtype=object); give an array of numbers"),
         ([["a", "b", "c"]], "feed 0 is 3 parts; the model's inputs are 'x'"),
     ],
 )  # fmt: skip
