@@ -90,7 +90,7 @@ def _findings(diagnoses: Iterable[Diagnosis]) -> list[RenderableType]:
             doubted.setdefault(doubt, []).append(each.site.label)
     legal = sum(each.state == "legal" for each in diagnoses)
     lines: list[RenderableType] = [
-        *(Text(f"{_doubted(names, legal)} perhaps not picked: {doubt}") for doubt, names in doubted.items()),
+        *(Text(f"{_doubted(names, legal)} may run dense all the same: {doubt}") for doubt, names in doubted.items()),
         *(Text(f"{counted(names)}: {printable(line, 400)}") for line, names in said.items()),
     ]
     first = next((each for each in diagnoses if each.state == "broken"), None)
@@ -99,7 +99,7 @@ def _findings(diagnoses: Iterable[Diagnosis]) -> list[RenderableType]:
 
 def _doubted(names: list[str], legal: int) -> str:
     """Legal weights of which a doubt is told, by their names unless these are all."""
-    return f"all {legal} that are legal:" if len(names) == legal > 1 else f"{counted(names)}: legal, but"
+    return f"all {legal} that are legal" if len(names) == legal > 1 else f"{counted(names)}: legal, but"
 
 
 def _place(diagnosis: Diagnosis) -> str:

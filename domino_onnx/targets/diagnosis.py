@@ -61,7 +61,7 @@ def diagnose(site: Site, weight: NDArray[np.generic]) -> Diagnosis:
     if fours.is_legal:
         return Diagnosis(site=site, state="legal", fours=fours, reason=None, advice=None, doubts=_doubts(site))
     if fours.zeros < _SPARSE_FROM * site.params:
-        return _made(site, "dense", fours, None, f"prune it: {_PRUNE}")
+        return _made(site, "dense", fours, None, f"prune it by {_PRUNE}")
     return _made(site, "broken", fours, *_misgrouped(site, weight, fours))
 
 
@@ -99,7 +99,7 @@ def _doubts(site: Site) -> tuple[str, ...]:
     if site.dtype not in _FAST:
         halve = f": {_HALF}" if site.dtype == "float32" else ""
         doubts.append(
-            f"{site.dtype}: a strongly typed engine (all from TensorRT 11 on) computes in it; sparse kernels want half "
-            f"precision or INT8{halve}"
+            f"{site.dtype} is what a strongly typed engine (all from TensorRT 11 on) computes in, while sparse kernels "
+            f"want half precision or INT8{halve}"
         )
     return tuple(doubts)

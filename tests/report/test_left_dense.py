@@ -65,7 +65,7 @@ def test_what_it_would_lose_is_compared_with_the_others(
     assert "What the plan left is pruned under a higher budget" in page
 
 
-@pytest.mark.parametrize(("by_options", "decider"), [(True, "your options"), (False, "its kind")])
+@pytest.mark.parametrize(("by_options", "decider"), [(True, "your options"), (False, "the weight itself")])
 def test_what_the_options_left_is_told_from_what_cannot_be_pruned(
     result: CompressResult, *, by_options: bool, decider: str
 ) -> None:

@@ -135,6 +135,15 @@ def test_the_html_report_runs_its_own_script_and_loads_nothing(result: CompressR
     assert "{{7*7}}" in html
 
 
+def test_the_page_explains_its_words(result: CompressResult) -> None:
+    html = compress_page(result)
+    assert "A scheme N:M keeps N of every M consecutive weights." in html
+    assert "MACs are the multiplications" in html
+    scheme = result.options.goal.scheme
+    assert (f"{scheme} wherever it fits" in html) == (scheme is not None)
+    assert "<td>writing</td>" in html
+
+
 def test_no_other_script_may_run(result: CompressResult) -> None:
     html = compress_page(result)
     scripts = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)

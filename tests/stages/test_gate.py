@@ -72,6 +72,12 @@ def test_a_model_that_is_right_by_chance_is_doubted(right: float, doubted: bool)
     assert all("looks like chance" in each for each in said)
 
 
+def test_half_of_a_few_samples_of_many_classes_is_no_chance() -> None:
+    labels = np.array([571, 701, 566, 701, 701, 569, 491, 491, 482, 491, 0, 574, 491, 566, 482, 482])
+    assert not list(doubts_of_labels(labels, 0.5))
+    assert list(doubts_of_labels(labels, 0.25))  # as a model that always names the commonest
+
+
 def test_labels_of_one_class_or_without_use() -> None:
     assert not list(doubts_of_labels(np.zeros(50, np.int64), 0.9))
     assert ["not used" in each for each in doubts_of_labels(np.arange(5), None)] == [True]

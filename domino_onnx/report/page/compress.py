@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from domino_onnx.outputs import OutputComparison
+from domino_onnx.report.forecast import TITLES
 from domino_onnx.report.left_dense import Decider, LeftDense, left_dense
 from domino_onnx.report.next_steps import next_steps
 from domino_onnx.report.page.blocks import blocks
@@ -35,7 +36,7 @@ __all__ = ["compress_page"]
 
 _LONGEST = 500
 """Names are whole, so that they can be copied into --exclude."""
-_DECIDERS: dict[Decider, str] = {"plan": "the plan", "options": "your options", "kind": "its kind"}
+_DECIDERS: dict[Decider, str] = {"plan": "the plan", "options": "your options", "kind": "the weight itself"}
 _OPEN = 40
 """So many weights are shown at once; more are folded by block."""
 
@@ -88,7 +89,9 @@ def _allowed(result: CompressResult, drop: float) -> str:
 def _made_by(result: CompressResult) -> str:
     plan = result.plan
     budget = " and ".join(f"{percent(budget.reduction, 2)} fewer {budget.measure}" for budget in plan.budgets)
-    parts = [f"schemes by {plan.strategy}", f"weights by {result.solver}"]
+    scheme = result.options.goal.scheme
+    schemes = f"schemes by {plan.strategy}" if scheme is None else f"{scheme} wherever it fits"
+    parts = [schemes, f"weights by {result.solver}"]
     parts += [f"budget: {budget}"] if budget else []
     parts += [f"masks for {plan.target}"] if plan.target != "generic" else []
     return ", ".join([*parts, f"seed {plan.seed}"])
@@ -203,4 +206,4 @@ def _decision(decision: Decision) -> dict[str, Any]:
 def _stage(result: CompressResult, stage: str) -> tuple[str, str, str]:
     """Its name, its seconds, and the megabytes by its end."""
     peak = result.peaks.get(stage)
-    return stage, f"{result.seconds[stage]:.1f}", "" if peak is None else f"{peak / 1e6:.0f}"
+    return TITLES.get(stage, stage), f"{result.seconds[stage]:.1f}", "" if peak is None else f"{peak / 1e6:.0f}"

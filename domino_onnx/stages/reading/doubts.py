@@ -18,7 +18,7 @@ __all__ = ["doubts_of_judges", "doubts_of_labels", "doubts_of_samples"]
 
 _LOOKED_AT = 8
 _CHANCE = 3.0
-"""Standard errors by which a model must be better than the commonest label alone."""
+"""Standard errors by which a model must be better than guesses as frequent as the labels."""
 
 
 def doubts_of_labels(labels: NDArray[np.int64], right: float | None) -> Iterator[str]:
@@ -32,13 +32,13 @@ def doubts_of_labels(labels: NDArray[np.int64], right: float | None) -> Iterator
     if right is None:
         yield "the labels are not used: no output tells classes apart with one row a sample"
         return
-    commonest = float(np.bincount(labels).max()) / len(labels)
-    guessed = commonest + _CHANCE * math.sqrt(commonest * (1 - commonest) / len(labels))
-    if commonest < 1 and right <= guessed:
+    shares = np.bincount(labels) / len(labels)
+    commonest, alike = float(shares.max()), float((shares**2).sum())
+    guessed = alike + _CHANCE * math.sqrt(alike * (1 - alike) / len(labels))
+    if commonest < 1 and right <= max(commonest, guessed):
         yield (
             f"the dense model is right on {right:.1%} of {quantity(len(labels), 'labelled sample')}, which looks "
-            "like chance. "
-            "Check the labels, and how the inputs were prepared"
+            "like chance. Check the labels, and how the inputs were prepared"
         )
 
 
