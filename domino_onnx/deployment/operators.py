@@ -21,6 +21,7 @@ __all__ = [
     "Kind",
     "Written",
     "import_operators",
+    "is_deployed",
     "operators_of",
     "quantized_rows",
     "written",
@@ -47,10 +48,14 @@ class Written:
     attributes: Mapping[str, Any]
 
 
+def is_deployed(model: ModelProto) -> bool:
+    """Whether a file was written by `deploy`, so that its weights are in operators of our own."""
+    return any(opset.domain == DOMAIN for opset in model.opset_import)
+
+
 def import_operators(model: ModelProto) -> None:
     """Let a model import the domain of the operators, once, where its graph has some."""
-    there = any(opset.domain == DOMAIN for opset in model.opset_import)
-    if not there and any(node.domain == DOMAIN for node in model.graph.node):
+    if not is_deployed(model) and any(node.domain == DOMAIN for node in model.graph.node):
         model.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
 
 

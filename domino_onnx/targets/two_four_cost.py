@@ -68,5 +68,5 @@ class TwoFourCost:
         are, these = ("is", "that weight") if self.broken == 1 else ("are", "these weights")
         return (
             f"{self.broken} of the {self.eligible} pruned weights that its sparse kernels could run {are} not 2:4; "
-            f"--target tensorrt makes all 2:4 and changes {these} by at most {self.lost:.1%} (squared norm)"
+            f"the target tensorrt makes all 2:4 and changes {these} by at most {self.lost:.1%} (squared norm)"
         )

@@ -76,6 +76,16 @@ def test_deployed_files_are_evaluated(domino: Run, pruned: Path, tmp_path: Path)
     assert evaluation.comparison.drop < 1e-4
 
 
+def test_a_deployed_file_is_not_pruned(domino: Run, pruned: Path, tmp_path: Path) -> None:
+    fast = tmp_path / "fast.onnx"
+    assert domino("deploy", pruned, "--threads", "1", "-o", fast).code == 0
+    for command in ("compress", "search"):
+        ran = domino(command, fast, "--sparsity", "0.5", "--data", "none")
+        assert ran.code == 1
+        assert f"{fast} was deployed for the CPU" in " ".join(ran.err.split())
+    assert domino("inspect", fast).code == 0
+
+
 def test_a_deployed_file_without_kernels_says_what_is_missing(
     make_model: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

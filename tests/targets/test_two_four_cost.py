@@ -13,12 +13,12 @@ from domino_onnx.targets import TwoFourCost
         (0, ""),
         (
             1,
-            "1 of the 3 pruned weights that its sparse kernels could run is not 2:4; --target tensorrt makes all "
+            "1 of the 3 pruned weights that its sparse kernels could run is not 2:4; the target tensorrt makes all "
             "2:4 and changes that weight by at most 1.4% (squared norm)",
         ),
         (
             2,
-            "2 of the 3 pruned weights that its sparse kernels could run are not 2:4; --target tensorrt makes all "
+            "2 of the 3 pruned weights that its sparse kernels could run are not 2:4; the target tensorrt makes all "
             "2:4 and changes these weights by at most 1.4% (squared norm)",
         ),
     ],
