@@ -155,21 +155,22 @@ def page(rows: Iterable[Row], packages: dict[str, str]) -> str:
     out = [f"{row['case']['model']} at {percent(row['case']['sparsity'])}" for row in rows if "failed" in row]
     parts = [
         "# How small files get",
-        "Whole files in each [form](format.md), in kB of 1,000 bytes, as float32. They were pruned without data, to "
-        "the same scheme everywhere as far as the budget allows. [Results](results.md) say what pruned weights are "
-        "worth. Zeros are counted over all Conv, ConvTranspose, Gemm and MatMul weights.",
+        "The tables give the sizes of whole files in each [form](format.md), in kB of 1,000 bytes, as float32. The "
+        "models were pruned without data, to the same scheme everywhere as far as the budget allows. "
+        "[Results](results.md) say what pruned weights are worth. Zeros are counted over all Conv, ConvTranspose, Gemm "
+        "and MatMul weights.",
         table(HEAD, map(line, done)),
-        "The same files in half precision (`--precision fp16`) and with int8 weights (`--weights int8`), in kB. "
-        "[What that costs in accuracy](decisions/precision.md).",
+        "These are the same files in half precision (`--precision fp16`) and with int8 weights (`--weights int8`), in "
+        "kB. [What that costs in accuracy](decisions/precision.md).",
         table(LOWERED_HEAD, map(lowered_line, done)),
-        "int8 needs opset 13, which has scales for each channel. These files are older, and `compress` says how to "
-        f"convert them first: {', '.join(refused) or 'none'}.",
+        "int8 needs opset 13, the first with a scale for each channel. These files are older, and `compress` says how "
+        f"to convert them first: {', '.join(refused) or 'none'}.",
         f"Packed files gave the dense files' outputs bit for bit in {sum(compared)} of {len(compared)} cases, on "
         f"random inputs. Load is what ONNX Runtime {packages['onnxruntime']} takes to make a session, in ms. It is the "
-        f"median of {LOADS}, both files in turns, one thread, on {machine()}, with other work on it. Once loaded, a "
-        "packed model is the dense one. A gzip of the dense file is about as small as the packed file. But the "
-        "packed one needs no unpacking.",
-        f"Out of reach, since weights that can't be pruned leave too little: {', '.join(out) or 'none'}.",
+        f"median of {LOADS}, with both files in turns, one thread, on {machine()}, with other work on it. A packed "
+        "model runs as fast as the dense one once it is loaded. A gzip of the dense file is about as small as the "
+        "packed file. But a packed file can be loaded without unpacking.",
+        f"These can't be reached, because too many weights can't be pruned: {', '.join(out) or 'none'}.",
     ]
     filled = (part if "|" in part else textwrap.fill(part, 140, break_on_hyphens=False) for part in parts)
     return "\n\n".join(filled) + "\n"

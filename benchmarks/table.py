@@ -70,7 +70,7 @@ def page() -> str:
         parts += ["## Legal for TensorRT", told(words.LEGAL), legal]
     parts += ["## What it costs", told(words.COST), cost_table(measured), *studies(measured)]
     if peers:
-        parts += ["## Beside other tools", told(words.PEERS), told(words.GROUPS_SAID), peers_table(peers)]
+        parts += ["## Compared with other tools", told(words.PEERS), told(words.GROUPS_SAID), peers_table(peers)]
     wrong = failures([*measured, *peers])
     if wrong:
         parts += ["## What failed", "\n".join(wrong)]
@@ -104,9 +104,9 @@ def studies(measured: list[File]) -> list[str]:
         return []
     return [
         "## N or M, and the strength of the penalty",
-        "ResNet-20, refit. The pools that the paper has: M fixed and N chosen, or N fixed and M chosen.",
+        "These are rows of ResNet-20 with refit. The pools are the paper's: M fixed and N chosen, or the reverse.",
         policies(file),
-        "`domino` without data, its penalty over two decades (`search.domino.decay`, default 1):",
+        "This is `domino` without data. Its penalty (`search.domino.decay`, default 1) goes from 0.1 to 10:",
         decays(file),
     ]
 
