@@ -58,7 +58,7 @@ struct Sizes {
 
   Sizes(const Heads& q, const Heads& k, const Heads& v, const Heads& mask)
       : queries(q.size[2]), keys(k.size[3]), inputs(q.size[3]), outputs(v.size[3]) {
-    for (const Heads* each : {&q, &k, &v}) {
+    for (const Heads* each : {&q, &k, &v, &mask}) {
       images = each->size[0] == 1 ? images : each->size[0];
       heads = each->size[1] == 1 ? heads : each->size[1];
     }

@@ -83,6 +83,14 @@ def test_of_each_instruction_set(library: str, instruction_set: str, shape: tupl
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6 * (1 + scores))
 
 
+def test_a_mask_may_have_more_images(library: str) -> None:
+    generator = np.random.default_rng(3)
+    q, k, v = (generator.normal(size=(1, 2, 8, 8)).astype(np.float32) for _ in range(3))
+    mask = generator.normal(size=(3, 1, 8, 8)).astype(np.float32)
+    model = node_model("NmAttention", ["q", "k", "v", "m"], {})
+    close(run_node(library, model, {"q": q, "k": k, "v": v, "m": mask}), reference(q, k, v, mask, 1.0))
+
+
 def test_hidden_keys_count_for_nothing(library: str, instruction_set: str) -> None:
     """A query that all keys are hidden from is NaN with minus infinity, and the mean with the least number."""
     generator = np.random.default_rng(2)
