@@ -80,4 +80,5 @@ def _program() -> list[str]:
     if started.name == "__main__.py":
         return [sys.executable, "-m", "domino_onnx"]
     found = shutil.which(started.name)
-    return [started.name if found is not None and Path(found).samefile(started) else str(started)]
+    leads_there = found is not None and (not started.exists() or Path(found).samefile(started))
+    return [started.name if leads_there else str(started)]  # Windows leaves .exe out, so that no such file exists

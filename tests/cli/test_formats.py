@@ -132,7 +132,7 @@ def test_sparse_tensors_are_read_and_never_written(
 
 @pytest.mark.parametrize("form", ["sparse", "xyz", ""])
 def test_python_cannot_write_other_forms(form: Any, digits: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="dense or packed"):
+    with pytest.raises(OptionError, match="it must be 'dense' or 'packed'"):
         convert(digits, tmp_path / "out.onnx", form)
     assert list(tmp_path.iterdir()) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,15 @@ def test_another_error_says_nothing_of_it(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="full") as caught, resumable(tmp_path / "out.onnx.partial"):
         raise OSError("full")
     assert not hasattr(caught.value, "__notes__")
+
+
+def test_a_program_that_is_found_by_its_name_alone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, where the first word lacks .exe: what was kept is told, in place of a file that is missing."""
+    program = tmp_path / "domino-onnx"
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["domino-onnx", "compress", "model.onnx"])
+    monkeypatch.setattr("domino_onnx.stages.holds_checkpoint", lambda _: True)
+    with pytest.raises(KeyboardInterrupt) as caught, resumable(tmp_path / "out.onnx.partial"):
+        raise KeyboardInterrupt
+    assert caught.value.__notes__[0].endswith("\n\n  domino-onnx compress model.onnx --resume\n")
