@@ -305,7 +305,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_a_state_is_saved_less_often_where_that_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr("domino_onnx.stages.checkpoints.checkpoint.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("domino_onnx.stages.checkpoints.training_state.time.monotonic", lambda: clock[0])
     with Checkpoint(tmp_path) as checkpoint:
         file = checkpoint.file("state", 30)
         monkeypatch.setattr(checkpoint, "keep", lambda *_: clock.__setitem__(0, clock[0] + 2))

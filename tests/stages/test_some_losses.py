@@ -53,7 +53,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     Saving takes no notice of its own time.
     """
-    monkeypatch.setattr("domino_onnx.stages.checkpoints.checkpoint._WORK_A_SAVE", 0)
+    monkeypatch.setattr("domino_onnx.stages.checkpoints.training_state._WORK_A_SAVE", 0)
     calls: list[int] = []
     real = sensitivity._Sensitivity._at_outputs
 

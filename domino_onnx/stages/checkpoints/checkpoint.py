@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,21 +12,17 @@ from typing import Any, TypeVar
 from domino_onnx import codec
 from domino_onnx.errors import BudgetError, CheckpointError, DominoError
 from domino_onnx.scheme import NamedArrays
-from domino_onnx.stages.checkpoints.pieces import REMEDY, Head, read_head, read_piece, write_piece
+from domino_onnx.stages.checkpoints.pieces import REMEDY, Head, Restore, read_head, read_piece, write_piece
 from domino_onnx.stages.checkpoints.run_folder import RunFolder
 from domino_onnx.stages.checkpoints.sealed import is_sealed
+from domino_onnx.stages.checkpoints.training_state import TrainingState
 from domino_onnx.stages.journal import Journal
 
-__all__ = ["Checkpoint", "CheckpointFile"]
+__all__ = ["Checkpoint"]
 
 T = TypeVar("T")
 Pack = Callable[[T], tuple[Mapping[str, Any], NamedArrays]]
 """A document and arrays of a value."""
-Restore = Callable[[dict[str, Any], NamedArrays], T]
-"""The value again. It raises a DominoError for what this run can't have kept."""
-
-_WORK_A_SAVE = 50
-"""Saving a training's state takes at most one part in so many of the time."""
 
 
 class Checkpoint:
@@ -189,9 +184,9 @@ class Checkpoint:
         with _refusing(path):
             return read(head.document)
 
-    def file(self, name: str, every: float) -> CheckpointFile:
+    def file(self, name: str, every: float) -> TrainingState:
         """One of its files, for a training that saves its state every so many seconds."""
-        return CheckpointFile(self, name, every)
+        return TrainingState(self, name, every)
 
     @property
     def keeps(self) -> bool:
@@ -283,32 +278,6 @@ class Checkpoint:
                 f"{self._folder} is the checkpoint of another run: {said}. Give the same options, or run without "
                 "--resume"
             )
-
-
-class CheckpointFile:
-    """One file of a checkpoint, for a training that saves its state time and again."""
-
-    def __init__(self, checkpoint: Checkpoint, name: str, every: float) -> None:
-        self._checkpoint = checkpoint
-        self._name = name
-        self._every = every
-        self._next = -float("inf")
-
-    @property
-    def is_due(self) -> bool:
-        """Whether it is time to save again. Where saving takes long, it is done less often."""
-        return self._checkpoint.is_ripe and time.monotonic() >= self._next
-
-    def save(self, document: Mapping[str, Any], arrays: NamedArrays) -> None:
-        """Keep this instead of what was saved before, wholly or not at all."""
-        start = time.monotonic()
-        self._checkpoint.keep(self._name, document, arrays)
-        end = time.monotonic()
-        self._next = end + max(self._every, _WORK_A_SAVE * (end - start))
-
-    def load(self, restore: Restore[T]) -> T | None:
-        """As `Checkpoint.load`."""
-        return self._checkpoint.load(self._name, restore)
 
 
 @contextlib.contextmanager

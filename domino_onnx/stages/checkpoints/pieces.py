@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ml_dtypes
 import msgspec
@@ -19,8 +19,11 @@ from domino_onnx.scheme import NamedArrays
 from domino_onnx.stages.checkpoints.sealed import read_sealed, write_sealed
 from domino_onnx.stages.journal import Journal
 
-__all__ = ["REMEDY", "Head", "read_head", "read_piece", "write_piece"]
+__all__ = ["REMEDY", "Head", "Restore", "read_head", "read_piece", "write_piece"]
 
+T = TypeVar("T")
+Restore = Callable[[dict[str, Any], NamedArrays], T]
+"""The value again, of a document and arrays. It raises a DominoError for what this run can't have kept."""
 REMEDY = "delete it, or run without --resume"
 _VERSION = 4
 _HEAD, _ARRAY = "head", "array."

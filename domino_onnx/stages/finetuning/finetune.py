@@ -11,7 +11,7 @@ from domino_onnx.errors import DependencyError, DeviceMemoryError, FinetuneError
 from domino_onnx.graph import OnnxFile, read_model
 from domino_onnx.options import DEFAULT_TIME, FinetuneOptions
 from domino_onnx.scheme import Plan, WeightKey
-from domino_onnx.stages.checkpoints.checkpoint import CheckpointFile
+from domino_onnx.stages.checkpoints.training_state import TrainingState
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.devices import torch_missing
 from domino_onnx.stages.finetuning.notes import (
@@ -237,7 +237,7 @@ def _stopping(lab: Laboratory) -> AbstractContextManager[Callable[[], bool]]:
     return stopping(lab.journal.tell, lambda: lab.checkpoint.is_ripe)
 
 
-def _file(lab: Laboratory, name: str) -> CheckpointFile:
+def _file(lab: Laboratory, name: str) -> TrainingState:
     return lab.checkpoint.file(name, lab.options.run.checkpoint_every)
 
 
