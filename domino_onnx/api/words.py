@@ -23,7 +23,7 @@ _OPTIONS = {
     "report": "to_html()",
 }
 """Options that are called otherwise as keywords. All others have a hyphen where keywords have an underscore."""
-_CHOICES = frozenset(("auto", "cpu", "cuda", "dense", "packed", "fp16", "int8", "tensorrt", "2:4"))
+_CHOICES = frozenset(("auto", "cpu", "cuda", "dense", "packed", "fp16", "int8", "tensorrt", "2:4", "none"))
 _SPOKEN = frozenset((*KEYWORDS, "force", "strict", "log", "report", "teacher", "bridge"))
 _FIELDS = {field: keyword for keyword, field in KEYWORDS.items()}
 _OPERAND = r" (?:[A-Z]{2,}|<[\w ]+>|'<[\w ]+>'|[\w./-]+\.onnx)"

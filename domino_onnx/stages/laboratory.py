@@ -37,7 +37,7 @@ __all__ = ["ONLY_INTEGERS", "Laboratory", "open_laboratory"]
 ONLY_INTEGERS = "all weights to be pruned are integers, which no gradient moves"
 
 _T = TypeVar("_T")
-_DOUBTFUL = "The model loads, so the values of --data may not suit it: mend them, or give --data none"
+_DOUBTFUL = "The model loads, so the values or sizes in --data may not suit it: mend them, or give --data none"
 
 
 class Laboratory:

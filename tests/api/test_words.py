@@ -23,6 +23,7 @@ FOREIGN = {"--reflink", "--nproc-per-node", "--sparsity=enable"}
         ("--eval-data FILE says how much", "eval_data says how much"),
         ("--report FILE.html lists every weight", "to_html() lists every weight"),
         ("learn from --data. More help", "learn from data. More help"),
+        ("mend them, or give --data none", 'mend them, or give data="none"'),
         ("--device cuda: no GPU", 'device="cuda": no GPU'),
         ("give another name, or --force to replace it", "give another name, or force=True to replace it"),
         ("say --batch-axis mask=none", "say batch_axes={\"mask\": \"none\"}"),

@@ -214,6 +214,6 @@ def test_values_that_stop_the_model_are_refused(domino: Run, save: Run, tmp_path
     refused = domino(*words, "--data", tmp_path / "bad.npz")
     assert refused.code == 1
     assert "ONNX Runtime can't run" in said(refused)
-    assert "the values of --data may not suit it" in said(refused)
+    assert "the values or sizes in --data may not suit it" in said(refused)
     assert not output.exists()
     assert domino(*words, "--data", tmp_path / "good.npz").code == 0
