@@ -63,8 +63,8 @@ NO_DATA = """
 This is `compress` without `--data` and without other options, with the extra `photographs`. Images are crops of its
 seven photographs, or lines of text, and their preparation is guessed. Sentences and files are random tokens. Search and
 refit use them. Lines that say `finetuned` had finetuning with its default of ten minutes, on one thread, with other
-work on the machine. Lines that name steps had so many. All others had no finetuning. Its judges were drawn as well.
-Scores are of real samples, as above. They vary with the seed.
+work on the machine. Lines that name steps had so many. All others had no finetuning. The judges of finetuning were
+drawn as well. Scores are of real samples, as above. They vary with the seed.
 """
 
 FEW_DATA = """
