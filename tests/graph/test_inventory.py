@@ -9,10 +9,10 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper, parser
+from onnx import TensorProto, helper, numpy_helper
 
 from domino_onnx.errors import ModelError, PlanError
-from domino_onnx.scheme import Inventory, SchemePool, WeightKey
+from domino_onnx.scheme import Inventory, WeightKey
 
 Take = Callable[..., Inventory]
 Make = Callable[..., onnx.ModelProto]
@@ -339,108 +339,6 @@ def test_a_pattern_that_matches_nothing_is_an_error(
         inventory(model, **selection)
 
 
-def scoped_model(make_model: Make) -> onnx.ModelProto:
-    """The name `w` stands for three tensors: in the graph and in each branch."""
-
-    def branch(name: str, columns: int) -> onnx.GraphProto:
-        return helper.make_graph(
-            [
-                node("MatMul", ["x", f"{name}w"], [f"{name}o"], name="inner"),
-                node("ReduceSum", [f"{name}o"], [f"{name}s"]),
-            ],
-            name,
-            [],
-            [helper.make_tensor_value_info(f"{name}s", 1, None)],
-            [numpy_helper.from_array(values(16, columns), f"{name}w")],
-        )
-
-    nodes = [
-        node("MatMul", ["x", "w"], ["z"], name="outer"),
-        node("If", ["c"], ["s"], then_branch=branch("t", 4), else_branch=branch("e", 8), name="if"),
-        node("Add", ["z", "s"], ["y"]),
-    ]
-    model = make_model(nodes, {"x": (1, 16)}, {"y": None}, {"w": values(16, 2)})
-    model.graph.input.append(helper.make_tensor_value_info("c", TensorProto.BOOL, []))
-    return model
-
-
-def test_subgraph_weights_are_sites_under_their_scope(make_model: Make, inventory: Take) -> None:
-    found = inventory(scoped_model(make_model), shapes={"x": (1, 16)})
-    by_key = {site.key: site for site in found.sites}
-    assert set(by_key) == {WeightKey("w"), WeightKey("tw", ("1.then_branch",)), WeightKey("ew", ("1.else_branch",))}
-    assert {key.name: found.nested for key, found in by_key.items()} == {"w": False, "tw": True, "ew": True}
-    assert by_key[WeightKey("ew", ("1.else_branch",))].params == 128
-    assert by_key[WeightKey("ew", ("1.else_branch",))].macs == 128
-    assert all("inner" in site.name for key, site in by_key.items() if key.scope)
-
-
-def test_the_same_name_in_two_branches_is_two_weights(make_model: Make, inventory: Take) -> None:
-    model = scoped_model(make_model)
-    for attribute in model.graph.node[1].attribute:
-        attribute.g.initializer[0].name = "same"
-        attribute.g.node[0].input[1] = "same"
-    found = inventory(model, check=False)
-    assert {site.key for site in found.sites if site.key.scope} == {
-        WeightKey("same", ("1.then_branch",)),
-        WeightKey("same", ("1.else_branch",)),
-    }
-
-
-def test_a_subgraph_reading_an_outer_weight_shares_it(make_model: Make, inventory: Take) -> None:
-    branch = helper.make_graph(
-        [node("MatMul", ["x", "w"], ["o"], name="inner")], "t", [], [helper.make_tensor_value_info("o", 1, None)]
-    )
-    other = helper.make_graph([node("Identity", ["z"], ["p"])], "e", [], [helper.make_tensor_value_info("p", 1, None)])
-    nodes = [node("MatMul", ["x", "w"], ["z"]), node("If", ["c"], ["y"], then_branch=branch, else_branch=other)]
-    model = make_model(nodes, {"x": (1, 16)}, {"y": None}, {"w": values(16, 2)})
-    model.graph.input.append(helper.make_tensor_value_info("c", TensorProto.BOOL, []))
-    (site,) = inventory(model).sites
-    assert len(site.consumers) == 2
-
-
-FUNCTION = """
-<ir_version: 8, opset_import: ["" : 17, "local" : 1]>
-g (float[1,16] x) => (float[1,16] y)
-<float[16,16] w1, float[16,16] w2>
-{
-  a = local.Linear(x, w1)
-  y = local.Linear(a, w2)
-}
-<domain: "local", opset_import: ["" : 17]>
-Linear (v, k) => (r)
-{
-  r = MatMul(v, k)
-}
-"""
-
-
-def test_weights_passed_to_local_functions_are_found(inventory: Take) -> None:
-    model = parser.parse_model(FUNCTION)
-    for name in ("w1", "w2"):
-        tensor = next((t for t in model.graph.initializer if t.name == name), None)
-        if tensor is not None:
-            model.graph.initializer.remove(tensor)
-        model.graph.initializer.append(numpy_helper.from_array(values(16, 16), name))
-    found = inventory(model, check=False)
-    assert {site.key for site in found.sites} == {WeightKey("w1"), WeightKey("w2")}
-    assert all(site.layout.axis == 0 for site in found.sites)
-
-
-def test_a_constant_inside_a_function_that_is_called_twice_is_one_weight(make_model: Make, inventory: Take) -> None:
-    constant = node("Constant", [], ["k"], value=numpy_helper.from_array(values(16, 16), ""))
-    function = helper.make_function(
-        "local", "Block", ["v"], ["r"], [constant, node("MatMul", ["v", "k"], ["r"])], [helper.make_opsetid("", 17)]
-    )
-    nodes = [node("Block", ["x"], ["a"], domain="local"), node("Block", ["a"], ["y"], domain="local")]
-    model = make_model(nodes, {"x": (1, 16)}, {"y": None}, {}, domains={"local": 1})
-    model.functions.append(function)
-    found = inventory(model)
-    (site,) = found.sites
-    assert site.key.name == "k"
-    assert len(site.consumers) == 2
-    assert found.params == 256
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
 def test_weights_that_are_not_finite_are_refused(bad: float, dtype: Any, make_model: Make, inventory: Take) -> None:
@@ -512,16 +410,6 @@ def test_empty_and_misshapen_weights_are_skips(make_model: Make, inventory: Take
         assert found.skips[0].reason
 
 
-def test_the_pool_decides_the_schemes(make_model: Make, inventory: Take) -> None:
-    model = make_model([node("MatMul", ["x", "w"], ["y"])], {"x": (1, 32)}, {"y": None}, {"w": values(32, 4)})
-    for pool, expected in (
-        (SchemePool.fixed_m(32), "32:32 16:32 8:32 4:32 2:32 1:32"),
-        (SchemePool.fixed_n(8), "8:8 1:2 1:4 1:8"),
-    ):
-        (site,) = inventory(model, pool=pool).sites
-        assert " ".join(map(str, site.schemes)) == expected
-
-
 @pytest.mark.shared
 def test_sites_of_real_models_are_those_of_the_raw_protobuf(shared: Any, inventory: Take) -> None:
     """Counted by the initializers that Conv, Gemm and MatMul read directly, no more."""
@@ -545,51 +433,3 @@ def test_sites_of_real_models_are_those_of_the_raw_protobuf(shared: Any, invento
             if n.op_type == "Conv" and n.input[1] == name and stored[name].dims[1] % 4 == 0 and stored[name].dims[1]
         }
         assert divisible <= {site.key.name for site in found.sites}, path.name
-
-
-def linear(make_model: Make, *lengths: int) -> onnx.ModelProto:
-    """One MatMul for each length of the reduction axis; the weights are called w9, w18, ..."""
-    nodes = [node("MatMul", [f"x{length}", f"w{length}"], [f"y{length}"]) for length in lengths]
-    inputs = {f"x{length}": (1, length) for length in lengths}
-    outputs = {f"y{length}": None for length in lengths}
-    return make_model(nodes, inputs, outputs, {f"w{length}": values(length, 5) for length in lengths})
-
-
-def test_a_pool_of_mixed_m_gives_each_axis_what_it_can_have(make_model: Make, inventory: Take) -> None:
-    model = linear(make_model, 9, 10, 16, 48)
-    found = inventory(model, pool=SchemePool.parse("1:3,2:4,1:16"))
-    assert {site.key.name: [str(scheme) for scheme in site.schemes if not scheme.is_dense] for site in found.sites} == {
-        "w9": ["1:3"],
-        "w16": ["2:4", "1:16"],
-        "w48": ["2:4", "1:3", "1:16"],
-    }
-    (skip,) = found.skips
-    assert "10 weights along the reduction axis: not divisible by 3 or 4 or 16, nor by a smaller power" in skip.reason
-    assert not any("keep the same share" in note for note in found.notes)
-
-
-def test_a_scheme_whose_density_a_smaller_group_cannot_have_is_a_skip(make_model: Make, inventory: Take) -> None:
-    found = inventory(linear(make_model, 24, 32), pool=SchemePool.parse("1:16"))
-    assert [site.key.name for site in found.sites] == ["w32"]
-    assert "24 weights along the reduction axis: not divisible by 16, nor" in found.skips[0].reason
-    found = inventory(linear(make_model, 10), pool=SchemePool.parse("2:4"))
-    assert found.skips[0].reason == "10 weights along the reduction axis: not divisible by 4"
-
-
-def test_schemes_of_one_density_are_noted(make_model: Make, inventory: Take) -> None:
-    found = inventory(linear(make_model, 16, 20), pool=SchemePool.parse("2:4,8:16,1:4"))
-    assert [[str(scheme) for scheme in site.schemes] for site in found.sites] == [
-        ["16:16", "8:16", "1:4"],
-        ["4:4", "2:4", "1:4"],
-    ]
-    (note,) = found.notes
-    assert "2:4, 8:16 keep the same share" in note
-    assert "leave 8:16 out to have 2:4 everywhere" in note
-
-
-def test_a_tensor_is_seen_to_hold_a_scheme_of_the_pool(make_model: Make, inventory: Take) -> None:
-    weight = values(18, 5)
-    weight[[place for place in range(18) if place % 6 > 1]] = 0
-    model = make_model([node("MatMul", ["x", "w"], ["y"])], {"x": (1, 18)}, {"y": None}, {"w": weight})
-    (site,) = inventory(model, pool=SchemePool.parse("3:6")).sites
-    assert str(site.holds) == "2:6"
