@@ -32,12 +32,13 @@ class Slow:
     def __init__(self, taught: float) -> None:
         self.taught = taught
         self.weight = torch.nn.Parameter(torch.zeros(4, 4))
+        self.seconds = 0.001
 
     def trainable(self, keys: Any) -> Any:
         return dict.fromkeys(keys, self.weight)
 
     def backward(self, batch: Any, *_: Any) -> float:
-        time.sleep(0.001)
+        time.sleep(self.seconds)
         loss = (self.weight.diagonal() - self.taught - 0.1 * float(batch[0])).square().sum()
         loss.backward()
         return float(loss.detach())
@@ -81,6 +82,20 @@ def test_as_many_steps_give_the_same_bytes_though_the_first_run_was_interrupted(
 
 def test_the_rate_reaches_its_end_with_the_last_planned_step(stopped: Any) -> None:
     finetuned = train(OPTIONS, stopped)
+    assert finetuned.history[-1].step == finetuned.planned
+    assert finetuned.history[-1].lr < 1e-3 * max(step.lr for step in finetuned.history)
+
+
+@pytest.mark.parametrize("factor", [0.1, 3.0])
+def test_a_machine_that_changes_its_pace_takes_the_planned_steps_to_the_end_of_the_rate(factor: float) -> None:
+    student = Slow(1.0)
+
+    def change(_: Any, planned: int) -> None:
+        student.seconds = 0.001 * (factor if planned else 1.0)
+
+    options = FinetuneOptions(time=Duration(1), lr=0.01, early_stop=False)
+    finetuned = finetune(student, {KEY: 0.5 * np.eye(4, dtype=np.float32)}, options, RunOptions(), progress=change)
+    assert finetuned.decided_by == "time"
     assert finetuned.history[-1].step == finetuned.planned
     assert finetuned.history[-1].lr < 1e-3 * max(step.lr for step in finetuned.history)
 
