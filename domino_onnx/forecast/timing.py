@@ -29,6 +29,8 @@ _WARM_UP = 1.0
 """Seconds of a training's first steps, in which torch makes itself ready."""
 _STEP = 0.01
 """Seconds of a training step that don't depend on its samples."""
+_PROVED = 16
+"""Forward passes of a sample in which the model in torch is proved equal."""
 _DOMINO_STEPS = 300
 """What DominoSearch about takes."""
 _STORED = 4e-8
@@ -42,10 +44,9 @@ def stage_costs(work: Work) -> tuple[StageCost, ...]:
 
 
 def _stages(work: Work) -> Iterator[StageCost]:
-    passed = work.samples * work.forward
     yield StageCost(name="draw", seconds=work.drawn * work.drawing)
     if work.searches or work.refits or work.gradients or work.training is not None:
-        yield StageCost(name="outputs", seconds=passed + _OPEN)
+        yield StageCost(name="outputs", seconds=work.given * work.forward + _OPEN)
     if work.searches:
         yield _staged("search", _search(work), runs=1)
     if work.gradients:
@@ -57,7 +58,7 @@ def _stages(work: Work) -> Iterator[StageCost]:
     if work.trials:
         yield StageCost(name="try", seconds=work.trials * (2 * written + compared), runs=work.trials)
     if work.training is not None:
-        yield StageCost(name="bridge", seconds=passed + 4 * _OPEN)
+        yield StageCost(name="bridge", seconds=_PROVED * work.forward + 4 * _OPEN)
         yield StageCost(name="finetune", seconds=_training(work))
     times, samples = work.measures
     if times:

@@ -46,6 +46,8 @@ class Work:
         Seconds to vary one drawn sample.
     drawn
         Samples that are drawn before the search and the refit learn from them.
+    given
+        Samples whose outputs are looked at before anything else: real ones, where drawn ones join them.
     samples, batches
         That the search and the refit learn from.
     judges
@@ -76,6 +78,7 @@ class Work:
     drawing: float
     varying: float
     drawn: int
+    given: int
     samples: int
     batches: int
     judges: int

@@ -73,6 +73,7 @@ def works(draw: st.DrawFn) -> Work:
         drawing=draw(st.floats(0, 10)),
         varying=draw(st.floats(0, 1)),
         drawn=draw(st.integers(0, 1024)),
+        given=draw(st.integers(1, samples)),
         samples=samples,
         batches=draw(st.integers(1, samples)),
         judges=draw(st.integers(1, 1000)),
@@ -94,10 +95,22 @@ def seconds(work: Work) -> float:
     return sum(stage.seconds for stage in stage_costs(work))
 
 
-@given(works(), st.sampled_from(["forward", "drawing", "varying", "drawn", "judges", "refits", "stored"]))
+def of(work: Work, name: str) -> float:
+    """Seconds of one stage."""
+    return sum(stage.seconds for stage in stage_costs(work) if stage.name == name)
+
+
+@given(works(), st.sampled_from(["given", "forward", "drawing", "varying", "drawn", "judges", "refits", "stored"]))
 def test_more_work_never_takes_less(work: Work, field: str) -> None:
     more = dataclasses.replace(work, **{field: 2 * getattr(work, field)})
     assert seconds(more) >= seconds(work) >= 0
+
+
+@given(works(), st.integers(1, 10**6))
+def test_samples_that_join_the_given_ones_are_not_looked_at(work: Work, samples: int) -> None:
+    joined = dataclasses.replace(work, samples=max(samples, work.batches))
+    assert of(joined, "outputs") == of(work, "outputs")
+    assert of(joined, "bridge") == of(work, "bridge")
 
 
 @given(works())

@@ -97,6 +97,7 @@ def outlook(source: Source) -> Forecast | None:
         drawing=0.0,
         varying=0.0,
         drawn=0,
+        given=SAMPLES,
         samples=SAMPLES,
         batches=SAMPLES // _BATCH,
         judges=_HELD_OUT,

@@ -126,6 +126,7 @@ def _work(lab: Laboratory, split: Split, task: Task, plans: int) -> Work:
         drawing=drawing,
         varying=varying,
         drawn=sum(data.count for data in parts) if asks else 0,
+        given=split.fit.count,
         samples=split.learned.count,
         batches=max(len(split.learned.runs(run.batch_size)), 1),
         judges=judges.count,
