@@ -54,6 +54,8 @@ class Walk:
         Numbers of one sample that are carried on, at the place where they are most.
     piece
         Numbers of one sample that a piece between two layers makes, at the place where they are most.
+    made
+        Numbers of one sample that all pieces make.
     trained
         Numbers of one sample that training keeps for the way back.
     """
@@ -61,6 +63,7 @@ class Walk:
     layers: tuple[Layer, ...]
     live: int
     piece: int
+    made: int
     trained: int
 
 
@@ -75,10 +78,10 @@ def walk_through(file: OnnxFile, inventory: Inventory, table: ShapeTable) -> Wal
                 found.append((use, layer))
     found.sort(key=lambda pair: pair[0].index)
     segments = cut(file, [use.index for use, _ in found])
-    piece = max(_made(segment, table) for segment in segments)
+    made = [_made(segment, table) for segment in segments]
     layers = tuple(layer for _, layer in found)
     live, trained = _most_live(segments, table), kept_for_backward(segments, table)
-    return Walk(layers=layers, live=live, piece=piece, trained=trained)
+    return Walk(layers=layers, live=live, piece=max(made), made=sum(made), trained=trained)
 
 
 def _layer(site: Site, use: LinearUse, table: ShapeTable, *, repeated: bool) -> Layer | None:

@@ -13,8 +13,6 @@ from domino_onnx.forecast.work import Work
 
 __all__ = ["look_seconds", "stage_costs", "step_seconds"]
 
-_PIECE = 1.3
-"""How much longer a model takes in pieces, and with weights that are handed in anew each time."""
 _SESSION = 0.015
 """Seconds to make one piece's session."""
 _POINTS = 2
@@ -75,7 +73,7 @@ def _search(work: Work) -> list[float]:
     layers = work.walk.layers
     points = sum(_points(layer.site.schemes) for layer in layers if not layer.repeated)
     judges = len(search_judges(work.batches, math.ceil(_PASSES / max(0.5 * points, 1) * work.batches)))
-    batch = work.samples / work.batches * work.forward * _PIECE
+    batch = work.samples / work.batches * _in_pieces(work)
     before = _before([layer.site.macs or 0 for layer in layers])
     found = []
     for layer, share, behind in zip(layers, _each(before), (1 - each for each in before), strict=True):
@@ -92,12 +90,17 @@ def _refit(work: Work) -> list[float]:
     """Of each layer: its own work, and its share of the passes of two networks over all samples."""
     costs = Costs(machine=work.machine, samples=work.samples, batches=work.batches)
     layers = work.walk.layers
-    passed = 2 * work.samples * work.forward * _PIECE
+    passed = 2 * work.samples * _in_pieces(work)
     shares = _each(_before([layer.site.macs or 0 for layer in layers]))
     return [
         costs.refitted(layer, work.density_of(layer)) + passed * share + _SESSION
         for layer, share in zip(layers, shares, strict=True)
     ]
+
+
+def _in_pieces(work: Work) -> float:
+    """Seconds of one sample in a model that runs piece by piece: what each piece makes goes to memory of its own."""
+    return work.forward + work.walk.made * work.machine.moved
 
 
 def _training(work: Work) -> float:

@@ -67,7 +67,7 @@ def works(draw: st.DrawFn) -> Work:
         drawn_first=st.integers(0, 256),
     )
     return Work(
-        walk=Walk(layers=found, live=max(each.read for each in found), piece=made, trained=made),
+        walk=Walk(layers=found, live=max(each.read for each in found), piece=made, made=made, trained=made),
         machine=Machine.usual(),
         forward=draw(st.floats(1e-5, 10)),
         drawing=draw(st.floats(0, 10)),
@@ -104,6 +104,14 @@ def of(work: Work, name: str) -> float:
 def test_more_work_never_takes_less(work: Work, field: str) -> None:
     more = dataclasses.replace(work, **{field: 2 * getattr(work, field)})
     assert seconds(more) >= seconds(work) >= 0
+
+
+@given(works(), st.integers(1, 10**6))
+def test_what_pieces_make_takes_its_time(work: Work, made: int) -> None:
+    more = dataclasses.replace(work, walk=dataclasses.replace(work.walk, made=work.walk.made + made))
+    least = work.samples * made * work.machine.moved
+    assert of(more, "search") >= of(work, "search") + 0.99 * work.searches * least
+    assert of(more, "refit") >= of(work, "refit") + 0.99 * 2 * work.refits * least
 
 
 @given(works(), st.integers(1, 10**6))
