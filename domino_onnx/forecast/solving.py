@@ -27,6 +27,8 @@ _SWAPPED = 0.7
 _MOST_SWAP_WORK = 3e8
 _CLIPPED_ROUNDS = 4
 _STEPS, _STEPS_FROM_NEAR = 60, 25
+_STEPS_OF_FEW, _STEPS_OF_FEW_FROM_NEAR = 175, 75
+"""Of conjugate gradients where positions are few: one combination of features is then almost as good as another."""
 _DIRECT_PRICE = 4
 _PASSES = 6.0
 _COLUMN = 4e-5
@@ -127,7 +129,12 @@ class Costs:
         if _DIRECT_PRICE * direct <= steps * 2.0 * self._products(layer):
             multiplied = (direct - least**3 * 2 / 3) / 2 * machine.float64
             return rows * (machine.system(least) + multiplied + laid_out * machine.moved)
-        return steps * rows * (self._products(layer) * product + 10 * layer.features * machine.moved)
+        if self._few(layer):  # always in float64, and each step reads all positions anew
+            steps, product = _STEPS_OF_FEW_FROM_NEAR if near else _STEPS_OF_FEW, machine.float64
+            read = steps * self._products(layer) * machine.moved
+        else:
+            read = 0.0
+        return read + steps * rows * (self._products(layer) * product + 10 * layer.features * machine.moved)
 
     def _few(self, layer: Layer) -> bool:
         """Whether the positions themselves are kept."""

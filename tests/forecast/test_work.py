@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from domino_onnx.forecast.layers import Layer, Walk
 from domino_onnx.forecast.machine import Machine
+from domino_onnx.forecast.solving import Costs
 from domino_onnx.forecast.space import disk_needed, memory_needed
 from domino_onnx.forecast.timing import stage_costs
 from domino_onnx.forecast.work import Training, Work
@@ -119,6 +120,17 @@ def test_samples_that_join_the_given_ones_are_not_looked_at(work: Work, samples:
     joined = dataclasses.replace(work, samples=max(samples, work.batches))
     assert of(joined, "outputs") == of(work, "outputs")
     assert of(joined, "bridge") == of(work, "bridge")
+
+
+def test_few_positions_are_multiplied_in_float64() -> None:
+    """A search takes float32 elsewhere, and each step of a refit reads all positions."""
+    few, many, machine = layer(8192, 16, 128, clipped=False), layer(1024, 16, 128, clipped=False), Machine.usual()
+    slower = dataclasses.replace(machine, float64=2 * machine.float64)
+    costs, others = (Costs(machine=each, samples=32, batches=1) for each in (machine, slower))
+    assert others.searched(few, SCHEMES) > 1.2 * costs.searched(few, SCHEMES)
+    assert others.searched(many, SCHEMES) == costs.searched(many, SCHEMES)
+    products = 100 * 2 * 32 * 128 * 8192
+    assert costs.searched(few, SCHEMES) > 6 * products * machine.moved
 
 
 @given(works())
