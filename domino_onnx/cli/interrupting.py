@@ -81,4 +81,4 @@ def _program() -> list[str]:
         return [sys.executable, "-m", "domino_onnx"]
     found = shutil.which(started.name)
     leads_there = found is not None and (not started.exists() or Path(found).samefile(started))
-    return [started.name if leads_there else str(started)]  # Windows leaves .exe out, so that no such file exists
+    return [started.name if leads_there else str(started)]  # Windows leaves .exe out
