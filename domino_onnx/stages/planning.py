@@ -176,12 +176,12 @@ def _gradients(lab: Laboratory) -> GradientSource | None:
     """Gradients for `domino` where there are data and the model has a torch counterpart, else None."""
     if not lab.options.search.gradients or not lab.aim.inventory.sites:
         return None
-    without = "the search runs without gradients"
+    without = "DominoSearch goes by the weights alone, without gradients"
     if not lab.trainable:
         lab.journal.warn(f"{without}: {ONLY_INTEGERS}")
         return None
     if lab.source.split is None:
-        lab.journal.warn(f"no --data: {without}")
+        lab.journal.warn(f"no data: {without}")
         return None
     try:
         student = lab.student()

@@ -72,7 +72,7 @@ def store_as(
         array = values(weight.name, weight.tensor)
         kind, needed = packing.store(weight, array)
         if kind is None:
-            forms.append(_left(weight.name, weight.tensor, "has too few zeros to be smaller packed"))
+            forms.append(_left(weight.name, weight.tensor, "packing saves nothing"))
         else:
             forms.append(WeightForm(name=weight.name, kind=kind, dense_bytes=array.nbytes, stored_bytes=needed))
     forms += [_left(name, tensor, "is in a subgraph or a local function") for name, tensor in _nested(model)]
