@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 from accuracy import commit, execute, shared_folder
-from networks import NETWORKS, prepare, score
+from networks import NETWORKS, as_dense, prepare, score
 from rows import RESULTS, Results, machine
 
 
@@ -31,6 +31,7 @@ def options(steps: int | str) -> list[str]:
 @click.option("--seed", "seeds", type=int, multiple=True, default=(0,))
 @click.option("--steps", default="0", help="Of finetuning; 0: none; default: as many as the run plans itself.")
 @click.option("--threads", type=int, default=1)
+@click.option("--again", is_flag=True, help="Measure rows that are there as well, and replace them.")
 def main(
     names: tuple[str, ...],
     cache: Path,
@@ -38,6 +39,7 @@ def main(
     seeds: tuple[int, ...],
     steps: str,
     threads: int,
+    again: bool,
 ) -> None:
     results = Results(RESULTS / "no_data.json", {"machine": machine()})
     shared = shared_folder()
@@ -47,7 +49,7 @@ def main(
         for budget in budgets:
             for seed in seeds:
                 case = {"network": name, "budget": budget, "seed": seed, "steps": finetuned}
-                if results.has(case):
+                if results.has(case) and not again:
                     continue
                 with tempfile.TemporaryDirectory() as folder:
                     output = Path(folder) / "out.onnx"
@@ -63,6 +65,7 @@ def main(
                             "case": case,
                             "commit": commit(),
                             "score": score(prepared, output, threads),
+                            "as_dense": as_dense(prepared, output, threads),
                             "drawn": document["drawn"],
                             "finetuning": document["finetuning"],
                             "seconds": document["seconds"],

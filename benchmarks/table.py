@@ -14,7 +14,7 @@ from typing import Any
 import table_words as words
 from networks import NETWORKS
 from rows import RESULTS
-from table_extras import few_data_table, large_table, no_data_table, prediction_table, samples_table
+from table_extras import few_data_table, large_table, nearness_table, no_data_table, prediction_table, samples_table
 from table_networks import (
     budgets,
     cost_table,
@@ -60,6 +60,7 @@ def page() -> str:
     for file in measured:
         parts += network_part(file)
     parts += extra("no_data.json", "## Without data", words.NO_DATA, no_data_table)
+    parts += extra("no_data.json", "### What finetuning without data is worth", words.NEARNESS, nearness_table)
     parts += extra("few_data.json", "### A few real samples", words.FEW_DATA, few_data_table)
     parts += extra("predicting.json", "## Predicted and found", words.PREDICTED, prediction_table)
     parts += extra("big.json", "## Large models", words.LARGE, large_table)

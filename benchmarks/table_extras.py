@@ -9,7 +9,7 @@ from typing import Any
 from networks import NETWORKS
 from table_networks import STRATEGIES, over_seeds, percent, table
 
-__all__ = ["few_data_table", "large_table", "no_data_table", "prediction_table", "samples_table"]
+__all__ = ["few_data_table", "large_table", "nearness_table", "no_data_table", "prediction_table", "samples_table"]
 
 Row = dict[str, Any]
 
@@ -33,6 +33,26 @@ def _finetuned(steps: int | str) -> str:
     if steps == "default":
         return ", finetuned"
     return f", {steps:,} steps" if steps else ""
+
+
+def nearness_table(rows: list[Row]) -> str:
+    """A line a network and a share of zeros: how near it is to the dense network as refitted, and finetuned."""
+    lines = []
+    for before, after in ((before, after) for before in rows for after in rows):
+        case = before["case"]
+        pair = {**case, "steps": 0} == case and {**case, "steps": "default"} == after["case"]
+        if not pair or not before.get("as_dense") or not after.get("as_dense"):
+            continue
+        cells = [_near(row, key) for key in ("agreement", "divergence") for row in (before, after)]
+        lines.append([NETWORKS[case["network"]].title, f"{100 * case['budget']:g} %", *cells])
+    head = ("same answer, %", "finetuned", "divergence, nats", "finetuned")
+    return table(["", "zeros", *head], sorted(lines))
+
+
+def _near(row: Row, key: str) -> str:
+    """One figure of `as_dense`, on each set."""
+    values = [near[key] for near in row["as_dense"].values()]
+    return " / ".join(f"{100 * value:.1f}" if key == "agreement" else f"{value:.3f}" for value in values)
 
 
 def few_data_table(rows: list[Row]) -> str:
