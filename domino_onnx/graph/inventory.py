@@ -8,6 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx.codec.words import either
 from domino_onnx.errors import ModelError
 from domino_onnx.graph.fixed import fixed_function
 from domino_onnx.graph.index import GraphIndex, Use
@@ -23,7 +24,6 @@ from domino_onnx.graph.walk import tensors
 from domino_onnx.graph.weights import FoundWeight, find_weights
 from domino_onnx.plurals import quantity
 from domino_onnx.scheme import Inventory, NMScheme, SchemePool, Site, Skip, StoredNumbers, WeightKey, WeightLayout
-from domino_onnx.scheme.nm import MIN_M
 
 __all__ = ["take_inventory"]
 
@@ -112,9 +112,7 @@ def _indivisible(weight: FoundWeight, layout: WeightLayout, pool: SchemePool) ->
         return f"{what}, so there is nothing to choose from"
     channels = "input channels a group" if grouped else "input channels"
     what = channels if weight.operator.startswith("Conv") else "weights along the reduction axis"
-    groups = sorted({scheme.m for scheme in pool.schemes if not scheme.is_dense})
-    smaller = ", nor by a smaller power of two (4 or more) that can have the same density" if groups[-1] > MIN_M else ""
-    return f"{layout.reduction} {what}: not divisible by {' or '.join(map(str, groups))}{smaller}"
+    return f"{layout.reduction} {what}: not divisible by {either(map(str, pool.group_sizes))}"
 
 
 def _values(file: OnnxFile, weight: FoundWeight) -> NDArray[np.generic] | None:

@@ -10,9 +10,9 @@ from itertools import groupby
 
 from domino_onnx.errors import PlanError
 
-__all__ = ["MIN_M", "NMScheme", "SchemePool"]
+__all__ = ["NMScheme", "SchemePool"]
 
-MIN_M = 4
+_MIN_M = 4
 """The smallest group a site falls back to when its reduction axis isn't divisible by the pool's M."""
 
 _SHOWN = 60
@@ -133,9 +133,9 @@ class SchemePool:
         PlanError
             If `m` isn't a power of two of at least 4.
         """
-        if m < MIN_M or m & (m - 1):
+        if m < _MIN_M or m & (m - 1):
             raise PlanError(
-                f"M = {m} is not supported: give a power of two of at least {MIN_M} (4, 8, 16, 32, ...), "
+                f"M = {m} is not supported: give a power of two of at least {_MIN_M} (4, 8, 16, 32, ...), "
                 "or name the schemes themselves: SchemePool.parse('3:12,6:12')"
             )
         return cls.of(NMScheme(1 << k, m) for k in range(m.bit_length()))
@@ -164,6 +164,13 @@ class SchemePool:
         by_density = (tuple(equals) for _, equals in groupby(sparse, key=lambda scheme: scheme.density))
         return tuple(equals for equals in by_density if len(equals) > 1)
 
+    @property
+    def group_sizes(self) -> tuple[int, ...]:
+        """Each M that a scheme of a site can have, smallest first; an axis that none of them divides stays dense."""
+        sparse = [scheme for scheme in self.schemes if not scheme.is_dense]
+        smaller = (_in_smaller_groups(scheme, 1 << k) for scheme in sparse for k in range(scheme.m.bit_length()))
+        return tuple(sorted({scheme.m for scheme in (*sparse, *smaller) if scheme is not None}))
+
     def for_reduction(self, length: int) -> tuple[NMScheme, ...]:
         """The schemes a site with a reduction axis of `length` can have, one a density, densest first.
 
@@ -183,6 +190,6 @@ class SchemePool:
 def _in_smaller_groups(scheme: NMScheme, length: int) -> NMScheme | None:
     """The same density with M the largest power of two below that divides `length`; None if there is none from 4 on."""
     m = min(length & -length, 1 << (scheme.m - 1).bit_length() >> 1)
-    if m < MIN_M or scheme.n * m % scheme.m:
+    if m < _MIN_M or scheme.n * m % scheme.m:
         return None
     return NMScheme(scheme.n * m // scheme.m, m)

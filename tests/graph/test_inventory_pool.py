@@ -36,14 +36,14 @@ def test_a_pool_of_mixed_m_gives_each_axis_what_it_can_have(make_model: Make, in
         "w48": ["2:4", "1:3", "1:16"],
     }
     (skip,) = found.skips
-    assert "10 weights along the reduction axis: not divisible by 3 or 4 or 16, nor by a smaller power" in skip.reason
+    assert skip.reason == "10 weights along the reduction axis: not divisible by 3, 4 or 16"
     assert not any("keep the same share" in note for note in found.notes)
 
 
 def test_a_scheme_whose_density_a_smaller_group_cannot_have_is_a_skip(make_model: Make, inventory: Take) -> None:
     found = inventory(linear(make_model, 24, 32), pool=SchemePool.parse("1:16"))
     assert [site.key.name for site in found.sites] == ["w32"]
-    assert "24 weights along the reduction axis: not divisible by 16, nor" in found.skips[0].reason
+    assert found.skips[0].reason == "24 weights along the reduction axis: not divisible by 16"
     found = inventory(linear(make_model, 10), pool=SchemePool.parse("2:4"))
     assert found.skips[0].reason == "10 weights along the reduction axis: not divisible by 4"
 

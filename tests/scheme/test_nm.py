@@ -50,6 +50,23 @@ def test_schemes_of_one_density_are_rivals() -> None:
     assert SchemePool.fixed_m().including([NMScheme(4, 4)]).same_density == ()
 
 
+@given(
+    schemes=st.lists(
+        st.integers(2, 40).flatmap(lambda m: st.builds(NMScheme, st.integers(1, m - 1), st.just(m))), min_size=1
+    ),
+    length=st.integers(1, 200),
+)
+def test_an_axis_stays_dense_exactly_if_no_group_size_divides_it(schemes: list[NMScheme], length: int) -> None:
+    pool = SchemePool.of(schemes)
+    assert bool(pool.for_reduction(length)) == any(length % size == 0 for size in pool.group_sizes)
+
+
+def test_group_sizes_are_those_that_keep_a_density() -> None:
+    assert SchemePool.fixed_m().group_sizes == (4, 8, 16)
+    assert SchemePool.parse("1:16").group_sizes == (16,)
+    assert SchemePool.parse("1:3,2:4,6:16").group_sizes == (3, 4, 8, 16)
+
+
 def test_the_pools_are_the_papers() -> None:
     assert shown(SchemePool.fixed_m().schemes) == ["16:16", "8:16", "4:16", "2:16", "1:16"]
     assert shown(SchemePool.fixed_n().schemes) == ["16:16", "1:2", "1:4", "1:8", "1:16"]
