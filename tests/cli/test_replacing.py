@@ -1,0 +1,83 @@
+"""Where outputs go, and which files they may replace."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+Run = Callable[..., Any]
+
+
+def test_outputs_that_exist_are_kept_without_force(domino: Run, model: Path, tmp_path: Path) -> None:
+    output, plan = tmp_path / "out.onnx", tmp_path / "plan.json"
+    output.write_text("precious")
+    plan.write_text("precious")
+    assert domino("compress", model, "--sparsity", "0.5", "-o", output).code == 1
+    assert domino("search", model, "--sparsity", "0.5", "-o", plan).code == 1
+    assert (output.read_text(), plan.read_text()) == ("precious", "precious")
+    assert domino("compress", model, "--sparsity", "0.5", "-o", output, "--force").code == 0
+    assert domino("search", model, "--sparsity", "0.5", "-o", plan, "--force").code == 0
+
+
+def test_no_input_is_ever_replaced(domino: Run, samples: Path, tmp_path: Path) -> None:
+    model, data, plan = tmp_path / "model.onnx", tmp_path / "data.npz", tmp_path / "plan.json"
+    shutil.copy(samples / "digits_resnet.onnx", model)
+    with np.load(samples / "digits_calibration.npz") as arrays:
+        np.savez(data, image=arrays["image"][:16])
+    assert domino("search", model, "--sparsity", "0.5", "-o", plan).code == 0
+    (tmp_path / "alias.json").symlink_to(data)
+    before = {path: path.read_bytes() for path in (model, data, plan)}
+    sparse = ("--sparsity", "0.5", "--force", "--no-finetune")
+    for words in (
+        ("search", model, "--sparsity", "0.5", "--force", "-o", model),
+        ("search", model, "--sparsity", "0.5", "--force", "--data", data, "-o", data),
+        ("compress", model, *sparse, "--data", data, "-o", data),
+        ("compress", model, *sparse, "--eval-data", data, "-o", data),
+        ("compress", model, *sparse, "--data", data, "--report", tmp_path / "alias.json"),
+        ("compress", model, "--plan", plan, "--force", "--no-finetune", "-o", plan),
+        ("apply", model, plan, "--force", "-o", plan),
+        ("apply", model, plan, "--force", "-o", tmp_path / "out.onnx", "--report", plan),
+    ):
+        ran = domino(*words)
+        assert ran.code == 1, words
+        assert "is the input itself" in ran.err
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_only_regular_files_are_replaced(domino: Run, model: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.onnx"
+    os.mkfifo(pipe)
+    ran = domino("compress", model, "--sparsity", "0.5", "-o", pipe, "--force")
+    assert ran.code == 1
+    assert "no regular file" in ran.err
+    assert pipe.is_fifo()
+
+
+def test_a_search_that_cannot_write_its_plan_does_not_begin(
+    domino: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("domino_onnx.pipeline.search", lambda *_: pytest.fail("it searched"))
+    ran = domino("search", model, "--sparsity", "0.5", "-o", tmp_path / "nowhere" / "plan.json")
+    assert ran.code == 1
+    assert "doesn't exist; make it first" in ran.err
+
+
+def test_default_output_stands_beside_the_model(domino: Run, model: Path) -> None:
+    assert domino("compress", model, "--sparsity", "0.5").code == 0
+    assert model.with_name("model.sparse.onnx").is_file()
+
+
+def test_reports_are_written_as_their_suffix_says(domino: Run, model: Path, tmp_path: Path) -> None:
+    for suffix, start in (("html", "<!doctype html>"), ("json", "{")):
+        report = tmp_path / f"report.{suffix}"
+        ran = domino("compress", model, "--sparsity", "0.5", "-o", tmp_path / "out.onnx", "--force", "--report", report)
+        assert ran.code == 0
+        assert report.read_text().lower().startswith(start)
+        assert str(report) in ran.out.replace("\n", "") or report.name in ran.out
