@@ -171,7 +171,7 @@ def save(tmp_path: Path) -> Save:
             try:
                 onnx.checker.check_model(model)
             except onnx.checker.ValidationError as error:
-                if "Field 'shape' of 'type' is required" not in str(error):  # and where nobody can infer it, be it
+                if "Field 'shape' of 'type' is required" not in str(error):  # and where it can't be inferred, be it
                     raise
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -284,7 +284,7 @@ def domino(
 
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], contextlib.AbstractContextManager[None]]:
-    """Within `interrupt("stages.finetuning.name")` whoever calls that function of the package is interrupted."""
+    """Within `interrupt("stages.finetuning.name")` a call of that function of the package is interrupted."""
 
     @contextlib.contextmanager
     def at(name: str) -> Iterator[None]:

@@ -276,7 +276,7 @@ def test_a_model_that_is_sparse_already_can_be_compressed_further(small_digits: 
 def test_a_model_with_a_foreign_operator_is_compressed_without_finetuning(
     make_model: Callable[..., Any], save: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """Nobody here can run it; its weights are pruned all the same, and the result says what was not done."""
+    """No runtime here can run it. Its weights are pruned all the same, and the result says what was not done."""
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["a"]),
         helper.make_node("Mystery", ["a"], ["y"], domain="my.domain"),

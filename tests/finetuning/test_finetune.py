@@ -243,7 +243,7 @@ def test_the_dense_model_itself_is_never_better_than_equal(
 def test_an_embedding_keeps_its_directions(
     save: Callable[..., Path], make_model: Callable[..., Any], bench: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Of samples that nobody learned from: not one step back from what was given, whatever the rate."""
+    """Of samples that nothing learned from: not one step back from what was given, whatever the rate."""
     rng = np.random.default_rng(0)
     arrays = {
         name: (rng.standard_normal(shape) * np.sqrt(2 / shape[0])).astype(np.float32)

@@ -128,7 +128,7 @@ PACKED: dict[str, Tamper] = {
     "no shape": record(lambda document: document["weights"][0].pop("shape")),
     "another name": record(lambda document: document["weights"][0].update(name="h")),
     "a newer version": record(lambda document: document.update(version=2)),
-    "a form that nobody knows": record(lambda document: document.update(form="zipped")),
+    "an unknown form": record(lambda document: document.update(form="zipped")),
     "weights that are none": record(lambda document: document.update(weights=7)),
     "weights in another order": record(lambda document: document["weights"].reverse()),
 }
