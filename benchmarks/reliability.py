@@ -61,7 +61,7 @@ def main() -> None:
         tasks = itertools.chain.from_iterable(PARTS[part](material) for part in given.parts or PARTS)
         wanted = [task for task in tasks if not done.has(task[0])]
         for each in worked(wanted, Path(folder), given.workers, until):
-            Results(given.rows, header).put(each)  # read anew: another process may have added rows
+            done.put(each)
     write_page(sorted(RESULTS.glob("reliability*.json")))
 
 

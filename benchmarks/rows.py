@@ -21,9 +21,7 @@ class Results:
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self.path = path
-        self.rows: list[Row] = []
-        if path.exists():
-            self.rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        self.rows = self._kept()
         self._header = dict(header)
 
     def has(self, case: Mapping[str, Any]) -> bool:
@@ -31,8 +29,8 @@ class Results:
         return any(row["case"] == case for row in self.rows)
 
     def put(self, row: Row) -> None:
-        """Add a row in the place of an older one of the same case, and write the file."""
-        self.rows = [kept for kept in self.rows if kept["case"] != row["case"]] + [row]
+        """Add a row in the place of an older one of the same case, and write the file, to which others may add."""
+        self.rows = [kept for kept in self._kept() if kept["case"] != row["case"]] + [row]
         head = json.dumps(self._header, indent=1, ensure_ascii=False)[:-2]
         lines = ",\n".join("  " + json.dumps(each, ensure_ascii=False) for each in self.rows)
         text = f'{head},\n "rows": [\n{lines}\n ]\n}}\n'
@@ -41,6 +39,10 @@ class Results:
         fresh = self.path.with_suffix(".tmp")
         fresh.write_text(text, encoding="utf-8")
         fresh.replace(self.path)
+
+    def _kept(self) -> list[Row]:
+        """The rows that the file has now."""
+        return json.loads(self.path.read_text(encoding="utf-8"))["rows"] if self.path.exists() else []
 
 
 def machine() -> str:
