@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -11,18 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from domino_onnx.graph.fixed import fixed_function
 from domino_onnx.graph.operators import weight_view
-from domino_onnx.options import NO_DATA, CompressOptions, DataOptions, FinetuneOptions, Goal
-from domino_onnx.pipeline import compress, inspect
-from domino_onnx.scheme import Inventory, NMScheme, SchemePool, StoredNumbers
+from domino_onnx.scheme import StoredNumbers
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Take = Callable[..., Inventory]
-Make = Callable[..., ModelProto]
-POOL = SchemePool.parse("1:2,2:4")
 
 EVEN, CONSTANT, SELECTION, REPEATED = "evenly spaced", "one value everywhere", "selection", "the same filters"
 WHOLE, ORTHOGONAL, BANK, WAVES, COLOUR = "whole numbers", "orthogonal", "triangular", "sines or cosines", "colours"
@@ -416,92 +408,3 @@ def pruned(weight: Array, n: int, m: int, *, axis: int) -> Array:
         order = np.argsort(np.argsort(-np.abs(group), axis=-1), axis=-1)
         group[order >= n] = 0
     return np.moveaxis(moved, -1, axis)
-
-
-def dfl_model(make_model: Make, weight: Array | None = None) -> ModelProto:
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["t"], name="head"),
-        helper.make_node("Conv", ["t", "bins"], ["y"], name="dfl"),
-    ]
-    trained = np.random.default_rng(0).standard_normal((16, 16, 1, 1)).astype(np.float32)
-    bins = np.arange(16, dtype=np.float32).reshape(1, 16, 1, 1) if weight is None else weight
-    return make_model(nodes, {"x": (1, 16, 4, 4)}, {"y": None}, {"w": trained, "bins": bins})
-
-
-def test_it_is_left_dense_and_the_reason_says_what_it_is(make_model: Make, inventory: Take) -> None:
-    found = inventory(dfl_model(make_model), pool=POOL)
-    assert [site.key.name for site in found.sites] == ["w"]
-    (skip,) = found.skips
-    assert skip.reason == (
-        "is a fixed function, not trained: evenly spaced numbers, as the bins of an expected value are; "
-        "it is pruned only where a pattern to include names it"
-    )
-    assert skip.counted
-    assert skip.zeros == 1
-
-
-@pytest.mark.parametrize(("pattern", "sites"), [("bins", ["bins"]), ("dfl", ["bins"]), ("*", ["w", "bins"])])
-def test_one_that_is_named_is_pruned_all_the_same(
-    pattern: str, sites: list[str], make_model: Make, inventory: Take
-) -> None:
-    found = inventory(dfl_model(make_model), pool=POOL, include=(pattern,))
-    assert [site.key.name for site in found.sites] == sites
-
-
-def test_one_that_is_named_and_excluded_is_excluded(make_model: Make, inventory: Take) -> None:
-    found = inventory(dfl_model(make_model), pool=POOL, include=("*",), exclude=("bins",))
-    assert [skip.reason for skip in found.skips] == ["excluded by 'bins'"]
-
-
-def test_a_manifest_names_weights_and_no_nodes_of_the_same_name(
-    make_model: Make, save: Callable[..., Path], tmp_path: Path
-) -> None:
-    """A node that reads fixed numbers is called like a weight that was pruned."""
-    model = dfl_model(make_model)
-    model.graph.node[1].name = "w"
-    options = CompressOptions(
-        goal=Goal(scheme=NMScheme(2, 4)),
-        data=DataOptions(calibration=NO_DATA),
-        finetune=FinetuneOptions(enabled=False),
-    )
-    compress(save(model), tmp_path / "out.onnx", options)
-    assert [site.key.name for site in inspect(tmp_path / "out.onnx").inventory.sites] == ["w"]
-
-
-def test_that_it_is_fixed_says_more_than_that_it_cannot_be_divided(make_model: Make, inventory: Take) -> None:
-    grey = np.array([0.299, 0.587, 0.114], np.float32).reshape(1, 3, 1, 1)
-    model = make_model([helper.make_node("Conv", ["x", "w"], ["y"])], {"x": (1, 3, 4, 4)}, {"y": None}, {"w": grey})
-    (skip,) = inventory(model, pool=POOL).skips
-    assert skip.reason == "is a fixed function, not trained: a conversion of colours"
-    (skip,) = inventory(model, pool=POOL, include=("w",)).skips
-    assert "not divisible" in skip.reason
-
-
-def test_transposed_storage_and_integers_are_followed(make_model: Make, inventory: Take) -> None:
-    integers, scale = quantised(stft(256, hann(256)), 0)
-    nodes = [
-        helper.make_node("DequantizeLinear", ["w", "s"], ["f"], axis=2),
-        helper.make_node("Transpose", ["f"], ["v"], perm=[2, 1, 0]),
-        helper.make_node("Conv", ["x", "v"], ["y"]),
-    ]
-    arrays = {"w": np.ascontiguousarray(integers.transpose(2, 1, 0)), "s": scale.reshape(-1)}
-    (skip,) = inventory(make_model(nodes, {"x": (1, 1, 512)}, {"y": None}, arrays), pool=POOL).skips
-    assert WAVES in skip.reason
-
-
-def test_other_numbers_at_the_same_place_are_pruned(make_model: Make, inventory: Take) -> None:
-    trained = np.random.default_rng(2).standard_normal((1, 16, 1, 1)).astype(np.float32)
-    assert [site.key.name for site in inventory(dfl_model(make_model, trained), pool=POOL).sites] == ["w", "bins"]
-
-
-def test_half_precision_in_a_file(make_model: Make, inventory: Take) -> None:
-    tensor = numpy_helper.from_array(np.eye(32).astype(np.float16), "w")
-    model = make_model(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        {"x": (1, 32)},
-        {"y": None},
-        {"w": tensor},
-        dtype=TensorProto.FLOAT16,
-    )
-    (skip,) = inventory(model, pool=POOL).skips
-    assert SELECTION in skip.reason
