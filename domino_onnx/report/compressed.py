@@ -98,8 +98,8 @@ def _learned(result: CompressResult) -> Iterator[tuple[str, str]]:
     if result.divergence is not None:
         pruned = [record for record in result.weights if not record.scheme.is_dense]
         count = f"{sum(record.error is not None for record in pruned)} of {quantity(len(pruned), 'pruned weight')}"
-        apart = f"{result.divergence:.4g} (0: equal outputs)"
-        yield "refitted", f"{count}; divergence from the dense model on the calibration data {apart}"
+        apart = f"{result.divergence:.4g} (0: the dense model's outputs)"
+        yield "refitted", f"{count}; divergence on the calibration data {apart}"
     if result.finetuned is not None:
         yield "finetuning", _finetuned(result.finetuned)
 
