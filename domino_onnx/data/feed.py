@@ -53,9 +53,9 @@ class Feed(Protocol):
 
 def feed_of(split: Split) -> Feed:
     """The split's samples, its stream, or both where the stream fills up what the samples lack."""
-    if split.stream is None:
-        return _Rounds(split)
-    return _Endless(split.stream) if split.filled is None else _FilledUp(split, split.stream)
+    if split.joining is not None:
+        return _FilledUp(split, split.joining)
+    return _Rounds(split) if split.stream is None else _Endless(split.stream)
 
 
 class _Rounds:

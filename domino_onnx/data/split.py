@@ -80,7 +80,9 @@ class Split:
         The same and drawn samples, for the search and the refit; None where `fit` has enough.
     stream
         Samples that are made as they are taken, for the finetuning of a whole model: it learns from them and is judged
-        by them in place of `train` and `held_out`, or learns from them as well where `filled` is given (`feed_of`).
+        by them in place of `train` and `held_out` (`feed_of`).
+    joining
+        The same, where finetuning learns from them and from `train`, and `held_out` judges.
     """
 
     fit: Dataset
@@ -89,6 +91,7 @@ class Split:
     apart: Dataset | None
     filled: Dataset | None = None
     stream: Stream | None = None
+    joining: Stream | None = None
 
     @classmethod
     def of(

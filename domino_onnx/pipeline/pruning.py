@@ -176,7 +176,8 @@ def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None
     """Help another process of torch's launcher to finetune: take a share of each batch, and write nothing."""
     options = options if teacher is None else options.without_goal()
     plan = given_plan(options)
-    source = read(model, options, Journal(), judged=options.goal.max_drop is not None, plan=plan)
+    judged, fits = options.goal.max_drop is not None, teacher is None
+    source = read(model, options, Journal(), judged=judged, plan=plan, fits=fits)
     if teacher is None:
         lab = open_laboratory(source, options, Journal(), plan)
     else:

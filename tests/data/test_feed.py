@@ -36,7 +36,7 @@ def filled_up(count: int, fresh: int = 4) -> Split:
     real = dataset(np.arange(count))
     split = Split.of(real, evaluation=None, seed=0)
     stream = Stream(data=dataset(Endless()), window=64, fresh=fresh)
-    return dataclasses.replace(split, filled=real, stream=stream)
+    return dataclasses.replace(split, joining=stream)
 
 
 @given(count=st.integers(2, 60), size=st.integers(1, 40), seed=st.integers(0, 9))

@@ -143,7 +143,31 @@ def test_finetuning_fills_up_unlabelled_samples_with_a_stream(
     ran = domino(*words, "--threads", "1", "--json", "-o", tmp_path / "out.onnx", recipe={**FEW, "data.drawn": 64})
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
-    streamed = any("finetuning from new ones in each batch" in warning for warning in document["warnings"])
+    streamed = any("and finetuning learns from new drawn images" in warning for warning in document["warnings"])
     assert streamed is not labelled
     assert document["finetuning"]["steps"] == 20
     assert document["parity"]["inputs"] == "data"
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_finetuning_alone_fills_up_the_same_way(
+    domino: Run, samples: Path, small_digits: Path, tmp_path: Path, labelled: bool
+) -> None:
+    pytest.importorskip("torch")
+    sparse = tmp_path / "sparse.onnx"
+    assert domino("compress", small_digits, "--sparsity", "0.75", "--no-finetune", "-o", sparse).code == 0
+    with np.load(samples / "digits_calibration.npz") as arrays:
+        labels = {"labels": np.arange(24) % 10} if labelled else {}
+        np.savez(tmp_path / "few.npz", image=arrays["image"][:24], **labels)  # type: ignore[arg-type]
+    words = ["finetune", sparse, "--teacher", small_digits, "--data", tmp_path / "few.npz", "--finetune-steps", "20"]
+    words += ["--threads", "1", "--json"]
+    losses = {}
+    for drawn in (0, 64):
+        ran = domino(*words, "-o", tmp_path / f"{drawn}.onnx", recipe={**FEW, "data.drawn": drawn})
+        assert ran.code == 0, ran.err
+        document = json.loads(ran.out)
+        told = [warning for warning in document["warnings"] if "drawn images" in warning]
+        assert len(told) == (drawn > 0 and not labelled)
+        assert all(warning.startswith("only 24 samples: finetuning learns from new drawn images") for warning in told)
+        losses[drawn] = [step["loss"] for step in document["finetuning"]["history"]]
+    assert (losses[0] == losses[64]) is labelled

@@ -187,17 +187,18 @@ def _density(lab: Laboratory) -> float:
 
 def _seconds_to_draw(split: Split, parts: Sequence[Dataset]) -> tuple[float, float]:
     """Of one sample, and to vary it for finetuning. Those that are drawn for it are kept for when they are taken."""
-    if not parts:
+    stream = split.stream or split.joining
+    if not parts and stream is None:
         return 0.0, 0.0
-    if split.stream is None:
+    if stream is None:
         data, some = parts[0], np.unique(np.linspace(0, parts[0].count - 1, _TIMED).astype(np.int64))
     else:
-        data, some = split.stream.data, split.stream.seen(1)[:_TIMED]
+        data, some = stream.data, stream.seen(1)[:_TIMED]
     start = time.perf_counter()
     for sample in some:
         data.take(sample[None])
     drawn = time.perf_counter()
-    if split.stream is not None:
+    if stream is not None:
         data.take(some, draw=0)
     return (drawn - start) / len(some), (time.perf_counter() - drawn) / len(some)
 

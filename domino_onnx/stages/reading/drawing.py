@@ -75,11 +75,12 @@ def drawn_samples(file: OnnxFile, options: CompressOptions, journal: Journal) ->
     return Drawn(data=data, stream=stream, lines=synthesis.lines)
 
 
-def filled_up(file: OnnxFile, options: CompressOptions, split: Split, journal: Journal) -> Split:
+def filled_up(file: OnnxFile, options: CompressOptions, split: Split, journal: Journal, *, fits: bool) -> Split:
     """The split, filled up with drawn samples where it has few.
 
     Images alone are drawn for this: nothing else has been shown to help. A stream of them joins the samples in
-    finetuning, unless labels or several shapes tell these apart.
+    finetuning, unless labels or several shapes tell these apart. Without a search or a refit, which `fits` says, that
+    is all.
     """
     real = split.fit
     wanted = (_FILLED if real.count < _ENOUGH else 0) if options.data.drawn is None else options.data.drawn
@@ -94,14 +95,18 @@ def filled_up(file: OnnxFile, options: CompressOptions, split: Split, journal: J
     from domino_onnx.data import joined
 
     filled = joined(*[real] * max(round(drawn.count / real.count), 1), drawn)
-    streams = real.labels is None and filled.sizes is None
+    joins = real.labels is None and filled.sizes is None
+    learners = [f"the search and the refit learn from {drawn.count:,} drawn images as well"] if fits else []
+    if joins and options.finetune.enabled:
+        learners.append("finetuning learns from new drawn images in each batch")
+    if not learners:
+        return split
     journal.warn(
-        f"only {quantity(real.count, 'sample')}: the search and the refit learn from {drawn.count:,} drawn images "
-        + ("as well, finetuning from new ones in each batch" if streams and options.finetune.enabled else "as well")
-        + ". Real samples alone judge. data.drawn = 0 in a recipe leaves drawn ones out"
+        f"only {quantity(real.count, 'sample')}: {', and '.join(learners)}. Real samples alone judge. "
+        "data.drawn = 0 in a recipe leaves drawn ones out"
     )
-    stream = _stream(synthesis, drawn.count, options.run.threads, judges=0) if streams else None
-    return dataclasses.replace(split, filled=filled, stream=stream)
+    stream = _stream(synthesis, drawn.count, options.run.threads, judges=0) if joins else None
+    return dataclasses.replace(split, filled=filled if fits else None, joining=stream)
 
 
 def drawn_when_taken(split: Split, *, judges: bool) -> tuple[Dataset, ...]:

@@ -74,9 +74,9 @@ def read(
     metric
         Judges instead of the one that the options name.
     draws
-        Whether samples may be drawn where no data are given.
+        Whether samples may be drawn where no data are given, or few.
     fits
-        Whether anything is going to be searched or refitted, so that few data are worth filling up.
+        Whether anything is going to be searched or refitted.
 
     Raises
     ------
@@ -103,7 +103,9 @@ def read(
         _check_names(file, options)
         require_devices(options)
         metric = metric or load_chosen_metric(options)
-        split = _split(file, options, journal, metric, judged=judged, fits=draws and fits)
+        split = _split(file, options, journal, metric, judged=judged)
+        if split is not None and draws:
+            split = filled_up(file, options, split, journal, fits=fits)
     for doubt in () if split is None else doubts_of_samples(split.fit):
         journal.warn(doubt)
     if split is not None and (note := note_of_shapes(split.fit)) is not None:
@@ -162,7 +164,7 @@ def load_samples(path: Path, file: OnnxFile, options: CompressOptions, metric: M
 
 
 def _split(
-    file: OnnxFile, options: CompressOptions, journal: Journal, metric: Metric | None, *, judged: bool, fits: bool
+    file: OnnxFile, options: CompressOptions, journal: Journal, metric: Metric | None, *, judged: bool
 ) -> Split | None:
     calibration = options.data.path
     if calibration is None:
@@ -178,8 +180,7 @@ def _split(
             "to. A part is set apart to judge by instead"
         )
     data = load_samples(calibration, file, options, metric)
-    split = Split.of(data, evaluation=evaluation, judged=judged, seed=options.run.seed)
-    return filled_up(file, options, split, journal) if fits else split
+    return Split.of(data, evaluation=evaluation, judged=judged, seed=options.run.seed)
 
 
 def _drawn(
