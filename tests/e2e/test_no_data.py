@@ -123,7 +123,7 @@ def test_a_few_real_samples_are_filled_up_and_judge_alone(
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     assert (document["parity"]["inputs"], document["parity"]["samples"]) == ("data", 24)
-    assert any("only 24 samples" in warning and "64 drawn images" in warning for warning in document["warnings"])
+    assert any("24 real samples" in warning and "64 drawn images" in warning for warning in document["warnings"])
 
     alone = domino(*words, "-o", tmp_path / "alone.onnx", recipe={**FEW, "data.drawn": 0})
     assert alone.code == 0, alone.err
@@ -168,6 +168,6 @@ def test_finetuning_alone_fills_up_the_same_way(
         document = json.loads(ran.out)
         told = [warning for warning in document["warnings"] if "drawn images" in warning]
         assert len(told) == (drawn > 0 and not labelled)
-        assert all(warning.startswith("only 24 samples: finetuning learns from new drawn images") for warning in told)
+        assert all(warning.startswith("24 real samples: finetuning learns from new drawn images") for warning in told)
         losses[drawn] = [step["loss"] for step in document["finetuning"]["history"]]
     assert (losses[0] == losses[64]) is labelled

@@ -102,7 +102,7 @@ def filled_up(file: OnnxFile, options: CompressOptions, split: Split, journal: J
     if not learners:
         return split
     journal.warn(
-        f"only {quantity(real.count, 'sample')}: {', and '.join(learners)}. Real samples alone judge. "
+        f"{quantity(real.count, 'real sample')}: {', and '.join(learners)}. Real samples alone judge. "
         "data.drawn = 0 in a recipe leaves drawn ones out"
     )
     stream = _stream(synthesis, drawn.count, options.run.threads, judges=0) if joins else None
