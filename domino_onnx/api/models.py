@@ -20,8 +20,8 @@ from domino_onnx.files import (
     check_model_ending,
     check_output,
     folder_lock,
+    reason_of,
     remove_leftovers,
-    told,
     whole_file,
 )
 from domino_onnx.graph import read_model, write_model
@@ -115,7 +115,7 @@ class WrittenModel:
                 with whole_file(output, replacing) as stream:
                     shutil.copyfileobj(source, stream)
         except OSError as error:
-            raise OutputError(f"can't write {output}: {told(error)}") from error
+            raise OutputError(f"can't write {output}: {reason_of(error)}") from error
 
 
 def model_file(model: Model, folder: Path) -> Path:

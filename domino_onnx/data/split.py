@@ -77,7 +77,7 @@ class Split:
     apart
         Samples that nothing learns from, where there are any: evaluation data, or a part that was set apart.
     filled
-        The same and drawn samples, for the search and the refit; None where `fit` has enough.
+        The same and drawn samples, for the search and the refit; None where `fit` has enough, or without those two.
     stream
         Samples that are made as they are taken, for the finetuning of a whole model: it learns from them and is judged
         by them in place of `train` and `held_out` (`feed_of`).

@@ -7,9 +7,9 @@ from domino_onnx.files.whole import (
     current_umask,
     escaped,
     put_in_place,
+    reason_of,
     remove_all_leftovers,
     remove_leftovers,
-    told,
     unfinished,
     whole_file,
 )
@@ -25,10 +25,10 @@ __all__ = [
     "folder_lock",
     "held",
     "put_in_place",
+    "reason_of",
     "remove_all_leftovers",
     "remove_leftovers",
     "sha256_of",
-    "told",
     "unfinished",
     "whole_file",
 ]

@@ -19,9 +19,9 @@ __all__ = [
     "current_umask",
     "escaped",
     "put_in_place",
+    "reason_of",
     "remove_all_leftovers",
     "remove_leftovers",
-    "told",
     "unfinished",
     "whole_file",
 ]
@@ -32,7 +32,7 @@ _LONGEST = 100
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def told(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """What hindered a file from being written, without its number, and what to do about a full disk."""
     reason = str(getattr(error, "strerror", None) or error)
     return f"{reason}; make room, or write elsewhere" if getattr(error, "errno", None) in _FULL else reason

@@ -78,19 +78,8 @@ def test_a_manifest_with_a_garbage_budget_does_not_crash_finetune(
             if entry.key == "domino_onnx.manifest":
                 entry.value = json.dumps({**json.loads(entry.value), "budgets": [budget]})
         sparse.write_bytes(changed.SerializeToString())
-        ran = domino(
-            "finetune",
-            sparse,
-            "--teacher",
-            model,
-            "--data",
-            data,
-            "-o",
-            tmp_path / "out.onnx",
-            "--finetune-steps",
-            "1",
-            "--force",
-        )
+        words = ["--teacher", model, "--data", data, "--finetune-steps", "1", "--force"]
+        ran = domino("finetune", sparse, *words, "-o", tmp_path / "out.onnx")
         assert "bug" not in ran.err, budget
 
 

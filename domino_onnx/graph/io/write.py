@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, StringStringEntryProto, TensorProto
 
 from domino_onnx.errors import CheckFailed, ModelError, OutputError
-from domino_onnx.files import NOTHING, Replacing, check_output, folder_lock, remove_leftovers, told, whole_file
+from domino_onnx.files import NOTHING, Replacing, check_output, folder_lock, reason_of, remove_leftovers, whole_file
 from domino_onnx.graph.index import GraphIndex
 from domino_onnx.graph.io.data_files import copy_patched, drop_data, lay_out, new_data
 from domino_onnx.graph.io.external import is_external, was_external
@@ -93,7 +93,9 @@ def write_model(
                     nbytes = stream.tell() + sum(path.stat().st_size for path in parts)
             drop_data(output, keep=data_files.keys())
     except (OSError, EncodeError) as error:
-        raise OutputError(f"can't write {output}: {told(error)}. A file that was there before is unchanged") from error
+        raise OutputError(
+            f"can't write {output}: {reason_of(error)}. A file that was there before is unchanged"
+        ) from error
     return Written(nbytes=nbytes, weight_forms=weight_forms)
 
 

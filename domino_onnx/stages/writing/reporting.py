@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from domino_onnx.errors import OutputError
-from domino_onnx.files import Replacing, folder_lock, remove_leftovers, told, whole_file
+from domino_onnx.files import Replacing, folder_lock, reason_of, remove_leftovers, whole_file
 from domino_onnx.report.results import CompressResult, SweepResult
 
 __all__ = ["name_of_plan", "write_plans", "write_report", "write_sweep_report", "write_text"]
@@ -65,4 +65,4 @@ def write_text(path: Path, text: str, replacing: Replacing, *, what: str) -> Non
             with whole_file(path, replacing, what=what) as stream:
                 stream.write(text.encode())
     except OSError as error:
-        raise OutputError(f"can't write {path}: {told(error)}") from None
+        raise OutputError(f"can't write {path}: {reason_of(error)}") from None
