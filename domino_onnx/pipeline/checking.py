@@ -48,7 +48,7 @@ def inspect(model: Path, options: CompressOptions | None = None, *, bridge: bool
     chosen = options or CompressOptions()
     if chosen.data.batch_axes and chosen.data.path is None:
         raise OptionError("--batch-axis says which axis of your samples counts them: give --data as well")
-    return inspected(read(model, chosen, Journal(), draws=False), chosen.run, bridge=bridge)
+    return inspected(read(model, chosen, Journal(), "look"), chosen.run, bridge=bridge)
 
 
 def evaluate(

@@ -84,7 +84,7 @@ def search(
     journal = Journal(observer)
     tell_idle_options(options, journal, finetunes=False)
     plan = given_plan(options)
-    lab = open_laboratory(read(model, options, journal, plan=plan, metric=metric), options, journal, plan)
+    lab = open_laboratory(read(model, options, journal, "prune", plan=plan, metric=metric), options, journal, plan)
     require_plan(lab, options.goal.budgets)
     preflight(lab, "search")
     return search_result(lab, found_for_budgets(lab))
@@ -117,7 +117,7 @@ def sweep(
     run = Run.begin(options.without_goal(), observer, place, force=force, metric=metric)
     with run.checkpoint:
         tell_idle_options(run.options, run.journal, finetunes=False)
-        source = read(model, run.options, run.journal, judged=True, metric=metric)
+        source = read(model, run.options, run.journal, "prune", judged=True, metric=metric)
         lab = open_laboratory(source, run.options, run.journal, checkpoint=run.checkpoint)
         run.checkpoint.is_of(identity(lab, "sweep"))
         reachable = reachable_shares(lab, shares)
@@ -176,8 +176,8 @@ def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None
     """Help another process of torch's launcher to finetune: take a share of each batch, and write nothing."""
     options = options if teacher is None else options.without_goal()
     plan = given_plan(options)
-    judged, fits = options.goal.max_drop is not None, teacher is None
-    source = read(model, options, Journal(), judged=judged, plan=plan, fits=fits)
+    judged = options.goal.max_drop is not None
+    source = read(model, options, Journal(), "prune" if teacher is None else "finetune", judged=judged, plan=plan)
     if teacher is None:
         lab = open_laboratory(source, options, Journal(), plan)
     else:
@@ -192,7 +192,7 @@ def _compressed(run: Run, model: Path, output: Output) -> Made:
     require_devices(options, trains=True)
     plan = given_plan(options)
     judged = options.goal.max_drop is not None
-    source = read(model, options, run.journal, output=output, judged=judged, plan=plan, metric=run.metric)
+    source = read(model, options, run.journal, "prune", output=output, judged=judged, plan=plan, metric=run.metric)
     lab = open_laboratory(source, options, run.journal, plan, checkpoint=run.checkpoint)
     run.checkpoint.is_of(identity(lab, "compress"))
     require_goal(lab)
@@ -203,7 +203,7 @@ def _compressed(run: Run, model: Path, output: Output) -> Made:
 
 def _applied(run: Run, model: Path, plan: Plan, output: Output) -> Made:
     tell_idle_options(run.options, run.journal, finetunes=False)
-    source = read(model, run.options, run.journal, output=output, plan=plan, metric=run.metric)
+    source = read(model, run.options, run.journal, "prune", output=output, plan=plan, metric=run.metric)
     lab = open_laboratory(source, run.options, run.journal, plan, checkpoint=run.checkpoint)
     run.checkpoint.is_of(identity(lab, "apply"))
     require_goal(lab)
@@ -214,7 +214,7 @@ def _applied(run: Run, model: Path, plan: Plan, output: Output) -> Made:
 def _finetuned(run: Run, model: Path, teacher: Path, output: Output) -> Made:
     tell_idle_options(run.options, run.journal, finetunes=False)
     require_devices(run.options, trains=True)
-    source = read(model, run.options, run.journal, output=output, also=(teacher,), metric=run.metric, fits=False)
+    source = read(model, run.options, run.journal, "finetune", output=output, also=(teacher,), metric=run.metric)
     lab = open_pruned(source, run.options, run.journal, teacher, run.checkpoint)
     found = found_in_file(lab)
     preflight(lab, "finetune", output=output.path)

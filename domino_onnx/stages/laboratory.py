@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.deployment.operators import is_deployed
 from domino_onnx.errors import DataError, FinetuneError, ModelError, RunError
 from domino_onnx.options import CompressOptions
 from domino_onnx.scheme import Plan, WeightKey
@@ -264,11 +263,7 @@ def open_laboratory(
     ------
     PlanError
         As `take_aim`.
-    ModelError
-        If the file was deployed: its weights are in operators of our own.
     """
-    if is_deployed(source.file.proto):
-        raise ModelError(f"{source.path} was deployed for the CPU and can't be pruned: give the file it was made from")
     return Laboratory(source, take_aim(source, options.target, plan), options, journal, dense, checkpoint)
 
 

@@ -79,10 +79,12 @@ def test_deployed_files_are_evaluated(domino: Run, pruned: Path, tmp_path: Path)
 def test_a_deployed_file_is_not_pruned(domino: Run, pruned: Path, tmp_path: Path) -> None:
     fast = tmp_path / "fast.onnx"
     assert domino("deploy", pruned, "--threads", "1", "-o", fast).code == 0
-    for command in ("compress", "search"):
-        ran = domino(command, fast, "--sparsity", "0.5", "--data", "none")
+    half = ("--sparsity", "0.5")
+    for words in (("compress", fast, *half), ("search", fast, *half), ("finetune", fast, "--teacher", pruned)):
+        ran = domino(*words)
         assert ran.code == 1
-        assert f"{fast} was deployed for the CPU" in " ".join(ran.err.split())
+        assert f"error: {fast} was deployed for the CPU" in " ".join(ran.err.split())
+        assert "drawn" not in ran.err
     assert domino("inspect", fast).code == 0
 
 

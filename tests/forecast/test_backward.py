@@ -44,7 +44,7 @@ def saved(path: Path, inputs: dict[str, np.ndarray]) -> int:
 def test_about_as_much_is_kept_as_torch_saves(name: str, samples: Path) -> None:
     path = samples / f"{name}.onnx"
     options = CompressOptions(data=DataOptions(calibration=samples / "digits_calibration.npz"))
-    source = read(path, options, Journal())
+    source = read(path, options, Journal(), "prune")
     lab = open_laboratory(source, options, Journal())
     assert source.split is not None
     walk = walk_through(source.file, lab.aim.inventory, source.table)

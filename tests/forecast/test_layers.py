@@ -31,7 +31,7 @@ def _made_of_a_sample(path: Path, inputs: dict[str, Any]) -> int:
 @pytest.mark.parametrize("name", ["digits_resnet", "digits_transformer"])
 def test_sizes_are_those_of_a_real_run(name: str, samples: Path) -> None:
     options = CompressOptions(data=DataOptions(calibration=samples / "digits_calibration.npz"))
-    source = read(samples / f"{name}.onnx", options, Journal())
+    source = read(samples / f"{name}.onnx", options, Journal(), "prune")
     lab = open_laboratory(source, options, Journal())
     assert source.split is not None
     fit = source.split.fit.subset(np.arange(4))

@@ -62,7 +62,7 @@ def lab(folder: Path) -> Laboratory:
         run=RunOptions(threads=1),
     )
     journal = Journal()
-    return open_laboratory(read(folder / "model.onnx", options, journal, judged=True), options, journal)
+    return open_laboratory(read(folder / "model.onnx", options, journal, "prune", judged=True), options, journal)
 
 
 def found_in(lab: Laboratory, folder: Path) -> Found:
@@ -182,7 +182,7 @@ def test_edited_documents_are_refused(edit: str, lab: Laboratory, saved: Path) -
 
 def test_a_plan_that_misses_the_budget_is_refused(folder: Path, tmp_path: Path) -> None:
     options = CompressOptions(goal=Goal(sparsity=0.7), run=RunOptions(threads=1))
-    lab = open_laboratory(read(folder / "model.onnx", options, Journal()), options, Journal())
+    lab = open_laboratory(read(folder / "model.onnx", options, Journal(), "prune"), options, Journal())
     plan = found_in(lab, tmp_path / "checkpoint").planned.plan
     path = tmp_path / "checkpoint" / "found.npz"
     head, arrays = contents(path)

@@ -286,7 +286,9 @@ def test_more_memory_than_is_allowed_is_forecast(model: Path, data: DataOptions)
 def test_without_data_there_is_nothing_to_tell(samples: Path) -> None:
     options = CompressOptions(data=DataOptions(calibration=Path("none")))
     journal = Journal()
-    preflight(open_laboratory(read(samples / "digits_resnet.onnx", options, journal), options, journal), "compress")
+    preflight(
+        open_laboratory(read(samples / "digits_resnet.onnx", options, journal, "prune"), options, journal), "compress"
+    )
     assert journal.forecast is None
 
 

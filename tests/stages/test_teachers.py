@@ -42,3 +42,11 @@ def test_where_it_is_not_the_error_says_what_to_give(pruned: Path, domino: Calla
     assert (ran.code, "give --teacher FILE" in ran.err) == (1, True)
     with pytest.raises(PlanError, match="no domino-onnx manifest"):
         teacher_beside(pruned.with_name("a.onnx"))
+
+
+def test_a_dense_file_is_refused_before_samples_are_drawn(pruned: Path, domino: Callable[..., Any]) -> None:
+    dense = pruned.with_name("z.onnx")
+    ran = domino("finetune", dense, "--teacher", dense)
+    assert ran.code == 1
+    assert f"{dense} has no domino-onnx manifest" in " ".join(ran.err.split())
+    assert "drawn" not in ran.err

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.errors import ModelError, PlanError
-from domino_onnx.graph import read_manifest, read_model
+from domino_onnx.graph import read_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.scheme import FrozenMapping, Manifest, Plan
 from domino_onnx.stages.checkpoints.checkpoint import Checkpoint
@@ -16,6 +16,7 @@ from domino_onnx.stages.finetuning.gate import passed
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.laboratory import Laboratory, open_laboratory
 from domino_onnx.stages.planning import Planned
+from domino_onnx.stages.reading.purpose import manifest_to_finetune
 from domino_onnx.stages.reading.source import Source
 from domino_onnx.stages.resuming import identity
 from domino_onnx.stages.solving import Solved
@@ -36,7 +37,7 @@ def open_pruned(
     PlanError
         If the file has no manifest that can be finetuned, or its manifest doesn't fit it.
     """
-    return open_laboratory(source, options, journal, _plan_of(_manifest_of(source)), teacher, checkpoint)
+    return open_laboratory(source, options, journal, _plan_of(manifest_to_finetune(source.file)), teacher, checkpoint)
 
 
 def found_in_file(lab: Laboratory) -> Found:
@@ -49,7 +50,7 @@ def found_in_file(lab: Laboratory) -> Found:
     CheckpointError
         If the checkpoint is of another run.
     """
-    manifest = _manifest_of(lab.source)
+    manifest = manifest_to_finetune(lab.source.file)
     found = _found(lab, manifest)
     lab.checkpoint.is_of(identity(lab, "finetune", teacher_sha256=_teacher_sha256(lab, manifest)))
     return found
@@ -66,22 +67,7 @@ def finetune_file(lab: Laboratory, found: Found) -> Finetuned | None:
     try:
         return passed(lab, found, finetune(lab, found))
     except ModelError as error:
-        raise _advised(error, lab.source, _manifest_of(lab.source)) from None
-
-
-def _manifest_of(source: Source) -> Manifest:
-    """The manifest of a file that can be finetuned."""
-    manifest = read_manifest(source.file.proto)
-    if manifest is None:
-        raise PlanError(
-            f"{source.path} has no domino-onnx manifest; make it with `domino-onnx compress` or `apply` first"
-        )
-    if manifest.weight_type != "keep":
-        raise PlanError(
-            f"the weights of {source.path} are {manifest.weight_type}, which can't be finetuned. Finetune the file "
-            f"that it was made from, with --weights {manifest.weight_type}, or compress again without"
-        )
-    return manifest
+        raise _advised(error, lab.source, manifest_to_finetune(lab.source.file)) from None
 
 
 def _plan_of(manifest: Manifest) -> Plan:

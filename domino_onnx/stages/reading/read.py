@@ -18,6 +18,7 @@ from domino_onnx.stages.devices import require_devices
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.reading.doubts import doubts_of_samples
 from domino_onnx.stages.reading.drawing import drawn_samples, filled_up
+from domino_onnx.stages.reading.purpose import Purpose, require_suited
 from domino_onnx.stages.reading.shapes import note_of_shapes
 from domino_onnx.stages.reading.source import Source, open_source
 
@@ -50,19 +51,20 @@ def read(
     model: Path,
     options: CompressOptions,
     journal: Journal,
+    purpose: Purpose,
     *,
     output: Output | None = None,
     also: tuple[Path, ...] = (),
     judged: bool = False,
     plan: Plan | None = None,
     metric: Metric | None = None,
-    draws: bool = True,
-    fits: bool = True,
 ) -> Source:
     """Read the model and the data, and take the inventory.
 
     Parameters
     ----------
+    purpose
+        Samples may be drawn where no data are given, or few, unless the file is only looked at.
     output
         What is going to be written; it must be none of the inputs.
     also
@@ -73,17 +75,15 @@ def read(
         Names weights that are to be pruned whatever they hold.
     metric
         Judges instead of the one that the options name.
-    draws
-        Whether samples may be drawn where no data are given, or few.
-    fits
-        Whether anything is going to be searched or refitted.
 
     Raises
     ------
     OutputError
         If the output can't be written, is an input, or isn't named as an ONNX file is.
     ModelError
-        If the model can't be read, or not be written as the options ask for.
+        If the model can't be read, doesn't suit the purpose, or can't be written as the options ask for.
+    PlanError
+        If the file is to be finetuned, and its manifest doesn't allow that.
     DataError
         If the data don't fit the model.
     MetricError
@@ -96,6 +96,7 @@ def read(
     lines: tuple[str, ...] = ()
     with journal.stage("read"):
         file = read_model(model)
+        require_suited(file, purpose)
         if output is not None:
             output.check((*file.data_files, *_data_files(also if output.path.exists() else ())))
             check_model_ending(output.path, (model, *also))
@@ -104,13 +105,13 @@ def read(
         require_devices(options)
         metric = metric or load_chosen_metric(options)
         split = _split(file, options, journal, metric, judged=judged)
-        if split is not None and draws:
-            split = filled_up(file, options, split, journal, fits=fits)
+        if split is not None and purpose != "look":
+            split = filled_up(file, options, split, journal, fits=purpose == "prune")
     for doubt in () if split is None else doubts_of_samples(split.fit):
         journal.warn(doubt)
     if split is not None and (note := note_of_shapes(split.fit)) is not None:
         journal.note(note)
-    if split is None and draws and options.data.draws:
+    if split is None and purpose != "look" and options.data.draws:
         split, lines = _drawn(file, options, journal, metric, judged=judged)
     with journal.stage("read"):
         evaluation = _evaluation(file, options, metric) if split is None else None

@@ -1,0 +1,52 @@
+"""What a file is read for. A file that can't serve that is refused before any work."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from domino_onnx.deployment.operators import is_deployed
+from domino_onnx.errors import ModelError, PlanError
+from domino_onnx.graph import OnnxFile, read_manifest
+from domino_onnx.scheme import Manifest
+
+__all__ = ["Purpose", "manifest_to_finetune", "require_suited"]
+
+Purpose = Literal["look", "prune", "finetune"]
+"""To say what is in it, to choose schemes or weights, or to train the weights that an earlier run kept."""
+
+
+def require_suited(file: OnnxFile, purpose: Purpose) -> None:
+    """Refuse a file by what it is, without looking at weights or data.
+
+    Raises
+    ------
+    ModelError
+        If it is to be changed, and was deployed: its weights are in operators of our own.
+    PlanError
+        If it is to be finetuned, and `manifest_to_finetune` finds nothing to go by.
+    """
+    if purpose != "look" and is_deployed(file.proto):
+        raise ModelError(f"{file.path} was deployed for the CPU and can't be pruned: give the file it was made from")
+    if purpose == "finetune":
+        manifest_to_finetune(file)
+
+
+def manifest_to_finetune(file: OnnxFile) -> Manifest:
+    """The manifest of a file whose kept weights can be trained.
+
+    Raises
+    ------
+    PlanError
+        If the file has no manifest, or its weights are stored in types that no gradient moves.
+    """
+    manifest = read_manifest(file.proto)
+    if manifest is None:
+        raise PlanError(
+            f"{file.path} has no domino-onnx manifest; make it with `domino-onnx compress` or `apply` first"
+        )
+    if manifest.weight_type != "keep":
+        raise PlanError(
+            f"the weights of {file.path} are {manifest.weight_type}, which can't be finetuned. Finetune the file "
+            f"that it was made from, with --weights {manifest.weight_type}, or compress again without"
+        )
+    return manifest
