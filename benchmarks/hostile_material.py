@@ -25,8 +25,8 @@ Task = tuple[Case, Callable[[Path], Iterable[Outcome]]]
 class Material:
     """What there is to try: generators of hard cases, a folder for what they make, and models by their source.
 
-    `fuzzing` is a Python that has atheris, and for how many seconds it is to run. `polygraphy` is one that has
-    Polygraphy.
+    `fuzzing` is a Python that has atheris, and for how many seconds it is to run. `readers` are those that it has;
+    none means all. `polygraphy` is a Python that has Polygraphy.
     """
 
     generators: Path | None
@@ -35,6 +35,7 @@ class Material:
     mutants: int
     races: int
     fuzzing: tuple[Path, int]
+    readers: Sequence[str]
     polygraphy: Path | None
 
     @classmethod
@@ -52,6 +53,7 @@ class Material:
             mutants=given.mutants,
             races=given.races,
             fuzzing=(given.atheris, given.fuzz),
+            readers=given.reader,
             polygraphy=given.polygraphy,
         )
 

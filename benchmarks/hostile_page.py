@@ -142,8 +142,7 @@ def _lines(found: Sequence[dict[str, Any]]) -> Iterable[str]:
         yield "`judges` are files that were made to deceive judges. `not eligible`: sparse kernels can't run it.\n"
     yield from _table("Mutants", rows, "mutants", ())
     yield "Each mutant counts once a command.\n"
-    yield from _table("Readers that atheris had", rows, "fuzz", ("reader", "for"))
-    yield "`for`: seconds. Each run counts.\n" if any(_part(row) == "fuzz" for row in rows) else ""
+    yield from _readers(rows)
     yield from _table("Faults", rows, "faults", ("command", "blow", "over"))
     yield "`over`: whether there is an older output. `went on`: the fault cost nothing that the command promises.\n"
     wrong = [f"- {_named(row)}: {each}" for row in rows for each in row["wrong"]]
@@ -171,6 +170,25 @@ def _table(title: str, rows: Sequence[Row], part: str, keys: Sequence[str]) -> I
         cells = [*(names or ("",)), f"{tried:,}", *(f"{counts[end]:,}" for end in ends), str(wrong)]
         yield "| " + " | ".join(cells) + " |"
     yield ""
+
+
+def _readers(rows: Sequence[Row]) -> Iterable[str]:
+    """What atheris tried on each reader, all campaigns together."""
+    campaigns: dict[str, list[Row]] = {}
+    for row in rows:
+        if _part(row) == "fuzz":
+            campaigns.setdefault(row["case"]["reader"], []).append(row)
+    if not campaigns:
+        return
+    yield "## Readers that atheris had\n"
+    yield "| reader | campaigns | seconds | inputs | wrong |"
+    yield "|---|---|--:|--:|--:|"
+    for reader, group in sorted(campaigns.items()):
+        seconds = [row["case"]["for"] for row in group]
+        tried, wrong = sum(row["tried"] for row in group), sum(len(row["wrong"]) for row in group)
+        yield f"| {reader} | {' + '.join(map(str, seconds))} | {sum(seconds):,} | {tried:,} | {wrong} |"
+    yield "\n`campaigns` are in seconds; each takes one processor."
+    yield "`inputs` are those that it tried: read, or refused with an error that is meant for the user.\n"
 
 
 def _word(value: Any) -> str:

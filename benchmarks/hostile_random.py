@@ -55,14 +55,16 @@ def mutants(first: int, seeds: Sequence[Path], place: Path) -> Iterator[Outcome]
 
 def fuzz_tasks(material: Material) -> Iterator[Task]:
     python, seconds = material.fuzzing
-    for reader in sorted(path.name for path in SEEDS.iterdir()) if seconds else ():
+    readers = material.readers or sorted(path.name for path in SEEDS.iterdir())
+    for reader in readers if seconds else ():
         case = {"part": "fuzz", "reader": reader, "for": seconds}
-        yield case, functools.partial(fuzzed, python, seconds, reader)
+        yield case, functools.partial(fuzzed, python, seconds, reader, material.made / "fuzz" / reader)
 
 
-def fuzzed(python: Path, seconds: int, reader: str, place: Path) -> Iterator[Outcome]:
+def fuzzed(python: Path, seconds: int, reader: str, corpus: Path, place: Path) -> Iterator[Outcome]:
     """A reader has what atheris comes up with: an outcome a run, of which the last ones may be wrong."""
-    words = [str(python), "-m", "tests.fuzz.campaign", reader, "--seconds", str(seconds), "--found", str(place)]
+    words = [str(python), "-m", "tests.fuzz.campaign", reader, "--seconds", str(seconds)]
+    words += ["--found", str(place), "--corpus", str(corpus.absolute())]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     ran = subprocess.run(words, check=False, capture_output=True, text=True, cwd=CHECKOUT, env=environment)
     runs = re.search(r"stat::number_of_executed_units:\s*(\d+)", ran.stderr)

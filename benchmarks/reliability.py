@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--mutants", type=int, default=20000)
     parser.add_argument("--races", type=int, default=60)
     parser.add_argument("--fuzz", type=int, default=0, metavar="SECONDS", help="atheris has each reader so long")
+    parser.add_argument("--reader", action="append", default=[], help="one that atheris has; all by default")
     parser.add_argument("--atheris", type=Path, default=Path(sys.executable), help="a Python that has atheris")
     parser.add_argument("--polygraphy", type=Path, help="a Python that has Polygraphy, which judges as well")
     parser.add_argument("--more", type=Path, action="append", default=[], help="another folder with .onnx files")

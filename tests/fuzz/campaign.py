@@ -1,8 +1,9 @@
 """Let atheris look for bytes that a reader breaks on.
 
-usage: python -m tests.fuzz.campaign READER [--seconds 3600] [--found FOLDER]
+usage: python -m tests.fuzz.campaign READER [--seconds 3600] [--found FOLDER] [--corpus FOLDER]
 
-It needs `pip install atheris`. What it finds is kept in FOLDER; put it into seeds/READER once it is mended.
+It needs `pip install atheris`. What it finds is kept in the folder `--found`; put it into seeds/READER once it is
+mended. Inputs that reach new branches are kept in the folder `--corpus`; a later campaign goes on from them.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ def main() -> None:
     parser.add_argument("reader", choices=READERS)
     parser.add_argument("--seconds", type=int, default=3600)
     parser.add_argument("--found", type=Path, default=Path("found"))
+    parser.add_argument("--corpus", type=Path)
     given = parser.parse_args()
     given.found.mkdir(exist_ok=True)
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
-        grown = Path(folder) / "grown"
-        grown.mkdir()
+        grown = given.corpus or Path(folder) / "grown"
+        grown.mkdir(parents=True, exist_ok=True)
         words = [sys.argv[0], f"-max_total_time={given.seconds}", "-timeout=30", "-rss_limit_mb=4096"]
         words += [f"-artifact_prefix={given.found}/{given.reader}-", "-max_len=65536", "-print_final_stats=1"]
         atheris.Setup(
