@@ -16,8 +16,14 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["domino_onnx"]):
+PARSERS = ["numpy.lib.format", "numpy.lib._format_impl", "tomllib", "yaml", "zipfile"]
+"""Packages in Python that the readers trust with bytes; atheris is to see their branches as well."""
+with atheris.instrument_imports(include=["domino_onnx", *PARSERS]):
     from .readers import READERS, SEEDS, read
+
+    with tempfile.TemporaryDirectory() as scratch:  # imports what is imported only when it is needed
+        for seed in SEEDS.glob("*/*"):
+            read(seed.parent.name, seed.read_bytes(), Path(scratch))
 
 
 def main() -> None:
