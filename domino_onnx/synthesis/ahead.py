@@ -95,7 +95,7 @@ def serve(source: IO[bytes], target: IO[bytes]) -> None:
 
 def _started(synthesis: Synthesis, first: int, step: int) -> subprocess.Popen[bytes]:
     child = subprocess.Popen(
-        [sys.executable, "-c", _CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-I", "-c", _CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     assert child.stdin is not None
     pickle.dump(sys.path, child.stdin)

@@ -42,6 +42,18 @@ def test_children_draw_what_is_asked_for_in_order_and_nothing_is_lost_with_them(
     assert first.poll() is not None
 
 
+def test_children_run_no_code_of_the_folder_they_start_in(
+    synthesis: Synthesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pickle.py").write_text("import pathlib; pathlib.Path('ran').touch()")
+    monkeypatch.chdir(tmp_path)
+    ahead = DrawnAhead(synthesis, 5, processes=1)
+    for place in range(5, 8):
+        np.testing.assert_array_equal(ahead(place)["x"], synthesis.sample(place)["x"])
+    assert ahead._children
+    assert not Path("ran").exists()
+
+
 def test_children_end_with_what_they_draw_for(synthesis: Synthesis) -> None:
     stream = synthesis.stream(4, 4, window=8, fresh=2, processes=1)
     taken = stream.data.take(np.arange(4, 8))["x"]
