@@ -78,13 +78,16 @@ def open_synthesis(
     Raises
     ------
     DataError
-        If the number of an input's axes is unknown, it is absurdly large, or the model runs on no drawn inputs.
+        If the number of an input's axes is unknown, it is absurdly large, no input has axes, or the model runs on no
+        drawn inputs.
     OptionError
         If `kinds` names an input that the model hasn't got, or a kind that there isn't.
     """
     descriptions = describe_inputs(file, specs, kinds)
     batching = batching_of(file.proto, specs, batch_axes)
     synthesis = _of_fitting_batching(specs, descriptions, batching, seed, run, shapes or {})
+    if not any(synthesis.has_samples(drawn) for drawn in synthesis.inputs):
+        raise DataError("the model has no input of one axis or more")
     known = {**_matched(synthesis, like or {}), **(preparations or {})}
     guesses = {
         drawn.name: _guess(file, synthesis, drawn, _candidates(drawn))

@@ -89,15 +89,15 @@ def test_inspect_draws_nothing(domino: Run, small_digits: Path, monkeypatch: pyt
     assert domino("inspect", small_digits).code == 0
 
 
-def test_where_nothing_can_be_drawn_masks_go_by_magnitude(domino: Run, tmp_path: Path) -> None:
-    """An input whose number of axes is unknown."""
+@pytest.mark.parametrize("shape", [None, []], ids=["an unknown number of axes", "no axes"])
+def test_where_nothing_can_be_drawn_masks_go_by_magnitude(domino: Run, tmp_path: Path, shape: list[int] | None) -> None:
     weight = numpy_helper.from_array(np.random.default_rng(0).standard_normal((16, 16)).astype(np.float32), "w")
     graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [helper.make_node("Expand", ["x", "row"], ["rows"]), helper.make_node("MatMul", ["rows", "w"], ["y"])],
         "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [weight],
+        [weight, numpy_helper.from_array(np.array([1, 16]), "row")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "model.onnx")
@@ -106,6 +106,12 @@ def test_where_nothing_can_be_drawn_masks_go_by_magnitude(domino: Run, tmp_path:
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["solver"] == "magnitude"
     assert "no samples can be drawn" in " ".join(ran.err.split())
+
+
+def test_a_shape_for_an_unknown_input_is_refused_before_samples_are_drawn(domino: Run, small_digits: Path) -> None:
+    ran = domino("search", small_digits, "--sparsity", "0.5", "--input-shape", "q:1,2", draws=True)
+    assert ran.code == 1
+    assert "error: --input-shape names 'q'" in " ".join(ran.err.split())
 
 
 def test_a_few_real_samples_are_filled_up_and_judge_alone(

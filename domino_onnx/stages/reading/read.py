@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.files import NOTHING, Replacing, check_model_ending, check_output
-from domino_onnx.graph import OnnxFile, Selection, read_manifest, read_model
+from domino_onnx.graph import OnnxFile, Selection, check_input_shapes, read_manifest, read_model
 from domino_onnx.options import NO_DATA, CompressOptions
 from domino_onnx.outputs import require_outputs
 from domino_onnx.precision import Conversion, check_conversion
@@ -130,6 +130,7 @@ def read(
 
 def _check_names(file: OnnxFile, options: CompressOptions) -> None:
     """Refuse names of inputs and outputs that the model hasn't got, whether or not there are samples for them."""
+    check_input_shapes(file.proto, options.data.input_shapes)
     require_outputs(options.data.output_kinds, [value.name for value in file.proto.graph.output])
     if options.data.batch_axes:
         from domino_onnx.data import batching_of, input_specs
