@@ -48,7 +48,8 @@ class Stream:
 
     def batch(self, number: int, size: int, seed: int) -> NDArray[np.int64]:
         """(size,) samples of batch `number`, which counts from 1: those that are new, and others of the window."""
-        seen, new = self.seen(number), min(self.fresh, size)
+        seen = self.seen(number)
+        new = min(self.fresh, size, len(seen) - 1)
         older, newest = np.split(seen, [len(seen) - new])
         chosen = np.random.default_rng([seed, number]).choice(older, size - new, replace=size - new > len(older))
         return np.concatenate([chosen, newest])
