@@ -21,8 +21,10 @@ from domino_onnx.runtime.session import LONGEST, check_types
 
 __all__ = ["ChildSession"]
 
-_too_slow: dict[tuple[int, ...] | None, tuple[float, str]] = {}
-"""Files that took too long: so many seconds, and what was said then. They aren't run as long again for nothing."""
+_Task = tuple[tuple[int, ...] | None, tuple[tuple[int, ...], ...]]
+"""A file, and the shapes of its inputs."""
+_too_slow: dict[_Task, tuple[float, str]] = {}
+"""What took too long: so many seconds, and what was said then. It isn't run as long again for nothing."""
 
 
 class ChildSession:
@@ -87,7 +89,8 @@ class ChildSession:
         if self._child is None:
             raise ModelError(f"the session with {self._name} is closed")
         check_types(inputs)
-        limit, objection = _too_slow.get(self._known, (0.0, ""))
+        task = self._known, tuple(value.shape for _, value in sorted(inputs.items()))
+        limit, objection = _too_slow.get(task, (0.0, ""))
         if limit >= seconds:
             raise ModelError(objection)
         request = {"do": "run", "inputs": dict(inputs)}
@@ -95,7 +98,7 @@ class ChildSession:
             answer = self._child.ask(request, seconds, f"to run {self._name}", self._name)
         except ModelError as error:
             if self._known is not None and self._child.was_too_slow:
-                _too_slow[self._known] = seconds, str(error)
+                _too_slow[task] = seconds, str(error)
             raise
         return dict(answer["outputs"])
 

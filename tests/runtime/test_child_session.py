@@ -23,17 +23,32 @@ X = {"x": np.arange(8, dtype=np.float32).reshape(1, 8)}
 node, info = helper.make_node, helper.make_tensor_value_info
 
 
-@pytest.fixture
-def endless(make_model: Make, save: Save) -> Path:
-    """A loop whose condition is what it was, which is true."""
+def goes_on(condition: str) -> onnx.NodeProto:
+    """A loop whose condition stays what it was."""
     body = helper.make_graph(
         [node("Identity", ["go"], ["again"]), node("Identity", ["a"], ["b"])],
         "body",
-        [info("i", TensorProto.INT64, []), info("go", TensorProto.BOOL, []), info("a", TensorProto.FLOAT, [1, 8])],
-        [info("again", TensorProto.BOOL, []), info("b", TensorProto.FLOAT, [1, 8])],
+        [info("i", TensorProto.INT64, []), info("go", TensorProto.BOOL, []), info("a", TensorProto.FLOAT, ["n", 8])],
+        [info("again", TensorProto.BOOL, []), info("b", TensorProto.FLOAT, ["n", 8])],
     )
-    loop = node("Loop", ["", "true", "x"], ["y"], body=body)
-    return save(make_model([loop], {"x": [1, 8]}, {"y": [1, 8]}, {"true": np.array(True)}))
+    return node("Loop", ["", condition, "x"], ["y"], body=body)
+
+
+@pytest.fixture
+def endless(make_model: Make, save: Save) -> Path:
+    return save(make_model([goes_on("true")], {"x": [1, 8]}, {"y": [1, 8]}, {"true": np.array(True)}))
+
+
+@pytest.fixture
+def endless_with_rows(make_model: Make, save: Save) -> Path:
+    """It ends at once if the input has a single row."""
+    nodes = [
+        node("Shape", ["x"], ["rows"], start=0, end=1),
+        node("Greater", ["rows", "one"], ["several"]),
+        node("Squeeze", ["several"], ["start"]),
+        goes_on("start"),
+    ]
+    return save(make_model(nodes, {"x": ["n", 8]}, {"y": ["n", 8]}, {"one": np.array([1])}))
 
 
 @pytest.fixture
@@ -115,6 +130,13 @@ def test_a_loop_that_never_ends_is_ended_and_not_tried_again(endless: Path) -> N
         session.run(X, seconds=0.4)
     with pytest.raises(ModelError, match=r"more than 0\.5 s .*may never end"):
         Session(endless).run(X, seconds=0.5)
+
+
+def test_what_took_too_long_may_be_tried_with_fewer_rows(endless_with_rows: Path) -> None:
+    with ChildSession(endless_with_rows) as session, pytest.raises(ModelError, match=r"more than 0\.5 s"):
+        session.run({"x": np.zeros((2, 8), np.float32)}, seconds=0.5)
+    with ChildSession(endless_with_rows) as session:
+        np.testing.assert_array_equal(session.run(X, seconds=0.5)["y"], X["x"])
 
 
 @pytest.mark.usefixtures("hears_ctrl_c")
