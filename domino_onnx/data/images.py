@@ -115,9 +115,16 @@ def open_images(preprocessing: Preprocessing, *, any_labels: bool = False) -> tu
 
 
 def image_files(root: Path) -> Iterator[Path]:
-    """Files in a folder and its subfolders that are named as images are; hidden ones are thumbnails and the like."""
-    for folder, inner, files in os.walk(root):
-        inner[:] = [name for name in inner if not name.startswith(".")]
+    """Files in a folder and its subfolders that are named as images are; hidden ones are thumbnails and the like.
+
+    Links to folders are followed. A folder that leads back to itself is looked into once.
+    """
+    known = set[str]()
+    for folder, inner, files in os.walk(root, followlinks=True):
+        known.add(os.path.realpath(folder))
+        inner[:] = [
+            name for name in inner if not name.startswith(".") and os.path.realpath(Path(folder, name)) not in known
+        ]
         for name in files:
             path = Path(folder, name)
             if path.suffix.lower() in IMAGE_ENDINGS and not name.startswith(".") and path.is_file():

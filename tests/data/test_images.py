@@ -153,6 +153,14 @@ class TestFolders:
         assert data.labels is not None
         assert set(data.labels) == {0, 1}
 
+    def test_folders_may_be_links_and_lead_back(self, folder: Path, load: Load) -> None:
+        self.write(folder, "a/1.png", "../elsewhere/2.png", "../elsewhere/3.png")
+        (folder / "b").symlink_to(folder.parent / "elsewhere", target_is_directory=True)
+        (folder / "b" / "back").symlink_to(folder, target_is_directory=True)
+        data = load("scale: 1\nlabels: {folders: true}", ["b", 3, 2, 2])
+        assert data.labels is not None
+        assert sorted(data.labels) == [0, 1, 1]
+
     def test_hidden_files_and_other_files_are_not_images(self, folder: Path, load: Load) -> None:
         self.write(folder, "a.png", ".hidden.png", ".thumbnails/b.png", "deep/er/c.png")
         (folder / "readme.txt").write_text("no image")
