@@ -82,7 +82,8 @@ def input_specs(model: ModelProto) -> list[InputSpec]:
 
 
 def class_count(model: ModelProto) -> int | None:
-    """How many classes the first output of (batch, classes) tells apart; None if its declared shape doesn't say."""
+    """The most classes that an output of (batch, classes) may tell apart; None if a declared shape leaves that open."""
+    counts = []
     for value in model.graph.output:
         tensor = value.type.tensor_type
         if tensor.elem_type not in _FLOATS:
@@ -91,5 +92,5 @@ def class_count(model: ModelProto) -> int | None:
             return None
         axes = tensor.shape.dim
         if len(axes) == 2 and axes[1].dim_value != 1:
-            return axes[1].dim_value or None
-    return None
+            counts.append(axes[1].dim_value)
+    return max(counts) if counts and all(counts) else None

@@ -118,7 +118,7 @@ def cast(where: str, array: NDArray[Any], spec: InputSpec) -> NDArray[Any]:
         If a value is lost by that, or isn't finite.
     """
     values = array if array.dtype == spec.dtype else array.astype(spec.dtype)
-    if spec.dtype.kind in "iu" and not np.array_equal(values, array):
+    if spec.dtype.kind in "iub" and not np.array_equal(values, array):
         raise DataError(f"{where} holds values that don't fit {spec.dtype}")
     if (values.dtype.kind == "f" or values.dtype.name == "bfloat16") and not np.isfinite(values).all():
         bad = values.size - int(np.count_nonzero(np.isfinite(values)))

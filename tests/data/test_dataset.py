@@ -105,6 +105,8 @@ def test_data_that_do_not_fit_are_refused(arrays: dict[str, Any], says: str, npz
         (TensorProto.UINT8, np.array([[1], [256]]), False),
         (TensorProto.UINT8, np.array([[1], [-1]]), False),
         (TensorProto.BOOL, np.array([[True], [False]]), True),
+        (TensorProto.BOOL, np.array([[1], [0]]), True),
+        (TensorProto.BOOL, np.array([[1], [2]]), False),
         (TensorProto.FLOAT16, np.array([[1], [2]]), True),
         (TensorProto.FLOAT16, np.array([[1.0], [1e6]]), False),
         (TensorProto.BFLOAT16, np.array([[1.0], [2.5]]), True),
@@ -429,6 +431,18 @@ class TestLabelsForAMetric:
     def test_there_must_be_one_a_sample(self, labels: Any, npz: Callable[..., Path]) -> None:
         with pytest.raises(DataError, match=r"'labels' is .*; there must be 3, one a sample"):
             load_data(npz(x=np.zeros((3, 3, 4)), labels=labels), model_of(**IMAGE), any_labels=True)
+
+
+def test_labels_may_be_of_any_output_with_classes(npz: Callable[..., Path]) -> None:
+    model = model_of(**IMAGE)
+    model.graph.output.extend(
+        helper.make_tensor_value_info(name, F, ["batch", count]) for name, count in (("box", 4), ("scores", 10))
+    )
+    path = npz(x=np.zeros((2, 3, 4)), labels=np.array([0, 9]))
+    assert load_data(path, model).labels is not None
+    path = npz(x=np.zeros((2, 3, 4)), labels=np.array([0, 10]))
+    with pytest.raises(DataError, match="a label is 10, but the model tells 10 classes apart"):
+        load_data(path, model)
 
 
 def test_some_samples_evenly_from_all_over(npz: Callable[..., Path]) -> None:
