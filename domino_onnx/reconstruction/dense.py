@@ -60,7 +60,7 @@ def prune_like_sparsegpt(
     values: dict[WeightKey, NDArray[Any]] = {}
     for reached in network.reached_sites:
         statistics = gathered.get(reached.site.key)
-        if statistics is None:
+        if statistics is None or not statistics.count:
             continue
         matrix = np.empty(reached.shape)
         for part in dense_problems(reached, statistics, centred=False):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from domino_onnx.data.split import refit_judges
 from domino_onnx.outputs import OutputDivergence
 from domino_onnx.reconstruction.dense import dense_statistics
+from domino_onnx.reconstruction.moments import finite_positions
 from domino_onnx.reconstruction.needs import MAX_SAMPLE
 from domino_onnx.reconstruction.network import Network, SegmentStart
 from domino_onnx.reconstruction.positions import no_statistics
@@ -47,7 +48,7 @@ class Scarcity:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Reconstruction:
-    """New values of every pruned layer.
+    """New values of every pruned layer that a position of the data reaches.
 
     Attributes
     ----------
@@ -59,12 +60,15 @@ class Reconstruction:
         Of the pruned network's outputs from the dense one's on the calibration data (`OutputDivergence`).
     scarcity
         Of the layer that wants most samples; None where every layer has enough.
+    unreached
+        Layers to be pruned that no position reaches: a second stage, where the first one finds nothing.
     """
 
     values: HeldArrays[WeightKey]
     errors: Mapping[WeightKey, float]
     divergence: float | None
     scarcity: Scarcity | None = None
+    unreached: tuple[WeightKey, ...] = ()
 
 
 @one_blas_thread
@@ -108,6 +112,7 @@ class _SideBySide:
         self._values: dict[WeightKey, Held] = {}
         self._errors: dict[WeightKey, float] = {}
         self._scarcity: Scarcity | None = None
+        self._unreached: list[WeightKey] = []
         self._solve_shared()
         self._dense = network.begin(self._scratch)
         self._pruned = self._dense.some(range(len(self._dense)))
@@ -121,8 +126,11 @@ class _SideBySide:
                 self._dense[batch], _ = self._network.pass_start(start, live)
         else:
             gathered = self._gather(start)
-            self._count(reached, gathered.fitted.count, start.view.features)
-            self._keep(reached, prune_wanted(reached, gathered, scheme, self._rule, start.use.clipped))
+            if gathered.fitted.count:
+                self._count(reached, gathered.fitted.count, start.view.features)
+                self._keep(reached, prune_wanted(reached, gathered, scheme, self._rule, start.use.clipped))
+            else:
+                self._unreached.append(reached.site.key)
         changed = HeldArrays({key.name: held for key, held in self._values.items()})
         for batch in range(len(self._pruned)):
             if changed:
@@ -136,7 +144,13 @@ class _SideBySide:
         divergence = OutputDivergence(self._network.meanings)
         measured = divergence(dense, pruned) if divergence.usable else None
         values = HeldArrays(self._values)
-        return Reconstruction(values=values, errors=self._errors, divergence=measured, scarcity=self._scarcity)
+        return Reconstruction(
+            values=values,
+            errors=self._errors,
+            divergence=measured,
+            scarcity=self._scarcity,
+            unreached=tuple(self._unreached),
+        )
 
     def _solve_shared(self) -> None:
         """A weight that several nodes read is refitted once, on the dense network's inputs at all of them."""
@@ -151,6 +165,9 @@ class _SideBySide:
         gathered = dense_statistics(self._network, lambda reached: reached.site.key in keys)
         for reached in shared:
             statistics, scheme = gathered[reached.site.key], self._schemes[reached.site.key]
+            if not statistics.count:
+                self._unreached.append(reached.site.key)
+                continue
             parts = dense_problems(reached, statistics)
             choose = functools.partial(choose_mask, rule=self._rule)
             self._keep(reached, prune_dense(reached, parts, statistics, scheme, choose))
@@ -182,7 +199,9 @@ class _SideBySide:
             (held_out if batch in judges else fitted).add(features, wanted)
             if start.use.clipped is not None and joined is not None:
                 some = self._network.some_of(features.shape[1], sample.most, start, batch)
-                sample.add(features[:, some], wanted[:, some], joined[:, some] + behind)
+                sample.add(*finite_positions(features[:, some], wanted[:, some], joined[:, some] + behind))
+        if not fitted.count:  # the few batches that reach it are all among those to judge by
+            fitted, held_out = held_out, fitted
         return Gathered(fitted=fitted, held_out=held_out if held_out.count else None, sample=sample.result())
 
     def _positions(self, start: SegmentStart) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]]:
@@ -232,6 +251,8 @@ def _intercept(
     """
     same = start.use.op != "Gemm"
     features, outputs = start.view.unfold(dense[start.use.data], output, chosen[:64] if same else chosen)
+    if same:
+        features, outputs = finite_positions(features, outputs)
     added = outputs - features.astype(np.float64) @ matrix.swapaxes(1, 2)
     constant: NDArray[np.float64] = added.mean(axis=1, keepdims=True) if same else added
     return constant.astype(np.float32)
@@ -258,7 +279,7 @@ class _Gathering:
 
     def result(self) -> Sample | None:
         """All of them; None if there were none."""
-        if not self._parts:
+        if not self._count:
             return None
         features, wanted, joined = (whole[:, : self._count] for whole in self._parts)
         return Sample(features=features, wanted=wanted, joined=joined)

@@ -8,10 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Moments"]
+__all__ = ["Moments", "finite_positions"]
 
 _CHUNK = 8192
 _Float64 = NDArray[np.float64]
+
+
+def finite_positions(*arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+    """Of (blocks, positions, anything) arrays the positions at which all of them are finite in every block.
+
+    Models make NaN of a row that is masked wholly. One such position would spoil every sum.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        if all(np.isfinite(array.sum(dtype=np.float32)) for array in arrays):  # a pass that is nearly free
+            return arrays
+    kept = np.logical_and.reduce([np.isfinite(array).all(axis=(0, 2)) for array in arrays])
+    return arrays if kept.all() else tuple(array[:, kept] for array in arrays)
 
 
 @dataclasses.dataclass(slots=True)
@@ -51,7 +63,11 @@ class Moments:
         )
 
     def add(self, features: NDArray[Any], wanted: NDArray[Any]) -> None:
-        """Take in (blocks, positions, features) and (blocks, positions, outputs); sums may become infinite."""
+        """Take in (blocks, positions, features) and (blocks, positions, outputs) where they are finite.
+
+        Sums of squares may become infinite.
+        """
+        features, wanted = finite_positions(features, wanted)
         self.count += features.shape[1]
         for start in range(0, features.shape[1], _CHUNK):
             x = features[:, start : start + _CHUNK].astype(np.float32, copy=False)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.reconstruction.moments import Moments
+from domino_onnx.reconstruction.moments import Moments, finite_positions
 from domino_onnx.reconstruction.needs import are_few
 
 __all__ = ["Positions", "Statistics", "no_statistics", "together"]
@@ -46,7 +46,8 @@ class Positions:
         return sum(features.shape[1] for features, _ in self.parts)
 
     def add(self, features: NDArray[Any], wanted: NDArray[Any]) -> None:
-        """Take in (blocks, positions, features) and (blocks, positions, outputs)."""
+        """Take in (blocks, positions, features) and (blocks, positions, outputs) where they are finite."""
+        features, wanted = finite_positions(features, wanted)
         part = np.array(features, np.float32), np.array(wanted, np.float32)
         self.parts = (*self.parts, part)
         self.x += part[0].sum(axis=1, dtype=np.float64)

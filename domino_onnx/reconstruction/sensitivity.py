@@ -165,6 +165,8 @@ class _Sensitivity:
             return
         if key in self._shared:
             fitted = judged = self._shared[key]
+        if not fitted.count:  # no position of the data reaches it
+            return
         parts = dense_problems(start.reached, fitted, dtype=np.float32)
         judges = parts if judged is fitted else dense_problems(start.reached, judged, dtype=np.float32)
         energies: dict[NMScheme, float] = {}
@@ -196,7 +198,7 @@ class _Sensitivity:
                 chosen = self._network.positions(start, output, batch, len(self._batches))
                 gathered = start.view.unfold(live[start.use.data], output, chosen)
                 (judged if apart and batch in self._judges else fitted).add(*gathered)
-        return fitted, judged if judged.count else fitted
+        return fitted if fitted.count else judged, judged if judged.count else fitted
 
     def _at_outputs(self, start: SegmentStart, before: Carried, solution: Solution) -> float:
         values: Mapping[WeightKey, NDArray[Any]] = start.reached.stored(solution.matrix, solution.bias)

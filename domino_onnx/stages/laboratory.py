@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.errors import DataError, FinetuneError, ModelError, RunError
 from domino_onnx.options import CompressOptions
+from domino_onnx.plurals import some_of
 from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.stages.checkpoints.checkpoint import Checkpoint
 from domino_onnx.stages.devices import torch_missing
@@ -272,9 +273,4 @@ def _reasons(network: Network) -> str:
     names: dict[str, list[str]] = defaultdict(list)
     for key, reason in network.left_out.items():
         names[reason].append(str(key))
-    return "; ".join(f"{_listed(keys)}: {reason}" for reason, keys in names.items()) or "it has none"
-
-
-def _listed(names: list[str], most: int = 3) -> str:
-    shown = ", ".join(map(repr, names[:most]))
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    return "; ".join(f"{some_of(keys)}: {reason}" for reason, keys in names.items()) or "it has none"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import DependencyError, ModelError
-from domino_onnx.plurals import quantity
+from domino_onnx.plurals import quantity, some_of
 from domino_onnx.scheme import Plan, WeightArrays, WeightKey
 from domino_onnx.solve import PrunedWeights
 from domino_onnx.stages.laboratory import Laboratory
@@ -81,6 +81,8 @@ def _on_data(lab: Laboratory, network: Network, plan: Plan, plain: Solved) -> So
         updated = prune_like_sparsegpt(network, plan.schemes, lab.journal.progress)
         return Solved(weights=overlaid(plain.weights, updated), solver="sparsegpt")
     found = reconstruct(network, plan.schemes, lab.options.solver.masks, lab.journal.progress)
+    if found.unreached:
+        lab.journal.warn(f"the data reach no position of {some_of(found.unreached)}: those masks go by magnitude")
     if found.scarcity is not None:
         lab.journal.warn(_too_few(network.samples, found.scarcity))
     return Solved(

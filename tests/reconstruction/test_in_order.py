@@ -352,3 +352,44 @@ def test_it_says_how_many_samples_a_layer_wants(samples: int, scarce: bool, setu
     assert (found is not None) == scarce
     if found is not None:
         assert (found.name, found.positions, found.features, found.wanted) == ("w", 8, 16, 16)
+
+
+TWO_STAGES = """g (float[n, 16] x) => (float[n, 4] y, float[k, 4] d)
+    { h = Gemm (x, w, b) r = Relu (h) s = ReduceMean <axes = [1], keepdims = 0> (r) found = Greater (s, least)
+      boxes = Compress <axis = 0> (r, found) d = Gemm (boxes, u, e) y = MatMul (r, v) }"""
+
+
+def test_a_layer_that_no_position_reaches_is_left_out(setup: Setup, parsed: Parsed) -> None:
+    """The second stage of a detector that finds nothing."""
+    model = parsed(TWO_STAGES, w=(16, 16), b=(16,), u=(16, 4), e=(4,), v=(16, 4))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1e6), "least"))
+    made = setup(model, {"x": mixed(96, 16)})
+    found = reconstruct(made.network, made.everywhere(HALF))
+    assert found.unreached == (WeightKey("u"),)
+    assert {key.name for key in found.values} == {"w", "b", "v"}
+    assert prune_like_sparsegpt(made.network, made.everywhere(HALF)).keys() == {WeightKey("w"), WeightKey("v")}
+
+
+def test_few_that_only_judging_batches_have_are_fitted_to(setup: Setup, parsed: Parsed) -> None:
+    """Whichever batch the one box is in."""
+    model = parsed(TWO_STAGES, w=(16, 16), b=(16,), u=(16, 4), e=(4,), v=(16, 4))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(100.0), "least"))
+    for batch in range(6):
+        x = mixed(96, 16)
+        x[batch * 16] *= 1000
+        found = reconstruct(setup(model, {"x": x}, batch=16).network, {WeightKey("u"): HALF})
+        assert not found.unreached
+        assert all(np.isfinite(value).all() for _, value in found.values.items())
+
+
+def test_a_row_that_is_nan_changes_nothing(setup: Setup, parsed: Parsed) -> None:
+    """As of a softmax whose row is masked wholly."""
+    graph = """g (float[n, 16] x) => (float[n, 4] y)
+        { h = Gemm (x, w, b) r = Sqrt (h) y = Gemm (r, v, c) }"""
+    model = parsed(graph, w=(16, 16), b=(16,), v=(16, 4), c=(4,))
+    model.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(np.full(16, 40, np.float32), "b"))
+    x = mixed(96, 16)
+    x[5] = 1e3
+    found = reconstruct(setup(model, {"x": x}).network, {WeightKey("v"): HALF})
+    assert np.isfinite(found.values[WeightKey("v")]).all()
+    assert 0 < found.errors[WeightKey("v")] < 0.5

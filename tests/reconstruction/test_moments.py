@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from domino_onnx.reconstruction.moments import Moments
+from domino_onnx.reconstruction.positions import Positions
 
 Array = np.ndarray[Any, np.dtype[Any]]
 NAMES = ("xx", "x", "yx", "y", "yy")
@@ -95,3 +96,16 @@ def test_half_precision_does_not_overflow() -> None:
     moments = gathered(features, wanted)
     for name in NAMES:
         np.testing.assert_allclose(getattr(moments, name), expected[name], rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", [Moments, Positions])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_positions_that_are_not_finite_are_left_out(form: type[Moments | Positions], bad: float) -> None:
+    features, wanted = drawn(40)
+    whole, without = (form.empty(2, 3, 6) for _ in range(2))
+    without.add(np.delete(features, [3, 7], axis=1), np.delete(wanted, [3, 7], axis=1))
+    features[1, 3, 2] = wanted[0, 7, 1] = bad
+    whole.add(features, wanted)
+    assert whole.count == 38
+    for name in ("x", "y", "yy"):
+        np.testing.assert_allclose(getattr(whole, name), getattr(without, name), rtol=1e-6, atol=1e-4)
