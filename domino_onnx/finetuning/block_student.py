@@ -56,7 +56,7 @@ class BlockStudent:
         self._inputs, self._wanted = inputs, wanted
         self._train, self._held_out = np.array(train, np.int64), np.array(held_out, np.int64)
         floats = [name for name, array in wanted[0].items() if array.dtype.kind == "f" and array.size]
-        self._scales = {name: float(np.mean([wanted[place][name].var() for place in train])) + _TINY for name in floats}
+        self._scales = {name: _variance([wanted[place][name] for place in train]) + _TINY for name in floats}
 
     def reached(self, keys: Iterable[WeightKey]) -> set[WeightKey]:
         """Those of these weights, as far as the block holds them, that a gradient comes to."""
@@ -106,10 +106,7 @@ class BlockStudent:
         with self._saved.kept(inputs):
             outputs = self.module({name: self._tensor(array) for name, array in inputs.items()})
             errors = [
-                torch.nn.functional.mse_loss(
-                    self._placed(outputs[name]), self._placed(to_tensor(self._wanted[place][name]))
-                )
-                / scale
+                _squared_error(self._placed(outputs[name]), self._placed(to_tensor(self._wanted[place][name]))) / scale
                 for name, scale in self._scales.items()
             ]
             return torch.stack(errors).sum()
@@ -120,6 +117,20 @@ class BlockStudent:
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return to_tensor(array).to(self.device)
+
+
+def _squared_error(got: Tensor, wanted: Tensor) -> Tensor:
+    """The mean where `wanted` is finite; 0 if there is nothing to compare, or one has more rows than the other."""
+    if got.shape != wanted.shape or not got.numel():
+        return got.new_zeros(())
+    known = torch.isfinite(wanted)
+    return torch.mean((got.where(known, 0) - wanted.where(known, 0)) ** 2)
+
+
+def _variance(arrays: Sequence[NDArray[Any]]) -> float:
+    """The mean variance of the finite values of each."""
+    finite = (array[np.isfinite(array)] for array in arrays)
+    return float(np.mean([values.var() if values.size else 0.0 for values in finite]))
 
 
 def block_model(file: OnnxFile, segment: Segment, inputs: Activations, made: Activations) -> ModelProto:

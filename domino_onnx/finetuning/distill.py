@@ -107,13 +107,18 @@ class Distillation:
         """Mean loss over the samples, with a graph for `backward`; the samples are one run of the model.
 
         With `draw` it is that of a random variation of each sample, where there are any: as the data say how to vary
-        them, and mixed with one of the training samples.
+        them, and mixed with one of the training samples. Samples of which the teacher makes NaN are left out: a
+        gradient doesn't come through NaN.
         """
         inputs, mixing = self._inputs(indices, draw, self._feed.among(draw or 1))
         once = not self._feed.comes_again or (draw is not None and self._varies)
-        teacher = self._to_torch(self._teacher.outputs(indices, inputs, once=once))
+        wanted = self._teacher.outputs(indices, inputs, once=once)
+        told = self._loss.told(wanted, len(indices))
+        if not told.all():
+            left = indices[told] if self._data.batch is None else indices[:0]
+            return self.loss(left, draw=draw) if len(left) else torch.zeros((), device=self.device)
         with self._saved.kept(inputs):
-            return self._loss(self._answers(inputs), teacher, self._targets(indices, mixing))
+            return self._loss(self._answers(inputs), self._to_torch(wanted), self._targets(indices, mixing))
 
     def backward(
         self, batch: NDArray[np.int64], batch_size: int, processes: Processes = _ALONE, draw: int = 0
@@ -129,7 +134,8 @@ class Distillation:
             total = 0.0
             for chunk in self._data.chunks(share, size):
                 loss = self.loss(chunk, draw=draw) * (len(chunk) / len(batch))
-                loss.backward()  # type: ignore[no-untyped-call]
+                if loss.requires_grad:
+                    loss.backward()  # type: ignore[no-untyped-call]
                 total += float(loss.detach())
             return total
 

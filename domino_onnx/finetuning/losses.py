@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from domino_onnx.errors import FinetuneError
 from domino_onnx.options import FinetuneOptions, LossKind
-from domino_onnx.outputs import LEARNED, Meanings, OutputKind, OutputMeaning, class_output
+from domino_onnx.outputs import LEARNED, Meanings, OutputKind, OutputMeaning, Outputs, class_output, scales_of
 
 __all__ = ["DistillationLoss"]
 
@@ -57,10 +58,26 @@ class DistillationLoss:
         name = self._classes
         return None if name is None or self._meanings[name].positions else name
 
+    def told(self, teacher: Outputs, samples: int) -> NDArray[np.bool_]:
+        """(samples,) of which samples the teacher's outputs are numbers; of all or none where none counts them."""
+        found = np.ones(samples, np.bool_)
+        for name, meaning in self._meanings.items():
+            unknown = np.isnan(teacher[name])
+            if not unknown.any():
+                continue
+            axis = meaning.batch_axis
+            if axis is None or unknown.shape[axis] != samples:
+                return np.zeros(samples, np.bool_)
+            found &= ~unknown.any(axis=tuple(place for place in range(unknown.ndim) if place != axis))
+        return found
+
     def __call__(
         self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], targets: Tensor | None = None
     ) -> Tensor:
-        """A scalar, the mean over the batch, summed over the outputs.
+        """A scalar, the mean over the batch, summed over the outputs; 0 for those that can't be compared.
+
+        These are empty, or have another shape in each model: as many boxes as were found. Where the teacher's values
+        aren't finite, they are nothing to learn from.
 
         `targets` are (batch, classes) shares of the classes that labels name, for the output `labelled`.
         """
@@ -74,20 +91,21 @@ class DistillationLoss:
         return loss
 
     def _distance(self, name: str, student: Tensor, teacher: Tensor) -> Tensor:
-        if student.shape != teacher.shape:
-            raise FinetuneError(
-                f"{name!r} is {tuple(student.shape)} in torch and {tuple(teacher.shape)} in ONNX Runtime"
-            )
+        if student.shape != teacher.shape or not student.numel():
+            return student.new_zeros(())
         meaning = self._meanings[name]
         left, right = _rows(student, meaning.axis), _rows(teacher, meaning.axis)
         if meaning.kind == "values":
-            scales = torch.from_numpy(meaning.scales).to(left)
-            return torch.mean((left - right) ** 2 / scales)
+            scales = torch.from_numpy(scales_of(meaning.scales, left.shape[1])).to(left)
+            known = torch.isfinite(right)
+            return torch.mean((left.where(known, 0) - right.where(known, 0)) ** 2 / scales)
         if meaning.kind == "embedding":
             return 2 * (1 - functional.cosine_similarity(left, right, dim=-1, eps=_TINY).mean())
         log_student = _log_probabilities(left, meaning.kind, self._temperature)
         log_teacher = _log_probabilities(right, meaning.kind, self._temperature)
-        divergence = functional.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+        known = torch.isfinite(log_teacher)  # a class that is ruled out counts nothing
+        left, right = log_student.where(known, 0), log_teacher.where(known, 0)
+        divergence = functional.kl_div(left, right, reduction="batchmean", log_target=True)
         return divergence * (self._temperature**2 if meaning.kind == "scores" else 1.0)
 
 

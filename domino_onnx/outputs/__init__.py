@@ -1,5 +1,6 @@
 """What a model's outputs mean, and how far two models' outputs are apart."""
 
+from domino_onnx.outputs.channels import scales_of
 from domino_onnx.outputs.comparison import Comparison, CustomScores, OutputComparison
 from domino_onnx.outputs.divergence import OutputDivergence
 from domino_onnx.outputs.meanings import (
@@ -29,4 +30,5 @@ __all__ = [
     "Tally",
     "class_output",
     "require_outputs",
+    "scales_of",
 ]

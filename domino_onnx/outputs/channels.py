@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ChannelErrors", "ChannelMoments", "channel_axis", "rows_along", "scales"]
+__all__ = ["ChannelErrors", "ChannelMoments", "channel_axis", "rows_along", "scales", "scales_of"]
 
 _Vector = NDArray[np.float64]
 
@@ -118,25 +118,35 @@ class ChannelErrors:
     ----------
     axis
         Along which the channels lie; None if all values are one channel.
+    scales
+        (channels,) what squared errors are divided by.
     """
 
-    def __init__(self, axis: int | None) -> None:
+    def __init__(self, axis: int | None, scales: _Vector) -> None:
         self._axis = axis
-        self._squares: _Vector = np.zeros(1)
-        self._counts: _Vector = np.zeros(1)
+        self._scales = scales
+        self._squares: _Vector = np.zeros(len(scales))
+        self._counts: _Vector = np.zeros(len(scales))
 
     def add(self, expected: NDArray[Any], got: NDArray[Any]) -> None:
-        """One more batch; both have the same shape."""
+        """One more batch; both have the same shape. Of another width than the scales have, it is one channel."""
         wanted = rows_along(expected, self._axis).astype(np.float64)
         difference = wanted - rows_along(got, self._axis)
         finite = np.isfinite(wanted)
-        self._squares = self._squares + np.sum(difference**2, axis=0, where=finite)
-        self._counts = self._counts + finite.sum(axis=0)
+        axis = 0 if wanted.shape[1] == len(self._scales) else None
+        squares, counts = np.sum(difference**2, axis=axis, where=finite), finite.sum(axis=axis)
+        self._squares += squares / scales_of(self._scales, wanted.shape[1])
+        self._counts += counts
 
-    def relative(self, channel_scales: _Vector) -> _Vector:
+    def relative(self) -> _Vector:
         """(channels,) mean squared error of each, over its scale; channels without any finite value have none."""
-        found: _Vector = self._squares / np.maximum(self._counts, 1) / channel_scales
+        found: _Vector = self._squares / np.maximum(self._counts, 1)
         return found
+
+
+def scales_of(known: _Vector, width: int) -> _Vector:
+    """(width,) the scales that are known; (1,) their mean where an output has another width than they do."""
+    return known if len(known) == width else known.mean(keepdims=True)
 
 
 def _code_length(moments: ChannelMoments) -> float:

@@ -63,8 +63,7 @@ class _OfValues:
     """Outputs of another shape, as many boxes as were found, are one variance off."""
 
     def __init__(self, meaning: OutputMeaning) -> None:
-        self._scales = meaning.scales
-        self._errors = ChannelErrors(meaning.axis)
+        self._errors = ChannelErrors(meaning.axis, meaning.scales)
         self._alike = self._others = 0
 
     def add(self, expected: NDArray[Any], got: NDArray[Any]) -> None:
@@ -77,7 +76,7 @@ class _OfValues:
 
     def mean(self) -> float:
         with np.errstate(all="ignore"):
-            found = self._errors.relative(self._scales)
+            found = self._errors.relative()
             softened = np.where(found > _UNRELATED, _UNRELATED * (1 + np.log(found / _UNRELATED)), found)
         return (float(softened.mean()) * self._alike + self._others) / max(self._alike + self._others, 1)
 
@@ -109,7 +108,10 @@ def _apart(expected: NDArray[Any], got: NDArray[Any], meaning: OutputMeaning) ->
 
 
 def kl_divergences(expected: NDArray[Any], got: NDArray[Any], meaning: OutputMeaning) -> NDArray[np.float64]:
-    """Of each of (rows, classes), in nats: KL(expected || got), up to float noise around 0."""
+    """Of each of (rows, classes), in nats: KL(expected || got), up to float noise around 0.
+
+    A row that holds NaN or +inf in `expected` names no probabilities: 0.
+    """
     rows, classes = expected.shape
     found = np.empty(rows)
     step = max(1, _VALUES_AT_ONCE // max(classes, 1))
@@ -118,17 +120,20 @@ def kl_divergences(expected: NDArray[Any], got: NDArray[Any], meaning: OutputMea
         log_p, log_q = _log_probabilities(expected[some], meaning), _log_probabilities(got[some], meaning)
         terms = np.exp(log_p)
         terms *= np.subtract(log_p, log_q, out=log_q)
-        found[some] = np.sum(terms, axis=-1, where=np.isnan(log_p) | (log_p > -np.inf))  # 0 log 0 is 0
+        found[some] = np.sum(terms, axis=-1, where=log_p > -np.inf)  # 0 log 0 is 0
     return found
 
 
 def cosines(expected: NDArray[Any], got: NDArray[Any]) -> NDArray[np.float64]:
-    """Of each row; 1 where both are the same, and 0 where only one of them has a direction."""
+    """Of each row; 1 where both are the same, and 0 where only one of them has a direction.
+
+    A row that isn't finite in `expected` has no direction to be off by: 1.
+    """
     left, right = expected.astype(np.float64), got.astype(np.float64)
     lengths = np.linalg.norm(left, axis=-1) * np.linalg.norm(right, axis=-1)
     dots = np.sum(left * right, axis=-1)
     found = np.divide(dots, lengths, out=np.zeros(np.shape(dots)), where=lengths != 0)
-    return np.where(np.all(left == right, axis=-1), 1.0, found)
+    return np.where(np.all(left == right, axis=-1) | ~np.isfinite(left).all(axis=-1), 1.0, found)
 
 
 def _log_probabilities(scores: NDArray[Any], meaning: OutputMeaning) -> NDArray[np.float64]:

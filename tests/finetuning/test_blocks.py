@@ -232,3 +232,29 @@ def test_nothing_to_train_is_said(obstructed: Path, tmp_path: Path) -> None:
     both = {key: weight for key, weight in pruned(obstructed, NMScheme(2, 4)).items() if key.name == "both"}
     with pytest.raises(FinetuneError, match="no block of the model"):
         finetune_blocks(file, split(file, tmp_path / "data.npz"), both, OPTIONS)
+
+
+def test_a_mask_of_infinities_between_blocks_is_no_obstacle(
+    make_model: Callable[..., Any], save: Callable[..., Path], tmp_path: Path
+) -> None:
+    """An operator without a torch counterpart, and a mask that the block before it makes."""
+    rng = np.random.default_rng(0)
+    weights = {name: rng.standard_normal((16, 16)).astype(np.float32) / 4 for name in ("a", "b")}
+    nodes = [
+        helper.make_node("Less", ["x", "zero"], ["hidden"]),
+        helper.make_node("Where", ["hidden", "never", "zero"], ["mask"]),
+        helper.make_node("MatMul", ["x", "a"], ["h1"]),
+        helper.make_node("Add", ["h1", "mask"], ["h2"]),
+        helper.make_node("CenterCropPad", ["h2", "size"], ["h3"], axes=[1]),
+        helper.make_node("Softmax", ["h3"], ["h4"]),
+        helper.make_node("MatMul", ["h4", "b"], ["y"]),
+    ]
+    arrays = {**weights, "size": np.int64([16]), "zero": np.float32(0), "never": np.float32(-np.inf)}
+    x = rng.standard_normal((512, 16)).astype(np.float32)
+    x[:, 0] = 1  # so that each row has something to see
+    np.savez(tmp_path / "data.npz", x=x)
+    path = save(make_model(nodes, {"x": ["n", 16]}, {"y": ["n", 16]}, arrays, opset=18))
+    file, before = read_model(path), pruned(path, NMScheme(2, 4))
+    finetuned = finetune_blocks(file, split(file, tmp_path / "data.npz"), before, OPTIONS)
+    assert finetuned.frozen == ()
+    assert error(path, dict(finetuned.values), tmp_path / "data.npz") < error(path, before, tmp_path / "data.npz")

@@ -84,3 +84,34 @@ def test_another_loss_may_be_asked_for() -> None:
     kl = made({"v": "values"}, deep, FinetuneOptions(loss="kl", temperature=1.0))
     assert float(kl(uneven, deep)) == pytest.approx(math.log(6 / 4) - math.log(3) / 4, rel=1e-5)
     assert kl.class_count == 4
+
+
+@pytest.mark.parametrize("kind", ["scores", "values"])
+def test_what_the_teacher_rules_out_is_nothing_to_learn(kind: OutputKind) -> None:
+    """A suppressed class is -inf in both: the loss is that of the others, and so is the gradient."""
+    teacher = torch.tensor([[1.0, 2.0, -math.inf], [3.0, 0.0, -math.inf]])
+    student = torch.tensor([[2.0, 2.0, -math.inf], [0.0, 1.0, -math.inf]], requires_grad=True)
+    loss = made({"s": kind}, {"s": teacher})({"s": student}, {"s": teacher})
+    others = made({"s": kind}, {"s": teacher[:, :2]})({"s": student[:, :2]}, {"s": teacher[:, :2]})
+    share = 2 / 3 if kind == "values" else 1  # a mean over three channels
+    assert float(loss.detach()) == pytest.approx(share * float(others.detach()), rel=1e-6)
+    loss.backward()
+    assert student.grad is not None
+    assert torch.isfinite(student.grad).all()
+
+
+@pytest.mark.parametrize("kind", ["scores", "embedding", "values"])
+@pytest.mark.parametrize("rows", [0, 3])
+def test_another_number_of_rows_is_nothing_to_compare(kind: OutputKind, rows: int) -> None:
+    known = {"a": torch.rand(2, 4), "b": torch.rand(2, 4)}
+    loss = made({"a": kind, "b": "values"}, known)
+    student = {"a": torch.rand(rows, 4), "b": torch.rand(2, 4)}
+    teacher = {"a": torch.rand(0 if rows == 0 else 2, 4), "b": known["b"]}
+    alone = DistillationLoss({"b": meanings({"b": "values"}, known)["b"]})
+    assert float(loss(student, teacher)) == pytest.approx(float(alone(student, teacher)), rel=1e-6)
+
+
+def test_samples_of_which_the_teacher_makes_nan_are_named() -> None:
+    teacher = {"s": torch.tensor([[1.0, 2.0], [math.nan, 0.0]]), "v": torch.rand(2, 3, 4)}
+    loss = made({"s": "scores", "v": "values"}, {"s": torch.rand(2, 2), "v": teacher["v"]})
+    assert loss.told({name: output.numpy() for name, output in teacher.items()}, 2).tolist() == [True, False]

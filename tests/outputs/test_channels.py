@@ -96,9 +96,18 @@ def test_errors_are_summed_up_by_channel() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, 6, 3, 5))
     a[0, 0, 0] = -np.inf
-    errors = ChannelErrors(1)
+    errors = ChannelErrors(1, np.array([1.0, 2.0, 4.0]))
     for some in (slice(0, 1), slice(1, 6)):
         errors.add(a[some], b[some])
     squares = np.where(np.isfinite(a), (a - b) ** 2, 0)
     wanted = squares.sum(axis=(0, 2)) / np.isfinite(a).sum(axis=(0, 2)) / np.array([1, 2, 4])
-    assert errors.relative(np.array([1.0, 2.0, 4.0])) == pytest.approx(wanted)
+    assert errors.relative() == pytest.approx(wanted)
+
+
+def test_outputs_of_another_width_are_one_channel() -> None:
+    """A sequence of another length, where the data had one length and its places looked like channels."""
+    errors = ChannelErrors(1, np.array([1.0, 3.0]))
+    errors.add(np.zeros((5, 4)), np.full((5, 4), 2.0))
+    assert errors.relative() == pytest.approx([2.0, 2.0])  # 4 over the mean scale, 2
+    errors.add(np.zeros((20, 2)), np.zeros((20, 2)))
+    assert errors.relative() == pytest.approx([1.0, 1.0])  # as many values again that are right

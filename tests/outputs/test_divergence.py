@@ -206,3 +206,15 @@ def test_half_precision_and_constant_outputs() -> None:
     constant = [{"y": np.ones((4, 1), np.float32)}]
     assert divergence(constant, "values")(constant) == 0
     assert math.isfinite(divergence(constant, "values")([{"y": np.zeros((4, 1), np.float32)}]))
+
+
+@pytest.mark.parametrize("kind", ["scores", "probabilities", "embedding"])
+def test_rows_that_the_reference_leaves_undefined_count_for_nothing(kind: OutputKind) -> None:
+    rows = softmax(joined(batches(6, 7)))
+    expected, got = rows.copy(), np.roll(rows, 1, axis=1)
+    expected[4] = np.nan
+    whole = divergence([{"y": rows}], kind)
+    assert whole([{"y": got}]) > 0
+    undefined = OutputDivergence({"y": whole.meaning})([{"y": expected}], [{"y": got}])
+    without = OutputDivergence({"y": whole.meaning})([{"y": np.delete(rows, 4, 0)}], [{"y": np.delete(got, 4, 0)}])
+    assert undefined == pytest.approx(without * 17 / 18)

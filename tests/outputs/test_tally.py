@@ -260,3 +260,20 @@ def test_the_first_matrix_of_classes_holds_the_scores_in_every_batch() -> None:
         extra = np.array([[0.0, 5.0]], np.float32)
         tally.add({**outputs, "t": extra}, {**others, "t": extra}, 1)
     assert tally.result().agreement == 0.5
+
+
+@pytest.mark.parametrize("kind", ["scores", "values", "embedding"])
+@pytest.mark.parametrize("bad", [-np.inf, np.nan])
+def test_a_model_whose_own_outputs_are_not_finite_agrees_with_itself(kind: OutputKind, bad: float) -> None:
+    outputs = np.random.default_rng(0).standard_normal((5, 4))
+    outputs[2, 1] = bad
+    result = compared(outputs, outputs, kind)
+    assert result.finite
+    assert result.outputs[0].drop == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("expected", "got"), [(0.0, np.nan), (0.0, -np.inf), (-np.inf, np.nan)])
+def test_what_only_the_candidate_makes_of_it_is_told(expected: float, got: float) -> None:
+    reference, candidate = np.random.default_rng(0).standard_normal((2, 5, 4))
+    reference[2, 1], candidate[2, 1] = expected, got
+    assert not compared(reference, candidate).finite
