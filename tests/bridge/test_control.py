@@ -48,3 +48,16 @@ def test_a_scan_folds_slices(parity, attributes: str) -> None:
             (float[2] t, float[2] r) => (float[2] n, float[2] o) {{ n = Add(t, r)  o = Neg(n) }}> }}""")
     rows = np.arange(8, dtype=np.float32).reshape(4, 2)
     assert parity(model, {"x": np.array([1, 2], np.float32), "rows": rows}).ok
+
+
+def test_without_an_iteration_there_are_no_rows() -> None:
+    inputs = {"x": torch.ones(2), "trips": torch.tensor(0), "start": torch.tensor(True), "limit": torch.tensor(1.0)}
+    found = build(parse(LOOP))(inputs)
+    torch.testing.assert_close(found["last"], torch.ones(2))
+    assert found["all"].numel() == 0
+    model = parse("""g (float[2] x, float[k, 2] rows) => (float[2] total, float[k, 2] sums)
+        { total, sums = Scan (x, rows) <num_scan_inputs = 1, body = b
+            (float[2] t, float[2] r) => (float[2] n, float[2] o) { n = Add(t, r)  o = Neg(n) }> }""")
+    found = build(model)({"x": torch.ones(2), "rows": torch.zeros(0, 2)})
+    torch.testing.assert_close(found["total"], torch.ones(2))
+    assert found["sums"].numel() == 0

@@ -23,7 +23,9 @@ def if_(condition: Tensor, *, then_branch: Body, else_branch: Body) -> tuple[Ten
 
 
 @op("Loop", outputs=None, host=(0, 1))
-def loop(trip_count: Tensor | None, condition: Tensor | None, *carried: Tensor, body: Body) -> tuple[Tensor, ...]:
+def loop(
+    trip_count: Tensor | None, condition: Tensor | None, *carried: Tensor, body: Body, output_count: int
+) -> tuple[Tensor, ...]:
     """Repeat a subgraph while its condition holds, at most `trip_count` times.
 
     Returns the carried values, then what each iteration gave besides them, stacked. Without any iteration the
@@ -37,6 +39,8 @@ def loop(trip_count: Tensor | None, condition: Tensor | None, *carried: Tensor, 
         running = bool(again)
         carried = tuple(results[: len(carried)])
         history.append(tuple(results[len(carried) :]))
+    if not history:
+        return *carried, *_empty(output_count - len(carried))
     return *carried, *(torch.stack(rows) for rows in zip(*history, strict=True))
 
 
@@ -44,6 +48,7 @@ def loop(trip_count: Tensor | None, condition: Tensor | None, *carried: Tensor, 
 def scan(
     *inputs: Tensor,
     body: Body,
+    output_count: int,
     num_scan_inputs: int,
     scan_input_axes: tuple[int, ...] | None = None,
     scan_input_directions: tuple[int, ...] | None = None,
@@ -61,6 +66,8 @@ def scan(
         results = body(*state, *elements)
         state = results[: len(state)]
         history.append(results[len(state) :])
+    if not history:
+        return *state, *_empty(output_count - len(state))
     columns = [list(rows) for rows in zip(*history, strict=True)]
     axes = scan_output_axes or (0,) * len(columns)
     backwards = scan_output_directions or (0,) * len(columns)
@@ -69,3 +76,8 @@ def scan(
         for rows, axis, back in zip(columns, axes, backwards, strict=True)
     )
     return *state, *stacked
+
+
+def _empty(count: int) -> tuple[Tensor, ...]:
+    """What so many outputs are whose rows never came."""
+    return (torch.empty(0),) * count
