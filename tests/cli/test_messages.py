@@ -99,6 +99,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "stages/checkpoints/pieces": KEEPERS,
     "stages/reading/read:_split": FILES | {"sweep"},
     "stages/finetuning/pruned_file": frozenset({"finetune"}),
+    "stages/reading/purpose:manifest_to_finetune": frozenset({"finetune"}),
     "stages/deploying/words": frozenset({"deploy"}),
     "stages/deploying/sampling": frozenset({"deploy", "benchmark"}),
     "stages/trials/sparsest": frozenset({"compress"}),
