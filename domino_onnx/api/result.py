@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from domino_onnx.api.words import in_python, placed
+from domino_onnx.report.console import PlainConsole
 
 __all__ = ["Places", "Result"]
 
@@ -50,7 +51,7 @@ class Result(abc.ABC, Generic[T]):
 
     def __str__(self) -> str:
         """The summary that the command prints."""
-        console = Console(file=io.StringIO(), width=_WIDTH, no_color=True)
+        console = PlainConsole(file=io.StringIO(), width=_WIDTH, no_color=True)
         with console.capture() as captured:
             console.print(self._view())
         return "\n".join(line.rstrip() for line in self._placed(captured.get()).splitlines())

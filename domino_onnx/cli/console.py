@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from domino_onnx.cli.progress import LineObserver, LiveObserver, QuietObserver
 from domino_onnx.errors import OutputError
+from domino_onnx.report.console import PlainConsole
 
 if TYPE_CHECKING:
     from domino_onnx.stages import Observer
@@ -26,7 +27,7 @@ _WIDEST = 120
 @contextlib.contextmanager
 def observing(quiet: bool) -> Iterator[Observer]:
     """An observer for the time of a command; it tells warnings alone if `quiet`."""
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     if quiet:
         yield QuietObserver()
     elif console.is_terminal:
@@ -45,9 +46,9 @@ def present(view: RenderableType) -> None:
     OutputError
         If it can't be printed: the disk is full to which the output goes.
     """
-    console = Console()
+    console = PlainConsole()
     if not console.is_terminal:
-        console = Console(width=_WIDEST, no_color=True)
+        console = PlainConsole(width=_WIDEST, no_color=True)
     with _printing():
         console.print(view)
 

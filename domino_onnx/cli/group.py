@@ -32,6 +32,7 @@ from domino_onnx.cli import (
 from domino_onnx.cli.console import print_no_more
 from domino_onnx.cli.interrupting import ends_like_ctrl_c
 from domino_onnx.errors import DominoError
+from domino_onnx.report.text import printable_lines
 
 __all__ = ["cli", "main"]
 
@@ -101,7 +102,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt) as error:
         _print_document("KeyboardInterrupt", "interrupted", _notes(error))
         with contextlib.suppress(OSError):  # the terminal may have gone
-            click.echo("\n".join(["interrupted", *_notes(error)]), err=True)
+            click.echo(printable_lines("\n".join(["interrupted", *_notes(error)])), err=True)
         sys.exit(_INTERRUPTED)
     except DominoError as error:
         _fail(error, error.exit_code)
@@ -138,7 +139,8 @@ def _print_document(name: str, message: str, notes: Sequence[str] = ()) -> None:
 def _fail(error: BaseException, code: int, notes: Sequence[str] = ()) -> None:
     name, lines = type(error).__name__, notes or _notes(error)
     _print_document(name, str(error), lines)
+    told = printable_lines("\n".join([str(error) or name, *lines]))
     prefix = click.style("error:", fg="red", bold=True)
     with contextlib.suppress(OSError):
-        click.echo("\n".join([f"{prefix} {str(error) or name}", *lines]), err=True)
+        click.echo(f"{prefix} {told}", err=True)
     sys.exit(code)

@@ -14,6 +14,7 @@ import cloup
 from domino_onnx.cli.fields import field_option, given_fields
 from domino_onnx.cli.starting import begun
 from domino_onnx.options import CompressOptions, overridden, read_recipe
+from domino_onnx.report.text import printable_lines
 
 __all__ = [
     "begin",
@@ -114,7 +115,17 @@ def begin(verbose: int, quiet: bool) -> None:
     """All is imported, and the work begins. Log to stderr: warnings alone, the decisions with -v, all with -vv."""
     begun()
     level = logging.ERROR if quiet else [logging.WARNING, logging.INFO, logging.DEBUG][min(verbose, 2)]
-    logging.basicConfig(level=level, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PlainFormatter("%(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+class _PlainFormatter(logging.Formatter):
+    """Lines in which names of tensors change no terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, with control characters escaped."""
+        return printable_lines(super().format(record))
 
 
 def chosen_options(recipe: Path | None = None, *, has_goal: bool = True) -> CompressOptions:

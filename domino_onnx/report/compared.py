@@ -33,7 +33,7 @@ def comparison_rows(evaluation: Evaluation) -> Iterable[tuple[str, str]]:
         return
     if comparison.custom is not None:
         custom = comparison.custom
-        yield custom.name, f"{custom.reference:.4g} dense → {custom.candidate:.4g}"
+        yield printable(custom.name, 30), f"{custom.reference:.4g} dense → {custom.candidate:.4g}"
     if comparison.top1_reference is not None and comparison.top1_candidate is not None:
         dense, now = comparison.top1_reference, comparison.top1_candidate
         yield "top-1", f"{percent(dense, 2)} dense → {percent(now, 2)} ({points(now - dense)})"

@@ -105,13 +105,14 @@ def _doubted(names: list[str], legal: int) -> str:
 def _place(diagnosis: Diagnosis) -> str:
     """The first broken four, in a convolution's words where it is one."""
     site, index = diagnosis.site, diagnosis.fours.first or ()
+    name = printable(site.name)
     axis = site.layout.axis
     start = index[axis]
     channels = f"input channels {start} to {min(start + 3, site.layout.shape[axis] - 1)}"
     if site.op == "Conv" and axis == 1:
-        return f"{site.name}, output channel {index[0]}, kernel position {list(index[2:])}, {channels}"
+        return f"{name}, output channel {index[0]}, kernel position {list(index[2:])}, {channels}"
     others = ", ".join(f"axis {place} at {at}" for place, at in enumerate(index) if place != axis)
-    return f"{site.name}, {others}, {channels} (axis {axis})" if others else f"{site.name}, {channels}"
+    return f"{name}, {others}, {channels} (axis {axis})" if others else f"{name}, {channels}"
 
 
 def _built(result: DoctorResult) -> list[RenderableType]:

@@ -14,7 +14,7 @@ from domino_onnx.report.compared import comparison_document
 from domino_onnx.report.documents import Document
 from domino_onnx.report.forecast import forecast_document
 from domino_onnx.report.results import SweepResult, Trial
-from domino_onnx.report.text import file_size, in_unit, loss_in_unit, percent
+from domino_onnx.report.text import file_size, in_unit, loss_in_unit, percent, printable
 
 __all__ = [
     "judges",
@@ -71,7 +71,7 @@ def judges(result: SweepResult) -> str:
 
 def metric_name(comparison: Comparison) -> str:
     """What `_score` is: one minus the relative error is the coefficient of determination."""
-    return comparison.metric.replace("relative error", "R2")
+    return printable(comparison.metric.replace("relative error", "R2"))
 
 
 def score_of(trial: Trial) -> float:

@@ -19,6 +19,7 @@ __all__ = [
     "percent",
     "points",
     "printable",
+    "printable_lines",
     "scheme_name",
     "score_in_words",
     "shape",
@@ -34,16 +35,24 @@ _UNPRINTABLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 def printable(name: str, longest: int = _LONGEST) -> str:
     """`name` on one line: control and direction characters escaped, the middle of a long one left out."""
-    safe = "".join(_escaped(character) for character in name)
+    safe = _escaped(name)
     if len(safe) <= longest:
         return safe
     return f"{safe[: longest // 2 - 1]}…{safe[-(longest // 2) :]}"
 
 
-def _escaped(character: str) -> str:
-    if unicodedata.category(character) in _UNPRINTABLE:
-        return character.encode("unicode_escape").decode()
-    return character
+def printable_lines(text: str) -> str:
+    """`text` as it is but for control and direction characters, which are escaped; line breaks are kept."""
+    return "\n".join(map(_escaped, text.split("\n")))
+
+
+def _escaped(line: str) -> str:
+    if line.isascii() and line.isprintable():  # nearly all, and fast
+        return line
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in _UNPRINTABLE else character
+        for character in line
+    )
 
 
 def counted(names: Sequence[str]) -> str:
@@ -79,6 +88,7 @@ def loss_in_unit(metric: str, drop: float) -> str:
 
 def score_in_words(metric: str, score: float, standard_error: float | None = None) -> str:
     """A metric and its value, as a share or as the number that it is; with the range that holds two times in three."""
+    metric = printable(metric)
     if metric.startswith(_ERROR):
         return f"{metric} {1 - score:.4g}"
     if not is_share(metric):
@@ -91,6 +101,7 @@ def lost_in_words(metric: str, drop: float) -> str:
     """What was lost: 1.25 points of agreement are lost; an error is told as it is; less than 0 is a gain."""
     if not math.isfinite(drop):
         return "outputs hold NaN or infinity"
+    metric = printable(metric)
     if metric.startswith(_ERROR):
         return f"{metric} is {drop:.4g}"
     verb = "gained" if round(drop, 4) < 0 else "lost"

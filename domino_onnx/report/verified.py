@@ -19,14 +19,14 @@ __all__ = ["verify_document", "verify_view"]
 def verify_view(verdict: Verdict) -> RenderableType:
     """What holds and what doesn't."""
     if verdict.manifest is None:
-        return Text(verdict.problems[0], style="red")
+        return Text(printable(verdict.problems[0], 400), style="red")
     rows = table("weight (node)", "scheme", "zeros", "verdict")
     for finding in verdict.findings:
         rows.add_row(
             Text(printable(finding.label)),
             finding.scheme,
             str(finding.zeros),
-            Text(finding.problem or "holds", style="red" if finding.problem else "green"),
+            Text(printable(finding.problem or "holds", 400), style="red" if finding.problem else "green"),
         )
     good = sum(finding.problem is None for finding in verdict.findings)
     style = "bold green" if verdict.holds else "bold red"

@@ -22,6 +22,7 @@ from domino_onnx.options import CompressOptions, FinetuneOptions, Goal, RunOptio
 from domino_onnx.pipeline import compress, inspect, verify
 from domino_onnx.report.compressed import compress_view
 from domino_onnx.report.compressed_document import compress_document
+from domino_onnx.report.console import PlainConsole
 from domino_onnx.report.documents import dump
 from domino_onnx.report.inspected import inspect_document, inspect_view
 from domino_onnx.report.page import compress_page
@@ -94,10 +95,8 @@ def result(evil: Path, written: Path) -> CompressResult:
 
 
 def rendered(view: Any) -> str:
-    from rich.console import Console
-
     stream = io.StringIO()
-    Console(width=200, file=stream).print(view)
+    PlainConsole(width=200, file=stream).print(view)
     return stream.getvalue()
 
 

@@ -8,10 +8,10 @@ import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from domino_onnx.pipeline import convert
 from domino_onnx.report.compressed import compress_view
+from domino_onnx.report.console import PlainConsole
 from domino_onnx.report.next_steps import next_steps
 from domino_onnx.report.page import compress_page
 from domino_onnx.report.results import CompressResult
@@ -21,7 +21,7 @@ from domino_onnx.scheme import NMScheme
 def shown(result: CompressResult) -> str:
     """What the terminal shows."""
     stream = io.StringIO()
-    Console(width=150, file=stream).print(compress_view(result))
+    PlainConsole(width=150, file=stream).print(compress_view(result))
     return stream.getvalue()
 
 
