@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +22,15 @@ from domino_onnx.report.console import PlainConsole
 if TYPE_CHECKING:
     from domino_onnx.stages import Observer
 
-__all__ = ["default_output", "observing", "present", "present_or_json", "print_no_more"]
+__all__ = [
+    "default_output",
+    "observing",
+    "present",
+    "present_or_json",
+    "print_json",
+    "print_no_more",
+    "print_whatever_comes",
+]
 
 _WIDEST = 120
 
@@ -59,9 +70,25 @@ def present_or_json(view: RenderableType, document: dict[str, Any], *, as_json: 
         from domino_onnx.report.documents import dump
 
         with _printing():
-            click.echo(dump(document))
+            print_json(dump(document))
     elif not quiet:
         present(view)
+
+
+def print_json(text: str) -> None:
+    """Print a document; where the output can't show all of its characters, those beyond ASCII as JSON escapes them."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeError:
+        text = re.sub(r"[^\x00-\x7f]+", lambda found: json.dumps(found[0])[1:-1], text)
+    click.echo(text)
+
+
+def print_whatever_comes() -> None:
+    """From now on a character that an output's encoding lacks is printed as ?, and is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def print_no_more() -> None:

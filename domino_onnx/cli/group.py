@@ -29,7 +29,7 @@ from domino_onnx.cli import (
     sweep,
     verify,
 )
-from domino_onnx.cli.console import print_no_more
+from domino_onnx.cli.console import print_json, print_no_more, print_whatever_comes
 from domino_onnx.cli.interrupting import ends_like_ctrl_c
 from domino_onnx.errors import DominoError
 from domino_onnx.report.text import printable_lines
@@ -89,6 +89,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 error, 2 usage, 3 a check failed, 130 interrupted."""
+    print_whatever_comes()
     try:
         with ends_like_ctrl_c():
             code = cli.main(standalone_mode=False, complete_var=completion.VARIABLE) or 0
@@ -131,7 +132,7 @@ def _print_document(name: str, message: str, notes: Sequence[str] = ()) -> None:
         return
     document = {"type": name, "message": message, **({"notes": list(notes)} if notes else {})}
     try:
-        click.echo(json.dumps({"error": document}, ensure_ascii=False))
+        print_json(json.dumps({"error": document}, ensure_ascii=False))
     except OSError:  # stderr tells it too
         print_no_more()
 
