@@ -60,7 +60,7 @@ def test_an_error_is_told_in_any_encoding(encoding: str, root: Path, tmp_path: P
     assert b"there is no file" in done.stderr
 
 
-def test_a_name_that_is_no_unicode_is_kept_in_json(named: Path, root: Path) -> None:
+def test_a_name_that_is_no_unicode_is_kept_in_json(named: Path, root: Path, tmp_path: Path) -> None:
     path = named.with_name("caf\udce9.onnx")
     try:
         named.rename(path)
@@ -69,3 +69,8 @@ def test_a_name_that_is_no_unicode_is_kept_in_json(named: Path, root: Path) -> N
     done = ran("utf-8", root, "inspect", path, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["model"] == str(path)
+    report = tmp_path / "report.json"
+    words = ["--sparsity", "0.5", "--data", "none", "-o", tmp_path / "out.onnx", "--report", report]
+    done = ran("utf-8", root, "compress", path, *words)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(report.read_text(encoding="utf-8"))["model"] == str(path)
