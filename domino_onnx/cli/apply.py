@@ -8,9 +8,10 @@ from typing import Any
 import cloup
 
 from domino_onnx.cli import options as o
-from domino_onnx.cli.console import default_output, observing, present_or_json
+from domino_onnx.cli.console import observing, present_or_json
 from domino_onnx.cli.files import check_outputs
 from domino_onnx.cli.interrupting import resumable
+from domino_onnx.files import name_beside
 
 __all__ = ["command"]
 
@@ -47,7 +48,7 @@ def command(
 
     o.begin(verbose, quiet)
     options = o.chosen_options(recipe, has_goal=False)
-    written = output or default_output(model)
+    written = output or name_beside(model, "sparse")
     replacing = replacing_of(options, written, force=force)
     check_outputs(written, report, (model,), (plan, recipe, *options.inputs), replacing)
     with resumable(checkpoint_folder(options, written)), observing(quiet) as observer:

@@ -9,9 +9,10 @@ import click
 import cloup
 
 from domino_onnx.cli import options as o
-from domino_onnx.cli.console import default_output, observing, present_or_json
+from domino_onnx.cli.console import observing, present_or_json
 from domino_onnx.cli.files import check_outputs
 from domino_onnx.cli.interrupting import resumable
+from domino_onnx.files import name_beside
 
 __all__ = ["command"]
 
@@ -51,7 +52,7 @@ def command(
 
     o.begin(verbose, quiet)
     options = o.chosen_options(recipe)
-    written = output or default_output(model)
+    written = output or name_beside(model, "sparse")
     replacing = replacing_of(options, written, force=force)
     check_outputs(written, report, (model,), (recipe, *options.inputs), replacing)
     if not options.goal.is_given:

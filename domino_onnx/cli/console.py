@@ -9,7 +9,6 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from domino_onnx.stages import Observer
 
 __all__ = [
-    "default_output",
     "observing",
     "present",
     "present_or_json",
@@ -106,8 +104,3 @@ def _printing() -> Iterator[None]:
     except OSError as error:
         print_no_more()
         raise OutputError(f"can't print the result: {error.strerror or error}") from None
-
-
-def default_output(model: Path) -> Path:
-    """``model.onnx`` becomes ``model.sparse.onnx`` in its folder."""
-    return model.parent / f"{model.stem}.sparse{model.suffix or '.onnx'}"

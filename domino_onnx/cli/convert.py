@@ -11,6 +11,7 @@ import cloup
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
 from domino_onnx.cli.fields import given_fields
+from domino_onnx.files import name_beside
 
 __all__ = ["command"]
 
@@ -47,7 +48,7 @@ def command(model: Path, output: Path | None, force: bool, as_json: bool, quiet:
     if form is None and not wanted.is_needed:
         raise click.UsageError("nothing says what to convert to: give --format, --precision or --weights")
     kinds = [kind for kind in (form, chosen.precision, chosen.weights) if kind not in (None, "keep")]
-    written = output or model.with_name(f"{model.stem}.{'.'.join(map(str, kinds))}{model.suffix}")
+    written = output or name_beside(model, ".".join(map(str, kinds)))
     result = convert(model, written, form, conversion=wanted, force=force)
     with observing(quiet) as observer:
         for warning in result.warnings:

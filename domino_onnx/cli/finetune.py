@@ -11,6 +11,7 @@ from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
 from domino_onnx.cli.files import check_outputs
 from domino_onnx.cli.interrupting import resumable
+from domino_onnx.files import name_beside
 
 __all__ = ["command"]
 
@@ -58,7 +59,7 @@ def command(
 
     o.begin(verbose, quiet)
     options = o.chosen_options(recipe, has_goal=False)
-    written = output or model.parent / f"{model.stem}.finetuned{model.suffix}"
+    written = output or name_beside(model, "finetuned")
     dense = teacher or teacher_beside(model)
     replacing = replacing_of(options, written, force=force)
     check_outputs(written, report, (model, dense), (recipe, *options.inputs), replacing)

@@ -2,7 +2,7 @@
 
 from domino_onnx.files.digest import sha256_of
 from domino_onnx.files.locks import folder_lock, held
-from domino_onnx.files.replacing import NOTHING, Replacing, check_ending, check_model_ending, check_output
+from domino_onnx.files.replacing import NOTHING, Replacing, check_ending, check_model_ending, check_output, name_beside
 from domino_onnx.files.whole import (
     current_umask,
     escaped,
@@ -24,6 +24,7 @@ __all__ = [
     "escaped",
     "folder_lock",
     "held",
+    "name_beside",
     "put_in_place",
     "reason_of",
     "remove_all_leftovers",

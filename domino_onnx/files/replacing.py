@@ -8,7 +8,7 @@ from pathlib import Path
 
 from domino_onnx.errors import OutputError
 
-__all__ = ["NOTHING", "Replacing", "check_ending", "check_model_ending", "check_output"]
+__all__ = ["NOTHING", "Replacing", "check_ending", "check_model_ending", "check_output", "name_beside"]
 
 _MODEL = ".onnx"
 
@@ -74,6 +74,11 @@ def check_ending(output: Path, endings: Sequence[str], *, what: str = "output") 
 def check_model_ending(output: Path, models: Iterable[Path] = ()) -> None:
     """Refuse a name for an ONNX file that ends neither in .onnx nor as that of a model that is read; `check_ending`."""
     check_ending(output, (_MODEL, *(model.suffix.lower() for model in models if model.suffix)))
+
+
+def name_beside(model: Path, kind: str) -> Path:
+    """Where a file made of a model goes by default: ``model.KIND.onnx`` next to ``model.onnx``."""
+    return model.parent / f"{model.stem}.{kind}{model.suffix or _MODEL}"
 
 
 def _check_output(output: Path, inputs: Iterable[Path], replacing: Replacing, what: str) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from domino_onnx.stages import name_for_cpu
+
 Run = Callable[..., Any]
 
 
@@ -72,6 +74,37 @@ def test_a_search_that_cannot_write_its_plan_does_not_begin(
 def test_default_output_stands_beside_the_model(domino: Run, model: Path) -> None:
     assert domino("compress", model, "--sparsity", "0.5").code == 0
     assert model.with_name("model.sparse.onnx").is_file()
+
+
+def test_outputs_of_a_model_without_a_suffix_are_onnx_files(
+    domino: Run, model: Path, data: Path, tmp_path: Path
+) -> None:
+    bare = model.rename(model.with_name("bare"))
+    assert domino("compress", bare, "--sparsity", "0.5", "--data", data, "--no-finetune").code == 0
+    pruned = (tmp_path / "bare.sparse.onnx").rename(tmp_path / "pruned")
+    assert domino("finetune", pruned, "--teacher", bare, "--data", data, "--finetune-steps", "1").code == 0
+    assert domino("convert", pruned, "--format", "packed").code == 0
+    assert {path.name for path in tmp_path.glob("pruned.*")} == {"pruned.finetuned.onnx", "pruned.packed.onnx"}
+    assert name_for_cpu(pruned).name == "pruned.cpu.onnx"
+
+
+@pytest.mark.parametrize("folder", [".", "/", ""])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "inspect", "verify", "doctor", "benchmark", "sweep --data none", "search --sparsity 0.5", "finetune", "deploy",
+        "compress --sparsity 0.5", "convert --format packed", "evaluate other.onnx --data data.npz",
+    ],
+)  # fmt: skip
+def test_a_folder_is_no_model(
+    words: str, folder: str, domino: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data.parent)
+    command, *more = words.split()
+    ran = domino(command, folder, *more)
+    assert ran.code == 1
+    assert "bug" not in ran.err
+    assert "is a folder" in ran.err or "can't be written" in ran.err
 
 
 def test_reports_are_written_as_their_suffix_says(domino: Run, model: Path, tmp_path: Path) -> None:

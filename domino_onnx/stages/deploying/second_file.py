@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from domino_onnx.errors import DominoError
-from domino_onnx.files import Replacing, check_output
+from domino_onnx.files import Replacing, check_output, name_beside
 from domino_onnx.options import CompressOptions
 from domino_onnx.report.results import CompressResult
 from domino_onnx.stages.deploying.deploy import deployed
@@ -16,8 +16,8 @@ __all__ = ["check_second", "name_for_cpu", "with_second"]
 
 
 def name_for_cpu(model: Path) -> Path:
-    """Where the file for the CPU goes if nothing else is said: next to the model, as `MODEL.cpu.onnx`."""
-    return model.parent / f"{model.stem}.cpu{model.suffix}"
+    """Where the file for the CPU goes by default."""
+    return name_beside(model, "cpu")
 
 
 def check_second(output: Path, options: CompressOptions, read: tuple[Path, ...], replacing: Replacing) -> None:
