@@ -33,5 +33,6 @@ def sweep_page(result: SweepResult) -> str:
         rows=[trial_cells(trial) for trial in result.trials],
         warnings=[printable(warning, 2000) for warning in result.warnings],
         plot=plot,
+        shares=[repr(trial.budget.reduction) for trial in result.trials],
         recipe=recipe_text(result.options),
     )
