@@ -15,6 +15,7 @@ from domino_onnx.stages import (
     Made,
     Observer,
     Output,
+    check_plans,
     find,
     finetune_file,
     finetune_within,
@@ -113,6 +114,8 @@ def sweep(
     plans
         A folder that exists, for the plan of each share.
     """
+    if plans is not None:
+        check_plans(plans, shares, report)
     place = name_of_sweep(model, report, plans) if keeps else None
     run = Run.begin(options.without_goal(), observer, place, force=force, metric=metric)
     with run.checkpoint:

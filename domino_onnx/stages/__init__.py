@@ -41,7 +41,14 @@ from domino_onnx.stages.trials.goals import (
 )
 from domino_onnx.stages.writing.concluding import compared, search_result
 from domino_onnx.stages.writing.converting import rewritten
-from domino_onnx.stages.writing.reporting import name_of_plan, write_plans, write_report, write_sweep_report, write_text
+from domino_onnx.stages.writing.reporting import (
+    check_plans,
+    name_of_plan,
+    write_plans,
+    write_report,
+    write_sweep_report,
+    write_text,
+)
 from domino_onnx.stages.writing.write import Made, write
 
 __all__ = [
@@ -51,6 +58,7 @@ __all__ = [
     "Observer",
     "Output",
     "benchmarked",
+    "check_plans",
     "check_second",
     "checkpoint_folder",
     "compared",

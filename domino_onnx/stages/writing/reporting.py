@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from domino_onnx.errors import OutputError
 from domino_onnx.files import Replacing, folder_lock, reason_of, remove_leftovers, whole_file
 from domino_onnx.report.results import CompressResult, SweepResult
 
-__all__ = ["name_of_plan", "write_plans", "write_report", "write_sweep_report", "write_text"]
+__all__ = ["check_plans", "name_of_plan", "write_plans", "write_report", "write_sweep_report", "write_text"]
 
 
 def name_of_plan(share: float) -> str:
     """What the plan of a share of zeros is called in the folder of a sweep's plans; no two shares have one name."""
     return f"{float(share)!r}.json"
+
+
+def check_plans(folder: Path, shares: Iterable[float], report: Path | None) -> None:
+    """Refuse a report that is one of a sweep's plans, before any work is done.
+
+    Raises
+    ------
+    OutputError
+        If both are one file, also where only capitals differ: some systems take them as one.
+    """
+    if report is None or report.parent.resolve() != folder.resolve():
+        return
+    if report.name.lower() in map(name_of_plan, shares):
+        raise OutputError(f"the report {report} is also one of the plans; give another name for it")
 
 
 def write_report(path: Path, result: CompressResult, replacing: Replacing) -> None:
