@@ -12,6 +12,7 @@ from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
 from domino_onnx.cli.files import check_outputs
 from domino_onnx.files import Replacing, check_ending
+from domino_onnx.options import Goal
 
 __all__ = ["command"]
 
@@ -51,9 +52,7 @@ def command(
     o.begin(verbose, quiet)
     options = o.chosen_options(recipe)
     if not options.goal.budgets and options.goal.scheme is None:
-        raise click.UsageError(
-            "nothing says how sparse the model becomes: give --sparsity, --flops-reduction or --scheme"
-        )
+        raise click.UsageError(f"{_unanswered(options.goal)}: give --sparsity, --flops-reduction or --scheme")
     replacing = Replacing(force=force)
     check_outputs(output, None, (model,), (recipe, *options.inputs), replacing, what="plan")
     check_ending(output, (".json",), what="plan")
@@ -62,3 +61,12 @@ def command(
     write_text(output, result.plan.to_json(), replacing, what="plan")
     document = {**search_document(result), "plan": str(output)}
     present_or_json(search_view(result), document, as_json=as_json, quiet=quiet)
+
+
+def _unanswered(goal: Goal) -> str:
+    """Why the goal is none for a search; a recipe's may be one for another command."""
+    if goal.max_drop is not None:
+        return "the recipe's goal.max_drop is for `domino-onnx compress`"
+    if goal.plan is not None:
+        return "the recipe's goal.plan is for `domino-onnx compress`, and leaves nothing to search"
+    return "nothing says how sparse the model becomes"

@@ -87,6 +87,8 @@ def require_plan(lab: Laboratory, budgets: tuple[Budget, ...]) -> None:
         if not inventory.sites:
             raise PlanError(f"no weight of the model can have {lab.options.goal.scheme}; domino-onnx inspect says why")
     elif not budgets:
+        if lab.options.goal.max_drop is not None:
+            raise PlanError("--max-drop is for compress: give --sparsity, --flops-reduction, --scheme or --plan")
         raise PlanError(
             "nothing says how sparse the model becomes: give --sparsity, --flops-reduction, --scheme or --plan, or "
             "--max-drop to compress"

@@ -14,6 +14,8 @@ import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
+import domino_onnx
+
 Run = Callable[..., Any]
 MAGNITUDE = {"solver.method": "magnitude"}
 BY_MAGNITUDE = {"search.strategy": "uniform", **MAGNITUDE}
@@ -213,3 +215,18 @@ def test_judges_that_cannot_tell_are_doubted(domino: Run, samples: Path, small_d
     said = " ".join(ran.err.split())
     assert "all 30 samples that judge have the label 1" in said
     assert "each 3.3% of all" in said
+
+
+@pytest.mark.parametrize("goal", ["max_drop = 0.01", 'plan = "plan.json"'])
+def test_a_search_says_whom_the_goal_of_a_recipe_is_for(goal: str, domino: Run, model: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f"[goal]\n{goal}\n")
+    ran = domino("search", model, "--recipe", recipe, "-o", tmp_path / "plan.json")
+    assert ran.code == 2
+    assert f"goal.{goal.split(maxsplit=1)[0]} is for `domino-onnx compress`" in ran.err
+    assert "nothing says" not in ran.err
+
+
+def test_a_search_in_python_says_what_max_drop_is_for(model: Path) -> None:
+    with pytest.raises(domino_onnx.errors.PlanError, match="max_drop is for compress: give sparsity"):
+        domino_onnx.search(model, max_drop=0.01, data="none")
