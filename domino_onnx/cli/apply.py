@@ -35,7 +35,7 @@ def command(
     verbose: int,
     **_: Any,
 ) -> None:
-    """Prune MODEL as PLAN says, refit what is left where there are --data, write, and check that it runs.
+    """Prune MODEL as PLAN says, refit the weights that are left, write the file, and check that it runs.
 
     \b
     domino-onnx apply model.onnx plan.json --data calibration.npz -o model.sparse.onnx

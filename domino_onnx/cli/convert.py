@@ -22,7 +22,7 @@ __all__ = ["command"]
     cloup.option(
         "-o", "--output", type=o.PATH, metavar="FILE", help="File to write. [default: MODEL.packed.onnx etc.]"
     ),
-    o.FORMAT,
+    o.FORMAT_OR_AS_IT_IS,
     o.PRECISION,
     o.WEIGHTS,
     o.FORCE,

@@ -26,8 +26,8 @@ __all__ = ["command"]
         "--precision",
         type=click.Choice(("auto", "float32", "int8")),
         default="auto",
-        help="float32: exact up to rounding. int8: 8 bits where faster, of Conv with --data. auto: 8 bits where the "
-        "outputs on --data stay close too, float32 without data. [default: auto]",
+        help="float32: exact up to rounding. int8: 8 bits where that is faster; in Conv only with --data. auto: as "
+        "int8 where the outputs on --data stay close; float32 without data. [default: auto]",
     ),
     o.FORCE,
 )

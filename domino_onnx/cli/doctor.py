@@ -14,7 +14,7 @@ from domino_onnx.errors import CheckFailed
 __all__ = ["command"]
 
 
-@cloup.command("doctor", short_help="Say which weights sparse kernels can run, and why not.")
+@cloup.command("doctor", short_help="Say which weights TensorRT's sparse kernels can run, and why not.")
 @o.model_argument
 @cloup.option_group(
     "Question",
@@ -38,7 +38,7 @@ __all__ = ["command"]
 )
 @o.run_options()
 def command(model: Path, target: str, log: Path | None, strict: bool, as_json: bool, quiet: bool, verbose: int) -> None:
-    """Say of every weight of MODEL, pruned by any tool, whether sparse kernels can run it, and why not.
+    """Say of every weight of MODEL, pruned by any tool, whether TensorRT's sparse kernels can run it, and why not.
 
     \b
     domino-onnx doctor model.onnx

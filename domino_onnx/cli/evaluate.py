@@ -26,7 +26,7 @@ __all__ = ["command"]
 )
 @o.run_options(o.BATCH_SIZE, o.DEVICE, o.THREADS)
 def command(reference: Path, candidate: Path, data: Path, as_json: bool, quiet: bool, verbose: int, **_: Any) -> None:
-    """Compare CANDIDATE with REFERENCE in ONNX Runtime, by what their outputs are.
+    """Compare the outputs of CANDIDATE with those of REFERENCE, in ONNX Runtime on your samples.
 
     \b
     domino-onnx evaluate model.onnx model.sparse.onnx --data evaluation.npz

@@ -64,6 +64,12 @@ EXCLUDE = field_option("target.exclude", "--exclude", metavar="GLOB")
 POOL = field_option("search.pool", "--pool")
 
 FORMAT = field_option("output.format", "--format")
+FORMAT_OR_AS_IT_IS = field_option(
+    "output.format",
+    "--format",
+    show_default=False,
+    told="dense: zeros in place. packed: zeros left out, and put in by standard operators. Default: as in MODEL.",
+)
 PRECISION = field_option("output.precision", "--precision")
 WEIGHTS = field_option("output.weights", "--weights")
 OUTPUT = cloup.option("-o", "--output", type=PATH, metavar="FILE", help="File to write. [default: next to MODEL]")
@@ -82,6 +88,12 @@ RECIPE = cloup.option(
     help="Take all options from a .toml, or an earlier run's JSON report.",
 )
 CHECKPOINT = field_option("run.checkpoint", "--checkpoint", metavar="DIR")
+CHECKPOINT_OF_SWEEP = field_option(
+    "run.checkpoint",
+    "--checkpoint",
+    metavar="DIR",
+    told="Folder for what is found on the way. Default: next to the report, the plans or MODEL.",
+)
 RESUME = field_option("run.resume", "--resume")
 BATCH_SIZE = field_option("run.batch_size", "--batch-size", metavar="B")
 DEVICE = field_option("run.device", "--device")

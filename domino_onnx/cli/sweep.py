@@ -40,7 +40,7 @@ _SHARES = (0.5, 0.625, 0.75, 0.8125, 0.875, 0.9)
     cloup.option("--plans", type=o.PATH, metavar="DIR", help="Also write each plan into this folder, for apply."),
     o.FORCE,
 )
-@o.run_options(o.RECIPE, o.CHECKPOINT, o.RESUME, o.BATCH_SIZE, *o.RESOURCES, o.SEED)
+@o.run_options(o.RECIPE, o.CHECKPOINT_OF_SWEEP, o.RESUME, o.BATCH_SIZE, *o.RESOURCES, o.SEED)
 def command(
     model: Path,
     shares: tuple[float, ...],
