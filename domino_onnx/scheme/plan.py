@@ -54,7 +54,8 @@ class Plan:
     Attributes
     ----------
     source_sha256
-        Hash of the model file the plan was made for; empty in a plan that is meant for any model it fits.
+        Hash of the model that the plan was made for, with its external data; empty in a plan that is meant for any
+        model it fits.
     strategy
         Name of the strategy that chose; ``"manual"`` for a plan written by hand.
     schemes
@@ -123,7 +124,7 @@ class Plan:
         """Raise PlanError if the plan was made for another file, or names a weight or scheme that doesn't fit."""
         if self.source_sha256 not in ("", source_sha256):
             raise PlanError(
-                f"the plan was made for a file with SHA-256 {self.source_sha256[:12]}..., this one has "
+                f"the plan was made for a model with SHA-256 {self.source_sha256[:12]}..., this one has "
                 f'{source_sha256[:12]}...; set "source_sha256" to "" in the plan to use it on any model that it fits'
             )
         problems = [

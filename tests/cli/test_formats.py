@@ -84,7 +84,7 @@ def test_a_packed_file_can_be_compressed_again_and_finetuned(
         )
         assert ran.code == 0, ran.err
         assert domino("verify", output).code == 0
-        assert ("made from another file than the teacher" in " ".join(ran.err.split())) is not is_of_the_teacher
+        assert ("made from another model than the teacher" in " ".join(ran.err.split())) is not is_of_the_teacher
         outputs.append(shown(output))
     assert outputs[0] == outputs[1]
 

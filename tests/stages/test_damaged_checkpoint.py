@@ -156,7 +156,7 @@ def replaced(old: str, new: str) -> Callable[[dict[str, Any]], object]:
 EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no plan": (lambda d: d.pop("plan"), "lacks the key 'plan'"),
     "a plan that is none": (lambda d: d.update(plan=3), "'plan' is 3"),
-    "a plan of another file": (replaced('"source_sha256": "', '"source_sha256": "0'), "made for a file with SHA-256"),
+    "a plan of another file": (replaced('"source_sha256": "', '"source_sha256": "0'), "made for a model with SHA-256"),
     "a plan of another weight": (replaced('"weight": "a"', '"weight": "z"'), "is not a site"),
     "a plan that says less of a weight": (replaced('"weight": "a"', '"weight": "c"'), "is not a site"),
     "weights of nothing": (lambda d: d["solved"].update(weights=[]), "doesn't hold"),

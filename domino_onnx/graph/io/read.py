@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from onnx import ModelProto, TensorProto
 from domino_onnx.errors import ModelError
 from domino_onnx.graph.io.check import check_structure
 from domino_onnx.graph.io.external import is_external, resolve
+from domino_onnx.graph.io.fingerprint import Fingerprint
 from domino_onnx.graph.io.forms import dense_view, read_storage, sparse_weights
 from domino_onnx.graph.io.repeated import drop_repeated
 from domino_onnx.graph.io.tensors import read_tensor
@@ -45,8 +45,8 @@ class OnnxFile:
     ----------
     proto
         The model with dense weights, in all forms of the file.
-    sha256
-        Of the .onnx file's bytes, hexadecimal.
+    fingerprint
+        What tells the files that were read from others.
     form
         How the weights are stored in the file.
     data_files
@@ -60,7 +60,7 @@ class OnnxFile:
 
     path: Path
     proto: ModelProto
-    sha256: str
+    fingerprint: Fingerprint
     form: FileForm = "dense"
     data_files: frozenset[Path] = frozenset()
     loaded: bool = False
@@ -70,6 +70,11 @@ class OnnxFile:
     def folder(self) -> Path:
         """The folder that may hold external data."""
         return self.path.parent
+
+    @property
+    def sha256(self) -> str:
+        """As `Fingerprint.sha256`, of the model as it was read; ModelError if its external data can't be read."""
+        return self.fingerprint.sha256
 
     @property
     def has_external_data(self) -> bool:
@@ -123,8 +128,8 @@ def read_model(path: Path, *, for_conversion: bool = False) -> OnnxFile:
         form = dense_view(model, storage, path.parent, _opset(model))
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    digest = hashlib.sha256(data).hexdigest()
-    return OnnxFile(path=path, proto=model, sha256=digest, form=form, data_files=data_files, notes=notes)
+    fingerprint = Fingerprint(data, data_files, path.parent)
+    return OnnxFile(path=path, proto=model, fingerprint=fingerprint, form=form, data_files=data_files, notes=notes)
 
 
 def _opset(model: ModelProto) -> int:

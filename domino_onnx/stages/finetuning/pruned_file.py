@@ -99,7 +99,7 @@ def _teacher_sha256(lab: Laboratory, manifest: Manifest) -> str:
     taught = read_model(lab.dense).sha256
     if manifest.source_sha256 not in ("", taught):
         lab.journal.warn(
-            f"{lab.source.path} was made from another file than the teacher {lab.dense}, whose answers it learns now"
+            f"{lab.source.path} was made from another model than the teacher {lab.dense}, whose answers it learns now"
         )
     return taught
 

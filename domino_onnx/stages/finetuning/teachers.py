@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from domino_onnx.errors import PlanError
-from domino_onnx.files import sha256_of
+from domino_onnx.errors import ModelError, PlanError
 from domino_onnx.graph import read_manifest, read_model
 from domino_onnx.plurals import quantity
 
@@ -26,7 +25,7 @@ def teacher_beside(model: Path) -> Path:
     if manifest is None:
         raise PlanError(f"{model} has no domino-onnx manifest; make it with `domino-onnx compress` or `apply` first")
     others = sorted(path for path in model.parent.glob("*.onnx") if path.is_file() and not path.samefile(model))
-    found = next((path for path in others if _has_sha256(path, manifest.source_sha256)), None)
+    found = next((path for path in others if _is_the_one(path, manifest.source_sha256)), None)
     if found is None:
         raise PlanError(
             f"the dense model that {model} came from (SHA-256 {manifest.source_sha256[:12]}...) is not among the "
@@ -35,9 +34,9 @@ def teacher_beside(model: Path) -> Path:
     return found
 
 
-def _has_sha256(path: Path, sha256: str) -> bool:
+def _is_the_one(path: Path, sha256: str) -> bool:
     """False for what can't be read, too."""
     try:
-        return sha256_of(path) == sha256
-    except OSError:
+        return read_model(path).sha256 == sha256
+    except ModelError:
         return False
