@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import MetricError
+from domino_onnx.files import sha256_of
 from domino_onnx.outputs import CustomScores, Outputs
 
 __all__ = ["Answers", "Metric", "load_metric"]
@@ -76,10 +77,13 @@ class Metric:
     ----------
     name
         The function's.
+    sha256
+        Of the file that holds it, hexadecimal; None for a function that no file was named for.
     """
 
-    def __init__(self, text: str, function: _Function) -> None:
+    def __init__(self, text: str, function: _Function, sha256: str | None = None) -> None:
         self.name = text.rpartition(":")[2]
+        self.sha256 = sha256
         self._text = text
         self._function = function
 
@@ -127,7 +131,7 @@ def load_metric(text: str) -> Metric:
     function = getattr(module, name, None)
     if not callable(function):
         raise MetricError(f"--metric {text}: {path} has no function {name!r}")
-    return Metric(text, function)
+    return Metric(text, function, sha256_of(path))
 
 
 def _joined(parts: Sequence[Any], batches: Sequence[int], axis: int) -> Any:

@@ -16,6 +16,7 @@ from domino_onnx.stages import (
     Observer,
     Output,
     check_plans,
+    claim_checkpoint,
     find,
     finetune_file,
     finetune_within,
@@ -24,7 +25,6 @@ from domino_onnx.stages import (
     found_once,
     given_plan,
     help_finetuning,
-    identity,
     name_of_sweep,
     open_laboratory,
     open_pruned,
@@ -122,7 +122,7 @@ def sweep(
         tell_idle_options(run.options, run.journal, finetunes=False)
         source = read(model, run.options, run.journal, "prune", judged=True, metric=metric)
         lab = open_laboratory(source, run.options, run.journal, checkpoint=run.checkpoint)
-        run.checkpoint.is_of(identity(lab, "sweep"))
+        claim_checkpoint(lab, "sweep")
         reachable = reachable_shares(lab, shares)
         preflight(lab, "sweep", plans=len(reachable))
         result = sweep_result(lab, reachable)
@@ -197,7 +197,7 @@ def _compressed(run: Run, model: Path, output: Output) -> Made:
     judged = options.goal.max_drop is not None
     source = read(model, options, run.journal, "prune", output=output, judged=judged, plan=plan, metric=run.metric)
     lab = open_laboratory(source, options, run.journal, plan, checkpoint=run.checkpoint)
-    run.checkpoint.is_of(identity(lab, "compress"))
+    claim_checkpoint(lab, "compress")
     require_goal(lab)
     preflight(lab, "compress", output=output.path)
     found = found_once(lab)
@@ -208,7 +208,7 @@ def _applied(run: Run, model: Path, plan: Plan, output: Output) -> Made:
     tell_idle_options(run.options, run.journal, finetunes=False)
     source = read(model, run.options, run.journal, "prune", output=output, plan=plan, metric=run.metric)
     lab = open_laboratory(source, run.options, run.journal, plan, checkpoint=run.checkpoint)
-    run.checkpoint.is_of(identity(lab, "apply"))
+    claim_checkpoint(lab, "apply")
     require_goal(lab)
     preflight(lab, "apply", output=output.path)
     return _written(lab, find(lab, ()), output, None)

@@ -26,8 +26,8 @@ from domino_onnx.stages.reading.idle import tell_idle_options
 from domino_onnx.stages.reading.read import Output, read
 from domino_onnx.stages.resuming import (
     checkpoint_folder,
+    claim_checkpoint,
     found_once,
-    identity,
     name_of_sweep,
     open_checkpoint,
     replacing_of,
@@ -61,6 +61,7 @@ __all__ = [
     "check_plans",
     "check_second",
     "checkpoint_folder",
+    "claim_checkpoint",
     "compared",
     "deployed",
     "diagnosed",
@@ -74,7 +75,6 @@ __all__ = [
     "given_plan",
     "help_finetuning",
     "holds_checkpoint",
-    "identity",
     "inspected",
     "is_assistant",
     "name_for_cpu",

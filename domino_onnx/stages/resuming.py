@@ -21,13 +21,22 @@ from domino_onnx.stages.trials.goals import found_within
 
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset
+    from domino_onnx.evaluate import Metric
 
-__all__ = ["checkpoint_folder", "found_once", "identity", "name_of_sweep", "open_checkpoint", "replacing_of"]
+__all__ = [
+    "checkpoint_folder",
+    "claim_checkpoint",
+    "found_once",
+    "name_of_sweep",
+    "open_checkpoint",
+    "replacing_of",
+]
 
 _MAY_CHANGE = frozenset(
     {
         "data.calibration",
         "data.evaluation",
+        "data.metric",
         "goal.plan",
         "output.deploy",
         "output.format",
@@ -79,27 +88,27 @@ def replacing_of(
     """What a run may replace: with `--resume` also what it has put in place itself before it was interrupted.
 
     `output` and `checkpoint` are those of `open_checkpoint`. Whether the interrupted run was the same one isn't known
-    before `Checkpoint.is_of`.
+    before `claim_checkpoint`.
     """
     folder = options.run.checkpoint if output is None else checkpoint_folder(options, output)
     return Placed(force=force, left=folder if options.run.resume else None, checkpoint=checkpoint)
 
 
-def identity(lab: Laboratory, command: str, *, teacher_sha256: str = "") -> dict[str, str]:
-    """What tells this run from others: what comes out is the same where all of it is."""
-    source = lab.source
-    decide = lab.options.goal.max_drop is not None or lab.options.finetune.enabled or command == "sweep"
-    judges = source.split.apart if source.split is not None and decide else None
-    return {
-        "program": __version__,
-        "command": command,
-        "model": source.file.sha256,
-        "teacher": teacher_sha256,
-        "data": "" if source.split is None else _data_sha256(source.split.learned),
-        "evaluation data": "" if judges is None else _data_sha256(judges),
-        "plan": "" if lab.aim.plan is None else lab.aim.plan.to_json(),
-        **_options(lab),
-    }
+def claim_checkpoint(lab: Laboratory, command: str, *, teacher_sha256: str = "") -> None:
+    """Say whose the checkpoint is from now on, before anything is kept or loaded.
+
+    Raises
+    ------
+    CheckpointError
+        If another run has left what is to be gone on from.
+    """
+    lab.checkpoint.is_of(_identity(lab, command, teacher_sha256=teacher_sha256))
+    judge = _judge(lab, command)
+    if judge is not None and judge.sha256 is None and lab.checkpoint.found:
+        lab.journal.warn(
+            f"the metric {judge.name} is a function, so that a change of it can't be seen: run without --resume if it "
+            "was changed since"
+        )
 
 
 def found_once(lab: Laboratory) -> Found:
@@ -119,6 +128,34 @@ def found_once(lab: Laboratory) -> Found:
         functools.partial(restore_found, lab),
         *_SUPERSEDED,
     )
+
+
+def _identity(lab: Laboratory, command: str, *, teacher_sha256: str = "") -> dict[str, str]:
+    """What tells this run from others: what comes out is the same where all of it is."""
+    source = lab.source
+    judges = source.split.apart if source.split is not None and _is_judged(lab, command) else None
+    judge = _judge(lab, command)
+    return {
+        "program": __version__,
+        "command": command,
+        "model": source.file.sha256,
+        "teacher": teacher_sha256,
+        "data": "" if source.split is None else _data_sha256(source.split.learned),
+        "evaluation data": "" if judges is None else _data_sha256(judges),
+        "metric": "" if judge is None else f"{judge.name} {judge.sha256 or ''}",
+        "plan": "" if lab.aim.plan is None else lab.aim.plan.to_json(),
+        **_options(lab),
+    }
+
+
+def _is_judged(lab: Laboratory, command: str) -> bool:
+    """Whether what comes out hangs on what weights are worth."""
+    return lab.options.goal.max_drop is not None or lab.options.finetune.enabled or command == "sweep"
+
+
+def _judge(lab: Laboratory, command: str) -> Metric | None:
+    """The user's own metric, where what comes out hangs on it."""
+    return lab.source.metric if _is_judged(lab, command) else None
 
 
 def _options(lab: Laboratory) -> dict[str, str]:

@@ -97,6 +97,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "stages/reading/doubts": frozenset({"compress", "sweep"}),
     "stages/reading/doubts:doubts_of_labels": WORK | {"evaluate"},
     "stages/checkpoints/pieces": KEEPERS,
+    "stages/resuming": KEEPERS,
     "stages/reading/read:_split": FILES | {"sweep"},
     "stages/finetuning/pruned_file": frozenset({"finetune"}),
     "stages/reading/purpose:manifest_to_finetune": frozenset({"finetune"}),

@@ -19,7 +19,7 @@ from onnx import numpy_helper
 
 from domino_onnx.errors import CheckpointError
 from domino_onnx.options import CompressOptions, DataOptions, Goal, RunOptions
-from domino_onnx.stages import Checkpoint, Journal, found_once, identity, open_laboratory, read
+from domino_onnx.stages import Checkpoint, Journal, claim_checkpoint, found_once, open_laboratory, read
 from domino_onnx.stages.checkpoints.sealed import write_sealed
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.laboratory import Laboratory
@@ -69,7 +69,7 @@ def found_in(lab: Laboratory, folder: Path) -> Found:
     """What the run finds with this checkpoint, before it is interrupted."""
     with contextlib.suppress(KeyboardInterrupt), Checkpoint(folder, resume=True) as checkpoint:
         again = Laboratory(lab.source, lab.aim, lab.options, lab.journal, checkpoint=checkpoint)
-        checkpoint.is_of(identity(lab, "compress"))
+        claim_checkpoint(again, "compress")
         found = found_once(again)
         raise KeyboardInterrupt
     return found

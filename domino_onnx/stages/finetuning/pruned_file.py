@@ -18,7 +18,7 @@ from domino_onnx.stages.laboratory import Laboratory, open_laboratory
 from domino_onnx.stages.planning import Planned
 from domino_onnx.stages.reading.purpose import manifest_to_finetune
 from domino_onnx.stages.reading.source import Source
-from domino_onnx.stages.resuming import identity
+from domino_onnx.stages.resuming import claim_checkpoint
 from domino_onnx.stages.solving import Solved
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def found_in_file(lab: Laboratory) -> Found:
     """
     manifest = manifest_to_finetune(lab.source.file)
     found = _found(lab, manifest)
-    lab.checkpoint.is_of(identity(lab, "finetune", teacher_sha256=_teacher_sha256(lab, manifest)))
+    claim_checkpoint(lab, "finetune", teacher_sha256=_teacher_sha256(lab, manifest))
     return found
 
 
