@@ -46,6 +46,14 @@ def test_a_lock_that_cannot_be_removed_undoes_no_work(tmp_path: Path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_with_content_is_no_lock_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.write_text("mine")
+    with held(path):
+        pass
+    assert path.read_text() == "mine"
+
+
 @pytest.mark.parametrize("name", ["n" * 255, "模" * 84, "🧮" * 63])
 def test_any_name_that_the_system_takes_can_be_written(tmp_path: Path, name: str) -> None:
     """255 bytes: names of temporary files must be no longer."""

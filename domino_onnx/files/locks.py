@@ -37,7 +37,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
 def held(path: Path) -> Iterator[None]:
     """A file that this process alone holds within the block, where the system can lock one; it goes at the end.
 
-    A file that a killed process left is no obstacle: the system has unlocked it.
+    A file that a killed process left is no obstacle: the system has unlocked it. A file with content isn't ours: it
+    stays as it is.
 
     Raises
     ------
@@ -58,7 +59,8 @@ def held(path: Path) -> Iterator[None]:
             yield
         finally:
             with contextlib.suppress(OSError):  # the work is done, and a file that stays is no obstacle
-                path.unlink(missing_ok=True)
+                if not os.fstat(descriptor).st_size:
+                    path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
 

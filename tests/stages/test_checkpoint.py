@@ -20,6 +20,7 @@ from domino_onnx.stages import Checkpoint, Journal, holds_checkpoint
 from domino_onnx.stages.checkpoints.sealed import write_sealed
 
 RUN = {"seed": "1", "model": "x"}
+LOCK = ".domino-onnx.lock"
 
 
 class Listener:
@@ -110,11 +111,13 @@ def test_an_interruption_while_it_goes_leaves_no_empty_folder(tmp_path: Path, mo
 
 
 def test_what_is_the_users_stays(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
+    for name in ("lock", "notes.txt"):
+        (tmp_path / name).write_text("mine")
     with Checkpoint(tmp_path) as checkpoint:
         checkpoint.keep("state", {}, {})
-        assert len(names(tmp_path)) == 3
-    assert names(tmp_path) == ["notes.txt"]
+        assert names(tmp_path) == [LOCK, "lock", "notes.txt", "state.npz"]
+    assert names(tmp_path) == ["lock", "notes.txt"]
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"mine"}
     np.savez(tmp_path / "mine.npz", a=np.zeros(3))
     with pytest.raises(CheckpointError, match=r"mine.npz is damaged, or no part of a checkpoint"):
         Checkpoint(tmp_path).__enter__()
@@ -122,7 +125,7 @@ def test_what_is_the_users_stays(tmp_path: Path) -> None:
     with Checkpoint(tmp_path, Journal(listener), named=False) as checkpoint:
         checkpoint.keep("state", {}, {})
     assert "mine.npz" in listener.told[0]
-    assert names(tmp_path) == ["mine.npz", "notes.txt"]
+    assert names(tmp_path) == ["lock", "mine.npz", "notes.txt"]
 
 
 def test_leftovers_of_its_own_files_go_alone(tmp_path: Path) -> None:
@@ -131,7 +134,7 @@ def test_leftovers_of_its_own_files_go_alone(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     with Checkpoint(tmp_path) as checkpoint:
         checkpoint.keep("state", {}, {})
-        assert names(tmp_path) == [".out.onnx.1.domino-onnx.tmp", "lock", "state.npz"]
+        assert names(tmp_path) == [LOCK, ".out.onnx.1.domino-onnx.tmp", "state.npz"]
 
 
 def test_nothing_is_written_in_the_first_seconds(tmp_path: Path) -> None:
@@ -153,9 +156,9 @@ def test_without_resume_a_run_starts_anew_and_says_so(tmp_path: Path) -> None:
     with contextlib.suppress(KeyboardInterrupt), Checkpoint(tmp_path, Journal(listener)) as checkpoint:
         checkpoint.is_of(RUN)
         assert checkpoint.load("state", together) is None
-        assert names(tmp_path) == ["lock", "other.npz", "state.npz"], "until there is something to keep"
+        assert names(tmp_path) == [LOCK, "other.npz", "state.npz"], "until there is something to keep"
         checkpoint.keep("new", {}, {})
-        assert names(tmp_path) == ["lock", "new.npz"]
+        assert names(tmp_path) == [LOCK, "new.npz"]
         raise KeyboardInterrupt
     assert len(listener.told) == 1
     assert "an earlier run was interrupted" in listener.told[0]
@@ -214,7 +217,7 @@ def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
                     Checkpoint(tmp_path, resume=resume, named=False).__enter__()
         finally:
             other.kill()
-    assert names(tmp_path) == ["lock", "state.npz"]
+    assert names(tmp_path) == [LOCK, "state.npz"]
     with Checkpoint(tmp_path, resume=True) as checkpoint:
         assert checkpoint.load("state", together) == ({}, {}), "a killed run's lock is no obstacle"
 
@@ -327,4 +330,4 @@ def test_what_is_not_needed_any_more_and_stays_ends_no_run(tmp_path: Path, monke
         with monkeypatch.context() as patched:
             patched.setattr(Path, "unlink", refused)
             assert checkpoint.once("whole", lambda: 7, lambda _: ({}, {}), lambda *_: 8, "part-*") == 7
-        assert names(tmp_path / "kept") == ["lock", "part-1.npz", "whole.npz"]
+        assert names(tmp_path / "kept") == [LOCK, "part-1.npz", "whole.npz"]

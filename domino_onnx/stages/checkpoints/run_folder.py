@@ -13,7 +13,7 @@ __all__ = ["PLACED", "RunFolder", "holds_checkpoint"]
 
 PLACED = "placed"
 """The name of what tells which outputs are this run's own (`domino_onnx.stages.checkpoints.placed`). It goes last."""
-_LOCK = "lock"
+_LOCK = ".domino-onnx.lock"
 _PIECE = ".npz"
 
 
