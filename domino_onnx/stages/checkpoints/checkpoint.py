@@ -166,7 +166,7 @@ class Checkpoint:
 
     @property
     def found(self) -> frozenset[str]:
-        """Names of what an earlier attempt has kept and this one goes on from."""
+        """Names of what an earlier attempt had kept, as found at the start. Those removed since are among them."""
         return frozenset(self._found)
 
     def look_at(self, name: str, read: Callable[[dict[str, Any]], T]) -> T | None:
