@@ -127,7 +127,10 @@ def _notes(error: BaseException) -> list[str]:
 
 
 def _print_document(name: str, message: str, notes: Sequence[str] = ()) -> None:
-    """With --json an error is a document on stdout as well, so that a reader of JSON always gets one."""
+    """With --json an error is a document on stdout as well, so that a reader of JSON always gets one.
+
+    Names that aren't UTF-8 are escaped as JSON escapes them.
+    """
     if "--json" not in sys.argv:
         return
     document = {"type": name, "message": message, **({"notes": list(notes)} if notes else {})}

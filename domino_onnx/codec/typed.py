@@ -29,6 +29,7 @@ from domino_onnx.codec.syntax import Syntax, parse
 from domino_onnx.codec.words import at, described, meant, nearest, shown
 from domino_onnx.codec.write import builtin, is_text_class
 from domino_onnx.errors import DominoError
+from domino_onnx.files import check_name
 
 __all__ = ["Hook", "check_fields", "convert", "decode", "refuse_unknown", "require_version"]
 
@@ -96,7 +97,8 @@ def convert(
 def check_fields(instance: object, error: type[DominoError], what: str | None = None) -> None:
     """Check each field of a dataclass instance against its annotation: type, choices, range.
 
-    A float field may hold a whole number, a tuple field a list. Dataclasses in its fields are checked too.
+    A float field may hold a whole number, a tuple field a list. Text and paths must be UTF-8, so that a document can
+    hold them. Dataclasses in its fields are checked too.
 
     Raises
     ------
@@ -156,6 +158,8 @@ class _Reader:
 
     def admitted(self, value: Any, kind: mi.Type, path: str) -> Any:
         """The value with the objects and texts in it that are of our own classes made into instances of them."""
+        if self.python and isinstance(value, str | PurePath):
+            check_name(value, at(self.what, path), self.error)
         member = member_for(kind, value)
         if isinstance(member, mi.CustomType | Object):
             return self._one(value, member, kind, path)

@@ -22,6 +22,7 @@ from domino_onnx.data.preprocessing import find_preprocessing, read_preprocessin
 from domino_onnx.data.samples import CheckedSamples, Samples, cast, sizes_of
 from domino_onnx.data.template import undescribed_images
 from domino_onnx.errors import DataError
+from domino_onnx.files import check_name
 from domino_onnx.plurals import quantity
 
 __all__ = ["load_data"]
@@ -59,11 +60,12 @@ def load_data(
     Raises
     ------
     DataError
-        For a missing, unknown or misshapen input, values that aren't finite, no samples, an unreadable file, or labels
-        that don't fit.
+        For a missing, unknown or misshapen input, values that aren't finite, no samples, an unreadable file, labels
+        that don't fit, or a name that isn't UTF-8.
     DependencyError
         For images, if Pillow or PyYAML isn't installed.
     """
+    check_name(path, "the data", DataError)
     specs = input_specs(model)
     batching = batching_of(model, specs, batch_axes)
     description = find_preprocessing(path)

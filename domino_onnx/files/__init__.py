@@ -2,6 +2,7 @@
 
 from domino_onnx.files.digest import sha256_of
 from domino_onnx.files.locks import folder_lock, held
+from domino_onnx.files.names import check_name
 from domino_onnx.files.replacing import NOTHING, Replacing, check_ending, check_model_ending, check_output, name_beside
 from domino_onnx.files.whole import (
     current_umask,
@@ -19,6 +20,7 @@ __all__ = [
     "Replacing",
     "check_ending",
     "check_model_ending",
+    "check_name",
     "check_output",
     "current_umask",
     "escaped",

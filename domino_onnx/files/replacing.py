@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from domino_onnx.errors import OutputError
+from domino_onnx.files.names import check_name
 
 __all__ = ["NOTHING", "Replacing", "check_ending", "check_model_ending", "check_output", "name_beside"]
 
@@ -50,8 +51,10 @@ def check_output(output: Path, inputs: Iterable[Path], replacing: Replacing, *, 
     Raises
     ------
     OutputError
-        If it is an input, exists and may not be replaced, is no regular file, or can't be written.
+        If it is an input, exists and may not be replaced, is no regular file, has a name that isn't UTF-8, or can't be
+        written.
     """
+    check_name(output, f"the {what}", OutputError)
     try:
         _check_output(output, inputs, replacing, what)
     except (OSError, ValueError) as error:  # a name that is too long, for instance
@@ -84,6 +87,7 @@ def name_beside(model: Path, kind: str) -> Path:
 def _check_output(output: Path, inputs: Iterable[Path], replacing: Replacing, what: str) -> None:
     if "\0" in str(output):
         raise ValueError("a name holds no NUL")
+    check_name(output.parent.resolve(), f"the folder of the {what}", OutputError)
     if output.is_dir():
         raise OutputError(f"the {what} {output} is a folder; give the name of a file")
     lost = next((given for given in inputs if _would_lose(given, output)), None)

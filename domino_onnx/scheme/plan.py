@@ -10,6 +10,7 @@ import msgspec
 
 from domino_onnx import codec
 from domino_onnx.errors import PlanError
+from domino_onnx.files import check_name
 from domino_onnx.scheme.budget import Budget, require_distinct
 from domino_onnx.scheme.frozen import FrozenMapping
 from domino_onnx.scheme.key import WeightKey
@@ -111,7 +112,8 @@ class Plan:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Plan:
-        """Read a plan file; PlanError if it can't be read."""
+        """Read a plan file; PlanError if it can't be read, or its name isn't UTF-8."""
+        check_name(Path(path), "the plan", PlanError)
         try:
             text = Path(path).read_text(encoding="utf-8")
         except OSError as error:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
 from domino_onnx.errors import ModelError
+from domino_onnx.files import check_name
 from domino_onnx.graph.io.check import check_structure
 from domino_onnx.graph.io.external import is_external, resolve
 from domino_onnx.graph.io.fingerprint import Fingerprint
@@ -106,9 +107,10 @@ def read_model(path: Path, *, for_conversion: bool = False) -> OnnxFile:
     Raises
     ------
     ModelError
-        If it can't be read, isn't ONNX, is cut short, has an impossible structure, or refers to data outside its
-        folder.
+        If its name isn't UTF-8; if it can't be read, isn't ONNX, is cut short, has an impossible structure, or refers
+        to data outside its folder.
     """
+    check_name(path, "the model", ModelError)
     data = _read_bytes(path)
     model = ModelProto()
     try:
