@@ -17,7 +17,7 @@ _Float64 = NDArray[np.float64]
 def finite_positions(*arrays: NDArray[Any]) -> tuple[NDArray[Any], ...]:
     """Of (blocks, positions, anything) arrays the positions at which all of them are finite in every block.
 
-    Models make NaN of a row that is masked wholly. One such position would spoil every sum.
+    Models make NaN of a row that is masked wholly. One of these would spoil every sum.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         if all(np.isfinite(array.sum(dtype=np.float32)) for array in arrays):  # a pass that is nearly free
