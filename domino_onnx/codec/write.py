@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import numbers
-import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
@@ -28,9 +27,7 @@ def encode(
     finite: bool = True,
     enc_hook: Callable[[Any], Any] | None = None,
 ) -> str:
-    """A value as JSON text that any file takes; the same value gives the same text.
-
-    Bytes of a path that are no Unicode, which Python holds as lone surrogates, are escaped.
+    """A value as JSON text; the same value gives the same text.
 
     Parameters
     ----------
@@ -44,10 +41,9 @@ def encode(
         Makes a plain value of one whose class isn't known here.
     """
     separators = None if spaced or indent is not None else (",", ":")
-    text = json.dumps(
+    return json.dumps(
         plain(value, enc_hook), indent=indent, separators=separators, ensure_ascii=False, allow_nan=not finite
     )
-    return re.sub("[\ud800-\udfff]", lambda lone: f"\\u{ord(lone[0]):04x}", text)
 
 
 def plain(value: object, enc_hook: Callable[[Any], Any] | None = None) -> Any:

@@ -58,19 +58,3 @@ def test_an_error_is_told_in_any_encoding(encoding: str, root: Path, tmp_path: P
     assert done.returncode == 1
     assert NAME in json.loads(done.stdout.decode(encoding))["error"]["message"]
     assert b"there is no file" in done.stderr
-
-
-def test_a_name_that_is_no_unicode_is_kept_in_json(named: Path, root: Path, tmp_path: Path) -> None:
-    path = named.with_name("caf\udce9.onnx")
-    try:
-        named.rename(path)
-    except (OSError, UnicodeError):
-        pytest.skip("the file system takes no such name")
-    done = ran("utf-8", root, "inspect", path, "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["model"] == str(path)
-    report = tmp_path / "report.json"
-    words = ["--sparsity", "0.5", "--data", "none", "-o", tmp_path / "out.onnx", "--report", report]
-    done = ran("utf-8", root, "compress", path, *words)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(report.read_text(encoding="utf-8"))["model"] == str(path)
