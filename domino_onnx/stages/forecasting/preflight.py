@@ -22,6 +22,7 @@ from domino_onnx.stages.forecasting.left_to_do import left_to_do
 from domino_onnx.stages.laboratory import Laboratory
 from domino_onnx.stages.planning import MEASURED, SECOND_PLAN, chosen_strategy, two_may_be_refitted
 from domino_onnx.stages.reading.drawing import drawn_when_taken
+from domino_onnx.stages.trials.measuring import judges_apart
 
 if TYPE_CHECKING:
     from domino_onnx.data import Dataset, Split
@@ -33,7 +34,6 @@ __all__ = ["Task", "preflight"]
 Task = Literal["compress", "search", "sweep", "apply", "finetune"]
 
 _log = logging.getLogger(__name__)
-_ON_THE_WAY = 512
 _SURELY = 3
 """A machine this many times slower than usual ones is looked out for: its own speed is measured from there on."""
 _TIMED = 8
@@ -115,7 +115,7 @@ def _work(lab: Laboratory, split: Split, task: Task, plans: int) -> Work:
     training = _training(lab, split, forward, drawing, varying) if _finetunes(lab, task) else None
     gradients = _gradients(lab, split, strategy, measures=bool(walk.layers))
     asks = any((refits, strategy in MEASURED, gradients, training is not None))
-    apart = 0 if split.apart is None else split.apart.count
+    apart = judges_apart(lab)
     tried = plans if task == "sweep" or goal.max_drop is not None else 0
     looked = not tried and task != "apply"
     judges, _ = split.judge(refitted=refits > 0, finetuned=training is not None)
@@ -130,7 +130,7 @@ def _work(lab: Laboratory, split: Split, task: Task, plans: int) -> Work:
         samples=split.learned.count,
         batches=max(len(split.learned.runs(run.batch_size)), 1),
         judges=judges.count,
-        measures=((looked + (training is not None)) if apart else 0, min(apart, _ON_THE_WAY)),
+        measures=(0, 0) if apart is None else (looked + (training is not None), apart.count),
         searches=int(strategy in MEASURED and bool(walk.layers)),
         gradients=gradients,
         refits=refits,

@@ -21,16 +21,26 @@ from domino_onnx.stages.reading.read import conversion
 from domino_onnx.stages.writing.comparing import compare, judge_of
 
 if TYPE_CHECKING:
+    from domino_onnx.data import Dataset
     from domino_onnx.outputs import Comparison
 
-__all__ = ["is_better", "measured", "measured_apart", "written_for_a_while"]
+__all__ = ["is_better", "judges_apart", "measured", "measured_apart", "written_for_a_while"]
 
 _MOST = 512
 """Samples that a measurement on the way takes, evenly from all that judge."""
 
 
-def measured(lab: Laboratory, path: Path, *, most: int | None = None) -> Comparison:
-    """Of a file against the dense model, on all samples that judge, or on `most` of them.
+def judges_apart(lab: Laboratory) -> Dataset | None:
+    """The samples that judge weights on the way, of those that were set apart; None where none were.
+
+    All of them where a largest loss is the goal, which is to hold on all. Else 512 at most.
+    """
+    apart = None if lab.source.split is None else lab.source.split.apart
+    return apart if apart is None or lab.options.goal.max_drop is not None else apart.evenly(_MOST)
+
+
+def measured(lab: Laboratory, path: Path, judges: Dataset | None = None) -> Comparison:
+    """Of a file against the dense model, on all samples that judge, or on these.
 
     Raises
     ------
@@ -40,18 +50,19 @@ def measured(lab: Laboratory, path: Path, *, most: int | None = None) -> Compari
         If the user's metric fails.
     """
     judge = judge_of(lab, refitted=True, finetuned=False)
-    if most is not None and judge.data is not None:
-        judge = dataclasses.replace(judge, data=judge.data.evenly(most))
+    if judges is not None:
+        judge = dataclasses.replace(judge, data=judges)
     return compare(lab.dense, path, judge, lab.options.run).comparison
 
 
 def measured_apart(lab: Laboratory, values: WeightArrays) -> Comparison | None:
-    """Of these weights, on some of the samples that were set apart; None where none were."""
-    if lab.source.split is None or lab.source.split.apart is None:
+    """Of these weights, on `judges_apart`; None where none were set apart, or a file can't be run."""
+    judges = judges_apart(lab)
+    if judges is None:
         return None
     with lab.journal.stage("measure"), written_for_a_while(lab, values) as path:
         try:
-            return measured(lab, path, most=_MOST)
+            return measured(lab, path, judges)
         except (DeviceMemoryError, ModelError) as error:
             lab.journal.warn("what the weights are worth was not measured", error)
     return None
