@@ -59,6 +59,12 @@ class Batching:
         """The batch axis of an input."""
         return self.axes.get(name, 0)
 
+    def count(self, shapes: Mapping[str, Sequence[int]]) -> int:
+        """The samples in a run whose inputs have these shapes: 1 where no axis counts them."""
+        axes = {name: self.axis(name) for name in shapes}
+        sizes = (shapes[name][axis] for name, axis in axes.items() if axis is not None and axis < len(shapes[name]))
+        return max(sizes, default=1)
+
 
 def batching_of(model: ModelProto, specs: Sequence[InputSpec], said: BatchAxes | None = None) -> Batching:
     """The batch axes of a model's inputs and outputs.

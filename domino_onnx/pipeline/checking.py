@@ -125,7 +125,7 @@ def benchmark(
     threads
         One table of rows for each; 0 takes as many as ONNX Runtime likes.
     batches
-        Samples in a run, where the first axis is free.
+        Samples in a run, where the axis that counts them is free.
     seconds
         For each number of threads and batch, all models together.
     profile

@@ -124,4 +124,26 @@ def test_timing_says_where_a_batch_is_smaller_than_asked_for(model: Path, domino
     words = ("--data", tmp_path / "data.npz", "--batch-size", "2", "--batch-size", "8", "--seconds", "0.01", "--json")
     ran = domino("benchmark", model, *words)
     assert [row["batch"] for row in json.loads(ran.out)["rows"]] == [2, 3]
-    assert json.loads(ran.out)["warnings"] == ["--batch-size 8: a run has 3 samples, as the model or --data has"]
+    assert json.loads(ran.out)["warnings"] == [
+        "a run has 3 samples in place of 8, as the model, --data or --input-shape says"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("x", "s", "y", "product", "batches"),
+    [
+        ("N, 16", "16, 40", "N, 40", "x, s", [1, 4]),  # s has more rows than any run has samples, and counts none
+        ("16, 16", "16, 40", "16, 40", "x, s", [16, 16]),
+        ("T, batch, 16", "16, 40", "T, batch, 40", "x, s", [1, 4]),
+    ],
+    ids=["shared", "fixed", "second axis"],
+)
+def test_timing_counts_samples_along_the_batch_axis(
+    x: str, s: str, y: str, product: str, batches: list[int], domino: Run, tmp_path: Path
+) -> None:
+    text = f'<ir_version: 8, opset_import: ["" : 17]> m (float[{x}] x, float[{s}] s) => (float[{y}] y) {{'
+    onnx.save(onnx.parser.parse_model(f"{text} y = MatMul ({product}) }}"), tmp_path / "two.onnx")
+    words = ("--batch-size", "1", "--batch-size", "4", "--seconds", "0.01", "--json")
+    ran = domino("benchmark", tmp_path / "two.onnx", *words)
+    assert ran.code == 0, ran.err
+    assert [row["batch"] for row in json.loads(ran.out)["rows"]] == batches

@@ -16,7 +16,7 @@ from domino_onnx.options import CompressOptions
 from domino_onnx.plurals import quantity
 from domino_onnx.report.results import BenchmarkResult, BenchmarkRow
 from domino_onnx.report.speed import on_threads
-from domino_onnx.stages.deploying.sampling import inputs_to_time
+from domino_onnx.stages.deploying.sampling import RunToTime, run_to_time
 from domino_onnx.stages.journal import Journal
 
 if TYPE_CHECKING:
@@ -58,19 +58,19 @@ def benchmarked(
     done, total = 0, len(threads) * len(batches)
     with journal.stage("benchmark"):
         for batch in batches:
-            inputs = inputs_to_time(first, options, journal, batch=batch)
-            size = max((value.shape[0] for value in inputs.values() if value.ndim), default=1)
-            if size < batch:
-                journal.warn(f"--batch-size {batch}: a run has {quantity(size, 'sample')}, as the model or --data has")
+            run = run_to_time(first, options, journal, batch=batch)
+            if run.samples < batch:
+                told = f"a run has {quantity(run.samples, 'sample')} in place of {batch}"
+                journal.warn(f"{told}, as the model, --data or --input-shape says")
             for count in threads:
-                journal.progress(done, total, f"{on_threads(count)}, batch {size}")
-                rows += _in_turns(models, inputs, size, count, seconds, profile=profile)
+                journal.progress(done, total, f"{on_threads(count)}, batch {run.samples}")
+                rows += _in_turns(models, run, count, seconds, profile=profile)
                 done += 1
     return BenchmarkResult(rows=tuple(rows), warnings=journal.warnings)
 
 
 def _in_turns(
-    models: Sequence[Path], inputs: Arrays, batch: int, threads: int, seconds: float, *, profile: bool
+    models: Sequence[Path], run: RunToTime, threads: int, seconds: float, *, profile: bool
 ) -> list[BenchmarkRow]:
     """A row a model, all of them run in turns."""
     from domino_onnx.deployment import measure
@@ -79,23 +79,23 @@ def _in_turns(
     sessions, loads = [], []
     for path in models:
         with ChildSession(path, threads=threads) as tried:
-            _require_run(tried, inputs, models[0])
+            _require_run(tried, run.inputs, models[0])
         start = time.perf_counter()
         sessions.append(Session(path, device="cpu", threads=threads, timed=True))
         loads.append(time.perf_counter() - start)
-    taken = measure([functools.partial(each.run, inputs) for each in sessions], seconds)
+    taken = measure([functools.partial(each.run, run.inputs) for each in sessions], seconds)
     return [
         BenchmarkRow(
             model=path,
             threads=threads,
-            batch=batch,
+            batch=run.samples,
             median=each.median,
             low=each.low,
             high=each.high,
             rounds=each.rounds,
             load=load,
             speedup=taken[0].median / each.median,
-            profile=profiled(path, inputs, threads) if profile else None,
+            profile=profiled(path, run.inputs, threads) if profile else None,
         )
         for path, each, load in zip(models, taken, loads, strict=True)
     ]

@@ -20,7 +20,7 @@ from domino_onnx.report.results import DeployPrecision, DeployResult
 from domino_onnx.stages.deploying.accuracy import MOST_DIVERGENCE, ByteJudge, Grids, byte_judge
 from domino_onnx.stages.deploying.bench import Bench
 from domino_onnx.stages.deploying.choice import Tried, fastest, with_fewer_passes
-from domino_onnx.stages.deploying.sampling import inputs_to_time
+from domino_onnx.stages.deploying.sampling import run_to_time
 from domino_onnx.stages.deploying.words import bits_in_words, layer_record
 from domino_onnx.stages.journal import Journal
 
@@ -70,7 +70,7 @@ def deployed(
         file = read_model(model)
         check_output(output, (model, *file.data_files), replacing)
         check_model_ending(output, (model,))
-        inputs = inputs_to_time(file, options, journal)
+        inputs = run_to_time(file, options, journal).inputs
         whole = loaded(file, {})
         runs = _shapes(file, inputs, threads)
         bench = Bench(whole=whole.proto, inputs=inputs, shapes=runs[0], threads=threads)
