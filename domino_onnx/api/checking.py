@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from domino_onnx import pipeline
 from domino_onnx.api.call import Call
 from domino_onnx.api.findings import BenchmarkResult, DoctorResult, EvaluateResult, InspectResult, VerifyResult
-from domino_onnx.api.keywords import EvaluateKeywords, InspectKeywords, PathLike, Samples, TimeKeywords
+from domino_onnx.api.keywords import (
+    BenchmarkKeywords,
+    DeployKeywords,
+    EvaluateKeywords,
+    InspectKeywords,
+    PathLike,
+    Samples,
+)
 from domino_onnx.api.models import Model
 from domino_onnx.api.progress import ProgressFunction
 from domino_onnx.api.written import ConvertResult, DeployResult
@@ -121,7 +128,7 @@ def deploy(
     precision: DeployPrecision = "auto",
     progress: ProgressFunction | None = None,
     observer: Observer | None = None,
-    **options: Unpack[TimeKeywords],
+    **options: Unpack[DeployKeywords],
 ) -> DeployResult:
     """Write a pruned model for the CPU, with operators that skip zeros wherever that is faster on this machine.
 
@@ -131,9 +138,10 @@ def deploy(
         ``"float32"`` is exact up to rounding. ``"int8"`` takes 8 bits where faster, of convolutions with `data`.
         ``"auto"`` takes them where the outputs on `data` stay close, too.
     options
-        `data` or `input_shapes` give the inputs that layers are timed on; `threads` are those to time with.
+        `data` or `input_shapes` give the inputs that layers are timed on; `batch_axes` is that of `compress`; `threads`
+        are those to time with.
     """
-    with Call("deploy", options, TimeKeywords, progress, observer) as call:
+    with Call("deploy", options, DeployKeywords, progress, observer) as call:
         path = call.model(model)
         output = call.output("model.cpu.onnx")
         found = pipeline.deploy(path, output, call.options(path), call.observer, precision=precision)
@@ -142,28 +150,29 @@ def deploy(
 
 def benchmark(
     *models: Model,
-    data: Samples | None = None,
     threads: Sequence[int] = (1,),
     batch_sizes: Sequence[int] = (1,),
     seconds: float = 5.0,
     profile: bool = False,
     progress: ProgressFunction | None = None,
     observer: Observer | None = None,
+    **options: Unpack[BenchmarkKeywords],
 ) -> BenchmarkResult:
     """Time models side by side in ONNX Runtime on the CPU, in turns, deployed ones among them.
 
     Parameters
     ----------
-    data
-        Without, inputs are random.
     threads, batch_sizes
         A row of the table for each; no threads mean as many as ONNX Runtime likes.
     seconds
         For each row, all models together.
     profile
         Also tell what each operator takes and how much memory, in a process by itself.
+    options
+        `data` or `input_shapes` give the inputs, else random ones; `batch_axes` is that of `compress`; `seed` is that
+        of random inputs.
     """
-    with Call("benchmark", {} if data is None else {"data": data}, TimeKeywords, progress, observer) as call:
+    with Call("benchmark", options, BenchmarkKeywords, progress, observer) as call:
         paths = [call.model(model, f"model {number}") for number, model in enumerate(models, 1)]
         chosen = call.options(paths[0]) if paths else CompressOptions()
         if not paths:

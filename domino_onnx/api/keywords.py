@@ -21,7 +21,9 @@ from domino_onnx.targets import Target
 
 __all__ = [
     "ApplyKeywords",
+    "BenchmarkKeywords",
     "CompressKeywords",
+    "DeployKeywords",
     "EvaluateKeywords",
     "FinetuneFileKeywords",
     "InspectKeywords",
@@ -30,7 +32,6 @@ __all__ = [
     "Samples",
     "SearchKeywords",
     "SweepKeywords",
-    "TimeKeywords",
 ]
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -59,15 +60,18 @@ class _Goal(TypedDict, total=False):
     plan: Plan | PathLike | None
 
 
-class _Learns(TypedDict, total=False):
+class _Axes(TypedDict, total=False):
+    batch_axes: Mapping[str, int | Literal["none"]]
+
+
+class _Learns(_Axes, total=False):
     data: Samples | None
     input_shapes: Mapping[str, Sequence[int]]
 
 
-class _Judges(TypedDict, total=False):
+class _Judges(_Axes, total=False):
     metric: MetricFunction | str | None
     output_kinds: Mapping[str, OutputKind]
-    batch_axes: Mapping[str, int | Literal["none"]]
 
 
 class _Judged(_Judges, total=False):
@@ -125,9 +129,12 @@ class _Output(TypedDict, total=False):
     deploy: Literal["cpu"] | None
 
 
-class _Threads(TypedDict, total=False):
-    threads: int
+class _Seed(TypedDict, total=False):
     seed: int
+
+
+class _Threads(_Seed, total=False):
+    threads: int
 
 
 class _Runs(_Threads, total=False):
@@ -171,11 +178,13 @@ class EvaluateKeywords(_Judges, _Runs):
     """Of `evaluate`."""
 
 
-class InspectKeywords(_Learns, _Picks, _Pool, _Threads, total=False):
+class InspectKeywords(_Learns, _Picks, _Pool, _Threads):
     """Of `inspect`."""
 
-    batch_axes: Mapping[str, int | Literal["none"]]
 
-
-class TimeKeywords(_Learns, _Threads):
+class DeployKeywords(_Learns, _Threads):
     """Of `deploy`."""
+
+
+class BenchmarkKeywords(_Learns, _Seed):
+    """Of `benchmark`, whose threads and batch sizes are several."""

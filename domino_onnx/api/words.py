@@ -28,7 +28,7 @@ _SPOKEN = frozenset((*KEYWORDS, "force", "strict", "log", "report", "teacher", "
 _FIELDS = {field: keyword for keyword, field in KEYWORDS.items()}
 _OPERAND = r" (?:[A-Z]{2,}|<[\w ]+>|'<[\w ]+>'|[\w./-]+\.onnx)"
 _COMMAND = re.compile(rf"domino-onnx ([a-z]+)((?:{_OPERAND})*)((?: --[a-z-]+(?: [\w:]+)?)*)")
-_OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)(?: (\w+)=(\w+|\.\.\.)| ([\w:]*\w(?:\.\w+)?))?")
+_OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)(?: (\w+)=(\w+|\.\.\.)| (\w+):SIZES| ([\w:]*\w(?:\.\w+)?))?")
 _FIELD = re.compile(rf"\b({'|'.join(map(re.escape, _FIELDS))})\b(?: = ('\w+'|\d+))?(?: in a recipe)?")
 
 
@@ -65,11 +65,13 @@ def _given(name: str, value: str) -> str:
 
 
 def _keyword(option: re.Match[str]) -> str:
-    name, key, value, word = option.groups()
+    name, key, value, shaped, word = option.groups()
     if name.replace("-", "_") not in _SPOKEN and name not in _OPTIONS:
         return option[0]
     if key is not None:
         return f'{_spoken(name)}={{"{key}": {value if value.isdecimal() or value == "..." else json.dumps(value)}}}'
+    if shaped is not None:
+        return f'{_spoken(name)}={{"{shaped}": SIZES}}'
     if word in _CHOICES:
         return _spoken(name, word)
     return _spoken(name) if word is None or word.partition(".")[0].isupper() else f"{_spoken(name)} {word}"

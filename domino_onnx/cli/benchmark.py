@@ -18,6 +18,7 @@ __all__ = ["command"]
 @cloup.argument("models", type=o.PATH, nargs=-1, required=True)
 @o.data_options(
     o.data_option("Samples to time the models on. Default: random numbers."),
+    o.BATCH_AXIS,
     o.SHAPE_TO_TIME,
 )
 @o.run_options(

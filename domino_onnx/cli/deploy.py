@@ -18,6 +18,7 @@ __all__ = ["command"]
 @o.model_argument
 @o.data_options(
     o.data_option("Samples to time layers on, and to judge 8 bits by. Default: random numbers, and no 8 bits in Conv."),
+    o.BATCH_AXIS,
     o.SHAPE_TO_TIME,
 )
 @o.output_options(

@@ -25,6 +25,7 @@ from domino_onnx.stages import (
     deployed,
     diagnosed,
     evaluated,
+    idle_to_time,
     inspected,
     read,
     rewritten,
@@ -100,12 +101,14 @@ def deploy(
 ) -> DeployResult:
     """Write a pruned model for the CPU, with operators that skip zeros wherever that is faster on this machine.
 
-    Of the options, `data.calibration` and `data.input_shapes` give the inputs that layers are timed on, and `run` the
-    threads and the seed.
+    Of the options, `data` has the inputs that layers are timed on, and `run` the threads and the seed.
     """
-    replacing = Replacing(force=force)
+    replacing, chosen = Replacing(force=force), options or CompressOptions()
     check_output(output, (model,), replacing)
-    return deployed(model, output, options or CompressOptions(), precision, Journal(observer), replacing)
+    journal = Journal(observer)
+    for said in idle_to_time(chosen, batches=False):
+        journal.warn(said)
+    return deployed(model, output, chosen, precision, journal, replacing)
 
 
 def benchmark(
@@ -131,8 +134,10 @@ def benchmark(
     profile
         Whether to tell what each operator takes, and how much memory the model.
     """
-    journal = Journal(observer)
-    return benchmarked(models, options or CompressOptions(), threads, batches, seconds, journal, profile=profile)
+    journal, chosen = Journal(observer), options or CompressOptions()
+    for said in idle_to_time(chosen, batches=any(batch > 1 for batch in batches)):
+        journal.warn(said)
+    return benchmarked(models, chosen, threads, batches, seconds, journal, profile=profile)
 
 
 def session(path: Path | str, threads: int = 1) -> InferenceSession:

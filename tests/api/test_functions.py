@@ -141,6 +141,7 @@ def test_functions_take_what_others_give(small: ModelProto, rows: Array) -> None
     expected = domino_onnx.session(result).run(None, {"x": rows[:3]})[0]
     np.testing.assert_allclose(domino_onnx.session(packed).run(None, {"x": rows[:3]})[0], expected, rtol=1e-5)
     assert len(domino_onnx.benchmark(result, packed, seconds=0.05).rows) == 2
+    assert len(domino_onnx.benchmark(result, data=None, input_shapes={"x": (3, 32)}, seed=1, seconds=0.05).rows) == 1
 
 
 def test_a_function_may_judge(small: ModelProto, rows: Array) -> None:

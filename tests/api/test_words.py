@@ -27,6 +27,7 @@ FOREIGN = {"--reflink", "--nproc-per-node", "--sparsity=enable"}
         ("--device cuda: no GPU", 'device="cuda": no GPU'),
         ("give another name, or --force to replace it", "give another name, or force=True to replace it"),
         ("say --batch-axis mask=none", "say batch_axes={\"mask\": \"none\"}"),
+        ("give --input-shape x:SIZES or --data", "give input_shapes={\"x\": SIZES} or data"),
         ("give --data, or search.strategy = 'domino'", "give data, or strategy='domino'"),
         ("data.drawn = 0 in a recipe leaves drawn ones out", "drawn=0 leaves drawn ones out"),
         ("a lower finetune.lr in a recipe may do better", "a lower finetune_lr may do better"),

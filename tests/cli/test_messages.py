@@ -43,6 +43,7 @@ WRITERS = frozenset({"compress", "search", "sweep", "apply", "finetune", "conver
 FILES = frozenset({"compress", "apply", "finetune"})
 READERS = WORK | {"inspect", "evaluate"}
 SEARCHERS = frozenset({"compress", "search", "sweep"})
+TIMERS = frozenset({"deploy", "benchmark"})
 REACHED_BY: dict[str, frozenset[str]] = {
     "__main__": ALL,
     "cli/group": ALL,
@@ -54,11 +55,11 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "cli/files": FILES | {"sweep"},
     "cli/files:folder_for": frozenset({"sweep"}),
     "bridge/readiness": frozenset({"inspect"}),
-    "data": READERS,
+    "data": READERS | TIMERS,
     "data/split": frozenset({"compress", "sweep"}),
     "evaluate/evaluate": FILES | {"sweep", "evaluate", "inspect"},
     "evaluate/evaluate:meanings_on": WORK | {"evaluate"},
-    "cli/options:SHAPE_TO_TIME": frozenset({"deploy", "benchmark"}),
+    "cli/options:SHAPE_TO_TIME": TIMERS,
     "evaluate/metric": WORK | {"evaluate"},
     "evaluate/verify": frozenset({"verify"}),
     "files": WRITERS,
@@ -66,7 +67,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "graph": ALL,
     "graph/io/write": WRITERS,
     "graph/selection": WORK | {"inspect"},
-    "graph/shapes": SEARCHERS | {"inspect", "deploy", "benchmark"},
+    "graph/shapes": SEARCHERS | {"inspect"} | TIMERS,
     "options/compress": frozenset({"compress", "search"}),
     "options/groups:_answers": frozenset({"compress"}),
     "options/groups:_require_one_length": frozenset({"compress", "finetune"}),
@@ -91,6 +92,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "stages/finetuning/notes": frozenset({"compress", "finetune"}),
     "stages/reading/idle": frozenset({"compress"}),
     "stages/reading/idle:_without_samples": WORK,
+    "stages/reading/idle:idle_to_time": TIMERS,
     "stages/planning:_gradients": SEARCHERS,
     "stages/planning:require_plan": frozenset({"compress"}),
     "stages/planning:chosen_strategy": SEARCHERS,
@@ -102,7 +104,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "stages/finetuning/pruned_file": frozenset({"finetune"}),
     "stages/reading/purpose:manifest_to_finetune": frozenset({"finetune"}),
     "stages/deploying/words": frozenset({"deploy"}),
-    "stages/deploying/sampling": frozenset({"deploy", "benchmark"}),
+    "stages/deploying/sampling": TIMERS,
     "stages/trials/sparsest": frozenset({"compress"}),
     "stages/finetuning/teachers": frozenset({"finetune"}),
     "stages/trials/goals": frozenset({"compress", "sweep"}),

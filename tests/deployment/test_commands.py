@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 import pytest
 from onnx import ModelProto, helper
 
-from domino_onnx.errors import DependencyError, ModelError
+import domino_onnx
+from domino_onnx import DominoWarning
+from domino_onnx.errors import DataError, DependencyError, ModelError
 from domino_onnx.pipeline import convert, evaluate, session
 from domino_onnx.runtime import Session
 
@@ -221,3 +224,49 @@ def test_what_is_added_to_each_sample_of_a_batch_is_no_residual(
     inputs = {"x": normal(3, 5, 512), "place": normal(1, 5, 512)}
     wanted, found = (session(file).run(None, inputs)[0] for file in (path, out))
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """A model of samples `x` and a table `s`; data.npz has forty samples and the table."""
+    text = """<ir_version: 8, opset_import: ["" : 17]> m (float[n, 16] x, float[16, 4] s) => (float[n, 4] y) {
+        y = MatMul (x, s) }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "two.onnx")
+    rng = np.random.default_rng(0)
+    x, s = (rng.standard_normal(shape).astype(np.float32) for shape in ((40, 16), (16, 4)))
+    np.savez(tmp_path / "data.npz", x=x, s=s)
+    return tmp_path / "two.onnx"
+
+
+@pytest.mark.parametrize("command", ["benchmark", "deploy"])
+def test_timing_takes_what_it_advises(command: str, two: Path, domino: Run) -> None:
+    """Of an input that all samples share, and whose first axis may be their number or not."""
+    words = [two, "--data", two.with_name("data.npz"), "--json"]
+    words += ["--seconds", "0.01", "--batch-size", "4"] if command == "benchmark" else ["--threads", "1"]
+    ran = domino(command, *words)
+    assert ran.code == 1
+    assert "if all samples share it, say --batch-axis s=none" in ran.err
+    ran = domino(command, *words, "--batch-axis", "s=none")
+    assert ran.code == 0, ran.err
+    if command == "benchmark":
+        assert [row["batch"] for row in json.loads(ran.out)["rows"]] == [4]
+    two.with_name("two.cpu.onnx").unlink(missing_ok=True)
+    ran = domino(command, two, *words[3:], "--batch-axis", "s=none")
+    assert ran.code == 0, ran.err
+    assert ("--batch-axis has no effect without --data" in ran.err) == (command == "deploy")
+    two.with_name("two.cpu.onnx").unlink(missing_ok=True)
+    ran = domino(command, two, *words[3:], "--batch-axis", "t=none")
+    assert ran.code == 1
+    assert "--batch-axis names 't'" in ran.err
+
+
+def test_functions_take_what_they_advise(two: Path) -> None:
+    with np.load(two.with_name("data.npz")) as arrays:
+        data = dict(arrays)
+    with pytest.raises(DataError, match=re.escape('if all samples share it, say batch_axes={"s": "none"}')):
+        domino_onnx.deploy(two, data=data)
+    axes: dict[str, Literal["none"]] = {"s": "none"}
+    domino_onnx.deploy(two, data=data, batch_axes=axes, threads=1)
+    with pytest.warns(DominoWarning, match="has 40 samples in place of 64, as the model, data or input_shapes says"):
+        timed = domino_onnx.benchmark(two, data=data, batch_axes=axes, batch_sizes=[4, 64], seconds=0.01)
+    assert [row.batch for row in timed.rows] == [4, 40]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from domino_onnx.options import NO_DATA, CompressOptions, FinetuneOptions, SearchOptions, SolverOptions
 from domino_onnx.stages.journal import Journal
 
-__all__ = ["idle_options", "tell_idle_options"]
+__all__ = ["idle_options", "idle_to_time", "tell_idle_options"]
 
 _OPTIONS = {
     "finetune.steps": "--finetune-steps",
@@ -36,6 +36,12 @@ def idle_options(options: CompressOptions, *, finetunes: bool) -> Iterator[str]:
     yield from _of_the_search(options)
     if options.solver.masks != SolverOptions().masks and not _refits(options):
         yield "solver.masks has no effect: nothing is refitted"
+
+
+def idle_to_time(options: CompressOptions, *, batches: bool) -> Iterator[str]:
+    """The same for commands that time models. `batches` says whether runs of several samples are timed."""
+    if options.data.batch_axes and options.data.path is None and not batches:
+        yield "--batch-axis has no effect without --data: inputs are one random sample"
 
 
 def _has_no_samples(options: CompressOptions) -> bool:
