@@ -158,7 +158,7 @@ class DataOptions(_Group):
     ] = dataclasses.field(default_factory=dict)
     input_shapes: Annotated[
         Mapping[str, tuple[_Count, ...]],
-        Meta(description="Shape of an input with free axes; for MACs without data."),
+        Meta(description="Shape of an input with free axes, where no data tell it; for MACs."),
     ] = dataclasses.field(default_factory=dict)
 
     batch_axes: Annotated[
@@ -170,6 +170,11 @@ class DataOptions(_Group):
     def path(self) -> Path | None:
         """Where the samples are; None if none were given."""
         return None if self.calibration == NO_DATA else self.calibration
+
+    @property
+    def tells_shapes(self) -> bool:
+        """Whether samples that were given tell the shapes of inputs, whatever `input_shapes` says."""
+        return self.path is not None or (not self.draws and self.evaluation is not None)
 
     @property
     def draws(self) -> bool:

@@ -25,6 +25,7 @@ from domino_onnx.stages import (
     deployed,
     diagnosed,
     evaluated,
+    idle_to_look,
     idle_to_time,
     inspected,
     read,
@@ -49,6 +50,8 @@ def inspect(model: Path, options: CompressOptions | None = None, *, bridge: bool
     chosen = options or CompressOptions()
     if chosen.data.batch_axes and chosen.data.path is None:
         raise OptionError("--batch-axis says which axis of your samples counts them: give --data as well")
+    for said in idle_to_look(chosen):
+        raise OptionError(said)
     return inspected(read(model, chosen, Journal(), "look"), chosen.run, bridge=bridge)
 
 

@@ -22,7 +22,7 @@ from domino_onnx.stages.journal import Journal, Observer
 from domino_onnx.stages.laboratory import open_laboratory
 from domino_onnx.stages.planning import require_plan
 from domino_onnx.stages.reading.aim import given_plan
-from domino_onnx.stages.reading.idle import idle_to_time, tell_idle_options
+from domino_onnx.stages.reading.idle import idle_to_look, idle_to_time, tell_idle_options
 from domino_onnx.stages.reading.read import Output, read
 from domino_onnx.stages.resuming import (
     checkpoint_folder,
@@ -75,6 +75,7 @@ __all__ = [
     "given_plan",
     "help_finetuning",
     "holds_checkpoint",
+    "idle_to_look",
     "idle_to_time",
     "inspected",
     "is_assistant",

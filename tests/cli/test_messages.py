@@ -92,6 +92,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "stages/finetuning/notes": frozenset({"compress", "finetune"}),
     "stages/reading/idle": frozenset({"compress"}),
     "stages/reading/idle:_without_samples": WORK,
+    "stages/reading/idle:_of_shapes": SEARCHERS | {"inspect"} | TIMERS,
     "stages/reading/idle:idle_to_time": TIMERS,
     "stages/planning:_gradients": SEARCHERS,
     "stages/planning:require_plan": frozenset({"compress"}),

@@ -47,6 +47,14 @@ IDLE: list[tuple[dict[str, Any], list[str]]] = [
     ({"data.calibration": NONE, "solver.masks": "obs"}, ["solver.masks has no effect: nothing is refitted"]),
     ({"data.calibration": DATA, "solver.masks": "obs"}, []),
     ({"data.calibration": DATA, "solver.masks": "obs", "solver.method": "magnitude"}, ["solver.masks has no effect"]),
+    ({"data.input_shapes": {"x": (4, 16)}}, []),
+    ({"data.input_shapes": {"x": (4, 16)}, "data.calibration": NONE}, []),
+    ({"data.input_shapes": {"x": (4, 16)}, "data.calibration": DATA}, ["--input-shape has no effect with samples"]),
+    (
+        {"data.input_shapes": {"x": (4, 16)}, "data.calibration": NONE, "data.evaluation": DATA},
+        ["--input-shape has no effect with samples"],
+    ),
+    ({"data.input_shapes": {"x": (4, 16)}, "data.evaluation": DATA}, []),  # drawn samples get this shape
     ({"data.drawn": 64}, ["data.drawn has no effect without --data"]),
     ({"data.drawn": 64, "data.calibration": DATA}, []),
     ({"finetune.steps": 5}, []),
@@ -147,3 +155,24 @@ def test_timing_counts_samples_along_the_batch_axis(
     ran = domino("benchmark", tmp_path / "two.onnx", *words)
     assert ran.code == 0, ran.err
     assert [row["batch"] for row in json.loads(ran.out)["rows"]] == batches
+
+
+def test_shapes_of_samples_win(model: Path, domino: Run, tmp_path: Path) -> None:
+    """Of a product of 16 by 16 in a run of one sample, which the data have."""
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(1).standard_normal((40, 16)).astype(np.float32))
+    words = ("compress", model, "--sparsity", "0.5", "--no-finetune", "--force", "--json", "--input-shape", "x:1000,16")
+    for data, macs, told in ((tmp_path / "data.npz", 256, 1), ("none", 256_000, 0)):
+        ran = domino(*words, "--data", data)
+        assert ran.code == 0, ran.err
+        assert [site["macs"] for site in json.loads(ran.out)["sites"]] == [macs]
+        assert sum("--input-shape has no effect" in each for each in json.loads(ran.out)["warnings"]) == told
+
+
+@pytest.mark.parametrize("command", ["benchmark", "inspect"])
+def test_shapes_beside_samples_are_told_once(command: str, model: Path, domino: Run, tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x=np.zeros((4, 16), np.float32))
+    words = [model, "--data", tmp_path / "data.npz", "--input-shape", "x:9,16"]
+    more = ["--batch-size", "1", "--batch-size", "2", "--seconds", "0.01"] if command == "benchmark" else []
+    ran = domino(command, *words, *more)
+    assert ran.code == (2 if command == "inspect" else 0)
+    assert ran.err.count("--input-shape has no effect with samples") == 1

@@ -62,8 +62,6 @@ def run_to_time(file: OnnxFile, options: CompressOptions, journal: Journal, *, b
     data, specs = samples_of(file, options), input_specs(file.proto)
     check_input_shapes(file.proto, options.data.input_shapes)
     if data is not None:
-        if options.data.input_shapes:
-            journal.warn("--input-shape has no effect with --data, which has shapes of its own")
         some = data.some(batch)
         return RunToTime(inputs=data.take(some), samples=len(some))
     batching, shapes = batching_of(file.proto, specs, options.data.batch_axes), dict(options.data.input_shapes)

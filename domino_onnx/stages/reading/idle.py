@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from domino_onnx.options import NO_DATA, CompressOptions, FinetuneOptions, SearchOptions, SolverOptions
 from domino_onnx.stages.journal import Journal
 
-__all__ = ["idle_options", "idle_to_time", "tell_idle_options"]
+__all__ = ["idle_options", "idle_to_look", "idle_to_time", "tell_idle_options"]
 
 _OPTIONS = {
     "finetune.steps": "--finetune-steps",
@@ -28,6 +28,7 @@ def idle_options(options: CompressOptions, *, finetunes: bool) -> Iterator[str]:
     """Each option that differs from its default and has no effect, and why."""
     if options.data.path is None and options.data.drawn is not None:
         yield "data.drawn has no effect without --data: drawn images join samples that are given"
+    yield from _of_shapes(options)
     if _has_no_samples(options):
         yield from _without_samples(options)
     if finetunes and not options.finetune.enabled:
@@ -38,10 +39,22 @@ def idle_options(options: CompressOptions, *, finetunes: bool) -> Iterator[str]:
         yield "solver.masks has no effect: nothing is refitted"
 
 
+def idle_to_look(options: CompressOptions) -> Iterator[str]:
+    """The same for a command that only looks at a model."""
+    yield from _of_shapes(options)
+
+
 def idle_to_time(options: CompressOptions, *, batches: bool) -> Iterator[str]:
     """The same for commands that time models. `batches` says whether runs of several samples are timed."""
+    yield from _of_shapes(options)
     if options.data.batch_axes and options.data.path is None and not batches:
         yield "--batch-axis has no effect without --data: inputs are one random sample"
+
+
+def _of_shapes(options: CompressOptions) -> Iterator[str]:
+    """Samples that were given have shapes of their own."""
+    if options.data.input_shapes and options.data.tells_shapes:
+        yield "--input-shape has no effect with samples, which have shapes of their own"
 
 
 def _has_no_samples(options: CompressOptions) -> bool:

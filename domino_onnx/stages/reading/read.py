@@ -119,7 +119,7 @@ def read(
             file,
             pool=options.pool,
             selection=_selection(file, options, plan),
-            input_shapes=options.data.input_shapes,
+            input_shapes={} if options.data.tells_shapes else options.data.input_shapes,
             samples=evaluation if split is None else split.fit,
             seed=options.run.seed,
         )
@@ -129,9 +129,9 @@ def read(
 
 
 def _check_names(file: OnnxFile, options: CompressOptions) -> None:
-    """Refuse names of inputs and outputs that the model hasn't got, whether or not there are samples for them."""
-    check_input_shapes(file.proto, options.data.input_shapes)
+    """Refuse names of inputs and outputs that the model hasn't got, whether or not anything comes of them."""
     require_outputs(options.data.output_kinds, [value.name for value in file.proto.graph.output])
+    check_input_shapes(file.proto, options.data.input_shapes)
     if options.data.batch_axes:
         from domino_onnx.data import batching_of, input_specs
 
