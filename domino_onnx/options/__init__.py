@@ -3,6 +3,7 @@
 from domino_onnx.options.compress import CompressOptions
 from domino_onnx.options.duration import Duration
 from domino_onnx.options.groups import (
+    MEASURED,
     NO_DATA,
     DataOptions,
     Device,
@@ -41,6 +42,7 @@ __all__ = [
     "DEFAULT_TIME",
     "JUDGED_DRAWS",
     "KEYWORDS",
+    "MEASURED",
     "NO_DATA",
     "SHARE",
     "TRIED_RATES",

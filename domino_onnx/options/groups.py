@@ -25,6 +25,7 @@ from domino_onnx.storage import Form
 from domino_onnx.targets import Target
 
 __all__ = [
+    "MEASURED",
     "NO_DATA",
     "DataOptions",
     "Device",
@@ -44,6 +45,8 @@ __all__ = [
 ]
 
 Strategy = Literal["auto", "sensitivity", "measured-domino", "domino", "erk", "uniform"]
+MEASURED: tuple[Strategy, ...] = ("sensitivity", "measured-domino")
+"""Strategies that go by measured losses."""
 Solver = Literal["refit", "sparsegpt", "magnitude"]
 Precision = Literal["keep", "fp16"]
 WeightType = Literal["keep", "int8"]
@@ -226,7 +229,7 @@ class SolverOptions(_Group):
     ] = "refit"
     masks: Annotated[
         MaskRule,
-        Meta(description="How the refit chooses the weights that stay in each group."),
+        Meta(description="How the refit, and losses that are measured, choose the weights of each group that stay."),
     ] = "admm"
 
 

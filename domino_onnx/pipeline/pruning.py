@@ -83,7 +83,7 @@ def search(
 ) -> SearchResult:
     """Choose the scheme of every site within the goal's budgets, and write nothing."""
     journal = Journal(observer)
-    tell_idle_options(options, journal, finetunes=False)
+    tell_idle_options(options, journal)
     plan = given_plan(options)
     lab = open_laboratory(read(model, options, journal, "prune", plan=plan, metric=metric), options, journal, plan)
     require_plan(lab, options.goal.budgets)
@@ -119,7 +119,7 @@ def sweep(
     place = name_of_sweep(model, report, plans) if keeps else None
     run = Run.begin(options.without_goal(), observer, place, force=force, metric=metric)
     with run.checkpoint:
-        tell_idle_options(run.options, run.journal, finetunes=False)
+        tell_idle_options(run.options, run.journal)
         source = read(model, run.options, run.journal, "prune", judged=True, metric=metric)
         lab = open_laboratory(source, run.options, run.journal, checkpoint=run.checkpoint)
         claim_checkpoint(lab, "sweep")
@@ -205,7 +205,7 @@ def _compressed(run: Run, model: Path, output: Output) -> Made:
 
 
 def _applied(run: Run, model: Path, plan: Plan, output: Output) -> Made:
-    tell_idle_options(run.options, run.journal, finetunes=False)
+    tell_idle_options(run.options, run.journal, searches=False)
     source = read(model, run.options, run.journal, "prune", output=output, plan=plan, metric=run.metric)
     lab = open_laboratory(source, run.options, run.journal, plan, checkpoint=run.checkpoint)
     claim_checkpoint(lab, "apply")
@@ -215,7 +215,7 @@ def _applied(run: Run, model: Path, plan: Plan, output: Output) -> Made:
 
 
 def _finetuned(run: Run, model: Path, teacher: Path, output: Output) -> Made:
-    tell_idle_options(run.options, run.journal, finetunes=False)
+    tell_idle_options(run.options, run.journal, searches=False)
     require_devices(run.options, trains=True)
     source = read(model, run.options, run.journal, "finetune", output=output, also=(teacher,), metric=run.metric)
     lab = open_pruned(source, run.options, run.journal, teacher, run.checkpoint)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from domino_onnx.errors import DataError, DependencyError, FinetuneError, ModelError, PlanError
-from domino_onnx.options import Strategy
+from domino_onnx.options import MEASURED, Strategy
 from domino_onnx.scheme import Budget, FrozenMapping, Inventory, NMScheme, Plan, WeightKey, require_reachable
 from domino_onnx.search import (
     Decision,
@@ -22,7 +22,6 @@ from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.laboratory import ONLY_INTEGERS, Laboratory
 
 __all__ = [
-    "MEASURED",
     "SECOND_PLAN",
     "Planned",
     "choose_plan",
@@ -32,8 +31,6 @@ __all__ = [
     "two_may_be_refitted",
 ]
 
-MEASURED = ("sensitivity", "measured-domino")
-"""Strategies that go by measured losses."""
 SECOND_PLAN = 0.5
 """How often a second plan comes into question: for about half of the networks of benchmarks/preflight.py."""
 _LEFT_OF_THE_FIRST = 0.1

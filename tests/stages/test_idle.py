@@ -46,7 +46,11 @@ IDLE: list[tuple[dict[str, Any], list[str]]] = [
     ({"data.calibration": NONE, "solver.method": "sparsegpt"}, ["solver.method = 'sparsegpt' has no effect without"]),
     ({"data.calibration": NONE, "solver.masks": "obs"}, ["solver.masks has no effect: nothing is refitted"]),
     ({"data.calibration": DATA, "solver.masks": "obs"}, []),
-    ({"data.calibration": DATA, "solver.masks": "obs", "solver.method": "magnitude"}, ["solver.masks has no effect"]),
+    ({"solver.masks": "obs", "solver.method": "magnitude"}, []),  # losses are measured by these masks
+    ({"solver.masks": "obs", "solver.method": "sparsegpt", "search.strategy": "measured-domino"}, []),
+    ({"solver.masks": "obs", "solver.method": "magnitude", "search.strategy": "erk"}, ["solver.masks has no effect"]),
+    ({"solver.masks": "obs", "solver.method": "magnitude", "goal.scheme": NMScheme(2, 4)}, ["solver.masks has no"]),
+    ({"solver.masks": "obs", "solver.method": "sparsegpt", "goal.plan": DATA}, ["solver.masks has no effect"]),
     ({"data.input_shapes": {"x": (4, 16)}}, []),
     ({"data.input_shapes": {"x": (4, 16)}, "data.calibration": NONE}, []),
     ({"data.input_shapes": {"x": (4, 16)}, "data.calibration": DATA}, ["--input-shape has no effect with samples"]),
@@ -80,6 +84,35 @@ def test_what_has_no_effect_is_named(given: dict[str, Any], says: list[str]) -> 
 def test_commands_that_never_finetune_say_nothing_of_it() -> None:
     options = overridden(CompressOptions(), {"finetune.enabled": False, "finetune.steps": 5})
     assert not list(idle_options(options, finetunes=False))
+
+
+def test_commands_that_never_search_measure_no_losses() -> None:
+    options = overridden(CompressOptions(), {"solver.masks": "obs", "solver.method": "magnitude"})
+    (told,) = idle_options(options, searches=False)
+    assert told.startswith("solver.masks has no effect: nothing is refitted")
+
+
+def test_masks_that_are_told_of_change_nothing(model: Path, domino: Run, tmp_path: Path) -> None:
+    """Neither the measured losses nor the plan; where they do change them, nothing is told."""
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(1).standard_normal((64, 16)).astype(np.float32))
+    found = {}
+    for solver, strategy in (("magnitude", "auto"), ("magnitude", "erk"), ("refit", "erk")):
+        for masks in ("admm", "magnitude"):
+            recipe = tmp_path / "recipe.toml"
+            recipe.write_text(f'[solver]\nmethod = "{solver}"\nmasks = "{masks}"\n[search]\nstrategy = "{strategy}"\n')
+            words = ("--sparsity", "0.5", "--data", tmp_path / "data.npz", "--no-finetune", "--force", "--json")
+            ran = domino("compress", model, *words, "--recipe", recipe)
+            assert ran.code == 0, ran.err
+            said, written = json.loads(ran.out), model.with_name("model.sparse.onnx").read_bytes()
+            losses = [each["loss"] for site in said["sites"] for each in site["candidates"]]
+            told = any("solver.masks has no effect" in each for each in said["warnings"])
+            found[masks] = losses, written, told
+        (losses, written, _), (other_losses, other_written, told) = found["admm"], found["magnitude"]
+        assert (
+            (losses == other_losses and written == other_written)
+            == told
+            == ((solver, strategy) == ("magnitude", "erk"))
+        )
 
 
 def test_the_command_tells_it_and_goes_on(model: Path, domino: Run) -> None:

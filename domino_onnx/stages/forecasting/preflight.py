@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from domino_onnx.errors import DependencyError, ModelError
-from domino_onnx.options import Strategy
+from domino_onnx.options import MEASURED, Strategy
 from domino_onnx.scheme import Skip
 from domino_onnx.stages.forecasting.left_to_do import left_to_do
 from domino_onnx.stages.laboratory import Laboratory
-from domino_onnx.stages.planning import MEASURED, SECOND_PLAN, chosen_strategy, two_may_be_refitted
+from domino_onnx.stages.planning import SECOND_PLAN, chosen_strategy, two_may_be_refitted
 from domino_onnx.stages.reading.drawing import drawn_when_taken
 from domino_onnx.stages.trials.measuring import judges_apart
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from domino_onnx.options import NO_DATA, CompressOptions, FinetuneOptions, SearchOptions, SolverOptions
+from domino_onnx.options import MEASURED, NO_DATA, CompressOptions, FinetuneOptions, SearchOptions, SolverOptions
 from domino_onnx.stages.journal import Journal
 
 __all__ = ["idle_options", "idle_to_look", "idle_to_time", "tell_idle_options"]
@@ -18,14 +18,22 @@ _OPTIONS = {
 """Fields that the command line has an option for; others are in recipes alone."""
 
 
-def tell_idle_options(options: CompressOptions, journal: Journal, *, finetunes: bool) -> None:
-    """Warn of each option that has no effect. `finetunes` says whether the command may finetune at all."""
-    for said in idle_options(options, finetunes=finetunes):
+def tell_idle_options(
+    options: CompressOptions, journal: Journal, *, finetunes: bool = False, searches: bool = True
+) -> None:
+    """Warn of each option that has no effect, as `idle_options` says."""
+    for said in idle_options(options, finetunes=finetunes, searches=searches):
         journal.warn(said)
 
 
-def idle_options(options: CompressOptions, *, finetunes: bool) -> Iterator[str]:
-    """Each option that differs from its default and has no effect, and why."""
+def idle_options(options: CompressOptions, *, finetunes: bool = False, searches: bool = True) -> Iterator[str]:
+    """Each option that differs from its default and has no effect, and why.
+
+    Parameters
+    ----------
+    finetunes, searches
+        Whether the command may finetune, and search for schemes, at all.
+    """
     if options.data.path is None and options.data.drawn is not None:
         yield "data.drawn has no effect without --data: drawn images join samples that are given"
     yield from _of_shapes(options)
@@ -35,8 +43,8 @@ def idle_options(options: CompressOptions, *, finetunes: bool) -> Iterator[str]:
         default = FinetuneOptions(enabled=False)
         yield from _without_effect("finetune", options.finetune, default, "with --no-finetune")
     yield from _of_the_search(options)
-    if options.solver.masks != SolverOptions().masks and not _refits(options):
-        yield "solver.masks has no effect: nothing is refitted"
+    if options.solver.masks != SolverOptions().masks and not (_refits(options) or (searches and _measures(options))):
+        yield "solver.masks has no effect: nothing is refitted, and no loss is measured"
 
 
 def idle_to_look(options: CompressOptions) -> Iterator[str]:
@@ -94,3 +102,9 @@ def _without_effect(group: str, given: object, default: object, why: str) -> Ite
 
 def _refits(options: CompressOptions) -> bool:
     return options.solver.method == "refit" and options.data.calibration != NO_DATA
+
+
+def _measures(options: CompressOptions) -> bool:
+    """Whether the search goes by losses of masks, which it chooses as the refit would."""
+    goal, searched = options.goal, options.search.strategy in ("auto", *MEASURED)
+    return searched and goal.plan is None and goal.scheme is None and options.data.calibration != NO_DATA
