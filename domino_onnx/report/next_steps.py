@@ -35,7 +35,7 @@ def _steps(result: CompressResult) -> Iterator[Step]:
     else:
         if _packs(result):
             yield Step("Make the file smaller.", f"domino-onnx convert {output} --format packed")
-        yield _on_the_cpu(result, model, output)
+        yield from _on_the_cpu(result, model, output)
     yield Step("Prove what the file says of itself.", f"domino-onnx verify {output}")
 
 
@@ -52,8 +52,12 @@ def _packs(result: CompressResult) -> bool:
     return sizes is None or sizes.packed is None or sizes.packed < sizes.after
 
 
-def _on_the_cpu(result: CompressResult, model: str, output: str) -> Step:
+def _on_the_cpu(result: CompressResult, model: str, output: str) -> Iterator[Step]:
+    """Make a file for the CPU, or time it; neither in half precision, which no operator for the CPU takes."""
+    if result.options.output.precision == "fp16":
+        return
     if result.deployed is None:
-        return Step("Make it faster on this CPU.", f"domino-onnx deploy {output}")
+        yield Step("Make it faster on this CPU.", f"domino-onnx deploy {output}")
+        return
     second = printable(shlex.quote(str(result.deployed.output)), _LONGEST)
-    return Step("Time all files side by side.", f"domino-onnx benchmark {model} {output} {second}")
+    yield Step("Time all files side by side.", f"domino-onnx benchmark {model} {output} {second}")

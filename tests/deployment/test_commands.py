@@ -226,6 +226,29 @@ def test_what_is_added_to_each_sample_of_a_batch_is_no_residual(
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
+def test_half_precision_is_told_to_gain_nothing(domino: Run, pruned: Path, tmp_path: Path) -> None:
+    """Before the work, and of the file that was written."""
+    words = ("--sparsity", "0.9", "--data", "none", "--no-finetune", "--threads", "1", "--json")
+    ran = domino("compress", pruned, *words, "--deploy", "cpu", "--precision", "fp16")
+    assert ran.code == 0, ran.err
+    said = json.loads(ran.out)
+    assert said["warnings"][0].startswith("--deploy cpu has no effect with --precision fp16")
+    why = "its weight is stored as float16, not as float32"
+    assert said["warnings"][-1] == f"no layer can be replaced ({why}): the file that was written is the dense one"
+    assert said["deployed"]["int8"] == "8 bits: not tried, since no layer in floats can be replaced"
+    second = onnx.load(said["deployed"]["output"])
+    assert {node.domain for node in second.graph.node} == {""}
+
+
+def test_a_model_without_layers_is_told_of(domino: Run, make_model: Make, tmp_path: Path) -> None:
+    model = make_model([helper.make_node("Relu", ["x"], ["y"])], {"x": (1, 4)}, {"y": (1, 4)}, {})
+    (tmp_path / "relu.onnx").write_bytes(model.SerializeToString())
+    ran = domino("deploy", tmp_path / "relu.onnx", "--threads", "1", "--json")
+    assert ran.code == 0, ran.err
+    told = "the model has no layer to replace: the file that was written is the dense one"
+    assert json.loads(ran.out)["warnings"] == [told]
+
+
 @pytest.fixture
 def two(tmp_path: Path) -> Path:
     """A model of samples `x` and a table `s`; data.npz has forty samples and the table."""
@@ -266,7 +289,8 @@ def test_functions_take_what_they_advise(two: Path) -> None:
     with pytest.raises(DataError, match=re.escape('if all samples share it, say batch_axes={"s": "none"}')):
         domino_onnx.deploy(two, data=data)
     axes: dict[str, Literal["none"]] = {"s": "none"}
-    domino_onnx.deploy(two, data=data, batch_axes=axes, threads=1)
+    with pytest.warns(DominoWarning, match="no layer can be replaced"):
+        domino_onnx.deploy(two, data=data, batch_axes=axes, threads=1)
     with pytest.warns(DominoWarning, match="has 40 samples in place of 64, as the model, data or input_shapes says"):
         timed = domino_onnx.benchmark(two, data=data, batch_axes=axes, batch_sizes=[4, 64], seconds=0.01)
     assert [row.batch for row in timed.rows] == [4, 40]

@@ -91,6 +91,12 @@ def test_what_was_done_is_not_advised(result: CompressResult) -> None:
     assert [step.command.split()[1] for step in next_steps(packed)] == ["deploy", "verify"]
 
 
+def test_what_half_precision_gains_nothing_by_is_not_advised(result: CompressResult) -> None:
+    output = dataclasses.replace(result.options.output, precision="fp16")
+    half = dataclasses.replace(result, options=dataclasses.replace(result.options, output=output))
+    assert [step.command.split()[1] for step in next_steps(judged(half, "data"))] == ["convert", "verify"]
+
+
 def test_the_summary_ends_with_the_first_command(result: CompressResult) -> None:
     first = f"domino-onnx evaluate {result.model} {result.output} --data FILE"
     assert next_steps(result)[0].command == first

@@ -61,6 +61,10 @@ IDLE: list[tuple[dict[str, Any], list[str]]] = [
     ({"data.input_shapes": {"x": (4, 16)}, "data.evaluation": DATA}, []),  # drawn samples get this shape
     ({"data.drawn": 64}, ["data.drawn has no effect without --data"]),
     ({"data.drawn": 64, "data.calibration": DATA}, []),
+    ({"output.deploy": "cpu"}, []),
+    ({"output.deploy": "cpu", "output.weights": "int8"}, []),
+    ({"output.precision": "fp16"}, []),
+    ({"output.deploy": "cpu", "output.precision": "fp16"}, ["--deploy cpu has no effect with --precision fp16"]),
     ({"finetune.steps": 5}, []),
     ({"finetune.enabled": False, "finetune.steps": 5}, ["--finetune-steps has no effect with --no-finetune"]),
     ({"finetune.enabled": False, "finetune.lr": 0.1}, ["finetune.lr has no effect with --no-finetune"]),

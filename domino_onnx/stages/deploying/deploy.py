@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -21,7 +21,7 @@ from domino_onnx.stages.deploying.accuracy import MOST_DIVERGENCE, ByteJudge, Gr
 from domino_onnx.stages.deploying.bench import Bench
 from domino_onnx.stages.deploying.choice import Tried, fastest, with_fewer_passes
 from domino_onnx.stages.deploying.sampling import run_to_time
-from domino_onnx.stages.deploying.words import bits_in_words, layer_record
+from domino_onnx.stages.deploying.words import bits_in_words, layer_record, why_none
 from domino_onnx.stages.journal import Journal
 
 if TYPE_CHECKING:
@@ -84,17 +84,18 @@ def deployed(
         error, of_read = bench.error(best.proto), bench.error(whole.proto) if _is_quantised(file) else None
     with journal.stage("write"):
         written = write_model(dataclasses.replace(whole, proto=best.proto), {}, None, output, replacing=replacing)
-    _warn(best, error, journal)
+    left = (
+        *((each.name, each.op, each.reason) for each in kept),
+        *((layer.name, layer.op, _NOT_TIMED) for layer in layers if layer not in timed),
+    )
+    _warn(best, error, left, journal)
     return DeployResult(
         model=model,
         output=output,
         threads=threads,
         precision=precision,
         layers=tuple(layer_record(layer, timed[layer], best) for layer in timed),
-        kept=(
-            *((each.name, each.op, each.reason) for each in kept),
-            *((layer.name, layer.op, _NOT_TIMED) for layer in layers if layer not in timed),
-        ),
+        kept=left,
         dense=best.dense,
         deployed=best.deployed,
         error=error,
@@ -109,7 +110,7 @@ def deployed(
     )
 
 
-def _warn(best: Tried, error: float | None, journal: Journal) -> None:
+def _warn(best: Tried, error: float | None, left: Sequence[tuple[str, str, str]], journal: Journal) -> None:
     if error is None:
         journal.warn(
             "no output holds a finite float on the inputs of this run, so that none was compared: give --data of yours"
@@ -119,8 +120,8 @@ def _warn(best: Tried, error: float | None, journal: Journal) -> None:
             "an output of the deployed model is NaN or infinite where that of the file isn't, or the other way round: "
             "compare both on your data before you use it"
         )
-    if best.chosen and all(kind == "dense" for kind in best.chosen.values()):
-        journal.warn("no layer is faster without its zeros on this machine: the file that was written is the dense one")
+    if all(kind == "dense" for kind in best.chosen.values()):
+        journal.warn(f"{why_none(best, left)}: the file that was written is the dense one")
 
 
 def _judged(
@@ -133,7 +134,7 @@ def _judged(
 ) -> tuple[ByteJudge | str, list[Layer]]:
     """Who judges what 8 bits cost layers that the file has in floats, or why nothing does; layers with their means."""
     of_floats = [layer for layer in layers if layer.file is None]
-    judge: ByteJudge | str = "no layer in floats has enough zeros"
+    judge: ByteJudge | str = "no layer in floats can be replaced"
     if precision != "float32" and of_floats:
         most = MOST_DIVERGENCE if precision == "auto" else math.inf
         with journal.stage("calibrate"):

@@ -1,8 +1,10 @@
-"""Why each layer is deployed as it is, and what became of 8 bits."""
+"""Why each layer is deployed as it is, or none is, and what became of 8 bits."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from domino_onnx.plurals import quantity
@@ -13,7 +15,7 @@ from domino_onnx.stages.deploying.choice import Tried
 if TYPE_CHECKING:
     from domino_onnx.deployment import Kind, Layer, Seconds
 
-__all__ = ["bits_in_words", "layer_record"]
+__all__ = ["bits_in_words", "layer_record", "why_none"]
 
 
 def layer_record(layer: Layer, seconds: Seconds, best: Tried) -> DeployedLayer:
@@ -56,6 +58,14 @@ def _reason_of_quantized(gain: float, chosen: Kind) -> str:
     if chosen == "quantized":
         return said if gain > 1 else f"{said} by itself; the whole model gains"
     return f"{said}; no gain in the whole model" if gain > 1 else f"{said}: no gain"
+
+
+def why_none(best: Tried, left: Sequence[tuple[str, str, str]]) -> str:
+    """Why no layer was replaced: none was faster, or else what is most often said of those that were left."""
+    if best.chosen:
+        return "no layer is faster without its zeros on this machine"
+    reasons = Counter(reason for _, _, reason in left).most_common(1)
+    return f"no layer can be replaced ({reasons[0][0]})" if reasons else "the model has no layer to replace"
 
 
 def bits_in_words(best: Tried, precision: DeployPrecision, judge: ByteJudge | str) -> str:

@@ -37,6 +37,8 @@ def idle_options(options: CompressOptions, *, finetunes: bool = False, searches:
     if options.data.path is None and options.data.drawn is not None:
         yield "data.drawn has no effect without --data: drawn images join samples that are given"
     yield from _of_shapes(options)
+    if options.output.deploy is not None and options.output.precision == "fp16":
+        yield f"--deploy {options.output.deploy} has no effect with --precision fp16: no operator takes float16 weights"
     if _has_no_samples(options):
         yield from _without_samples(options)
     if finetunes and not options.finetune.enabled:
