@@ -17,6 +17,7 @@ from domino_onnx.deployment.layer import Layer, Shapes
 from domino_onnx.deployment.operators import DOMAIN, Kind, import_operators, written
 from domino_onnx.deployment.surgeon import drop_unread, exported, require_surgeon
 from domino_onnx.graph import sort_nodes
+from domino_onnx.graph.insertion import names_in_use
 from domino_onnx.scheme import MANIFEST_KEY
 
 __all__ = ["rewritten_graph"]
@@ -203,9 +204,8 @@ def _drop_manifest(model: ModelProto) -> None:
 
 
 def _new_names(model: ModelProto) -> Iterator[str]:
-    """Names for what is stored, which nothing in the model has."""
-    taken = {tensor.name for tensor in model.graph.initializer} | {value.name for value in model.graph.input}
-    taken |= {name for node in model.graph.node for name in (*node.input, *node.output)}
+    """Names for what is stored, which nothing in the model has, its subgraphs included."""
+    taken = names_in_use(model)
     prefix = f"{DOMAIN}."
     while any(name.startswith(prefix) for name in taken):
         prefix += "_"
