@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -13,12 +14,16 @@ from domino_onnx.errors import DependencyError
 __all__ = ["drop_unread", "exported", "must_stay", "node_protos", "open_graph", "require_surgeon"]
 
 
+@functools.cache
 def require_surgeon() -> Any:
-    """The module `onnx_graphsurgeon`; DependencyError without it."""
+    """The module `onnx_graphsurgeon`; DependencyError without it. It prints no warnings: stdout may hold JSON."""
     try:
-        return importlib.import_module("onnx_graphsurgeon")
+        surgeon = importlib.import_module("onnx_graphsurgeon")
     except ImportError as error:
         raise DependencyError(f"onnx-graphsurgeon is missing ({error}): `pip install onnx-graphsurgeon`") from None
+    logger = importlib.import_module("onnx_graphsurgeon.logger").G_LOGGER
+    logger.severity = logger.CRITICAL
+    return surgeon
 
 
 def open_graph(model: ModelProto) -> Any:
