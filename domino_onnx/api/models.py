@@ -13,7 +13,7 @@ import onnx
 from google.protobuf.message import EncodeError
 from onnx import ModelProto
 
-from domino_onnx.deployment import exported, open_graph, require_surgeon
+from domino_onnx.deployment import exported, require_surgeon
 from domino_onnx.errors import ModelError, OutputError
 from domino_onnx.files import (
     Replacing,
@@ -71,7 +71,7 @@ class WrittenModel:
         DependencyError
             If onnx-graphsurgeon is missing.
         """
-        graph = open_graph(self.model)
+        graph = require_surgeon().import_onnx(self.model)
         setattr(graph, _REMEMBERED, self.model)
         return graph
 

@@ -13,6 +13,7 @@ from onnx import ModelProto, helper
 
 from domino_onnx.deployment.grids import Grid
 from domino_onnx.deployment.layer import Layer
+from domino_onnx.graph.io.listed import unlist_constants
 from domino_onnx.storage.packing import pack
 
 __all__ = [
@@ -54,8 +55,12 @@ def is_deployed(model: ModelProto) -> bool:
 
 
 def import_operators(model: ModelProto) -> None:
-    """Let a model import the domain of the operators, once, where its graph has some."""
+    """Let a model import the domain of the operators, once, where its graph has some.
+
+    The first IR versions want all that is stored among the inputs. A model of those becomes one of the next.
+    """
     if not is_deployed(model) and any(node.domain == DOMAIN for node in model.graph.node):
+        unlist_constants(model)
         model.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
 
 

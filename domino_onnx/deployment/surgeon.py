@@ -10,6 +10,7 @@ from typing import Any
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from domino_onnx.errors import DependencyError
+from domino_onnx.graph.io.listed import replaceable_names
 
 __all__ = ["drop_unread", "exported", "must_stay", "node_protos", "open_graph", "require_surgeon"]
 
@@ -27,8 +28,21 @@ def require_surgeon() -> Any:
 
 
 def open_graph(model: ModelProto) -> Any:
-    """The graph of a model whose data are all inline, as onnx-graphsurgeon's objects."""
-    return require_surgeon().import_onnx(model)
+    """The graph of a model whose data are all inline, as onnx-graphsurgeon's objects.
+
+    What a caller may replace is an input among others: the file only tells what it is where none is given.
+    """
+    replaceable = replaceable_names(model)
+    if replaceable:
+        stored = [tensor for tensor in model.graph.initializer if tensor.name not in replaceable]
+        bare = ModelProto()
+        bare.CopyFrom(model)
+        del bare.graph.initializer[:]
+        bare.graph.initializer.extend(stored)
+        model = bare
+    graph = require_surgeon().import_onnx(model)
+    graph.import_domains = list(graph.import_domains)  # else an export adds domains to the model that was read
+    return graph
 
 
 def must_stay(graph: Any) -> set[int]:
@@ -73,14 +87,14 @@ def exported(graph: Any, model: ModelProto) -> ModelProto:
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     del result.graph.node[:], result.graph.initializer[:], result.graph.value_info[:]
     del result.graph.input[:], result.graph.output[:]
-    result.graph.input.extend(_originals(made.graph.input, model.graph.input))
     result.graph.output.extend(_originals(made.graph.output, model.graph.output))
     result.graph.node.extend(_original(node, nodes.get(tuple(node.output))) for node in made.graph.node)
     used = {name for node in result.graph.node for name in node.input} | _in_subgraphs(result)
-    used |= {value.name for value in result.graph.output}
+    used |= {value.name for value in result.graph.output} | replaceable_names(model)
     result.graph.initializer.extend(
         tensors.get(tensor.name, tensor) for tensor in _in_order(made, tensors) if tensor.name in used
     )
+    result.graph.input.extend(_with_stored(made, model, tensors.keys() & used))
     there = {name for node in result.graph.node for name in node.output}
     result.graph.value_info.extend(value for value in model.graph.value_info if value.name in there)
     return result
@@ -99,6 +113,16 @@ def _originals(made: Iterable[ValueInfoProto], before: Iterable[ValueInfoProto])
     """Each input or output as it was before, where name, type and shape are the same."""
     known = {_described(value): value for value in before}
     return (known.get(_described(value), value) for value in made)
+
+
+def _with_stored(made: ModelProto, before: ModelProto, stored: set[str]) -> list[ValueInfoProto]:
+    """The inputs that were made, and in their places those that are stored as well, which onnx-graphsurgeon drops."""
+    inputs = list(_originals(made.graph.input, before.graph.input))
+    names = {value.name for value in inputs}
+    for place, value in enumerate(before.graph.input):
+        if value.name in stored - names:
+            inputs.insert(place, value)
+    return inputs
 
 
 def _described(value: ValueInfoProto) -> tuple[object, ...]:

@@ -294,3 +294,17 @@ def test_functions_take_what_they_advise(two: Path) -> None:
     with pytest.warns(DominoWarning, match="has 40 samples in place of 64, as the model, data or input_shapes says"):
         timed = domino_onnx.benchmark(two, data=data, batch_axes=axes, batch_sizes=[4, 64], seconds=0.01)
     assert [row.batch for row in timed.rows] == [4, 40]
+
+
+def test_a_newer_ir_version_is_told(domino: Run, pruned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("domino_onnx.stages.deploying.choice._best", lambda choices, *_, **__: len(choices) - 1)
+    model, out = onnx.load(pruned), tmp_path / "out.onnx"
+    model.ir_version = 3
+    model.graph.input.append(helper.make_tensor_value_info("w", 1, (512, 512)))
+    model.opset_import[0].version = 8
+    pruned.write_bytes(model.SerializeToString())
+    ran = domino("deploy", pruned, "-o", out, "--threads", "1", "--json")
+    assert ran.code == 0, ran.err
+    assert any("written as IR version 4" in each for each in json.loads(ran.out)["warnings"])
+    onnx.checker.check_model(model)
+    assert [value.name for value in onnx.load(out).graph.input] == ["x"]

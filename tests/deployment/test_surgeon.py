@@ -35,6 +35,16 @@ def test_new_names_are_none_of_a_subgraph(make_model: Make) -> None:
     same(model, changed, {"x": np.ones((2, 64), np.float32)})
 
 
+def test_the_model_that_was_read_stays_as_it_is(make_model: Make) -> None:
+    """It may be what is written, and a file that imports the domain counts as deployed."""
+    model = make_model(
+        [node("MatMul", ["x", "w"], ["y"])], {"x": ("N", 64)}, {"y": ("N", 32)}, {"w": sparse((64, 32), 0)}
+    )
+    before = model.SerializeToString()
+    deployed(model, {})
+    assert model.SerializeToString() == before
+
+
 def test_types_without_a_numpy_type_cost_no_line_of_output(make_model: Make, capfd: pytest.CaptureFixture[str]) -> None:
     """A report in JSON goes to stdout, where onnx-graphsurgeon would print its warnings."""
     other = TensorProto(name="e", data_type=TensorProto.FLOAT8E5M2FNUZ, dims=[2], raw_data=b"\1\2")
@@ -50,3 +60,49 @@ def test_types_without_a_numpy_type_cost_no_line_of_output(make_model: Make, cap
     assert capfd.readouterr().out == ""
     assert next(tensor for tensor in changed.graph.initializer if tensor.name == "e") == other
     onnx.checker.check_model(model)
+
+
+def _with_threshold(make_model: Make, op: str, ir: int) -> ModelProto:
+    """A sum or difference of a product and a stored number that is an input as well; so are weights."""
+    product = node("Gemm", ["x", "w", "b"], ["m"])
+    model = make_model(
+        [product, node(op, ["m", "t"], ["y"])],
+        {"t": (1,), "x": ("N", 64), "w": (64, 32), "b": (32,)},
+        {"y": ("N", 32)},
+        {"w": sparse((64, 32), 0), "b": np.zeros(32, np.float32), "t": np.array([0.5], np.float32)},
+        ir=ir,
+        opset=8,
+    )
+    if ir > 3:
+        del model.graph.input[2:]
+    return model
+
+
+@pytest.mark.parametrize("op", ["Add", "Sub"])
+def test_what_a_caller_may_replace_stays_replaceable(make_model: Make, op: str) -> None:
+    model = _with_threshold(make_model, op, 8)
+    changed, layers, _ = deployed(model, {"m": (2, 32)})
+    assert ops(changed) == ["NmMatMul", op]
+    assert layers[0].residual is None
+    assert list(changed.graph.input) == list(model.graph.input)
+    x = np.ones((2, 64), np.float32)
+    same(model, changed, {"x": x})
+    same(model, changed, {"x": x, "t": np.array([10], np.float32)})
+
+
+def test_a_default_that_nothing_reads_keeps_its_input_optional(make_model: Make) -> None:
+    model = _with_threshold(make_model, "Add", 8)
+    model.graph.node[1].input[1] = "m"
+    changed, _, _ = deployed(model, {})
+    assert ops(changed)[0] == "NmMatMul"
+    same(model, changed, {"x": np.ones((2, 64), np.float32)})
+
+
+def test_inputs_of_the_first_ir_versions_are_no_options(make_model: Make) -> None:
+    """All stored tensors are listed there, and none can be replaced."""
+    model = _with_threshold(make_model, "Add", 3)
+    changed, _, _ = deployed(model, {})
+    assert ops(changed) == ["NmMatMul"]
+    assert [value.name for value in changed.graph.input] == ["x"]
+    assert changed.ir_version == 4
+    same(model, changed, {"x": np.ones((2, 64), np.float32)})

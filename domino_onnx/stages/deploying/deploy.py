@@ -23,6 +23,7 @@ from domino_onnx.stages.deploying.choice import Tried, fastest, with_fewer_passe
 from domino_onnx.stages.deploying.sampling import run_to_time
 from domino_onnx.stages.deploying.words import bits_in_words, layer_record, why_none
 from domino_onnx.stages.journal import Journal
+from domino_onnx.stages.writing.form_notes import ir_notes
 
 if TYPE_CHECKING:
     from domino_onnx.deployment import Layer, Seconds
@@ -89,6 +90,8 @@ def deployed(
         *((layer.name, layer.op, _NOT_TIMED) for layer in layers if layer not in timed),
     )
     _warn(best, error, left, journal)
+    for note in ir_notes(file.proto.ir_version, dataclasses.replace(whole, proto=best.proto)):
+        journal.warn(note)
     return DeployResult(
         model=model,
         output=output,
