@@ -154,7 +154,7 @@ def session(path: Path | str, threads: int = 1) -> InferenceSession:
     Raises
     ------
     DependencyError
-        If ONNX Runtime or domino-onnx-kernels is missing.
+        If ONNX Runtime is missing, or a deployed file needs domino-onnx-kernels, which is missing or can't be loaded.
     ModelError
         If ONNX Runtime refuses the model.
     """

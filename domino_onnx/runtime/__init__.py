@@ -4,7 +4,7 @@ from domino_onnx.runtime.carried import Carried
 from domino_onnx.runtime.child_session import ChildSession
 from domino_onnx.runtime.deployed import open_session
 from domino_onnx.runtime.heap import give_back_memory
-from domino_onnx.runtime.kernels import kernels_library
+from domino_onnx.runtime.kernels import require_kernels
 from domino_onnx.runtime.memory import available_memory, memory_budget, resident_memory
 from domino_onnx.runtime.peak import peak_memory
 from domino_onnx.runtime.profile import OperatorTime, Profile, profiled
@@ -31,12 +31,12 @@ __all__ = [
     "available_memory",
     "cuda_objection",
     "give_back_memory",
-    "kernels_library",
     "memory_budget",
     "observe_shapes",
     "open_session",
     "peak_memory",
     "profiled",
+    "require_kernels",
     "require_onnxruntime",
     "require_survivable",
     "resident_memory",

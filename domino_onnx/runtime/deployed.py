@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from domino_onnx.errors import ModelError
-from domino_onnx.runtime.kernels import kernels_library
+from domino_onnx.runtime.kernels import lacks_kernels, register_kernels
 from domino_onnx.runtime.providers import require_onnxruntime
-from domino_onnx.runtime.session import error_types, first_line
+from domino_onnx.runtime.raised import error_types, first_line
 
 __all__ = ["open_session"]
 
@@ -30,7 +30,7 @@ def open_session(path: Path | str | bytes, threads: int = 1) -> Any:
     Raises
     ------
     DependencyError
-        If ONNX Runtime or the kernels are missing.
+        If ONNX Runtime is missing, or kernels for a deployed file are missing or can't be loaded.
     ModelError
         If ONNX Runtime refuses the model.
     """
@@ -38,7 +38,7 @@ def open_session(path: Path | str | bytes, threads: int = 1) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
-    options.register_custom_ops_library(kernels_library())
+    objection = register_kernels(options)
     name = "the model" if isinstance(path, bytes) else str(path)
     if not isinstance(path, bytes) and not Path(path).exists():
         raise ModelError(f"there is no file {name}")
@@ -46,4 +46,6 @@ def open_session(path: Path | str | bytes, threads: int = 1) -> Any:
         source = path if isinstance(path, bytes) else str(path)
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except error_types() as error:
+        if objection is not None and lacks_kernels(error):
+            raise objection from None
         raise ModelError(f"ONNX Runtime {ort.__version__} can't load {name}: {first_line(error)}") from None

@@ -41,7 +41,10 @@ options.intra_op_num_threads = int(threads)
 options.enable_profiling = True
 options.profile_file_prefix = f"{folder}/profile"
 if library:
-    options.register_custom_ops_library(library)
+    try:
+        options.register_custom_ops_library(library)
+    except Exception:
+        pass  # what needs it is refused below
 before = resident("VmRSS")
 try:
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

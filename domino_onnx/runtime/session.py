@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from numpy.typing import NDArray
 from domino_onnx.errors import LESS_MEMORY, DeviceMemoryError, ModelError, RunError
 from domino_onnx.options import Device
 from domino_onnx.runtime.interruptible import interruptible
-from domino_onnx.runtime.kernels import kernels_library, register_kernels
+from domino_onnx.runtime.kernels import lacks_kernels, register_kernels
 from domino_onnx.runtime.providers import providers, require_onnxruntime
+from domino_onnx.runtime.raised import error_types, first_line
 
-__all__ = ["LONGEST", "OR_SLOW", "Session", "check_types", "error_types", "first_line"]
+__all__ = ["LONGEST", "OR_SLOW", "Session", "check_types"]
 
 LONGEST = 300.0
 """Seconds that one run may take: a loop in a model may never end."""
@@ -60,7 +60,7 @@ class Session:
     DeviceMemoryError
         If the model doesn't fit into the GPU's memory.
     DependencyError
-        If `device` is "cuda" and nothing runs there, or a deployed model finds no kernels.
+        If `device` is "cuda" and nothing runs there, or a deployed model finds no kernels that can be loaded.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Session:
         options = ort.SessionOptions()
         options.log_severity_level = 4  # its errors reach the user as ours
         options.intra_op_num_threads = threads
-        register_kernels(options)
+        objection = register_kernels(options)
         if timed:  # else threads that wait busily for a session's next run take the cores from another session's run
             options.add_session_config_entry("session.force_spinning_stop", "1")
         if piece:  # threads that wait busily would take the cores from whatever works between two runs
@@ -101,8 +101,8 @@ class Session:
         try:  # without a fallback: it prints, and goes on elsewhere
             self._session = ort.InferenceSession(source, options, providers=chosen, enable_fallback=0)
         except self._errors as error:
-            if "domino_onnx:" in str(error):  # an operator of this domain isn't registered
-                kernels_library()
+            if objection is not None and lacks_kernels(error):
+                raise objection from None
             raise self._told(f"ONNX Runtime {ort.__version__} can't load {self._name}", error) from None
         self.provider: str = self._session.get_providers()[0]
         self.inputs: dict[str, tuple[str, list[Any]]] = {
@@ -169,20 +169,8 @@ def check_types(inputs: Mapping[str, NDArray[Any]]) -> None:
             raise ModelError(f"ONNX Runtime takes no {array.dtype} from Python, which input {name!r} holds")
 
 
-def error_types() -> tuple[type[Exception], ...]:
-    """All that ONNX Runtime raises."""
-    state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-    own = (value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception))
-    return (*own, RuntimeError, ValueError, TypeError, MemoryError)
-
-
 def _as_array(output: Any) -> Any:
     """A sequence of maps from classes to numbers, as scikit-learn's converters give it, as (samples, classes)."""
     if isinstance(output, list) and output and all(isinstance(each, dict) for each in output):
         return np.array([list(each.values()) for each in output], np.float32)
     return output
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, short enough for a message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]

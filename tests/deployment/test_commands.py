@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ import domino_onnx
 from domino_onnx import DominoWarning
 from domino_onnx.errors import DataError, DependencyError, ModelError
 from domino_onnx.pipeline import convert, evaluate, session
-from domino_onnx.runtime import Session
+from domino_onnx.runtime import ChildSession, Session, child
 
 from .test_rewrite import deployed, normal, sparse
 
@@ -107,6 +107,43 @@ def test_a_deployed_file_without_kernels_says_what_is_missing(
     with pytest.raises(DependencyError, match="CPU kernels are missing"):
         Session(changed.SerializeToString())
     Session(model.SerializeToString())
+
+
+@pytest.fixture
+def _own_children() -> Iterator[None]:
+    """Children that start with the environment of this test, and end with it."""
+    child._end_idle()
+    yield
+    child._end_idle()
+
+
+@pytest.mark.usefixtures("_own_children")
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "DOMINO_ONNX_KERNELS is avx513"), (b"no library", "Failed to load library")]
+)
+def test_kernels_that_do_not_load_matter_to_deployed_files_alone(
+    domino: Run, pruned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, said: str
+) -> None:
+    """The message is that of ONNX Runtime, in the command's own process and in its children."""
+    dense, fast, none = onnx.load(pruned), tmp_path / "fast.onnx", tmp_path / "none.onnx"
+    fast.write_bytes(deployed(dense, {})[0].SerializeToString())
+    broken = tmp_path / "broken.so"
+    if content is None:
+        monkeypatch.setenv("DOMINO_ONNX_KERNELS", "avx513")
+    else:
+        broken.write_bytes(content)
+        monkeypatch.setattr("domino_onnx_kernels.library_path", lambda: str(broken))
+    with ChildSession(pruned, threads=1) as opened:
+        assert opened.output_names == ("y",)
+    assert session(pruned).get_outputs()[0].name == "y"
+    assert domino("benchmark", pruned, "--seconds", "0.05", "--profile").code == 0
+    for load in (session, Session):
+        with pytest.raises(DependencyError, match=said):
+            load(fast)
+    ran = domino("deploy", pruned, "-o", none)
+    assert (ran.code, said in " ".join(ran.err.split())) == (1, True)
+    if content is None:  # a child finds the library by itself
+        assert said in " ".join(domino("benchmark", fast, "--seconds", "0.05").err.split())
 
 
 def test_benchmark_compares_with_the_first(domino: Run, pruned: Path) -> None:

@@ -52,20 +52,20 @@ def deployed(
     ModelError
         If the model can't be read or run, or is too large to be timed.
     DependencyError
-        If the kernels, ONNX Runtime or onnx-graphsurgeon are missing.
+        If the kernels, ONNX Runtime or onnx-graphsurgeon are missing, or the kernels can't be loaded.
     DataError
         If the data don't fit the model, or inputs can't be made up.
     OutputError
         If the output can't be written.
     """
     from domino_onnx.deployment import find_layers, open_graph
-    from domino_onnx.runtime import kernels_library
+    from domino_onnx.runtime import require_kernels
 
     if precision not in get_args(DeployPrecision):
         raise OptionError(
             f"the precision is {precision!r}; it must be {' or '.join(map(repr, get_args(DeployPrecision)))}"
         )
-    kernels_library()
+    require_kernels()
     threads = options.run.threads
     with journal.stage("read"):
         file = read_model(model)

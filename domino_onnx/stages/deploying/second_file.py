@@ -28,16 +28,16 @@ def check_second(output: Path, options: CompressOptions, read: tuple[Path, ...],
     OutputError
         If its name is taken, or it can't be written there.
     DependencyError
-        If the kernels or onnx-graphsurgeon are missing.
+        If the kernels, ONNX Runtime or onnx-graphsurgeon are missing, or the kernels can't be loaded.
     """
     if options.output.deploy is None:
         return
     from domino_onnx.deployment import require_surgeon
-    from domino_onnx.runtime import kernels_library
+    from domino_onnx.runtime import require_kernels
 
     second = name_for_cpu(output)
     check_output(second, read, replacing)
-    kernels_library()
+    require_kernels()
     require_surgeon()
 
 
