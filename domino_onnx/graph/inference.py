@@ -11,6 +11,7 @@ import sys
 import threading
 
 from domino_onnx.errors import ProcessError
+from domino_onnx.isolated import isolated
 
 __all__ = ["inferred"]
 
@@ -19,6 +20,8 @@ _MEMORY = 4 << 30
 _LENGTH = 8
 _IDLE_SECONDS = 10
 """How long a child waits for another model. Starting one takes a quarter of a second, which is most of the work."""
+_NO_ONNX = 90
+"""What a child ends with that can't import onnx."""
 _KILLED = getattr(signal, "SIGKILL", 9)
 _CHILD = f"""
 import os, signal, sys, threading
@@ -29,7 +32,10 @@ try:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 except ImportError:
     pass
-from onnx import ModelProto, shape_inference
+try:
+    from onnx import ModelProto, shape_inference
+except ImportError:
+    os._exit({_NO_ONNX})
 answers = os.fdopen(os.dup(1), "wb")
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 while True:
@@ -56,9 +62,8 @@ def inferred(model: bytes) -> bytes:
     Raises
     ------
     ProcessError
-        If the system killed the child process. It limits its own memory, so that the model isn't the reason.
-    OSError
-        If no process can be started.
+        If the child process can't be started, or the system killed it. It limits its own memory, so that the model
+        isn't the reason.
     """
     while _idle:
         child = _idle.pop()
@@ -79,12 +84,12 @@ class _GoneError(Exception):
 
 class _Child:
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _CHILD],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+        try:
+            self._process = subprocess.Popen(
+                isolated(_CHILD), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+        except OSError as error:
+            raise ProcessError(f"no process can be started to infer shapes in: {error}") from None
         self._parent = os.getpid()
 
     @property
@@ -112,6 +117,10 @@ class _Child:
         self.end()
         if code == 0:
             raise _GoneError
+        if code == _NO_ONNX:
+            raise ProcessError(
+                f"the process that infers shapes can't import onnx: `{sys.executable} -c 'import onnx'` may say why"
+            )
         if code == -_KILLED and in_time:
             raise ProcessError(
                 "the process that infers shapes was killed, most likely because the machine's memory ran out: end "

@@ -46,7 +46,8 @@ def infer_shapes(model: ModelProto, input_shapes: Mapping[str, tuple[int, ...]] 
     DataError
         If an input shape names no input, or contradicts a fixed axis.
     ProcessError
-        If the system killed the child process. It limits its own memory, so that the model isn't the reason.
+        If the child process can't be started, or the system killed it. It limits its own memory, so that the model
+        isn't the reason.
     """
     bare = skeleton(model)
     _set_input_shapes(bare, input_shapes or {})
@@ -63,7 +64,7 @@ def _inferred(bare: ModelProto) -> ModelProto:
     """The skeleton with what inference found; empty if it failed."""
     try:
         found: ModelProto = ModelProto.FromString(inferred(bare.SerializeToString()))
-    except (OSError, DecodeError, ValueError):
+    except (DecodeError, ValueError):
         return ModelProto()
     return found
 

@@ -8,7 +8,6 @@ import copy
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -25,6 +24,7 @@ from domino_onnx.errors import (
     ProcessError,
     RunError,
 )
+from domino_onnx.isolated import isolated
 from domino_onnx.runtime.cgroups import text_of
 from domino_onnx.runtime.memory import available_memory
 from domino_onnx.runtime.messages import receive, send
@@ -36,7 +36,7 @@ _SHARE = 0.75
 """Of the memory that is available: what a model may take, besides what it has mapped from its files."""
 _LOOKS = 0.05
 """Seconds between two looks at what the child takes."""
-_CODE = "import sys; sys.path[:] = {path!r}; from domino_onnx.runtime.guest import serve; serve({parent})"
+_CODE = "from domino_onnx.runtime.guest import serve; serve({parent})"
 _SECONDS_TO_CLOSE = 20.0
 _ERRORS = {kind.__name__: kind for kind in (DependencyError, DeviceMemoryError, ModelError, RunError)}
 _KILLED = getattr(signal, "SIGKILL", 9)
@@ -49,10 +49,9 @@ class Child:
     _all: weakref.WeakSet[Child] = weakref.WeakSet()  # noqa: RUF012  (likewise)
 
     def __init__(self) -> None:
-        code = _CODE.format(path=[str(Path(place).absolute()) for place in sys.path], parent=os.getpid())
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-c", code],
+                isolated(_CODE.format(parent=os.getpid())),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

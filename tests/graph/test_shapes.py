@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,26 @@ def test_a_child_killed_for_memory_is_an_error(dynamic: onnx.ModelProto, monkeyp
         else:
             with pytest.raises(ProcessError, match="memory ran out: end other programs"):
                 infer_shapes(dynamic)
+
+
+def test_a_child_finds_the_packages_of_this_process_or_says_so(
+    dynamic: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They may be on PYTHONPATH alone, which an isolated process doesn't read."""
+    monkeypatch.setattr(inference, "_idle", [])
+    (tmp_path / "onnx.py").write_text("raise ImportError")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ProcessError, match="can't import onnx"):
+        infer_shapes(dynamic)
+
+
+def test_a_child_that_can_not_be_started_is_an_error(
+    dynamic: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(inference, "_idle", [])
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    with pytest.raises(ProcessError, match="no process can be started to infer shapes in"):
+        infer_shapes(dynamic)
 
 
 def test_a_child_is_kept_for_the_next_model(dynamic: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
