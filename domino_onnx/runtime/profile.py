@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import DependencyError, ModelError
+from domino_onnx.isolated import isolated
 from domino_onnx.runtime.kernels import kernels_library
 
 __all__ = ["OperatorTime", "Profile", "profiled"]
@@ -34,7 +34,9 @@ def resident(field):
     return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith(field)), None)
 
 model, library, threads, runs, folder = sys.argv[1:]
-inputs = dict(numpy.load(f"{folder}/inputs.npz"))
+names = json.loads(pathlib.Path(folder, "names.json").read_text())
+with numpy.load(f"{folder}/inputs.npz") as stored:
+    inputs = {name: stored[f"arr_{number}"] for number, name in enumerate(names)}
 options = onnxruntime.SessionOptions()
 options.log_severity_level = 4
 options.intra_op_num_threads = int(threads)
@@ -95,9 +97,9 @@ def profiled(model: Path, inputs: Mapping[str, NDArray[Any]], threads: int) -> P
     with contextlib.suppress(DependencyError):
         library = kernels_library()
     with tempfile.TemporaryDirectory() as folder:
-        arrays: dict[str, Any] = dict(inputs)
-        np.savez(Path(folder) / "inputs.npz", **arrays)
-        command = [sys.executable, "-I", "-c", _CHILD, str(model.resolve()), library, str(threads), str(_RUNS), folder]
+        (Path(folder) / "names.json").write_text(json.dumps(list(inputs)))  # no names of files or of parameters
+        np.savez(Path(folder) / "inputs.npz", *inputs.values())
+        command = isolated(_CHILD, str(model.resolve()), library, str(threads), str(_RUNS), folder)
         try:
             child = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
         except (OSError, subprocess.SubprocessError) as error:
