@@ -36,7 +36,8 @@ def interleaved(
 ) -> NDArray[np.float64]:
     """(rounds, runs) seconds: in each round every run once, after two rounds that don't count.
 
-    There are at least 5 rounds, and no more once `seconds` are over on the wall clock.
+    There are at least 5 rounds, and no more once `seconds` are over on the wall clock. Where the clock is too coarse to
+    show a run, this is repeated until it does, and takes its share.
     """
     for _ in range(_WARM):
         for run in runs:
@@ -44,13 +45,18 @@ def interleaved(
     rounds: list[list[float]] = []
     end = time.perf_counter() + seconds
     while len(rounds) < _FEWEST_ROUNDS or time.perf_counter() < end:
-        taken = []
-        for run in runs:
-            start = clock()
-            run()
-            taken.append(clock() - start)
-        rounds.append(taken)
+        rounds.append([_seconds_of(run, clock) for run in runs])
     return np.array(rounds)
+
+
+def _seconds_of(run: Callable[[], object], clock: Clock) -> float:
+    """Of one run, above 0; of several together where the clock hasn't moved by then."""
+    start, count, taken = clock(), 0, 0.0
+    while taken <= 0:
+        run()
+        count += 1
+        taken = clock() - start
+    return taken / count
 
 
 def measure(runs: Sequence[Callable[[], object]], seconds: float, clock: Clock = time.perf_counter) -> list[Latency]:
