@@ -23,7 +23,10 @@ _MOST_NODES = 12
 _CLOSE = 2e-6
 """Largest difference from a known function, as a share of 1 + |x|: scalars are stored in float32."""
 _Wide = NDArray[np.float64]
-_POINTS: _Wide = np.concatenate([np.linspace(-12, 12, 481), [-1e4, -300.0, -40.0, 40.0, 300.0, 1e4]])
+_POINTS: _Wide = np.concatenate(
+    [np.linspace(-12, 12, 481).round(2), [sign * far for far in (40.0, 300.0, 1e4, 3e38) for sign in (-1, 1)]]
+)
+"""Up to the largest float32: a Clip far out is another function."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,15 +135,13 @@ def _told(values: _Wide) -> Activation | None:
         zero = int(np.argmin(np.abs(_POINTS)))
         gain, shift = (values[one] - values[zero]) / shape[one], values[zero]
         if gain != 0 and np.all(np.abs(shape * gain + shift - values) <= _CLOSE * (1 + np.abs(_POINTS)) * abs(gain)):
-            gain, shift = (_whole(float(each)) for each in (gain, shift))
-            return Activation(name=name, alpha=alpha, gain=gain, shift=shift)  # type: ignore[arg-type]
+            return Activation(name=name, alpha=alpha, gain=_gain(float(gain)), shift=float(shift))  # type: ignore[arg-type]
     return None
 
 
-def _whole(value: float) -> float:
-    """Of a factor of 1 and a summand of 0 what constants in float32 add isn't meant."""
-    nearest = round(value)
-    return float(nearest) if abs(value - nearest) < _CLOSE else value
+def _gain(value: float) -> float:
+    """Of a factor of 1 what constants in float32 add isn't meant; any other factor is, however small."""
+    return math.copysign(1, value) if abs(abs(value) - 1) < _CLOSE else value
 
 
 def _erf(x: Any) -> _Wide:

@@ -73,6 +73,34 @@ def test_a_scale_and_a_bias_join_on_both_sides() -> None:
     same(model, changed, {"x": normal(3, 5, 64)})
 
 
+@pytest.mark.parametrize("gain", [1e-6, -3e-7, 2.000001, 1e6])
+def test_a_factor_keeps_its_value_however_small(gain: float) -> None:
+    model = _model("a = Sigmoid(m) b = Mul(m, a) y = Mul(b, half)")
+    for tensor in model.graph.initializer:
+        if tensor.name == "half":
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.array(gain, np.float32), "half"))
+    changed, layers, _ = deployed(model, {"m": (3, 5, 40)})
+    assert ops(changed) == ["NmMatMul"]
+    assert layers[0].activation is not None
+    assert layers[0].activation.gain == pytest.approx(gain, rel=1e-7)
+    wanted, found = (outputs(each, {"x": normal(3, 5, 64)})[0] for each in (model, changed))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("bound", [2e4, 65504, 1e30])
+def test_bounds_behind_an_activation_stay(bound: float) -> None:
+    """As a network has them that was trained in float16."""
+    model = _model("a = Sigmoid(m) b = Mul(m, a) y = Clip(b, low, high)")
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.array(sign * bound, np.float32), name)
+        for sign, name in ((-1, "low"), (1, "high"))
+    )
+    changed, layers, _ = deployed(model, {"m": (3, 5, 40)})
+    assert ops(changed) == ["NmMatMul", "Clip"]
+    assert layers[0].activation is not None
+    same(model, changed, {"x": np.float32(10 * bound) * normal(3, 5, 64)})
+
+
 @pytest.mark.parametrize(
     ("text", "left", "output"),
     [

@@ -32,6 +32,8 @@ __all__ = ["deployed"]
 
 _AROUND = ("Add", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul")
 _NOT_TIMED = "its input is stored, or a run shows no float32 values of it"
+_MOST_ERROR = 1e-3
+"""Of outputs in float32, as a share of their largest value: what sums in another order change stays far below."""
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -122,6 +124,11 @@ def _warn(best: Tried, error: float | None, left: Sequence[tuple[str, str, str]]
         journal.warn(
             "an output of the deployed model is NaN or infinite where that of the file isn't, or the other way round: "
             "compare both on your data before you use it"
+        )
+    elif error > _MOST_ERROR and not {"int8", "quantized"} & set(best.chosen.values()):
+        journal.warn(
+            f"an output of the deployed model is off by {error:.1e} of its largest value, more than sums in another "
+            "order explain: compare both files on your data before you use it"
         )
     if all(kind == "dense" for kind in best.chosen.values()):
         journal.warn(f"{why_none(best, left)}: the file that was written is the dense one")
