@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,18 +54,19 @@ class _Found:
     last: Any
 
 
-def with_attention(model: ModelProto, floats: Shapes) -> tuple[ModelProto, int]:
+def with_attention(model: ModelProto, *runs: Shapes) -> tuple[ModelProto, int]:
     """The model with each attention as one operator, and how many these are.
 
     Factors, transposes and a mask around the products join in.
 
     Parameters
     ----------
-    floats
-        Shapes of activations that are float32, as a run showed; attention between others is left alone.
+    runs
+        Shapes of activations that are float32, as far as they were seen in each of one or several runs; attention
+        between others is left alone. A mask must fit in all of them.
     """
     graph = open_graph(model)
-    search = _Search(floats, must_stay(graph), graph.opset)
+    search = _Search(runs, must_stay(graph), graph.opset)
     count = 0
     for node in list(graph.nodes):
         found = search.attention_around(node)
@@ -83,8 +85,9 @@ def with_attention(model: ModelProto, floats: Shapes) -> tuple[ModelProto, int]:
 class _Search:
     """Finds attention around a softmax."""
 
-    def __init__(self, floats: Shapes, outputs: set[int], opset: int) -> None:
-        self._floats = floats
+    def __init__(self, runs: Sequence[Shapes], outputs: set[int], opset: int) -> None:
+        self._runs = runs
+        self._floats = runs[0]
         self._outputs = outputs
         self._opset = opset
 
@@ -115,7 +118,7 @@ class _Search:
             return self._product(tensor)
         for scores, mask in (node.inputs, node.inputs[::-1]):
             found = self._product(scores)
-            if found is not None and self._fits(mask, found.shape):
+            if found is not None and self._fits(mask, scores.name):
                 return dataclasses.replace(found, mask=mask)
         return None
 
@@ -152,15 +155,22 @@ class _Search:
                 break
         return operand
 
-    def _fits(self, mask: Any, shape: tuple[int, ...]) -> bool:
-        """Whether a mask is of float32 and repeats along axes of the scores."""
+    def _fits(self, mask: Any, scores: str) -> bool:
+        """Whether a mask is of float32 and repeats along axes of the scores.
+
+        At other sizes the operator asks that of the last two axes; in front of them the scores may repeat as well.
+        """
         stored = stored_of(mask)
         if stored is not None and stored.dtype != np.float32:
             return False
-        own = self._floats.get(mask.name) if stored is None else stored.shape
-        if own is None or len(own) > len(shape):
-            return False
-        return all(size in (1, wanted) for size, wanted in zip(own[::-1], shape[::-1], strict=False))
+        for place, shapes in enumerate(self._runs):
+            own, wanted = shapes.get(mask.name) if stored is None else stored.shape, shapes.get(scores)
+            if own is None or wanted is None:
+                return False
+            axes = slice(-2 if place else None, None)
+            if not _repeats(own[axes], wanted[axes]):
+                return False
+        return True
 
     def _takes_last_axis(self, softmax: Any, rank: int) -> bool:
         axis = softmax.attrs.get("axis", -1 if self._opset >= _SOFTMAX_OF_LAST_AXIS else 1)
@@ -174,6 +184,13 @@ class _Search:
 
     def _only_reader(self, tensor: Any) -> Any:
         return tensor.outputs[0] if id(tensor) not in self._outputs and len(tensor.outputs) == 1 else None
+
+
+def _repeats(own: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether an array of the first shape repeats along axes of one of the second."""
+    if len(own) > len(shape):
+        return False
+    return all(size in (1, wanted) for size, wanted in zip(own[::-1], shape[::-1], strict=False))
 
 
 def _factor_of(node: Any) -> tuple[Any, float] | None:

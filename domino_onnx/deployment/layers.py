@@ -33,7 +33,7 @@ def find_layers(graph: Any, *runs: Shapes) -> tuple[list[Layer], list[Kept]]:
     ----------
     runs
         Shapes of activations, as far as they were seen in each of one or several runs. A residual joins in only where
-        it has the layer's shape in all of them.
+        it has the layer's shape in all of them, and in none that is empty.
     """
     outputs = must_stay(graph)
     values = file_values(graph)

@@ -77,7 +77,7 @@ def case(make_model: Make, tmp_path: Path) -> Case:
 def _chosen(case: Case) -> tuple[Chooser, Any, set[Layer]]:
     """With 8 bits faster in each layer, and as many in 8 bits as the judge bears."""
     timed: Any = {layer: {"dense": 3.0, "float32": 2.0, "int8": 1.0} for layer in case.layers}
-    bench = Bench(whole=case.model, inputs={}, shapes={}, threads=1)
+    bench = Bench(whole=case.model, inputs={}, runs=[{}], threads=1)
     chooser = Chooser(bench, timed, case.judge, Journal())
     in_bytes, floats = (dict.fromkeys(case.layers, kind) for kind in ("int8", "float32"))
     return chooser, *chooser.within(in_bytes, floats, case.judge)  # type: ignore[arg-type]

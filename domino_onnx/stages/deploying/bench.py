@@ -33,16 +33,21 @@ class Bench:
     ----------
     whole
         Its data are all inline.
-    shapes
-        Of activations that are float32, as a run on the inputs showed.
+    runs
+        Shapes of activations that are float32: on the inputs, and at other sizes (`shapes_at_sizes`).
     threads
         0 for as many as ONNX Runtime takes.
     """
 
     whole: ModelProto
     inputs: Arrays
-    shapes: Mapping[str, tuple[int, ...]]
+    runs: Sequence[Mapping[str, tuple[int, ...]]]
     threads: int
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """On the inputs."""
+        return self.runs[0]
 
     def glanced(self, protos: Sequence[ModelProto]) -> list[Latency]:
         """What each of several models takes, the first of which is the dense one.

@@ -172,8 +172,11 @@ def with_fewer_passes(best: Tried, bench: Bench) -> Tried:
 
     if all(kind == "dense" for kind in best.chosen.values()):
         return best
-    for what, change in (("attentions", with_attention), ("activations", with_activations)):
-        proto, count = change(best.proto, bench.shapes)
+    for what, change, runs in (
+        ("attentions", with_attention, bench.runs),
+        ("activations", with_activations, bench.runs[:1]),
+    ):
+        proto, count = change(best.proto, *runs)
         if not count:
             continue
         dense, before, after = bench.timed((bench.whole, best.proto, proto))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.errors import ModelError, OptionError
+from domino_onnx.errors import OptionError
 from domino_onnx.files import Replacing, check_model_ending, check_output
-from domino_onnx.graph import OnnxFile, loaded, read_model, with_outputs, write_model
+from domino_onnx.graph import OnnxFile, loaded, read_model, write_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.report.results import DeployPrecision, DeployResult
 from domino_onnx.stages.deploying.accuracy import MOST_DIVERGENCE, ByteJudge, Grids, byte_judge
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["deployed"]
 
-_AROUND = ("Add", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul")
 _NOT_TIMED = "its input is stored, or a run shows no float32 values of it"
 _MOST_ERROR = 1e-3
 """Of outputs in float32, as a share of their largest value: what sums in another order change stays far below."""
@@ -62,6 +59,7 @@ def deployed(
     """
     from domino_onnx.deployment import find_layers, open_graph
     from domino_onnx.runtime import require_kernels
+    from domino_onnx.stages.deploying.sizes import shapes_at_sizes
 
     if precision not in get_args(DeployPrecision):
         raise OptionError(
@@ -75,8 +73,8 @@ def deployed(
         check_model_ending(output, (model,))
         inputs = run_to_time(file, options, journal).inputs
         whole = loaded(file, {})
-        runs = _shapes(file, inputs, threads)
-        bench = Bench(whole=whole.proto, inputs=inputs, shapes=runs[0], threads=threads)
+        runs = shapes_at_sizes(file, inputs, threads)
+        bench = Bench(whole=whole.proto, inputs=inputs, runs=runs, threads=threads)
         graph = open_graph(whole.proto)
         layers, kept = find_layers(graph, *runs)
     judged, layers = _judged(file, whole, layers, precision, options, journal)
@@ -167,44 +165,6 @@ def _grids_to_time(precision: DeployPrecision, judge: ByteJudge | None) -> Grids
 def _is_quantised(file: OnnxFile) -> bool:
     """Whether activations are rounded to 8 bits, as far as an operator of the main graph says so."""
     return any(node.op_type == "QuantizeLinear" for node in file.proto.graph.node)
-
-
-def _shapes(file: OnnxFile, inputs: Arrays, threads: int) -> list[dict[str, tuple[int, ...]]]:
-    """Of the float32 activations of the main graph that layers and activations begin or end at, seen in runs.
-
-    The second run shows what is of one size only because a free axis is of size 1 in the first; there is none where the
-    model can't be run so.
-    """
-    from domino_onnx.runtime import ChildSession
-
-    graph = file.proto.graph
-    known = {tensor.name for tensor in graph.initializer} | set(inputs) | {""}
-    known |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
-    around = [node for node in graph.node if node.op_type in _AROUND]
-    names = dict.fromkeys(name for node in around for name in (*node.input, *node.output) if name not in known)
-    shown = with_outputs(file, names)
-    if shown is None:
-        raise ModelError(f"{file.path} is too large to be timed, or has external data: at most 1 GiB in one file")
-    with ChildSession(shown, threads=threads, lean=True) as session:
-        seen = [{**session.run(inputs), **inputs}]
-        with contextlib.suppress(ModelError):
-            seen += [{**session.run(larger), **larger} for larger in _with_free_axes_larger(file, inputs)]
-    return [
-        {name: value.shape for name, value in each.items() if getattr(value, "dtype", None) == np.float32}
-        for each in seen
-    ]
-
-
-def _with_free_axes_larger(file: OnnxFile, inputs: Arrays) -> list[Arrays]:
-    """The inputs with twice the size along each free axis of size 1; none where there is no axis of that kind."""
-    from domino_onnx.data import input_specs
-
-    larger = dict(inputs)
-    for spec in input_specs(file.proto):
-        for axis, size in enumerate(spec.shape or ()):
-            if size is None and spec.name in larger and larger[spec.name].shape[axis : axis + 1] == (1,):
-                larger[spec.name] = np.repeat(larger[spec.name], 2, axis)
-    return [larger] if any(larger[name] is not inputs[name] for name in inputs) else []
 
 
 def _timed(
