@@ -156,7 +156,7 @@ def _of_graph(graph: Any) -> ModelProto:
         )
     remembered = known.get(_REMEMBERED)
     if remembered is not None:
-        return exported(graph, remembered)
+        return exported(graph, remembered, edited=True)
     proto: ModelProto = require_surgeon().export_onnx(graph, do_type_check=False)
     return proto
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
@@ -13,6 +13,9 @@ from domino_onnx.errors import DependencyError
 from domino_onnx.graph.io.listed import replaceable_names
 
 __all__ = ["drop_unread", "exported", "must_stay", "node_protos", "open_graph", "require_surgeon"]
+
+_Key = TypeVar("_Key")
+_Proto = TypeVar("_Proto")
 
 
 @functools.cache
@@ -73,18 +76,27 @@ def drop_unread(graph: Any, ops: Sequence[str] = ("Constant", "DequantizeLinear"
         graph.nodes[:] = [node for node in graph.nodes if id(node) not in gone]
 
 
-def exported(graph: Any, model: ModelProto) -> ModelProto:
+def exported(graph: Any, model: ModelProto, *, edited: bool = False) -> ModelProto:
     """`model` with the inputs, outputs, nodes and initializers of `graph`.
 
     Those that are as they were stay the same bytes, with their metadata and doc strings. So do the model's metadata,
     imports, functions, training information and quantisation annotations. Entries of value_info stay for tensors that
     there still are.
+
+    Parameters
+    ----------
+    edited
+        Whether stored values and attributes may have changed in place, as in a user's own graph.
     """
-    made = require_surgeon().export_onnx(graph, do_type_check=False)
+    surgeon = require_surgeon()
+    made = surgeon.export_onnx(graph, do_type_check=False)
     result = ModelProto()
     result.CopyFrom(model)
-    nodes = {tuple(node.output): node for node in model.graph.node}
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes, tensors = _nodes(model), _tensors(model)
+    if edited:
+        plain = surgeon.export_onnx(surgeon.import_onnx(model), do_type_check=False)
+        nodes = {key: nodes[key] for key in nodes.keys() - _changed(_nodes(made), _nodes(plain)).keys()}
+        tensors |= _changed(_tensors(made), _tensors(plain))
     del result.graph.node[:], result.graph.initializer[:], result.graph.value_info[:]
     del result.graph.input[:], result.graph.output[:]
     result.graph.output.extend(_originals(made.graph.output, model.graph.output))
@@ -98,6 +110,19 @@ def exported(graph: Any, model: ModelProto) -> ModelProto:
     there = {name for node in result.graph.node for name in node.output}
     result.graph.value_info.extend(value for value in model.graph.value_info if value.name in there)
     return result
+
+
+def _nodes(model: ModelProto) -> dict[tuple[str, ...], NodeProto]:
+    return {tuple(node.output): node for node in model.graph.node}
+
+
+def _tensors(model: ModelProto) -> dict[str, TensorProto]:
+    return {tensor.name: tensor for tensor in model.graph.initializer}
+
+
+def _changed(made: Mapping[_Key, _Proto], plain: Mapping[_Key, _Proto]) -> dict[_Key, _Proto]:
+    """What an export gives otherwise than that of the graph as it was read."""
+    return {key: each for key, each in made.items() if key in plain and each != plain[key]}
 
 
 def _original(node: NodeProto, before: NodeProto | None) -> NodeProto:

@@ -9,6 +9,8 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
+import domino_onnx
+
 from .test_rewrite import deployed, ops, same, sparse
 
 Make = Callable[..., ModelProto]
@@ -106,3 +108,23 @@ def test_inputs_of_the_first_ir_versions_are_no_options(make_model: Make) -> Non
     assert [value.name for value in changed.graph.input] == ["x"]
     assert changed.ir_version == 4
     same(model, changed, {"x": np.ones((2, 64), np.float32)})
+
+
+def test_what_a_user_changed_in_a_graph_is_written(make_model: Make) -> None:
+    """Values under their old names, and attributes. What wasn't changed keeps what onnx-graphsurgeon drops."""
+    model = make_model(
+        [node("Gemm", ["x", "w", "b"], ["h"], alpha=1.0), node("Selu", ["h"], ["y"], doc_string="as it was")],
+        {"x": ("N", 64)},
+        {"y": ("N", 32)},
+        {"w": sparse((64, 32), 0), "b": np.zeros(32, np.float32)},
+    )
+    graph = domino_onnx.convert(model).graph()
+    assert graph.tensors()["b"].values.sum() == 0
+    graph.tensors()["w"].values = np.ones((64, 32), np.float32)
+    graph.nodes[0].attrs["alpha"] = 0.5
+    edited = domino_onnx.convert(graph).model
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in edited.graph.initializer}
+    assert (stored["w"] == 1).all()
+    assert not stored["b"].any()
+    assert edited.graph.node[0].attribute[0].f == 0.5
+    assert edited.graph.node[1] == model.graph.node[1]
