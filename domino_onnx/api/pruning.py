@@ -153,7 +153,7 @@ def finetune(
     """
     with Call("finetune", options, FinetuneFileKeywords, progress, observer) as call:
         path = call.model(model)
-        dense = teacher_beside(path) if teacher is None else call.model(teacher, "teacher")
+        dense = call.model(teacher_beside(path) if teacher is None else teacher, "teacher")
         chosen = call.options(path, recipe, has_goal=False)
         found = pipeline.finetune(
             path, dense, call.output(_OUTPUT), chosen, call.observer, metric=call.metric, keeps=False

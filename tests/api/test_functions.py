@@ -89,6 +89,16 @@ def test_saving_replaces_nothing_that_was_read(small: ModelProto, save: Any, row
     assert path.read_bytes() == before
 
 
+def test_saving_replaces_no_teacher_that_was_found(small: ModelProto, save: Any, rows: Array, tmp_path: Path) -> None:
+    path, sparse = save(small), tmp_path / "sparse.onnx"
+    before = path.read_bytes()
+    domino_onnx.compress(path, **CHEAP).save(sparse)
+    tuned = domino_onnx.finetune(sparse, data=rows, finetune_steps=1, threads=1)
+    with pytest.raises(errors.OutputError, match="is the input itself"):
+        tuned.save(path, force=True)
+    assert path.read_bytes() == before
+
+
 def test_external_data_are_saved_beside_the_model(small: ModelProto, tmp_path: Path, run_ort: Any, rows: Array) -> None:
     copy = ModelProto()
     copy.CopyFrom(small)
