@@ -103,15 +103,15 @@ class Call:
     def options(self, model: Path, recipe: Recipe | None = None, *, has_goal: bool = True) -> CompressOptions:
         """The options that the keywords and the recipe say. Samples and a plan are in files that they name."""
         given = {name: value for name, value in self._given.items() if name != "metric" or isinstance(value, str)}
-        objects = {name: given.pop(name) for name in ("data", "eval_data", "plan") if name in given}
-        options = chosen_options(self._function, given, recipe)
-        files = {}
-        for name, value in objects.items():
-            axes = options.data.batch_axes
-            files[KEYWORDS[name]] = self._plan(value) if name == "plan" else self.samples(value, name, model, axes)
+        samples = {name: given.pop(name) for name in ("data", "eval_data") if name in given}
+        if "plan" in given:
+            given["plan"] = self._plan(given["plan"])
+        options = chosen_options(self._function, given, recipe, has_goal=has_goal)
+        axes = options.data.batch_axes
+        files = {KEYWORDS[name]: self.samples(value, name, model, axes) for name, value in samples.items()}
         options = overridden(options, files)
         self._inputs += options.inputs
-        return options if has_goal else options.without_goal()
+        return options
 
     def samples(self, value: Any, name: str, model: Path, batch_axes: Any) -> Path | None:
         """The file or folder of samples."""

@@ -48,8 +48,15 @@ def refuse_unknown_keywords(function: str, given: Mapping[str, Any], keywords: t
             raise TypeError(f"{function}() takes no keyword {name!r}; {instead}")
 
 
-def chosen_options(function: str, given: Mapping[str, Any], recipe: Recipe | None) -> CompressOptions:
+def chosen_options(
+    function: str, given: Mapping[str, Any], recipe: Recipe | None, *, has_goal: bool = True
+) -> CompressOptions:
     """The recipe's options, with those that are given as keywords in their place.
+
+    Parameters
+    ----------
+    has_goal
+        Whether the function looks at a goal. Else that of the recipe is dropped, and contradicts nothing.
 
     Raises
     ------
@@ -63,7 +70,7 @@ def chosen_options(function: str, given: Mapping[str, Any], recipe: Recipe | Non
     else:
         base = read_recipe(Path(recipe))
     values = {KEYWORDS[name]: _value(function, name, value) for name, value in given.items()}
-    return overridden(base, values)
+    return overridden(base if has_goal else base.without_goal(), values)
 
 
 def _value(function: str, keyword: str, value: Any) -> Any:

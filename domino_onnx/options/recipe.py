@@ -68,14 +68,16 @@ def overridden(options: CompressOptions, given: Mapping[str, Any]) -> CompressOp
     Parameters
     ----------
     given
-        Values by ``group.field``. If one of them is of the goal, the goal that `options` have is dropped first; steps
-        of finetuning drop its time, and the other way round.
+        Values by ``group.field``. If one of the goal's is not None, the goal that `options` have is dropped first. None
+        for all of them leaves it. Steps of finetuning drop its time, and the other way round.
     """
     fields: dict[str, dict[str, Any]] = defaultdict(dict)
-    replaced = {_REPLACES[name]: None for name in given if name in _REPLACES}
+    replaced = {_REPLACES[name]: None for name, value in given.items() if name in _REPLACES and value is not None}
     for name, value in {**replaced, **given}.items():
         group, field = name.split(".")
         fields[group][field] = value
+    if all(value is None for value in fields["goal"].values()):
+        del fields["goal"]
     before = {group: Goal() if group == "goal" else getattr(options, group) for group in fields}
     groups: dict[str, Any] = {name: dataclasses.replace(before[name], **values) for name, values in fields.items()}
     return dataclasses.replace(options, **groups)

@@ -170,6 +170,22 @@ def test_a_function_may_judge(small: ModelProto, rows: Array) -> None:
         domino_onnx.evaluate(small, small, rows, metric=broken, threads=1)
 
 
+def test_a_plan_is_a_goal_like_all_others(small: ModelProto) -> None:
+    plan = domino_onnx.search(small, scheme="1:4", data="none").plan
+    with pytest.raises(errors.OptionError, match="sparsity and plan contradict each other"):
+        domino_onnx.compress(small, **CHEAP, plan=plan)
+    assert domino_onnx.compress(small, **CHEAP, plan=None).sparsity == 0.5
+    recipe = {"goal": {"sparsity": 0.5}}
+    cheap: Any = {"recipe": recipe, "data": "none", "finetune": False, "threads": 1}
+    assert domino_onnx.compress(small, **cheap, plan=plan).sparsity == 0.75
+    assert domino_onnx.compress(small, **cheap, strategy="uniform", scheme=None).sparsity == 0.5
+
+
+def test_the_goal_of_a_recipe_contradicts_no_keyword_of_a_sweep(small: ModelProto, rows: Array) -> None:
+    swept = domino_onnx.sweep(small, [0.5], recipe={"goal": {"scheme": "2:4"}}, pool="2:4,1:4", data=rows, threads=1)
+    assert swept.sparsities == (0.5,)
+
+
 def test_progress_and_warnings_are_told(small: ModelProto, rows: Array) -> None:
     told: list[Progress] = []
     with pytest.warns(DominoWarning, match="data and eval_data are the same") as warned:

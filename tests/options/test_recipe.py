@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from domino_onnx.errors import OptionError
 from domino_onnx.options import (
     CompressOptions,
+    Duration,
+    FinetuneOptions,
     Goal,
     RunOptions,
     SearchOptions,
@@ -141,3 +143,30 @@ def test_the_command_lines_goal_replaces_the_recipes() -> None:
     changed = overridden(options, {"goal.max_drop": 0.01, "run.threads": 1})
     assert changed.goal == Goal(max_drop=0.01)
     assert (changed.search.strategy, changed.run.seed, changed.run.threads) == ("erk", 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "goal"),
+    [
+        ({"goal.scheme": None}, Goal(sparsity=0.5)),
+        ({"goal.sparsity": None, "goal.plan": None}, Goal(sparsity=0.5)),
+        ({"goal.scheme": NMScheme(2, 4), "goal.plan": None}, Goal(scheme=NMScheme(2, 4))),
+        ({"goal.flops_reduction": 0.25, "goal.sparsity": None}, Goal(flops_reduction=0.25)),
+    ],
+)
+def test_only_a_goal_replaces_a_goal(given: dict[str, Any], goal: Goal) -> None:
+    assert overridden(CompressOptions(goal=Goal(sparsity=0.5)), given).goal == goal
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({"finetune.steps": None}, (None, Duration(60))),
+        ({"finetune.steps": 5}, (5, None)),
+        ({"finetune.steps": 5, "finetune.time": None}, (5, None)),
+        ({"finetune.steps": None, "finetune.time": Duration(90)}, (None, Duration(90))),
+    ],
+)
+def test_only_a_length_of_finetuning_replaces_the_other(given: dict[str, Any], left: tuple[Any, Any]) -> None:
+    changed = overridden(CompressOptions(finetune=FinetuneOptions(time=Duration(60))), given).finetune
+    assert (changed.steps, changed.time) == left
