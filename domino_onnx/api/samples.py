@@ -49,7 +49,7 @@ def samples_file(given: Any, keyword: str, folder: Path, model: Path, batch_axes
     specs = input_specs(proto)
     path = folder / f"{keyword}.npz"
     if isinstance(given, Mapping):
-        _write_npz(path, {str(name): _array(value, f"{keyword}: {str(name)!r}") for name, value in given.items()})
+        _write_npz(path, _named(given, keyword))
     elif _is_array(given):
         _write_npz(path, {_only(specs, keyword): _array(given, keyword)})
     elif isinstance(given, Iterable):
@@ -87,7 +87,8 @@ def _write_feeds(
             for name, array in arrays.items():
                 if name not in columns:
                     file = folder / f"{keyword}.{len(columns)}.npy"
-                    columns[name] = _Column(file, _axis(name, batching), _free_axes(name, specs, batching))
+                    free, least = _free_axes(name, specs, batching), _least_axes(name, specs, batching)
+                    columns[name] = _Column(file, _axis(name, batching), free, least)
                 columns[name].add(array, f"{keyword}: feed {number}: {name!r}")
     finally:
         for column in columns.values():
@@ -121,10 +122,19 @@ def _free_axes(name: str, specs: Sequence[InputSpec], batching: Batching) -> fro
     return frozenset(axis for axis, size in enumerate(shape) if size is None and axis != batching.axis(name))
 
 
+def _least_axes(name: str, specs: Sequence[InputSpec], batching: Batching) -> int:
+    """How many axes a feed's array has at least: all of the input's where one of them counts samples."""
+    axis = _axis(name, batching)
+    if axis is None or axis < 0:
+        return max(_free_axes(name, specs, batching), default=-1) + 1
+    shape = next((spec.shape for spec in specs if spec.name == name), None)
+    return axis + 1 if shape is None else len(shape)
+
+
 def _by_name(feed: Any, specs: Sequence[InputSpec], where: str) -> dict[str, NDArray[Any]]:
     """The arrays of one feed: by input, or in the order of the inputs, perhaps with labels behind them."""
     if isinstance(feed, Mapping):
-        return {str(name): _array(value, f"{where}: {str(name)!r}") for name, value in feed.items()}
+        return _named(feed, where)
     names = [spec.name for spec in specs]
     parts = [feed] if _is_array(feed) else list(feed) if isinstance(feed, Sequence) else None
     if parts is None or not len(names) <= len(parts) <= len(names) + 1:
@@ -132,7 +142,13 @@ def _by_name(feed: Any, specs: Sequence[InputSpec], where: str) -> dict[str, NDA
             f"{where} is {_told(feed)}; the model's inputs are {', '.join(map(repr, names))}: give arrays by name, or "
             "one for each input, and perhaps labels behind them"
         )
-    return {name: _array(part, f"{where}: {name!r}") for name, part in zip([*names, _LABELS], parts, strict=False)}
+    return _named(dict(zip([*names, _LABELS], parts, strict=False)), where)
+
+
+def _named(values: Mapping[Any, Any], where: str) -> dict[str, NDArray[Any]]:
+    """The arrays by name. A label without any axis is that of one sample."""
+    arrays = {str(name): _array(value, f"{where}: {str(name)!r}") for name, value in values.items()}
+    return {name: np.atleast_1d(array) if name == _LABELS else array for name, array in arrays.items()}
 
 
 def _told(feed: Any) -> str:
@@ -172,15 +188,20 @@ class _Column:
         Along which they are joined; -1 stacks them, None takes the first one for all.
     free
         Axes that may have another size in the next column.
+    least
+        How many axes each array must have.
     like
         What they are compared with, if not with the first one: that of a column before.
     """
 
-    def __init__(self, path: Path, axis: int | None, free: frozenset[int], like: NDArray[Any] | None = None) -> None:
+    def __init__(
+        self, path: Path, axis: int | None, free: frozenset[int], least: int, like: NDArray[Any] | None = None
+    ) -> None:
         self.path = path
         self._stream = path.open("wb")
         self._axis = axis
         self._free = free
+        self._least = least
         self._like = like
         self._first: NDArray[Any] | None = None
         self._rest: list[NDArray[Any]] = []
@@ -196,10 +217,12 @@ class _Column:
 
     def next(self) -> _Column:
         """A column of the same input, for feeds of other sizes; this one is closed and its file taken away by then."""
-        return _Column(self.path, self._axis, self._free, self._first if self._like is None else self._like)
+        like = self._first if self._like is None else self._like
+        return _Column(self.path, self._axis, self._free, self._least, like)
 
     def add(self, array: NDArray[Any], where: str) -> None:
         """The next feed's."""
+        self._require_axes(array, where)
         if self._axis == -1:
             array = array[None]
         self._check(array, where)
@@ -234,6 +257,14 @@ class _Column:
     def _streams(self) -> bool:
         """Whether values are written as they come. Texts aren't: the longest may still come."""
         return self._axis in (0, -1) and self._first is not None and self._first.dtype.kind not in "US"
+
+    def _require_axes(self, array: NDArray[Any], where: str) -> None:
+        if array.ndim >= self._least:
+            return
+        counts = "" if self._axis in (None, -1) else f", of which axis {self._axis} counts samples"
+        lone = "; give array[None] for one sample" if self._axis == 0 and array.ndim + 1 == self._least else ""
+        must = f"it must have {quantity(self._least, 'axis', 'axes')}{counts}"
+        raise DataError(f"{where} is {array.dtype} {array.shape}; {must}{lone}")
 
     def _check(self, array: NDArray[Any], where: str) -> None:
         first = self._first if self._like is None else self._like

@@ -60,6 +60,26 @@ def test_a_dataloader_of_pairs_has_labels(rows: Array, small: ModelProto, save: 
     np.testing.assert_array_equal(found["labels"], labels)
 
 
+@pytest.mark.parametrize("form", [
+    lambda x, label: {"x": x, "labels": int(label)},
+    lambda x, label: (x, label),
+    lambda x, label: {"x": x, "labels": np.array([label])},
+])  # fmt: skip
+def test_a_scalar_is_one_label(form: Any, rows: Array, small: ModelProto, save: Any, tmp_path: Path) -> None:
+    labels = np.arange(9) % 4
+    found = read([form(rows[i : i + 1], labels[i]) for i in range(9)], tmp_path, save(small), small)
+    np.testing.assert_array_equal(found["x"], rows[:9])
+    np.testing.assert_array_equal(found["labels"], labels)
+
+
+def test_a_scalar_text_is_one_label(rows: Array, small: ModelProto, save: Any, tmp_path: Path) -> None:
+    given = [{"x": rows[i : i + 1], "labels": text} for i, text in enumerate(("a", "longer"))]
+    with np.load(samples_file(given, "data", tmp_path, save(small), {})) as archive:
+        assert archive["labels"].tolist() == ["a", "longer"]
+    with np.load(samples_file({"x": rows[:1], "labels": 3}, "eval_data", tmp_path, save(small, "b.onnx"), {})) as alone:
+        assert alone["labels"].tolist() == [3]
+
+
 def test_names_that_are_no_file_names(rows: Array, make_model: Any, save: Any, tmp_path: Path) -> None:
     node = helper.make_node("MatMul", ["a/b:0", "w"], ["y"])
     model = make_model([node], {"a/b:0": ["batch", 32]}, {"y": ["batch", 32]}, {"w": np.eye(32, dtype=np.float32)})
@@ -88,6 +108,8 @@ def test_feeds_are_joined_along_the_batch_axis(make_model: Any, save: Any, tmp_p
         ({"x": None}, "'x' is None; give an array of numbers"),
         ({"x": [[1.0], [1.0, 2.0]]}, "'x' is [[1.0], [1.0, 2.0]]; give an array of numbers, whose rows all have one"),
         ([{"x": np.array([None])}], "feed 0: 'x' is array([None], dtype=object); give an array of numbers"),
+        ([np.float32(1)] * 2, "feed 0: 'x' is float32 (); it must have 2 axes, of which axis 0 counts samples"),
+        ([{"x": np.zeros(32)}] * 2, "2 axes, of which axis 0 counts samples; give array[None] for one sample"),
         ([["a", "b", "c"]], "feed 0 is 3 parts; the model's inputs are 'x'"),
     ],
 )  # fmt: skip
@@ -119,6 +141,16 @@ def test_feeds_of_several_lengths_come_in_their_order(make_model: Any, save: Any
             [{"x": np.zeros(shape, np.float32)} for shape in ((1, 3, 4), (1, 2, 4), (1, 3, 5))],
             "data", tmp_path, save(model), {},
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("axes", [{}, {"x": 1}, {"x": "none"}])
+def test_feeds_with_too_few_axes(axes: Any, make_model: Any, save: Any, tmp_path: Path) -> None:
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    model = make_model(
+        [node], {"x": ["batch", "time", 4]}, {"y": ["batch", "time", 4]}, {"w": np.eye(4, dtype=np.float32)}
+    )
+    with pytest.raises(DataError, match=r"feed 0: 'x' is float32 \(4,\); it must have [23] axes"):
+        samples_file([np.zeros(4, np.float32)] * 2, "data", tmp_path, save(model), axes)
 
 
 def test_feeds_of_which_each_is_a_sample_may_differ(make_model: Any, save: Any, tmp_path: Path) -> None:
