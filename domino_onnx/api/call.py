@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from domino_onnx.api.options import Recipe, chosen_options, refuse_unknown_keywo
 from domino_onnx.api.progress import ProgressFunction, Spokesman
 from domino_onnx.api.samples import samples_file
 from domino_onnx.api.words import in_python
+from domino_onnx.codec import shown
 from domino_onnx.errors import DominoError, OptionError
 from domino_onnx.evaluate import Metric
 from domino_onnx.options import KEYWORDS, CompressOptions, overridden
@@ -104,13 +106,13 @@ class Call:
         """The options that the keywords and the recipe say. Samples and a plan are in files that they name."""
         given = {name: value for name, value in self._given.items() if name != "metric" or isinstance(value, str)}
         samples = {name: given.pop(name) for name in ("data", "eval_data") if name in given}
-        if "plan" in given:
-            given["plan"] = self._plan(given["plan"])
+        if given.get("plan") is not None:
+            given["plan"] = self.plan(given["plan"])
         options = chosen_options(self._function, given, recipe, has_goal=has_goal)
         axes = options.data.batch_axes
         files = {KEYWORDS[name]: self.samples(value, name, model, axes) for name, value in samples.items()}
         options = overridden(options, files)
-        self._inputs += options.inputs
+        self._inputs += [*options.inputs, *([Path(recipe)] if isinstance(recipe, str | os.PathLike) else [])]
         return options
 
     def samples(self, value: Any, name: str, model: Path, batch_axes: Any) -> Path | None:
@@ -122,20 +124,28 @@ class Call:
             self._places[path] = name
         return path
 
+    def plan(self, given: Any) -> Path:
+        """The plan's file; one that is in memory is written."""
+        if isinstance(given, str | os.PathLike):
+            path = Path(given)
+            self._inputs.append(path)
+            return path
+        plan = given if isinstance(given, Plan) else getattr(given, "plan", None)
+        if not isinstance(plan, Plan):
+            raise OptionError(
+                f"{self._function}(): 'plan' is {shown(given)}; give a Plan, its file, or a result that has a plan"
+            )
+        path = self._folder / "plan.json"
+        path.write_text(plan.to_json(), encoding="utf-8")
+        self._places[path] = "the plan"
+        return path
+
     def output(self, name: str) -> Path:
         """Where a model is written that outlives the call, in a folder of its own."""
         folder = Path(tempfile.mkdtemp(prefix="domino-onnx-"))
         self._outputs.append(folder)
         path = folder / name
         self._places[path] = "result"
-        return path
-
-    def _plan(self, plan: Any) -> Path | None:
-        if not isinstance(plan, Plan):
-            return None if plan is None else Path(plan)
-        path = self._folder / "plan.json"
-        path.write_text(plan.to_json(), encoding="utf-8")
-        self._places[path] = "the plan"
         return path
 
 

@@ -18,6 +18,7 @@ from domino_onnx.api.keywords import (
     Samples,
 )
 from domino_onnx.api.models import Model
+from domino_onnx.api.options import timing_options
 from domino_onnx.api.progress import ProgressFunction
 from domino_onnx.api.written import ConvertResult, DeployResult
 from domino_onnx.errors import OptionError
@@ -150,8 +151,8 @@ def deploy(
 
 def benchmark(
     *models: Model,
-    threads: Sequence[int] = (1,),
-    batch_sizes: Sequence[int] = (1,),
+    threads: int | Sequence[int] = (1,),
+    batch_sizes: int | Sequence[int] = (1,),
     seconds: float = 5.0,
     profile: bool = False,
     progress: ProgressFunction | None = None,
@@ -163,7 +164,7 @@ def benchmark(
     Parameters
     ----------
     threads, batch_sizes
-        A row of the table for each; no threads mean as many as ONNX Runtime likes.
+        One number, or several: there is a row of the table for each. 0 threads mean as many as ONNX Runtime likes.
     seconds
         For each row, all models together.
     profile
@@ -172,14 +173,13 @@ def benchmark(
         `data` or `input_shapes` give the inputs, else random ones; `batch_axes` is that of `compress`; `seed` is that
         of random inputs.
     """
+    timing = {"threads": threads, "batch_sizes": batch_sizes, "seconds": seconds, "profile": profile}
     with Call("benchmark", options, BenchmarkKeywords, progress, observer) as call:
         paths = [call.model(model, f"model {number}") for number, model in enumerate(models, 1)]
         chosen = call.options(paths[0]) if paths else CompressOptions()
         if not paths:
             raise OptionError("benchmark() needs a model at least")
-        found = pipeline.benchmark(
-            paths, chosen, call.observer, threads=threads, batches=batch_sizes, seconds=seconds, profile=profile
-        )
+        found = pipeline.benchmark(paths, chosen, call.observer, timing=timing_options("benchmark", timing))
         return BenchmarkResult(found, call.places)
 
 

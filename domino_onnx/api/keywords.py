@@ -20,6 +20,7 @@ from domino_onnx.storage import Form
 from domino_onnx.targets import Target
 
 __all__ = [
+    "AnyPlan",
     "ApplyKeywords",
     "BenchmarkKeywords",
     "CompressKeywords",
@@ -31,6 +32,7 @@ __all__ = [
     "PathLike",
     "Samples",
     "SearchKeywords",
+    "Share",
     "SweepKeywords",
 ]
 
@@ -43,6 +45,15 @@ class HasArray(Protocol):
     def __array__(self) -> NDArray[Any]: ...
 
 
+class HasPlan(Protocol):
+    """What has a plan: the result of `search` or `compress`, or one of the `trials` of `sweep`."""
+
+    @property
+    def plan(self) -> Plan: ...
+
+
+AnyPlan: TypeAlias = Plan | HasPlan | PathLike
+"""A plan, what has one, or its file."""
 Array: TypeAlias = NDArray[Any] | HasArray
 Samples: TypeAlias = PathLike | Array | Mapping[str, Array] | Iterable[Any]
 """A path; an array for a model of one input; arrays by input, and `labels`; or feeds, as a DataLoader gives them."""
@@ -57,7 +68,7 @@ class _Goal(TypedDict, total=False):
     flops_reduction: Share | None
     max_drop: Share | None
     scheme: NMScheme | str | None
-    plan: Plan | PathLike | None
+    plan: AnyPlan | None
 
 
 class _Axes(TypedDict, total=False):
@@ -90,7 +101,7 @@ class _Target(_Picks, total=False):
 
 
 class _Pool(TypedDict, total=False):
-    pool: SchemePool | str | Sequence[NMScheme | str] | None
+    pool: SchemePool | NMScheme | str | Sequence[NMScheme | str] | None
 
 
 class _Search(_Pool, total=False):

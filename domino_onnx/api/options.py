@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 import os
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from domino_onnx.codec import convert, nearest
+from domino_onnx.codec import convert, nearest, shown
 from domino_onnx.errors import OptionError, PlanError
 from domino_onnx.options import (
     KEYWORDS,
@@ -16,14 +18,15 @@ from domino_onnx.options import (
     ByteSize,
     CompressOptions,
     Duration,
+    TimingOptions,
     overridden,
     parse_share,
     read_recipe,
     recipe_of,
 )
-from domino_onnx.scheme import NMScheme, SchemePool
+from domino_onnx.scheme import Budget, NMScheme, SchemePool
 
-__all__ = ["Recipe", "chosen_options", "refuse_unknown_keywords", "share_of"]
+__all__ = ["Recipe", "checked", "chosen_options", "refuse_unknown_keywords", "shares_of", "timing_options"]
 
 Recipe = str | os.PathLike[str] | Mapping[str, Any]
 """A .toml, a JSON report, or what one of them holds."""
@@ -63,14 +66,75 @@ def chosen_options(
     OptionError
         For a value that an option doesn't take, naming the keyword; and for options that contradict each other.
     """
-    if recipe is None:
-        base = CompressOptions()
-    elif isinstance(recipe, Mapping):
-        base = recipe_of(recipe)
-    else:
-        base = read_recipe(Path(recipe))
+    base = _base(function, recipe)
     values = {KEYWORDS[name]: _value(function, name, value) for name, value in given.items()}
     return overridden(base if has_goal else base.without_goal(), values)
+
+
+def timing_options(function: str, given: Mapping[str, Any]) -> TimingOptions:
+    """How models are timed. One number will do for a list of them.
+
+    Raises
+    ------
+    OptionError
+        For a value that a field doesn't take, naming the keyword.
+    """
+    kinds = typing.get_type_hints(TimingOptions, include_extras=True)
+    read = {"threads": _several, "batch_sizes": _several}
+    return TimingOptions(**{
+        name: checked(function, name, value, kinds[name], read.get(name)) for name, value in given.items()
+    })  # fmt: skip
+
+
+def shares_of(function: str, keyword: str, value: Any) -> list[float]:
+    """Shares of zeros: a list of numbers or texts as ``75%``, or one of them.
+
+    Raises
+    ------
+    OptionError
+        If it is something else, or none.
+    BudgetError
+        For a share that is not between 0 and 1.
+    """
+    shares = checked(function, keyword, value, tuple[float, ...], _shares)
+    if not shares:
+        raise OptionError(f"{function}(): {keyword!r} is empty; give a share at least, for instance 0.5 or 50%")
+    return [Budget(measure="params", reduction=share).reduction for share in shares]
+
+
+def checked(function: str, keyword: str, value: Any, kind: Any, read: Callable[[Any], Any] | None = None) -> Any:
+    """The value of a keyword as its type wants it.
+
+    Parameters
+    ----------
+    read
+        Makes a value as a recipe has it of what Python code may write beyond that.
+
+    Raises
+    ------
+    OptionError
+        For a value that the type doesn't take, naming the keyword.
+    """
+    what = f"{function}()"
+    try:
+        plain = read(value) if read else value
+    except (OptionError, PlanError) as error:
+        raise OptionError(f"{what}: {keyword!r}: {error}") from None
+    if isinstance(plain, float) and not math.isfinite(plain):
+        raise OptionError(f"{what}: {keyword!r} is {plain}; it must be a finite number")
+    return convert(plain, kind, what=what, error=OptionError, path=keyword, python=True)
+
+
+def _base(function: str, recipe: Any) -> CompressOptions:
+    if recipe is None:
+        return CompressOptions()
+    if isinstance(recipe, Mapping):
+        return recipe_of(recipe)
+    if isinstance(recipe, str | os.PathLike):
+        return read_recipe(Path(recipe))
+    raise OptionError(
+        f"{function}(): 'recipe' is {shown(recipe)}; give a TOML file, a JSON report, or what to_dict() gives"
+    )
 
 
 def _value(function: str, keyword: str, value: Any) -> Any:
@@ -78,55 +142,75 @@ def _value(function: str, keyword: str, value: Any) -> Any:
         return value
     group, field = KEYWORDS[keyword].split(".")
     kind = typing.get_type_hints(typing.get_type_hints(CompressOptions)[group], include_extras=True)[field]
-    what = f"{function}()"
-    read = _READ.get(keyword) or (share_of if _is_share(kind) else None)
-    try:
-        plain = read(value) if read else value
-    except (OptionError, PlanError) as error:
-        raise OptionError(f"{what}: {keyword!r}: {error}") from None
-    return convert(plain, kind, what=what, error=OptionError, path=keyword, python=True)
+    return checked(function, keyword, value, kind, _READ.get(keyword) or (_share if _is_share(kind) else None))
 
 
 def _is_share(kind: Any) -> bool:
     return any((getattr(meta, "extra", None) or {}).get(SHARE) for meta in getattr(kind, "__metadata__", ()))
 
 
-def share_of(value: Any) -> Any:
+def _share(value: Any) -> Any:
     """A text as ``75%`` as a number; all else as it is."""
     return parse_share(value) if isinstance(value, str) else value
 
 
-def _names(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+def _shares(value: Any) -> Any:
+    shares = _several(value)
+    return [_share(each) for each in shares] if isinstance(shares, list) else shares
+
+
+def _several(value: Any) -> Any:
+    """What can be gone through as a list, and one number, text or scheme as a list of one; all else as it is."""
+    if isinstance(value, str | numbers.Number | NMScheme) and not isinstance(value, bool):
+        return [value]
+    if not isinstance(value, Iterable) or isinstance(value, bytes | Mapping):
+        return value
+    try:
+        return list(value)
+    except TypeError:  # an array without axes
+        return value
 
 
 def _pool(value: Any) -> Any:
     if isinstance(value, str | SchemePool) or value is None:
         return value
-    return SchemePool.of(each if isinstance(each, NMScheme) else NMScheme.parse(each) for each in value)
+    schemes = _several(value)
+    if not isinstance(schemes, list):
+        raise OptionError(f"{shown(value)} is no pool; write '2:4,1:4', or a list of schemes")
+    found = [_scheme(each) for each in schemes]
+    return SchemePool.of(NMScheme.parse(each) if isinstance(each, str) else each for each in found)
 
 
 def _scheme(value: Any) -> Any:
-    if value is None or isinstance(value, str | NMScheme):
+    if isinstance(value, str | NMScheme):
         return value
-    raise OptionError(f"{value!r} is no scheme; write '2:4', or NMScheme(2, 4)")
+    raise OptionError(f"{shown(value)} is no scheme; write '2:4', or NMScheme(2, 4)")
+
+
+def _scheme_or_none(value: Any) -> Any:
+    return None if value is None else _scheme(value)
 
 
 def _seconds(value: Any) -> Any:
-    return Duration(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return Duration(round(value)) if _is_number(value) else value
 
 
 def _bytes(value: Any) -> Any:
-    return ByteSize(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return ByteSize(int(value)) if _is_number(value) else value
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number, be it of numpy."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 _READ: Mapping[str, Callable[[Any], Any]] = {
-    "finetune_label_weight": share_of,
+    "finetune_label_weight": _share,
     "finetune_time": _seconds,
-    "include": _names,
-    "exclude": _names,
+    "include": _several,
+    "exclude": _several,
     "memory": _bytes,
     "pool": _pool,
-    "scheme": _scheme,
+    "scheme": _scheme_or_none,
 }
 """What Python code may write beyond what a recipe may."""

@@ -9,18 +9,19 @@ from domino_onnx import pipeline
 from domino_onnx.api.call import Call
 from domino_onnx.api.findings import SearchResult, SweepResult
 from domino_onnx.api.keywords import (
+    AnyPlan,
     ApplyKeywords,
     CompressKeywords,
     FinetuneFileKeywords,
-    PathLike,
     SearchKeywords,
+    Share,
     SweepKeywords,
 )
 from domino_onnx.api.models import Model
-from domino_onnx.api.options import Recipe, share_of
+from domino_onnx.api.options import Recipe, shares_of
 from domino_onnx.api.progress import ProgressFunction
 from domino_onnx.api.written import CompressResult
-from domino_onnx.scheme import Budget, Plan
+from domino_onnx.scheme import Plan
 from domino_onnx.stages import Observer, teacher_beside
 
 __all__ = ["apply", "compress", "finetune", "search", "sweep"]
@@ -85,7 +86,7 @@ def search(
 
 def sweep(
     model: Model,
-    sparsities: Sequence[float | str] = _SHARES,
+    sparsities: Share | Sequence[Share] = _SHARES,
     *,
     recipe: Recipe | None = None,
     progress: ProgressFunction | None = None,
@@ -99,10 +100,10 @@ def sweep(
     Parameters
     ----------
     sparsities
-        Shares of zeros between 0 and 1, or texts as ``"75%"``.
+        Shares of zeros between 0 and 1, or texts as ``"75%"``; one, or several.
     """
     with Call("sweep", options, SweepKeywords, progress, observer) as call:
-        shares = [Budget(measure="params", reduction=share_of(each)).reduction for each in sparsities]
+        shares = shares_of("sweep", "sparsities", sparsities)
         path = call.model(model)
         chosen = call.options(path, recipe, has_goal=False)
         found = pipeline.sweep(path, shares, chosen, call.observer, metric=call.metric, keeps=False)
@@ -111,7 +112,7 @@ def sweep(
 
 def apply(
     model: Model,
-    plan: Plan | PathLike,
+    plan: AnyPlan,
     *,
     recipe: Recipe | None = None,
     progress: ProgressFunction | None = None,
@@ -123,12 +124,12 @@ def apply(
     Parameters
     ----------
     plan
-        What `search` found, perhaps with other schemes; or its file.
+        What `search` found, perhaps with other schemes; its file; or a result that has one.
     """
     with Call("apply", options, ApplyKeywords, progress, observer) as call:
         path = call.model(model)
+        given = Plan.load(call.plan(plan))
         chosen = call.options(path, recipe, has_goal=False)
-        given = plan if isinstance(plan, Plan) else Plan.load(plan)
         found = pipeline.apply(
             path, given, call.output(_OUTPUT), chosen, call.observer, metric=call.metric, keeps=False
         )

@@ -10,6 +10,7 @@ import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
+from domino_onnx.cli.fields import field_option, given_timing
 
 __all__ = ["command"]
 
@@ -22,43 +23,14 @@ __all__ = ["command"]
     o.SHAPE_TO_TIME,
 )
 @o.run_options(
-    cloup.option(
-        "--threads",
-        type=click.IntRange(0),
-        multiple=True,
-        default=(1,),
-        metavar="T",
-        help="Threads of ONNX Runtime; 0 lets it choose. Give it again for more rows. [default: 1]",
-    ),
-    cloup.option(
-        "--batch-size",
-        "batches",
-        type=click.IntRange(1),
-        multiple=True,
-        default=(1,),
-        metavar="B",
-        help="Samples in a run. Give it again for more rows. [default: 1]",
-    ),
-    cloup.option(
-        "--seconds",
-        type=click.FloatRange(0, min_open=True),
-        default=5.0,
-        metavar="S",
-        help="How long all models together are timed, for each row of the table. [default: 5]",
-    ),
-    cloup.option(
-        "--profile",
-        is_flag=True,
-        help="Also tell what each operator takes and how much memory, in a process by itself.",
-    ),
+    field_option("timing.threads", "--threads", metavar="T"),
+    field_option("timing.batch_sizes", "--batch-size", metavar="B"),
+    field_option("timing.seconds", "--seconds", metavar="S"),
+    field_option("timing.profile", "--profile"),
     o.SEED,
 )
 def command(
     models: tuple[Path, ...],
-    threads: tuple[int, ...],
-    batches: tuple[int, ...],
-    seconds: float,
-    profile: bool,
     as_json: bool,
     quiet: bool,
     verbose: int,
@@ -75,5 +47,5 @@ def command(
     o.begin(verbose, quiet)
     chosen = o.chosen_options(has_goal=False)
     with observing(quiet) as observer:
-        result = benchmark(models, chosen, observer, threads=threads, batches=batches, seconds=seconds, profile=profile)
+        result = benchmark(models, chosen, observer, timing=given_timing(click.get_current_context()))
     present_or_json(benchmark_view(result), benchmark_document(result), as_json=as_json, quiet=quiet)

@@ -14,10 +14,10 @@ import cloup
 import msgspec
 
 from domino_onnx.cli.types import BatchAxis, InputShape, NamedChoice, Parsed, Share
-from domino_onnx.options import SHARE, ByteSize, CompressOptions, Duration
+from domino_onnx.options import SHARE, ByteSize, CompressOptions, Duration, TimingOptions
 from domino_onnx.scheme import NMScheme, SchemePool
 
-__all__ = ["field_option", "given_fields"]
+__all__ = ["field_option", "given_fields", "given_timing"]
 
 _JOINT = "__"
 """Between group and field in a parameter's name: click wants identifiers."""
@@ -27,6 +27,9 @@ _PARSED = {
     ByteSize: Parsed("SIZE", ByteSize.parse),
     Duration: Parsed("TIME", Duration.parse),
 }
+_RECIPE = typing.get_type_hints(CompressOptions)
+_TIMING = "timing"
+_GROUPS = {**_RECIPE, _TIMING: TimingOptions}
 
 Decorator = Callable[[Any], Any]
 
@@ -74,7 +77,17 @@ def field_option(
 
 
 def given_fields(context: click.Context) -> dict[str, Any]:
-    """The values that the command line gave, by ``group.field``; defaults are left to the option groups."""
+    """The values that the command line gave, by a recipe's ``group.field``; defaults are left to the option groups."""
+    return {name: value for name, value in _given(context).items() if name.split(".")[0] in _RECIPE}
+
+
+def given_timing(context: click.Context) -> TimingOptions:
+    """How the command line says that models are timed."""
+    fields = {name.partition(".")[::2]: value for name, value in _given(context).items()}
+    return TimingOptions(**{field: value for (group, field), value in fields.items() if group == _TIMING})
+
+
+def _given(context: click.Context) -> dict[str, Any]:
     given = {}
     for name, value in context.params.items():
         source = context.get_parameter_source(name)
@@ -86,7 +99,7 @@ def given_fields(context: click.Context) -> dict[str, Any]:
 
 def _field(name: str) -> _Field:
     group, attribute = name.split(".")
-    kind = typing.get_type_hints(CompressOptions)[group]
+    kind = _GROUPS[group]
     field = next(field for field in dataclasses.fields(kind) if field.name == attribute)
     metas, inner = _stripped(typing.get_type_hints(kind, include_extras=True)[attribute])
     return _Field(kind=inner, metas=metas, default=field.default)
@@ -109,7 +122,8 @@ def _kind(field: _Field) -> dict[str, Any]:
     if kind is bool:
         return {"is_flag": True, "default": None}
     if origin is tuple:
-        return {"type": str, "multiple": True}
+        metas, item = _stripped(typing.get_args(kind)[0])
+        return {"type": _single(_Field(kind=item, metas=metas, default=None)), "multiple": True}
     if origin is not None and origin is not Literal and issubclass(origin, Mapping):
         return {"type": _named(kind), "multiple": True}
     return {"type": _single(field)}
@@ -153,4 +167,6 @@ def _range(field: _Field) -> click.ParamType:  # type: ignore[type-arg]
 def _shown(default: Any) -> str | None:
     if default in (None, (), dataclasses.MISSING) or isinstance(default, bool):
         return None
+    if isinstance(default, tuple):
+        return " ".join(map(str, default))
     return f"{default:g}" if isinstance(default, float) else str(default)

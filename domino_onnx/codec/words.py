@@ -11,6 +11,7 @@ from typing import Any
 import msgspec.inspect as mi
 
 from domino_onnx.codec.write import is_text_class
+from domino_onnx.plurals import quantity
 
 __all__ = ["at", "described", "either", "listed", "meant", "nearest", "shown"]
 
@@ -109,8 +110,10 @@ def _text(kind: Any) -> str:
 
 def _sequence(kind: Any) -> str:
     lengths = {"at least": kind.min_length, "at most": kind.max_length}
-    limits = " and ".join(f"{word} {length}" for word, length in lengths.items() if length is not None)
-    return f"a list, each item {described(kind.item_type)}" + (f" ({limits} items)" if limits else "")
+    limits = " and ".join(
+        f"{word} {quantity(length, 'item')}" for word, length in lengths.items() if length is not None
+    )
+    return f"a list, each item {described(kind.item_type)}" + (f" ({limits})" if limits else "")
 
 
 def _keys(kind: Any) -> str:

@@ -37,6 +37,7 @@ from domino_onnx.options.steps import (
     rates_to_try,
     trial_steps,
 )
+from domino_onnx.options.timing import TimingOptions
 
 __all__ = [
     "DEFAULT_TIME",
@@ -66,6 +67,7 @@ __all__ = [
     "SolverOptions",
     "Strategy",
     "TargetOptions",
+    "TimingOptions",
     "WeightType",
     "looks_within",
     "overridden",

@@ -25,9 +25,21 @@ _BY_NAME = {name.lower(): size for name, size in _UNITS.items()}
 
 
 class ByteSize(int):
-    """A whole number of bytes. As text it has a unit: ``4GB`` is 4,000,000,000 bytes, ``512MiB`` is 512 * 2^20."""
+    """A whole number of bytes. As text it has a unit: ``4GB`` is 4,000,000,000 bytes, ``512MiB`` is 512 * 2^20.
+
+    Raises
+    ------
+    OptionError
+        If it is less than one byte.
+    """
 
     __slots__ = ()
+
+    def __new__(cls, size: int) -> ByteSize:
+        """So many bytes."""
+        if size < 1:
+            raise OptionError(f"{size} is less than one byte; write for instance 4GB or 512MiB")
+        return super().__new__(cls, size)
 
     @classmethod
     def parse(cls, text: str) -> ByteSize:
@@ -42,10 +54,7 @@ class ByteSize(int):
         unit = None if match is None else _BY_NAME.get(match[2].lower())
         if match is None or unit is None:
             raise OptionError(f"{text[:60]!r} is no size; write a number and a unit, for instance 4GB or 512MiB")
-        size = int(Fraction(match[1]) * unit)
-        if not size:
-            raise OptionError(f"{text[:60]!r} is less than one byte; write for instance 4GB or 512MiB")
-        return cls(size)
+        return cls(int(Fraction(match[1]) * unit))
 
     def __str__(self) -> str:
         """What `parse` reads: the largest unit that needs no fraction."""

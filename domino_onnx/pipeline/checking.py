@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from domino_onnx.errors import OptionError
 from domino_onnx.files import Replacing, check_output
-from domino_onnx.options import CompressOptions
+from domino_onnx.options import CompressOptions, TimingOptions
 from domino_onnx.precision import KEEP, Conversion
 from domino_onnx.report.results import (
     BenchmarkResult,
@@ -119,28 +119,19 @@ def benchmark(
     options: CompressOptions | None = None,
     observer: Observer | None = None,
     *,
-    threads: Sequence[int] = (1,),
-    batches: Sequence[int] = (1,),
-    seconds: float = 5.0,
-    profile: bool = False,
+    timing: TimingOptions | None = None,
 ) -> BenchmarkResult:
     """Time models side by side in ONNX Runtime on the CPU, in turns, deployed ones among them.
 
     Parameters
     ----------
-    threads
-        One table of rows for each; 0 takes as many as ONNX Runtime likes.
-    batches
-        Samples in a run, where the axis that counts them is free.
-    seconds
-        For each number of threads and batch, all models together.
-    profile
-        Whether to tell what each operator takes, and how much memory the model.
+    timing
+        Of each number of threads and each batch there is a row a model.
     """
-    journal, chosen = Journal(observer), options or CompressOptions()
-    for said in idle_to_time(chosen, batches=any(batch > 1 for batch in batches)):
+    journal, chosen, timed = Journal(observer), options or CompressOptions(), timing or TimingOptions()
+    for said in idle_to_time(chosen, batches=any(batch > 1 for batch in timed.batch_sizes)):
         journal.warn(said)
-    return benchmarked(models, chosen, threads, batches, seconds, journal, profile=profile)
+    return benchmarked(models, chosen, timed, journal)
 
 
 def session(path: Path | str, threads: int = 1) -> InferenceSession:

@@ -150,7 +150,7 @@ def test_functions_take_what_others_give(small: ModelProto, rows: Array) -> None
     assert domino_onnx.evaluate(result, packed, rows, threads=1).drop == pytest.approx(0, abs=1e-6)
     expected = domino_onnx.session(result).run(None, {"x": rows[:3]})[0]
     np.testing.assert_allclose(domino_onnx.session(packed).run(None, {"x": rows[:3]})[0], expected, rtol=1e-5)
-    assert len(domino_onnx.benchmark(result, packed, seconds=0.05).rows) == 2
+    assert len(domino_onnx.benchmark(result, packed, threads=1, batch_sizes=2, seconds=0.05).rows) == 2
     assert len(domino_onnx.benchmark(result, data=None, input_shapes={"x": (3, 32)}, seed=1, seconds=0.05).rows) == 1
 
 
@@ -179,6 +179,25 @@ def test_a_plan_is_a_goal_like_all_others(small: ModelProto) -> None:
     cheap: Any = {"recipe": recipe, "data": "none", "finetune": False, "threads": 1}
     assert domino_onnx.compress(small, **cheap, plan=plan).sparsity == 0.75
     assert domino_onnx.compress(small, **cheap, strategy="uniform", scheme=None).sparsity == 0.5
+
+
+def test_a_result_that_has_a_plan_is_a_plan(small: ModelProto, rows: Array, tmp_path: Path) -> None:
+    cheap: Any = {"data": "none", "threads": 1}
+    found = domino_onnx.search(small, scheme="1:4", data="none")
+    applied = domino_onnx.apply(small, found.plan, **cheap)
+    assert domino_onnx.apply(small, found, **cheap).model == applied.model
+    assert domino_onnx.apply(small, applied, **cheap).plan == found.plan
+    assert domino_onnx.compress(small, plan=found, finetune=False, **cheap).plan == found.plan
+    trial = domino_onnx.sweep(small, 0.5, data=rows, threads=1).trials[0]
+    assert domino_onnx.apply(small, trial, **cheap).plan == trial.plan
+    wrong: Any
+    for wrong in (3, {"one": "2:4"}, domino_onnx.inspect(small)):
+        with pytest.raises(errors.OptionError, match=r"apply\(\): 'plan' is .*; give a Plan, its file, or a result"):
+            domino_onnx.apply(small, wrong, **cheap)
+    file = tmp_path / "plan.onnx"
+    file.write_text(found.plan.to_json())
+    with pytest.raises(errors.OutputError, match="is the input itself"):
+        domino_onnx.apply(small, file, **cheap).save(file, force=True)
 
 
 def test_the_goal_of_a_recipe_contradicts_no_keyword_of_a_sweep(small: ModelProto, rows: Array) -> None:

@@ -14,10 +14,11 @@ import pytest
 
 from domino_onnx.cli.group import cli
 from domino_onnx.errors import DominoError
-from domino_onnx.options import CompressOptions, overridden
+from domino_onnx.options import CompressOptions, TimingOptions, overridden
 
 Run = Callable[..., Any]
 TWO_SCREENS = 66
+GROUPS = {**typing.get_type_hints(CompressOptions), "timing": TimingOptions}
 FIELD_OPTIONS = sorted(
     (name, parameter.name, parameter.opts[0])
     for name, command in cli.commands.items()
@@ -35,7 +36,7 @@ def parameters(command: str) -> dict[str, click.Parameter]:
 def field_of(name: str) -> tuple[Any, Any, dataclasses.Field[Any]]:
     """Annotation, bare type and dataclass field behind ``group__field``."""
     group, attribute = name.split("__")
-    kind = typing.get_type_hints(CompressOptions)[group]
+    kind = GROUPS[group]
     whole, bare = (typing.get_type_hints(kind, include_extras=extras)[attribute] for extras in (True, False))
     return whole, bare, next(field for field in dataclasses.fields(kind) if field.name == attribute)
 
@@ -126,22 +127,33 @@ def test_the_help_shows_the_dataclass_fields(command: str, field: str, option: s
     if default is None or isinstance(default, bool) or default in ((), dataclasses.MISSING):
         assert "[default:" not in said
     else:
-        assert f"[default: {default}]" in said
+        values = default if isinstance(default, tuple) else (default,)
+        written = " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+        assert f"[default: {written}]" in said
 
 
 def python_value(bare: Any, text: str) -> Any:
     """What Python code would give for the same text: a number where the field has numbers, else the text."""
     kinds = {bare, *typing.get_args(bare)}
     if int in kinds or float in kinds:
-        return float(text) if float in kinds or "." in text else int(text)
+        number = float(text) if float in kinds or "." in text else int(text)
+        return (number,) if typing.get_origin(bare) is tuple else number
     return text
+
+
+def made(field: str, value: Any) -> object:
+    """The options that Python code would make with this value."""
+    group, name = field.split("__")
+    if group == "timing":
+        return TimingOptions(**{name: value})
+    return overridden(CompressOptions(), {f"{group}.{name}": value})
 
 
 def wrong_values(annotation: Any, bare: Any) -> list[str]:
     """Values that a field can't take, as they are typed."""
     kinds = {bare, *typing.get_args(bare)}
     any_text = bare == str | None
-    if bool in kinds or Path in kinds or any_text or typing.get_origin(bare) is tuple:
+    if bool in kinds or Path in kinds or any_text or bare == tuple[str, ...]:
         return []
     if not {int, float} & kinds:
         return ["nonsense"]
@@ -169,6 +181,7 @@ def test_wrong_values_are_tried_of_every_kind_of_field() -> None:
     numbers = {"goal__sparsity", "goal__flops_reduction", "goal__max_drop", "finetune__steps", "run__batch_size"}
     texts = {"goal__scheme", "search__pool", "target__runtime", "output__format", "run__device", "data__input_shapes"}
     assert fields >= numbers | texts | {"run__seed", "run__threads", "output__precision", "output__weights"}
+    assert fields >= {"timing__threads", "timing__batch_sizes", "timing__seconds"}
 
 
 @pytest.mark.parametrize(("command", "field", "option", "value"), WRONG)
@@ -176,7 +189,7 @@ def test_command_line_and_python_refuse_the_same(
     command: str, field: str, option: str, value: str, domino: Run
 ) -> None:
     with pytest.raises(DominoError):
-        overridden(CompressOptions(), {field.replace("__", "."): python_value(field_of(field)[1], value)})
+        made(field, python_value(field_of(field)[1], value))
     positional = [each for each in cli.commands[command].params if isinstance(each, click.Argument)]
     ran = domino(command, *("missing.onnx" for _ in positional), *_required(command), option, value)
     assert ran.code in (1, 2)

@@ -39,6 +39,12 @@ def test_nothing_is_refused(text: str) -> None:
         ByteSize.parse(text)
 
 
+@pytest.mark.parametrize("size", [0, -5])
+def test_nothing_is_refused_from_python_too(size: int) -> None:
+    with pytest.raises(OptionError, match=f"{size} is less than one byte"):
+        ByteSize(size)
+
+
 def test_python_says_bytes_too() -> None:
     assert RunOptions(memory=ByteSize(1 << 30)).memory == 1 << 30
     with pytest.raises(OptionError, match="memory"):

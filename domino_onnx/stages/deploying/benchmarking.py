@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.errors import ModelError
 from domino_onnx.graph import read_model
-from domino_onnx.options import CompressOptions
+from domino_onnx.options import CompressOptions, TimingOptions
 from domino_onnx.plurals import quantity
 from domino_onnx.report.results import BenchmarkResult, BenchmarkRow
 from domino_onnx.report.speed import on_threads
@@ -28,21 +28,9 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def benchmarked(
-    models: Sequence[Path],
-    options: CompressOptions,
-    threads: Sequence[int],
-    batches: Sequence[int],
-    seconds: float,
-    journal: Journal,
-    *,
-    profile: bool,
+    models: Sequence[Path], options: CompressOptions, timing: TimingOptions, journal: Journal
 ) -> BenchmarkResult:
     """Time all models on the same inputs, in turns, for each number of threads and each batch.
-
-    Parameters
-    ----------
-    profile
-        Whether to look at the operators and the memory of each model, too.
 
     Raises
     ------
@@ -55,22 +43,22 @@ def benchmarked(
     """
     first, *_ = map(read_model, models)  # a file that isn't a model is an error before any work
     rows: list[BenchmarkRow] = []
-    done, total = 0, len(threads) * len(batches)
+    done, total = 0, len(timing.threads) * len(timing.batch_sizes)
     with journal.stage("benchmark"):
-        for batch in batches:
+        for batch in timing.batch_sizes:
             run = run_to_time(first, options, journal, batch=batch)
             if run.samples < batch:
                 told = f"a run has {quantity(run.samples, 'sample')} in place of {batch}"
                 journal.warn(f"{told}, as the model, --data or --input-shape says")
-            for count in threads:
+            for count in timing.threads:
                 journal.progress(done, total, f"{on_threads(count)}, batch {run.samples}")
-                rows += _in_turns(models, run, count, seconds, profile=profile)
+                rows += _in_turns(models, run, count, timing)
                 done += 1
     return BenchmarkResult(rows=tuple(rows), warnings=journal.warnings)
 
 
 def _in_turns(
-    models: Sequence[Path], run: RunToTime, threads: int, seconds: float, *, profile: bool
+    models: Sequence[Path], run: RunToTime, threads: int, timing: TimingOptions
 ) -> list[BenchmarkRow]:
     """A row a model, all of them run in turns."""
     from domino_onnx.deployment import measure
@@ -83,7 +71,7 @@ def _in_turns(
         start = time.perf_counter()
         sessions.append(Session(path, device="cpu", threads=threads, timed=True))
         loads.append(time.perf_counter() - start)
-    taken = measure([functools.partial(each.run, run.inputs) for each in sessions], seconds)
+    taken = measure([functools.partial(each.run, run.inputs) for each in sessions], timing.seconds)
     return [
         BenchmarkRow(
             model=path,
@@ -95,7 +83,7 @@ def _in_turns(
             rounds=each.rounds,
             load=load,
             speedup=taken[0].median / each.median,
-            profile=profiled(path, run.inputs, threads) if profile else None,
+            profile=profiled(path, run.inputs, threads) if timing.profile else None,
         )
         for path, each, load in zip(models, taken, loads, strict=True)
     ]
