@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from domino_onnx.api.result import Result
 from domino_onnx.evaluate import Evaluation, Finding, Verdict
 from domino_onnx.report import results
-from domino_onnx.report.compared import evaluation_document, evaluation_view
+from domino_onnx.report.compared import evaluate_document, evaluation_view
 from domino_onnx.report.doctor import doctor_document, doctor_view
 from domino_onnx.report.inspected import inspect_document, inspect_view
 from domino_onnx.report.page import sweep_page
@@ -129,8 +129,13 @@ class EvaluateResult(Result[Evaluation]):
         """Whether no more than that is lost."""
         return self._found.comparison.is_within(max_drop)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What there is to know of it."""
+        return self._in_words(self._found.warnings)
+
     def _document(self) -> dict[str, Any]:
-        return evaluation_document(self._found)
+        return evaluate_document(self._found)
 
     def _view(self) -> RenderableType:
         return evaluation_view(self._told())
@@ -262,6 +267,11 @@ class BenchmarkResult(Result[results.BenchmarkResult]):
     def speedups(self) -> tuple[float, ...]:
         """Of each row over the first model with the same threads and batch."""
         return tuple(round(row.speedup, 3) for row in self.rows)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What there is to know of it."""
+        return self._in_words(self._found.warnings)
 
     def _document(self) -> dict[str, Any]:
         return benchmark_document(self._found)

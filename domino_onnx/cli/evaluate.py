@@ -32,10 +32,10 @@ def command(reference: Path, candidate: Path, data: Path, as_json: bool, quiet: 
     domino-onnx evaluate model.onnx model.sparse.onnx --data evaluation.npz
     """
     from domino_onnx.pipeline import evaluate
-    from domino_onnx.report.compared import evaluation_document, evaluation_view
+    from domino_onnx.report.compared import evaluate_document, evaluation_view
 
     o.begin(verbose, quiet)
     with observing(quiet) as observer:
         evaluation = evaluate(reference, candidate, data, o.chosen_options(), observer)
-    document = {"reference": str(reference), "candidate": str(candidate), **evaluation_document(evaluation)}
+    document = {"reference": str(reference), "candidate": str(candidate), **evaluate_document(evaluation)}
     present_or_json(evaluation_view(evaluation), document, as_json=as_json, quiet=quiet)

@@ -38,11 +38,15 @@ _TRIED = 512
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """A comparison, where it ran, and on what: "data"; "drawn" or "random" inputs say little of accuracy."""
+    """A comparison, where it ran, and on what: "data"; "drawn" or "random" inputs say little of accuracy.
+
+    `warnings` are those of a comparison by itself; what is a part of a run leaves them to the run.
+    """
 
     comparison: Comparison
     provider: str
     inputs: str
+    warnings: tuple[str, ...] = ()
 
 
 def evaluate_models(

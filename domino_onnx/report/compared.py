@@ -14,7 +14,7 @@ from domino_onnx.outputs import Comparison, OutputComparison
 from domino_onnx.report.documents import Document
 from domino_onnx.report.text import percent, points, printable
 
-__all__ = ["comparison_document", "comparison_rows", "evaluation_document", "evaluation_view"]
+__all__ = ["comparison_document", "comparison_rows", "evaluate_document", "evaluation_document", "evaluation_view"]
 
 
 def evaluation_view(evaluation: Evaluation) -> RenderableType:
@@ -67,6 +67,11 @@ def _worst_channel(output: OutputComparison) -> str:
     if output.worst_channel is None or output.worst_error is None:
         return ""
     return f"; most in channel {output.worst_channel}: {output.worst_error:.2g}"
+
+
+def evaluate_document(evaluation: Evaluation) -> Document:
+    """A comparison by itself, as `evaluate` has it, with its warnings."""
+    return {**evaluation_document(evaluation), "warnings": list(evaluation.warnings)}
 
 
 def evaluation_document(evaluation: Evaluation) -> Document:

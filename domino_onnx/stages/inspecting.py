@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,7 +128,7 @@ def evaluated(
     if samples.labels is not None and metric is None:
         for doubt in doubts_of_labels(samples.labels, evaluation.comparison.top1_reference):
             journal.warn(doubt)
-    return evaluation
+    return dataclasses.replace(evaluation, warnings=journal.warnings)
 
 
 def _require_same_inputs(reference: OnnxFile, candidate: OnnxFile) -> None:

@@ -216,6 +216,17 @@ def test_progress_and_warnings_are_told(small: ModelProto, rows: Array) -> None:
     assert warned[0].filename == __file__
 
 
+def test_results_hold_what_was_warned_of(small: ModelProto, rows: Array) -> None:
+    given = {"x": rows, "labels": np.zeros(len(rows), np.int64)}
+    with pytest.warns(DominoWarning) as warned:
+        judged = domino_onnx.evaluate(small, small, given, threads=1)
+    assert judged.warnings == tuple(str(warning.message) for warning in warned)
+    assert judged.to_dict()["warnings"] == list(judged.warnings)
+    with pytest.warns(DominoWarning, match="a run has 1 sample") as warned:
+        timed = domino_onnx.benchmark(small, data=rows[:1], batch_sizes=4, seconds=0.05)
+    assert timed.warnings == tuple(str(warning.message) for warning in warned)
+
+
 def test_an_observer_takes_warnings(small: ModelProto, rows: Array) -> None:
     class Hears:
         def __init__(self) -> None:
