@@ -21,7 +21,7 @@ from domino_onnx.errors import DominoError, OptionError
 from domino_onnx.evaluate import Metric
 from domino_onnx.options import KEYWORDS, CompressOptions, overridden
 from domino_onnx.scheme import Plan
-from domino_onnx.stages import Observer
+from domino_onnx.stages import Observer, name_for_cpu
 
 __all__ = ["Call"]
 
@@ -145,7 +145,7 @@ class Call:
         folder = Path(tempfile.mkdtemp(prefix="domino-onnx-"))
         self._outputs.append(folder)
         path = folder / name
-        self._places[path] = "result"
+        self._places |= {path: "result", name_for_cpu(path): "result.deployed"}
         return path
 
 

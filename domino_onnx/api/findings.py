@@ -261,7 +261,7 @@ class BenchmarkResult(Result[results.BenchmarkResult]):
     @property
     def rows(self) -> tuple[results.BenchmarkRow, ...]:
         """A model with a number of threads and a batch: seconds of a run, and of the first load."""
-        return self._found.rows
+        return self._told().rows
 
     @property
     def speedups(self) -> tuple[float, ...]:

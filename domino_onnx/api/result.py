@@ -62,14 +62,7 @@ class Result(abc.ABC, Generic[T]):
 
     def _told(self) -> T:
         """What is shown: with names for paths that the caller never gave, which are long."""
-        found: Any = self._found
-        fields = {field.name for field in dataclasses.fields(found)}
-        named = {
-            name: Path(f"<{self._places[path]}>")
-            for name in ("model", "output")
-            if name in fields and (path := getattr(found, name)) in self._places
-        }
-        return cast(T, dataclasses.replace(found, **named))
+        return cast(T, _named(self._found, self._places))
 
     def _page(self, text: str) -> str:
         """A report's page: files that only this process sees have names without their folders."""
@@ -82,6 +75,20 @@ class Result(abc.ABC, Generic[T]):
 
     def _in_words(self, messages: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(in_python(message, self._places) for message in messages)
+
+
+def _named(found: Any, places: Places) -> Any:
+    """The same with names for its paths, and for those of a second model and of rows in it."""
+    fields = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
+    named: dict[str, Any] = {
+        name: Path(f"<{places[fields[name]]}>") for name in ("model", "output") if fields.get(name) in places
+    }
+    second = fields.get("deployed")
+    if dataclasses.is_dataclass(second):
+        named["deployed"] = _named(second, places)
+    if "rows" in fields:
+        named["rows"] = tuple(_named(row, places) for row in fields["rows"])
+    return dataclasses.replace(found, **named)
 
 
 def _short(value: object) -> str:

@@ -259,6 +259,31 @@ def test_results_tell_of_themselves(small: ModelProto, rows: Array) -> None:
     assert again.model == result.model
 
 
+@pytest.mark.filterwarnings("ignore::domino_onnx.DominoWarning")
+def test_a_second_model_has_a_name_too(small: ModelProto) -> None:
+    kernels = pytest.importorskip("domino_onnx_kernels", reason="domino-onnx-kernels is not installed")
+    pytest.importorskip("onnx_graphsurgeon", reason="onnx-graphsurgeon is not installed")
+    try:
+        kernels.library_path()
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    result = domino_onnx.compress(small, **CHEAP, deploy="cpu")
+    document = result.to_dict()
+    assert (document["output"], document["deployed"]["output"]) == ("<result>", "<result.deployed>")
+    assert "\ndeployed    <result.deployed>: " in str(result)
+    assert result.deployed is not None
+    assert result.deployed.to_dict() == document["deployed"]
+    for text in (str(document), str(result), result.to_html(), str(result.deployed)):
+        assert tempfile.gettempdir() + "/domino" not in text
+
+
+def test_rows_name_models_that_have_no_file(small: ModelProto, save: Any) -> None:
+    path = save(small)
+    timed = domino_onnx.benchmark(path, small, seconds=0.05)
+    assert [str(row.model) for row in timed.rows] == [str(path), "<model 2>"]
+    assert re.search("^<model 2> +1 +1 ", str(domino_onnx.benchmark(small, small, seconds=0.05)), re.MULTILINE)
+
+
 def test_unknown_keywords_are_refused(small: ModelProto) -> None:
     wrong: Any = {"sparsty": 0.5}
     of_the_command_line: Any = {"output": "a.onnx"}

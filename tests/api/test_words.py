@@ -33,6 +33,7 @@ FOREIGN = {"--reflink", "--nproc-per-node", "--sparsity=enable"}
         ("a lower finetune.lr in a recipe may do better", "a lower finetune_lr may do better"),
         ("with `domino-onnx convert MODEL --format dense`", 'with `domino_onnx.convert(MODEL, format="dense")`'),
         ("domino-onnx evaluate a/b.onnx '<result>' --data FILE", 'domino_onnx.evaluate("a/b.onnx", result, data=...)'),
+        ("domino-onnx benchmark '<result.deployed>'", "domino_onnx.benchmark(result.deployed)"),
         ("domino-onnx inspect says why", "domino_onnx.inspect says why"),
         ("copy the file (cp --reflink=never)", "copy the file (cp --reflink=never)"),
         ("the weight 'a--b' is odd", "the weight 'a--b' is odd"),
