@@ -19,7 +19,7 @@ from domino_onnx.api.words import in_python
 from domino_onnx.codec import shown
 from domino_onnx.errors import DominoError, OptionError
 from domino_onnx.evaluate import Metric
-from domino_onnx.options import KEYWORDS, CompressOptions, overridden
+from domino_onnx.options import KEYWORDS, CompressOptions, overridden, require_files
 from domino_onnx.scheme import Plan
 from domino_onnx.stages import Observer, name_for_cpu
 
@@ -109,6 +109,7 @@ class Call:
         if given.get("plan") is not None:
             given["plan"] = self.plan(given["plan"])
         options = chosen_options(self._function, given, recipe, has_goal=has_goal)
+        require_files(options, but=[KEYWORDS[name] for name in samples])
         axes = options.data.batch_axes
         files = {KEYWORDS[name]: self.samples(value, name, model, axes) for name, value in samples.items()}
         options = overridden(options, files)

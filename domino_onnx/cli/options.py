@@ -13,7 +13,7 @@ import cloup
 
 from domino_onnx.cli.fields import field_option, given_fields
 from domino_onnx.cli.starting import begun
-from domino_onnx.options import CompressOptions, overridden, read_recipe
+from domino_onnx.options import CompressOptions, overridden, read_recipe, require_files
 from domino_onnx.report.text import printable_lines
 
 __all__ = [
@@ -151,7 +151,9 @@ def chosen_options(recipe: Path | None = None, *, has_goal: bool = True) -> Comp
     Raises
     ------
     OptionError
-        If the recipe can't be read, or options contradict each other.
+        If the recipe can't be read, or names what is in no file, or options contradict each other.
     """
     base = CompressOptions() if recipe is None else read_recipe(recipe)
-    return overridden(base if has_goal else base.without_goal(), given_fields(click.get_current_context()))
+    options = overridden(base if has_goal else base.without_goal(), given_fields(click.get_current_context()))
+    require_files(options)
+    return options

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,17 @@ from domino_onnx.errors import OptionError
 from domino_onnx.options.compress import CompressOptions
 from domino_onnx.options.groups import Goal
 
-__all__ = ["overridden", "read_recipe", "recipe_document", "recipe_of"]
+__all__ = ["overridden", "read_recipe", "recipe_document", "recipe_of", "require_files"]
 
 _KEY = "recipe"
 """Where a report has the recipe of its run."""
 _REPLACES = {"finetune.steps": "finetune.time", "finetune.time": "finetune.steps"}
 """Fields that answer the same question: one that is given replaces the other."""
+
+_IN_MEMORY = re.compile(r"<[\w ]+>")
+"""What the report of a Python call says in place of a path that the caller never gave."""
+_FILES = {"data.calibration": "--data", "data.evaluation": "--eval-data", "goal.plan": "--plan"}
+"""Fields that may have one, and the options that give them."""
 
 
 def read_recipe(path: Path) -> CompressOptions:
@@ -81,6 +87,28 @@ def overridden(options: CompressOptions, given: Mapping[str, Any]) -> CompressOp
     before = {group: Goal() if group == "goal" else getattr(options, group) for group in fields}
     groups: dict[str, Any] = {name: dataclasses.replace(before[name], **values) for name, values in fields.items()}
     return dataclasses.replace(options, **groups)
+
+
+def require_files(options: CompressOptions, but: Collection[str] = ()) -> None:
+    """Refuse options of a recipe whose samples or plan were in memory, and in no file.
+
+    Parameters
+    ----------
+    but
+        Fields as ``group.field`` that aren't looked at.
+
+    Raises
+    ------
+    OptionError
+        Naming what is to be given again.
+    """
+    for name, option in _FILES.items():
+        group, field = name.split(".")
+        value = getattr(getattr(options, group), field)
+        if name not in but and value is not None and _IN_MEMORY.fullmatch(str(value)):
+            raise OptionError(
+                f"the recipe names {value}, which was in memory when its report was made: give {option} again"
+            )
 
 
 def _converted(document: Any, what: str) -> CompressOptions:

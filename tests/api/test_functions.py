@@ -260,6 +260,25 @@ def test_results_tell_of_themselves(small: ModelProto, rows: Array) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::domino_onnx.DominoWarning")
+def test_what_was_in_memory_is_asked_for_again(small: ModelProto, save: Any, rows: Array, tmp_path: Path,
+                                               domino: Any) -> None:  # fmt: skip
+    cheap: Any = {"finetune": False, "threads": 1}
+    plan = domino_onnx.search(small, scheme="2:4", data="none").plan
+    result = domino_onnx.compress(small, plan=plan, data=rows[:40], eval_data=rows[40:], **cheap)
+    recipe = result.to_dict()
+    kept: dict[str, Any] = {}
+    for keyword, value in (("data", rows[:40]), ("eval_data", rows[40:]), ("plan", plan)):
+        with pytest.raises(errors.OptionError, match=f"which was in memory .*: give {keyword} again"):
+            domino_onnx.compress(small, recipe=recipe, **kept)
+        kept[keyword] = value
+    assert domino_onnx.compress(small, recipe=recipe, **kept).model == result.model
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps(recipe))
+    ran = domino("compress", save(small), "--recipe", report)
+    assert (ran.code, "give --data again" in " ".join(ran.err.split())) == (2, True)
+
+
+@pytest.mark.filterwarnings("ignore::domino_onnx.DominoWarning")
 def test_a_second_model_has_a_name_too(small: ModelProto) -> None:
     kernels = pytest.importorskip("domino_onnx_kernels", reason="domino-onnx-kernels is not installed")
     pytest.importorskip("onnx_graphsurgeon", reason="onnx-graphsurgeon is not installed")
