@@ -13,7 +13,7 @@ from typing import Any
 
 from domino_onnx.api.models import Model, WrittenModel, model_file
 from domino_onnx.api.options import Recipe, chosen_options, refuse_unknown_keywords
-from domino_onnx.api.progress import ProgressFunction, Spokesman
+from domino_onnx.api.progress import ProgressFunction, Spokesman, require_listeners
 from domino_onnx.api.samples import samples_file
 from domino_onnx.api.words import in_python
 from domino_onnx.codec import shown
@@ -43,7 +43,7 @@ class Call:
     TypeError
         For a keyword that the function doesn't take.
     OptionError
-        For a `progress` or a `metric` that can't be called.
+        For a `progress` or a `metric` that can't be called, and an `observer` that is none.
     """
 
     def __init__(
@@ -55,8 +55,7 @@ class Call:
         observer: Observer | None = None,
     ) -> None:
         refuse_unknown_keywords(function, given, keywords)
-        if progress is not None and not callable(progress):
-            raise OptionError(f"{function}(): 'progress' is {progress!r}; it must be a function, for instance print")
+        require_listeners(function, progress, observer)
         self._function = function
         self._given = given
         self._places: dict[Path, str] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from domino_onnx import pipeline
@@ -18,7 +17,7 @@ from domino_onnx.api.keywords import (
     Samples,
 )
 from domino_onnx.api.models import Model
-from domino_onnx.api.options import timing_options
+from domino_onnx.api.options import chosen_options, path_of, timing_options
 from domino_onnx.api.progress import ProgressFunction
 from domino_onnx.api.written import ConvertResult, DeployResult
 from domino_onnx.errors import OptionError
@@ -95,7 +94,8 @@ def doctor(model: Model, *, log: PathLike | None = None) -> DoctorResult:
         A log of TensorRT's builder, which tells what it picked.
     """
     with Call("doctor", {}, _Nothing) as call:
-        return DoctorResult(pipeline.doctor(call.model(model), log=None if log is None else Path(log)), call.places)
+        file = None if log is None else path_of("doctor", "log", log)
+        return DoctorResult(pipeline.doctor(call.model(model), log=file), call.places)
 
 
 def convert(
@@ -193,10 +193,13 @@ def session(model: Model, threads: int = 1) -> InferenceSession:
 
     Raises
     ------
+    OptionError
+        If `threads` is no whole number, or below 0.
     DependencyError
         If ONNX Runtime is missing, or a deployed file needs domino-onnx-kernels, which is missing or can't be loaded.
     ModelError
         If ONNX Runtime refuses the model.
     """
     with Call("session", {}, _Nothing) as call:
-        return pipeline.session(call.model(model), threads)
+        count = chosen_options("session", {"threads": threads}, None).run.threads
+        return pipeline.session(call.model(model), count)

@@ -6,6 +6,8 @@ from typing import Any
 
 from rich.console import RenderableType
 
+from domino_onnx.api.keywords import Share
+from domino_onnx.api.options import share_of
 from domino_onnx.api.result import Result
 from domino_onnx.evaluate import Evaluation, Finding, Verdict
 from domino_onnx.report import results
@@ -125,9 +127,9 @@ class EvaluateResult(Result[Evaluation]):
         """On how many it was measured."""
         return self._found.comparison.samples
 
-    def is_within(self, max_drop: float) -> bool:
-        """Whether no more than that is lost."""
-        return self._found.comparison.is_within(max_drop)
+    def is_within(self, max_drop: Share) -> bool:
+        """Whether no more than that is lost: 0.01, or ``"1%"``. OptionError for what is no share."""
+        return self._found.comparison.is_within(share_of("is_within", "max_drop", max_drop))
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import onnx
 from google.protobuf.message import EncodeError
 from onnx import ModelProto
 
+from domino_onnx.codec import shown
 from domino_onnx.deployment import exported, require_surgeon
 from domino_onnx.errors import ModelError, OutputError
 from domino_onnx.files import (
@@ -93,6 +94,8 @@ class WrittenModel:
         OutputError
             If the file exists, is one that the model was made of, can't be written, or isn't named as ONNX files are.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise OutputError(f"the output is {shown(path)}; give the path of a file")
         output = Path(path)
         try:
             replacing = Replacing(force=force)

@@ -26,7 +26,7 @@ from domino_onnx.options import (
 )
 from domino_onnx.scheme import Budget, NMScheme, SchemePool
 
-__all__ = ["Recipe", "checked", "chosen_options", "refuse_unknown_keywords", "shares_of", "timing_options"]
+__all__ = ["Recipe", "chosen_options", "path_of", "refuse_unknown_keywords", "share_of", "shares_of", "timing_options"]
 
 Recipe = str | os.PathLike[str] | Mapping[str, Any]
 """A .toml, a JSON report, or what one of them holds."""
@@ -82,7 +82,7 @@ def timing_options(function: str, given: Mapping[str, Any]) -> TimingOptions:
     kinds = typing.get_type_hints(TimingOptions, include_extras=True)
     read = {"threads": _several, "batch_sizes": _several}
     return TimingOptions(**{
-        name: checked(function, name, value, kinds[name], read.get(name)) for name, value in given.items()
+        name: _checked(function, name, value, kinds[name], read.get(name)) for name, value in given.items()
     })  # fmt: skip
 
 
@@ -96,13 +96,26 @@ def shares_of(function: str, keyword: str, value: Any) -> list[float]:
     BudgetError
         For a share that is not between 0 and 1.
     """
-    shares = checked(function, keyword, value, tuple[float, ...], _shares)
+    shares = _checked(function, keyword, value, tuple[float, ...], _shares)
     if not shares:
         raise OptionError(f"{function}(): {keyword!r} is empty; give a share at least, for instance 0.5 or 50%")
     return [Budget(measure="params", reduction=share).reduction for share in shares]
 
 
-def checked(function: str, keyword: str, value: Any, kind: Any, read: Callable[[Any], Any] | None = None) -> Any:
+def path_of(function: str, keyword: str, value: Any) -> Path:
+    """The path of a file; OptionError for what is none."""
+    if isinstance(value, str | os.PathLike):
+        return Path(value)
+    raise OptionError(f"{function}(): {keyword!r} is {shown(value)}; give the path of a file")
+
+
+def share_of(function: str, keyword: str, value: Any) -> float:
+    """A share as a number, or a text as ``75%``; OptionError for what is none."""
+    share: float = _checked(function, keyword, value, float, _share)
+    return share
+
+
+def _checked(function: str, keyword: str, value: Any, kind: Any, read: Callable[[Any], Any] | None = None) -> Any:
     """The value of a keyword as its type wants it.
 
     Parameters
@@ -142,7 +155,7 @@ def _value(function: str, keyword: str, value: Any) -> Any:
         return value
     group, field = KEYWORDS[keyword].split(".")
     kind = typing.get_type_hints(typing.get_type_hints(CompressOptions)[group], include_extras=True)[field]
-    return checked(function, keyword, value, kind, _READ.get(keyword) or (_share if _is_share(kind) else None))
+    return _checked(function, keyword, value, kind, _READ.get(keyword) or (_share if _is_share(kind) else None))
 
 
 def _is_share(kind: Any) -> bool:

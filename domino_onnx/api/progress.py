@@ -7,13 +7,17 @@ import sys
 import warnings
 from collections.abc import Callable
 
+from domino_onnx.codec import shown
+from domino_onnx.errors import OptionError
 from domino_onnx.forecast import Forecast
 from domino_onnx.report.forecast import TITLES, clock
 from domino_onnx.stages import Observer
 
-__all__ = ["DominoWarning", "Progress", "ProgressFunction", "Spokesman"]
+__all__ = ["DominoWarning", "Progress", "ProgressFunction", "Spokesman", "require_listeners"]
 
 _PACKAGE = __name__.partition(".")[0]
+_METHODS = ("expect", "stage", "progress", "left", "note", "warn")
+"""Of an `Observer`."""
 
 
 class DominoWarning(UserWarning):
@@ -48,6 +52,18 @@ class Progress:
 
 
 ProgressFunction = Callable[[Progress], object]
+
+
+def require_listeners(function: str, progress: object, observer: object) -> None:
+    """Raise OptionError for a `progress` that can't be called, and for an `observer` that lacks a method."""
+    if progress is not None and not callable(progress):
+        raise OptionError(f"{function}(): 'progress' is {progress!r}; it must be a function, for instance print")
+    lacks = [name for name in _METHODS if observer is not None and not callable(getattr(observer, name, None))]
+    if lacks:
+        raise OptionError(
+            f"{function}(): 'observer' is {shown(observer)}, without the method {lacks[0]}(); give an object with all "
+            "methods of domino_onnx.Observer, or a function as progress"
+        )
 
 
 class Spokesman:

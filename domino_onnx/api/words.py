@@ -27,7 +27,8 @@ _CHOICES = frozenset(("auto", "cpu", "cuda", "dense", "packed", "fp16", "int8", 
 _SPOKEN = frozenset((*KEYWORDS, "force", "strict", "log", "report", "teacher", "bridge"))
 _FIELDS = {field: keyword for keyword, field in KEYWORDS.items()}
 _OPERAND = r" (?:[A-Z]{2,}|<[\w .]+>|'<[\w .]+>'|[\w./-]+\.onnx)"
-_COMMAND = re.compile(rf"domino-onnx ([a-z]+)((?:{_OPERAND})*)((?: --[a-z-]+(?: [\w:]+)?)*)")
+_COMMANDS = "apply|benchmark|compress|convert|deploy|doctor|evaluate|finetune|inspect|search|sweep|verify"
+_COMMAND = re.compile(rf"domino-onnx ({_COMMANDS})\b((?:{_OPERAND})*)((?: --[a-z-]+(?: [\w:]+)?)*)")
 _OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)(?: (\w+)=(\w+|\.\.\.)| (\w+):SIZES| ([\w:]*\w(?:\.\w+)?))?")
 _FIELD = re.compile(rf"\b({'|'.join(map(re.escape, _FIELDS))})\b(?: = ('\w+'|\d+))?(?: in a recipe)?")
 

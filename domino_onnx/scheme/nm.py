@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from fractions import Fraction
 from itertools import groupby
+from numbers import Integral
 
 from domino_onnx.errors import PlanError
 
@@ -32,7 +33,8 @@ class NMScheme:
     Raises
     ------
     PlanError
-        If not ``1 <= n <= m``, or if two of four can't be kept because M is no multiple of 4 or N is above M/2.
+        If not ``1 <= n <= m``, both whole; or if two of four can't be kept because M is no multiple of 4 or N is above
+        M/2.
     """
 
     n: int
@@ -40,6 +42,8 @@ class NMScheme:
     two_of_four: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.n, Integral) or not isinstance(self.m, Integral):
+            raise PlanError(f"a scheme of {self.n!r} and {self.m!r} is impossible: N and M are whole numbers")
         if not 1 <= self.n <= self.m:
             raise PlanError(f"scheme {self.n}:{self.m} is impossible: N:M keeps N of every M weights, 1 <= N <= M")
         if self.two_of_four and (self.m % 4 or 2 * self.n > self.m):

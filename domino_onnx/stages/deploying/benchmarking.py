@@ -57,9 +57,7 @@ def benchmarked(
     return BenchmarkResult(rows=tuple(rows), warnings=journal.warnings)
 
 
-def _in_turns(
-    models: Sequence[Path], run: RunToTime, threads: int, timing: TimingOptions
-) -> list[BenchmarkRow]:
+def _in_turns(models: Sequence[Path], run: RunToTime, threads: int, timing: TimingOptions) -> list[BenchmarkRow]:
     """A row a model, all of them run in turns."""
     from domino_onnx.deployment import measure
     from domino_onnx.runtime import ChildSession, Session, profiled
