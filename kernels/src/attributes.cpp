@@ -10,17 +10,22 @@ Activation activation_of(const Node& node) {
                                                           {"Swish", ActivationKind::kSwish},
                                                           {"Gelu", ActivationKind::kGelu},
                                                           {"GeluTanh", ActivationKind::kGeluTanh}};
-  const std::string name = node.text("activation");
-  if (name.empty()) return {};
+  const std::optional<std::string> name = node.text("activation");
+  if (!name) {
+    for (const char* its : {"alpha", "gain", "shift"}) {
+      if (node.has_attribute(its)) throw Refused(std::string("there is ") + its + " without an activation");
+    }
+    return {};
+  }
   for (const auto& [its_name, kind] : known) {
-    if (name != its_name) continue;
+    if (*name != its_name) continue;
     const Activation found{kind, node.number("alpha", 1), node.number("gain", 1), node.number("shift", 0)};
     for (const float each : {found.alpha, found.gain, found.shift}) {
       if (!std::isfinite(each)) throw Refused("alpha, gain or shift is not finite");
     }
     return found;
   }
-  throw Refused("activation is " + name + ", which is none that it knows");
+  throw Refused("activation is " + *name + ", which is none that it knows");
 }
 
 Epilogue epilogue_of(const Node& node) {
@@ -37,7 +42,7 @@ std::vector<float> floats_of(const Node& node, size_t index, const char* name, i
 }
 
 std::vector<float> bias_of(const Node& node, size_t index, int64_t count) {
-  if (!node.has_input(index)) return std::vector<float>(static_cast<size_t>(count), 0.0f);
+  if (!node.is_given(index)) return std::vector<float>(static_cast<size_t>(count), 0.0f);
   return floats_of(node, index, "bias", count);
 }
 

@@ -66,6 +66,7 @@ NmConvInt8::NmConvInt8(const Node& node, const Implementation& use)
   if (!(0.0f <= low_ && low_ <= high_ && high_ <= 255.0f) || low_ != std::floor(low_) || high_ != std::floor(high_)) {
     throw Refused("min and max are not whole numbers of 0 to 255");
   }
+  if (!std::isfinite(residual_scale_)) throw Refused("residual_scale is not finite");
   x_zero_point_ = static_cast<uint8_t>(zero_point);
   const auto rows = weights_of<int8_t>(node, convolution_.outputs(), convolution_.columns());
   scales_ = floats_of(node, kScales, "scales", convolution_.outputs());

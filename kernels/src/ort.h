@@ -54,11 +54,14 @@ struct Api {
   void(ORT_CALL* ReleaseStatus)(Status*);
   void* unused_94[5];
   void(ORT_CALL* ReleaseTensorTypeAndShapeInfo)(TensorInfo*);
-  void* unused_100[63];
+  void* unused_100[62];
+  Status*(ORT_CALL* KernelInfoGetAttributeArray_float)(const KernelInfo*, const char* name, float* out, size_t* size);
   Status*(ORT_CALL* KernelInfoGetAttributeArray_int64)(const KernelInfo*, const char* name, int64_t* out, size_t* size);
   void* unused_164[66];
   Status*(ORT_CALL* KernelInfo_GetInputCount)(const KernelInfo*, size_t* out);
-  void* unused_231[18];
+  void* unused_231[1];
+  Status*(ORT_CALL* KernelInfo_GetInputName)(const KernelInfo*, size_t index, char* out, size_t* size);
+  void* unused_233[16];
   Status*(ORT_CALL* KernelInfoGetConstantInput_tensor)(const KernelInfo*, size_t index, int* is_constant,
                                                        const Value** out);
   void* unused_250[24];
@@ -81,8 +84,10 @@ ORT_SLOT(KernelContext_GetInput, 90);
 ORT_SLOT(KernelContext_GetOutput, 91);
 ORT_SLOT(ReleaseStatus, 93);
 ORT_SLOT(ReleaseTensorTypeAndShapeInfo, 99);
+ORT_SLOT(KernelInfoGetAttributeArray_float, 162);
 ORT_SLOT(KernelInfoGetAttributeArray_int64, 163);
 ORT_SLOT(KernelInfo_GetInputCount, 230);
+ORT_SLOT(KernelInfo_GetInputName, 232);
 ORT_SLOT(KernelInfoGetConstantInput_tensor, 249);
 ORT_SLOT(KernelContext_ParallelFor, 274);
 #undef ORT_SLOT

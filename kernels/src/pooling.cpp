@@ -43,7 +43,7 @@ Convolution with_whole_windows(Convolution windows, const int64_t* space) {
 
 NmPoolInt8::NmPoolInt8(const Node& node, const Implementation& use)
     : kernel_(*use.bytes), windows_(windows_of(node)), zero_point_(static_cast<float>(zero_point_of(node))) {
-  const std::string mode = node.text("mode");
+  const std::string mode = node.text("mode").value_or("");
   if (mode != "max" && mode != "average") throw Refused("mode is neither max nor average");
   is_average_ = mode == "average";
   counts_padding_ = node.integer("count_include_pad") != 0;

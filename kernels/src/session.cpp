@@ -23,19 +23,43 @@ Tensor tensor_of(const ort::Api& api, const ort::Value* value) {
   return tensor;
 }
 
+// ONNX Runtime lists no attributes: one is there if it can be read as something.
+bool Node::has_attribute(const char* name) const {
+  int64_t integer = 0;
+  float number = 0;
+  size_t length = 0, integers = 0, numbers = 0;
+  bool is_there = false;
+  for (ort::Status* status : {api_.KernelInfoGetAttribute_int64(info_, name, &integer),
+                              api_.KernelInfoGetAttribute_float(info_, name, &number),
+                              api_.KernelInfoGetAttribute_string(info_, name, nullptr, &length),
+                              api_.KernelInfoGetAttributeArray_int64(info_, name, nullptr, &integers),
+                              api_.KernelInfoGetAttributeArray_float(info_, name, nullptr, &numbers)}) {
+    if (status) api_.ReleaseStatus(status);
+    is_there = is_there || !status;
+  }
+  return is_there;
+}
+
+// Whether an attribute was there, from the status that reading it gave.
+bool Node::is_read(ort::Status* status, const char* name, const char* type) const {
+  if (!status) return true;
+  api_.ReleaseStatus(status);
+  if (has_attribute(name)) throw Refused(std::string("the attribute ") + name + " is not " + type);
+  return false;
+}
+
 int64_t Node::integer(const char* name) const {
   int64_t value = 0;
-  pass(api_.KernelInfoGetAttribute_int64(info_, name, &value));
+  if (!is_read(api_.KernelInfoGetAttribute_int64(info_, name, &value), name, "an integer")) {
+    throw Refused(std::string("the attribute ") + name + " is missing");
+  }
   return value;
 }
 
-std::string Node::text(const char* name) const {
+std::optional<std::string> Node::text(const char* name) const {
   char value[32];
   size_t size = sizeof value;
-  if (ort::Status* missing = api_.KernelInfoGetAttribute_string(info_, name, nullptr, &size)) {
-    api_.ReleaseStatus(missing);
-    return {};
-  }
+  if (!is_read(api_.KernelInfoGetAttribute_string(info_, name, nullptr, &size), name, "a string")) return std::nullopt;
   if (size > sizeof value) throw Refused(std::string(name) + " is too long");
   pass(api_.KernelInfoGetAttribute_string(info_, name, value, &size));
   return size ? std::string(value, size - 1) : std::string();
@@ -43,35 +67,26 @@ std::string Node::text(const char* name) const {
 
 float Node::number(const char* name, float otherwise) const {
   float value = otherwise;
-  if (ort::Status* missing = api_.KernelInfoGetAttribute_float(info_, name, &value)) {
-    api_.ReleaseStatus(missing);
-    return otherwise;
-  }
-  return value;
+  return is_read(api_.KernelInfoGetAttribute_float(info_, name, &value), name, "a float") ? value : otherwise;
 }
 
 Shape Node::integers(const char* name) const {
+  constexpr char kType[] = "a list of one or more integers";
   size_t count = 0;
-  if (ort::Status* missing = api_.KernelInfoGetAttributeArray_int64(info_, name, nullptr, &count)) {
-    api_.ReleaseStatus(missing);
-    return {};
-  }
+  if (!is_read(api_.KernelInfoGetAttributeArray_int64(info_, name, nullptr, &count), name, kType)) return {};
+  // ONNX Runtime reads other types as an empty list.
+  if (!count) throw Refused(std::string("the attribute ") + name + " is not " + kType);
   Shape values(count);
-  if (count) pass(api_.KernelInfoGetAttributeArray_int64(info_, name, values.data(), &count));
+  pass(api_.KernelInfoGetAttributeArray_int64(info_, name, values.data(), &count));
   return values;
 }
 
-bool Node::has_input(size_t index) const {
-  size_t count = 0;
+bool Node::is_given(size_t index) const {
+  size_t count = 0, size = 0;
   pass(api_.KernelInfo_GetInputCount(info_, &count));
   if (index >= count) return false;
-  int is_constant = 0;
-  const ort::Value* value = nullptr;
-  if (ort::Status* missing = api_.KernelInfoGetConstantInput_tensor(info_, index, &is_constant, &value)) {
-    api_.ReleaseStatus(missing);
-    return false;
-  }
-  return is_constant && value;
+  pass(api_.KernelInfo_GetInputName(info_, index, nullptr, &size));
+  return size > 1;  // with the zero at its end: a missing input has no name
 }
 
 Tensor Node::stored(size_t index, const char* name) const {

@@ -37,15 +37,21 @@ class Node {
  public:
   Node(const ort::Api& api, const ort::KernelInfo* info) : api_(api), info_(info) {}
 
-  int64_t integer(const char* name) const;
-  std::string text(const char* name) const;  // empty without the attribute
+  // Attributes; Refused if one is there with another type.
+  int64_t integer(const char* name) const;  // Refused without it as well
+  std::optional<std::string> text(const char* name) const;
   float number(const char* name, float otherwise) const;
-  Shape integers(const char* name) const;  // empty without the attribute
-  bool has_input(size_t index) const;
+  Shape integers(const char* name) const;  // empty without the attribute, and never else
+  bool has_attribute(const char* name) const;
+
+  // Whether the node has this input, stored or computed.
+  bool is_given(size_t index) const;
   // An input that the file stores; Refused if it is computed.
   Tensor stored(size_t index, const char* name) const;
 
  private:
+  bool is_read(ort::Status*, const char* name, const char* type) const;
+
   const ort::Api& api_;
   const ort::KernelInfo* info_;
 };

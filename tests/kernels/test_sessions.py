@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper
 
-from .nodes import node_model, open_model, run_node, sparse, stored_weight
+from .nodes import node_model, open_model, run_node, sparse, sparse_integers, stored_weight
 
 Change = dict[str, Any]
 
@@ -100,6 +102,8 @@ def _spoil_code(stored: dict[str, np.ndarray], attributes: Change) -> None:
         (_set("activation", "Softplus"), "activation is Softplus"),
         (_set("activation", "Swish" * 9), "activation is too long"),
         (lambda _, attributes: attributes.update(activation="Gelu", gain=float("inf")), "gain or shift is not finite"),
+        (_set("gain", 2.0), "gain without an activation"),
+        (_set("activation", ""), "none that it knows"),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(
@@ -107,6 +111,64 @@ def test_a_file_that_contradicts_itself_is_refused(
 ) -> None:
     with pytest.raises(Exception, match=message):
         open_model(_model(change), library)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("max", (1, [1], [1.0], "1", ["1"], np.float32(1)), "max is not a float"),
+        ("group", (1.0, [1], [1.0], "1", np.int64(1)), "group is not an integer"),
+        ("activation", (3, 3.0, ["Gelu"], [3], np.int64(3)), "activation is not a string"),
+        ("strides", (2, 2.0, [2.0, 2.0], "22", np.array([2, 2])), "strides is not a list of one or more integers"),
+        ("weight_shape", (40, [40.0], "40"), "weight_shape is not a list of one or more integers"),
+    ],
+)
+def test_an_attribute_of_another_type_is_refused(
+    library: str, name: str, values: tuple[Any, ...], message: str
+) -> None:
+    for value in values:
+        stored = (
+            onnx.numpy_helper.from_array(np.asarray(value)) if isinstance(value, np.ndarray | np.generic) else value
+        )
+        with pytest.raises(Exception, match=message):
+            open_model(_model(_set(name, stored)), library)
+
+
+def test_a_residual_scale_that_is_no_number_is_refused(library: str) -> None:
+    stored, grouping = stored_weight(sparse_integers(np.random.default_rng(0), (40, 64), 2, 16))
+    stored |= {name: np.ones(40, np.float32) for name in ("scales", "offsets")}
+    how = {"weight_shape": [40, 64, 1], "group": 1, "x_zero_point": 0, "residual_scale": float("inf")}
+    with pytest.raises(Exception, match="residual_scale is not finite"):
+        open_model(node_model("NmConvInt8", ["x", *stored], stored, **how, **grouping), library)
+
+
+def test_an_attribute_that_is_missing_is_named(library: str) -> None:
+    with pytest.raises(Exception, match="the attribute group is missing"):
+        open_model(_model(lambda _, attributes: attributes.pop("group")), library)
+
+
+def _with_bias(op: str) -> bytes:
+    """A model of one product with a bias, which the file stores."""
+    generator = np.random.default_rng(0)
+    weight = sparse_integers if op == "NmMatMulInt8" else sparse
+    stored, grouping = stored_weight(weight(generator, (40, 64), 2, 16))
+    if op == "NmMatMulInt8":
+        stored["scales"] = np.ones(40, np.float32)
+    stored["b"] = np.full(40, 100, np.float32)
+    shape = {"weight_shape": [40, 64, 1], "group": 1} if op == "NmConv" else {"weight_shape": [40, 64]}
+    return node_model(op, ["x", *stored], stored, **shape, **grouping)
+
+
+@pytest.mark.parametrize("op", ["NmMatMul", "NmMatMulInt8", "NmConv"])
+@pytest.mark.parametrize("is_overridable", [False, True])
+def test_a_bias_that_a_run_may_change_is_refused(library: str, op: str, is_overridable: bool) -> None:
+    model = onnx.load_from_string(_with_bias(op))
+    open_model(model.SerializeToString(), library)
+    model.graph.input.append(helper.make_tensor_value_info("b", onnx.TensorProto.FLOAT, [40]))
+    if not is_overridable:
+        model.graph.initializer.pop()
+    with pytest.raises(Exception, match="bias is not stored in the file"):
+        open_model(model.SerializeToString(), library)
 
 
 def test_a_weight_that_is_computed_is_refused(library: str) -> None:
