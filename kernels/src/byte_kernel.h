@@ -78,7 +78,8 @@ struct ByteKernel {
   // The largest byte of some positions, and their sum; of `channels` each. Without a position it is zero.
   void (*max_of)(const uint8_t* const* positions, int64_t count, int64_t channels, uint8_t* y);
   void (*sum_of)(const uint8_t* const* positions, int64_t count, int64_t channels, int32_t* sums);
-  // `count` floats as bytes of the smallest scale that holds them and zero.
+  // `count` floats as bytes of the smallest scale that holds them and zero. The scale is NaN if one of them is, and
+  // infinite if one is that; the bytes are then the zero point, so that what comes of their products is NaN.
   Grid (*quantize)(const float* x, int64_t count, uint8_t* bytes);
   // Floats whose channels are `apart` from each other become bytes with the channels last, as QuantizeLinear rounds; and
   // back. At most `kBorderPixels` pixels.

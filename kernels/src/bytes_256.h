@@ -25,6 +25,7 @@ struct Wide {
   }
   static Word word(const uint8_t* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
   static void keep(Sum& sum) { __asm__("" : "+x"(sum)); }
+  static void keep(Floats& values) { __asm__("" : "+x"(values)); }
   static Sum less(Sum sum, int32_t factor, const int32_t* values) {
     const __m256i by = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(values));
     return _mm256_sub_epi32(sum, _mm256_mullo_epi32(_mm256_set1_epi32(factor), by));

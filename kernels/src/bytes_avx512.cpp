@@ -22,6 +22,7 @@ struct Step {
     return _mm512_dpbusd_epi32(sum, _mm512_permutexvar_epi8(pick, window), weight);
   }
   static void keep(Sum& sum) { __asm__("" : "+v"(sum)); }
+  static void keep(Floats& values) { __asm__("" : "+v"(values)); }
   static Sum less(Sum sum, int32_t factor, const int32_t* values) {
     return _mm512_sub_epi32(sum, _mm512_mullo_epi32(_mm512_set1_epi32(factor), _mm512_loadu_si512(values)));
   }

@@ -25,6 +25,7 @@ struct Step {
     return sum;
   }
   static void keep(Sum&) {}
+  static void keep(Floats&) {}
   static Sum less(Sum sum, int32_t factor, const int32_t* values) {
     for (int lane = 0; lane < kLanes; ++lane) {
       sum.of[lane] = static_cast<int32_t>(static_cast<uint32_t>(sum.of[lane]) -

@@ -1,6 +1,8 @@
 // Every instruction set of this processor against sums that are added up one by one, over random shapes and schemes.
 //
 // Needs neither ONNX Runtime nor Python. The last line says how many products were right.
+#include <limits>
+
 #include "byte_product.h"
 #include "drawn.h"
 #include "float_product.h"
@@ -138,6 +140,20 @@ void check_rounding(const Implementation& use) {
   expect(bytes == wanted, use.name, "bytes");
 }
 
+// A row with a value that is no number has no scale, wherever it is.
+void check_no_number(const Implementation& use) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const int64_t count = between(1, 200);
+  std::vector<float> x(count);
+  for (float& each : x) each = any_value<float>();
+  const float none[] = {std::nanf(""), -std::nanf(""), kInfinity, -kInfinity};
+  x[between(0, count - 1)] = none[between(0, 3)];
+  std::vector<uint8_t> bytes(count);
+  const Grid found = use.bytes->quantize(x.data(), count, bytes.data());
+  expect(std::isnan(0 * found.scale), use.name, "no number");
+  for (const uint8_t byte : bytes) expect(byte == found.zero_point, use.name, "bytes of no number");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -149,6 +165,7 @@ int main(int argc, char** argv) {
       check_bytes(use);
       check_images(use);
       check_rounding(use);
+      check_no_number(use);
     }
     std::printf("%s: %d values\n", use.name, right - before);
   }

@@ -26,7 +26,7 @@ def node_model(
 ) -> bytes:
     """A model of one node. What isn't stored is an input of the model."""
     of_x = TensorProto.UINT8 if op in (*_FROM_BYTES, *_OF_BYTES) else TensorProto.FLOAT
-    of_y = TensorProto.UINT8 if op in ("NmToBytes", *_OF_BYTES) else TensorProto.FLOAT
+    of_y = TensorProto.UINT8 if op in ("NmToBytes", "QuantizeLinear", *_OF_BYTES) else TensorProto.FLOAT
     graph = helper.make_graph(
         [helper.make_node(op, inputs, ["y"], domain=domain, **attributes)],
         "g",

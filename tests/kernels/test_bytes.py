@@ -112,6 +112,43 @@ def test_matrices(
     np.testing.assert_array_equal(run_node(library, model, {"x": x}), wanted)
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("behind", [{}, {"min": -1.0, "max": 1.0}, {"activation": "Gelu"}])
+def test_a_row_with_a_value_that_is_no_number_gives_none(
+    library: str, instruction_set: str, value: float, behind: dict[str, Any]
+) -> None:
+    generator = np.random.default_rng(0)
+    weight = sparse_integers(generator, (20, 80), 2, 16)
+    stored, grouping = stored_weight(weight)
+    model = node_model(
+        "NmMatMulInt8",
+        ["x", "values", "codes", "scales"],
+        {**stored, "scales": np.ones(20, np.float32)},
+        weight_shape=weight.shape,
+        **behind,
+        **grouping,
+    )
+    x = generator.normal(size=(2 * 80, 80)).astype(np.float32)
+    sound = run_node(library, model, {"x": x})
+    assert np.isfinite(sound).all()
+    x[np.arange(0, 160, 2), np.arange(80)] = value  # each place of a row in turn
+    found = run_node(library, model, {"x": x})
+    assert np.isnan(found[::2]).all()
+    np.testing.assert_array_equal(found[1::2], sound[1::2])
+
+
+@pytest.mark.parametrize("zero_point", [0, 7, 255])
+def test_borders_take_what_is_no_number_as_onnx_runtime_does(
+    library: str, instruction_set: str, zero_point: int
+) -> None:
+    x = np.tile(np.array([np.nan, -np.nan, np.inf, -np.inf, 1e38, 1], np.float32), 15).reshape(1, 6, 15)
+    grid = {"scale": np.array(0.1, np.float32), "zero_point": np.array(zero_point, np.uint8)}
+    quantize = node_model("QuantizeLinear", ["x", *grid], grid, domain="")
+    wanted = run_node(library, quantize, {"x": x})
+    found = run_node(library, node_model("NmToBytes", ["x"], {}, scale=0.1, zero_point=zero_point), {"x": x})
+    np.testing.assert_array_equal(found, np.moveaxis(wanted, 1, -1))
+
+
 @some
 @given(
     images=st.integers(0, 3),
