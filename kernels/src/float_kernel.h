@@ -12,7 +12,8 @@
 namespace domino {
 
 // The weights of `block` inputs: for each output the quads from quads[output] to quads[output + 1] - 1. Each quad has
-// the offsets of four lines of the panel and the four weights; weights of zero fill the last one up.
+// the offsets of four lines of the panel and the four weights. Weights of zero fill the last one up, with the line behind
+// the block: that one is zero, because zero times infinity isn't.
 struct FloatBlock {
   const uint32_t* quads;
   const uint16_t* offsets;

@@ -23,7 +23,7 @@ FloatProduct::FloatProduct(const FloatKernel& kernel, const Rows<float>& rows, s
         packed.values.push_back(rows.values[at]);
       }
       while (packed.values.size() % 4) {
-        packed.offsets.push_back(packed.offsets.back());
+        packed.offsets.push_back(static_cast<uint16_t>(kernel.block * kernel.width()));  // the line of zeros
         packed.values.push_back(0.0f);
       }
       packed.quads.push_back(static_cast<uint32_t>(packed.values.size() / 4));
@@ -46,7 +46,7 @@ void FloatProduct::sum(int64_t group, Span outputs, int64_t pixels, float* sums,
 template <class Pack, class Use>
 void FloatProduct::share_out(const Tiling& tiling, int64_t parts, const Parallel& parallel, Pack&& pack,
                              Use&& use) const {
-  const int64_t panel_size = (kernel_.block + 1) * kernel_.width();  // the last line's end may lie behind it
+  const int64_t panel_size = (kernel_.block + 1) * kernel_.width();
   for_each(parallel, static_cast<size_t>(parts * tiling.count()), [&](size_t index) {
     const int64_t part = static_cast<int64_t>(index) / tiling.count();
     const int64_t place = static_cast<int64_t>(index) % tiling.count();
@@ -56,6 +56,7 @@ void FloatProduct::share_out(const Tiling& tiling, int64_t parts, const Parallel
     auto* panel = reinterpret_cast<float*>(scratch((outputs.length() * kernel_.width() + panel_size) * sizeof(float)));
     use(part, pixels, outputs, panel + panel_size, [&](int64_t block) {
       pack(part, pixels, block, panel);
+      std::fill_n(panel + kernel_.block * kernel_.width(), kernel_.width(), 0.0f);
       return panel;
     });
   });

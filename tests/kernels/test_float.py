@@ -79,3 +79,44 @@ def test_what_is_no_number_stays_none(library: str, instruction_set: str, value:
     model = node_model("NmMatMul", ["x", "values", "codes"], stored, weight_shape=(3, 4), min=0.0, **grouping)
     found = run_node(library, model, {"x": np.array([[value, 1, 1, 1]], np.float32)})
     np.testing.assert_array_equal(found, np.full((1, 3), value, np.float32))
+
+
+@some
+@given(
+    scheme=schemes,
+    groups=st.integers(1, 20),
+    outputs=st.integers(1, 9),
+    is_image=st.booleans(),
+    value=st.sampled_from([np.inf, -np.inf, np.nan]),
+    seed=st.integers(0, 99),
+)
+def test_outputs_see_what_is_no_number_by_weights_that_are_not_zero(
+    library: str,
+    instruction_set: str,
+    scheme: tuple[int, int],
+    groups: int,
+    outputs: int,
+    is_image: bool,
+    value: float,
+    seed: int,
+) -> None:
+    """Each input in turn is no number."""
+    n, m = scheme
+    inputs = m * groups + 16 * is_image  # more than have loops of their own
+    generator = np.random.default_rng(seed)
+    weight = np.zeros((outputs, inputs), np.float32)
+    weight[:, : m * groups] = sparse(generator, (outputs, m * groups), n, m)
+    stored, grouping = stored_weight(weight)
+    x = generator.normal(size=(inputs, inputs)).astype(np.float32)
+    x[np.arange(inputs), np.arange(inputs)] = value
+    counted = weight.T != 0
+    if is_image:
+        how = {"weight_shape": (outputs, inputs, 1), "group": 1}
+        x = np.ascontiguousarray(x.T)[None]
+    else:
+        how = {"weight_shape": weight.shape}
+    op = "NmConv" if is_image else "NmMatMul"
+    found = run_node(library, node_model(op, ["x", "values", "codes"], stored, **how, **grouping), {"x": x})
+    found = found[0].T if is_image else found
+    np.testing.assert_array_equal(found[counted], weight.T[counted] * np.float32(value))
+    assert np.isfinite(found[~counted]).all()
