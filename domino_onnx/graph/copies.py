@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto, TensorProto, ValueInfoProto
 
 from domino_onnx.graph.index import stored_tensors
-from domino_onnx.graph.io.external import is_external
+from domino_onnx.graph.io.external import is_external, read_bytes, resolve
 from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.io.tensors import store_reshaped
 from domino_onnx.graph.walk import tensors
@@ -37,7 +37,8 @@ def loaded(file: OnnxFile, values: Mapping[WeightKey, NDArray[np.generic]]) -> O
         if key in values:
             store_reshaped(tensor, values[key])
     for tensor in filter(is_external, tensors(copy)):
-        store_reshaped(tensor, file.array(tensor))
+        tensor.raw_data = read_bytes(resolve(tensor, file.folder)).tobytes()
+        tensor.data_location = TensorProto.DEFAULT
     return dataclasses.replace(file, proto=copy, form="dense", loaded=True)
 
 

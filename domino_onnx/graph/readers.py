@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
-import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
+from domino_onnx.graph.io.external import declared_bytes
 from domino_onnx.graph.walk import constant_tensor, subgraphs
 from domino_onnx.scheme import WeightKey
 
@@ -61,9 +60,5 @@ _MOVING = frozenset(
 
 def _nbytes(tensor: TensorProto) -> int:
     """In memory and, but for a few bytes, in the file."""
-    if tensor.data_type in (TensorProto.UNDEFINED, TensorProto.STRING):
-        return int(tensor.ByteSize())
-    if tensor.HasField("raw_data"):
-        return len(tensor.raw_data)
-    itemsize = int(np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize)
-    return int(math.prod(tensor.dims)) * itemsize
+    nbytes = declared_bytes(tensor)
+    return int(tensor.ByteSize()) if nbytes is None else nbytes

@@ -9,19 +9,21 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from domino_onnx.errors import ModelError
 from domino_onnx.plurals import quantity
 
 __all__ = [
     "ExternalRange",
+    "declared_bytes",
     "is_external",
     "make_inline",
     "overlapping",
@@ -98,7 +100,10 @@ def resolve(tensor: TensorProto, folder: Path) -> ExternalRange:
 
 
 def read_range(tensor: TensorProto, where: ExternalRange) -> NDArray[np.generic]:
-    """The tensor's values as a read-only memory map."""
+    """The tensor's values in its shape, one an element: a read-only memory map, but for types of less than a byte."""
+    if tensor.data_type in _BITS:
+        packed = TensorProto(data_type=tensor.data_type, dims=tensor.dims, raw_data=read_bytes(where).tobytes())
+        return numpy_helper.to_array(packed)
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
     shape = tuple(tensor.dims)
     if not where.length:
@@ -142,19 +147,18 @@ def overlapping(tensors: Iterable[TensorProto], folder: Path) -> set[int]:
 
 
 def declared_bytes(tensor: TensorProto) -> int | None:
-    """Bytes that the declared shape and type need; None for types that aren't stored in whole bytes, or strings."""
+    """Bytes that the declared shape and type need in a file; None for strings, and where no type is declared."""
     if tensor.data_type in (TensorProto.UNDEFINED, TensorProto.STRING):
         return None
-    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type))
-    packed = tensor.data_type not in _WHOLE_BYTES
-    return None if packed else math.prod(tensor.dims) * dtype.itemsize
+    elements: int = math.prod(tensor.dims)
+    if tensor.data_type in _BITS:
+        return -(-elements * _BITS[tensor.data_type] // 8)
+    return elements * int(np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).itemsize)
 
 
-_WHOLE_BYTES = frozenset(
-    value
-    for name, value in TensorProto.DataType.items()
-    if name not in ("UNDEFINED", "STRING") and not name.endswith(("INT4", "INT2", "FLOAT4E2M1"))
-)
+_PACKED = re.compile(r"(?:U?INT|FLOAT)([246])(?:E\dM\d)?")
+_BITS = {value: int(match[1]) for name, value in TensorProto.DataType.items() if (match := _PACKED.fullmatch(name))}
+"""Of the types whose elements share bytes in a file: INT4, UINT2, FLOAT6E2M3 and others, as the installed onnx has."""
 
 
 def _number(entries: dict[str, str], key: str, default: int, name: str) -> int:
