@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from domino_onnx.graph.io.listed import replaceable_names
 from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.scheme import SchemePool, Site, Skip
 
@@ -12,8 +13,6 @@ __all__ = ["left_dense", "of_same_density", "replaceable"]
 
 _WORTH_SAYING = 0.05
 """Share of the weights that can't be pruned from which on it is said."""
-_REPLACEABLE_SINCE = 4
-"""IR version since which initializers need not be graph inputs: one that is may be replaced on purpose."""
 
 
 def left_dense(sites: Sequence[Site], skips: Sequence[Skip]) -> Iterator[str]:
@@ -46,9 +45,9 @@ def of_same_density(pool: SchemePool) -> Iterator[str]:
 
 def replaceable(file: OnnxFile, sites: Iterable[Site]) -> Iterator[str]:
     """Weights of the main graph that a graph input of the same name may replace."""
-    inputs = {value.name for value in file.proto.graph.input}
+    inputs = replaceable_names(file.proto)
     names = [str(site.key) for site in sites if not site.key.scope and site.key.name in inputs]
-    if names and file.proto.ir_version >= _REPLACEABLE_SINCE:
+    if names:
         yield (
             "graph inputs of the same name may replace these weights at run time, zeros included: " + ", ".join(names)
         )

@@ -13,6 +13,7 @@ from onnx import NodeProto
 from domino_onnx.graph.attributes import attributes
 from domino_onnx.graph.index import GraphIndex, Use
 from domino_onnx.graph.io.external import overlapping
+from domino_onnx.graph.io.listed import replaceable_names
 from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.io.tensors import dtype_name
 from domino_onnx.graph.operators import stored_view
@@ -110,7 +111,7 @@ class _MainGraph:
         self._place = {position: place for place, position in enumerate(order)}
         self._constant = constant_nodes([self._nodes[position] for position in order], stored_names(file.proto.graph))
         self._outputs = {value.name for value in file.proto.graph.output}
-        self._inputs = {value.name for value in file.proto.graph.input}
+        self._replaceable = replaceable_names(file.proto)
         self._readers: dict[str, list[int]] = {}
         for position, node in enumerate(self._nodes):
             for name in (*node.input, *captured(node)):
@@ -217,14 +218,14 @@ class _MainGraph:
 
     def _scalar(self, stored: Stored) -> float | None:
         """The value of a stored scalar that is no integer and that no caller of the model may replace."""
-        if math.prod(stored.shape) != 1 or stored.key.name in self._inputs or stored.scaling is not None:
+        if math.prod(stored.shape) != 1 or stored.key.name in self._replaceable or stored.scaling is not None:
             return None
         return float(self._file.array(stored.tensor).reshape(()))
 
     def _bias(self, use: Use, name: str, weight: Stored, *, inside: bool) -> Bias | None:
         """The stored vector behind `name`, if it has one element an output and nothing else reads it."""
         stored = self.index.trace(use.scope, name)
-        if not isinstance(stored, Stored) or stored.key.scope or stored.key.name in self._inputs:
+        if not isinstance(stored, Stored) or stored.key.scope or stored.key.name in self._replaceable:
             return None
         tensor = stored.tensor
         if tensor.data_type != weight.data_type or self._reads[stored.key] != 1:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from onnx import GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto
 
 from domino_onnx.graph.io.external import is_external, make_inline
+from domino_onnx.graph.io.listed import UNLISTED_SINCE_IR
 from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.order import constant_nodes, execution_order, names_read, stored_names
 from domino_onnx.graph.walk import tensors
@@ -53,7 +54,7 @@ class Segment:
         for name in (*self.inputs, *fed):
             graph.input.add(name=name, type=types[name])
         graph.output.extend(ValueInfoProto(name=name) for name in self.outputs)
-        model = ModelProto(ir_version=max(file.proto.ir_version, 4), graph=graph)
+        model = ModelProto(ir_version=max(file.proto.ir_version, UNLISTED_SINCE_IR), graph=graph)
         model.opset_import.extend(file.proto.opset_import)
         model.functions.extend(file.proto.functions)
         for tensor in filter(is_external, tensors(model)):

@@ -324,3 +324,19 @@ def test_every_site_of_the_samples_is_used(samples: Path) -> None:
         assert found.keys() == {site.key for site in inventory.sites}
         for site in inventory.sites:
             assert len(found[site.key]) == len(site.consumers)
+
+
+LISTED = ["float[n, 8] x", "float[8, 4] w", "float[4] b", "float lowest", "float highest"]
+
+
+@pytest.mark.parametrize(("version", "is_fixed"), [(3, True), (4, False)])
+def test_constants_among_the_inputs_are_fixed_up_to_ir_version_3(version: int, is_fixed: bool, uses: Uses) -> None:
+    """Up to version 3 every stored tensor is listed there; from 4 on a caller may replace those that are."""
+    model = parsed("{ a = Gemm (x, w, b) y = Clip (a, lowest, highest) }", opset=12, inputs=", ".join(LISTED))
+    model.ir_version = version
+    with_arrays(model, w=(8, 4), b=(4,))
+    for name, bound in (("lowest", 0), ("highest", 6)):
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(bound), name))
+    (use,) = uses(model)["w"]
+    assert (use.bias is not None) == is_fixed
+    assert use.clipped == ((0, 6) if is_fixed else None)
