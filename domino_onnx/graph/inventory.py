@@ -155,6 +155,7 @@ def _site(
         nested=any(_is_nested(use) for use in weight.uses),
         conv_groups=max(_conv_groups(weight)),
         operand=min(use.position for use in weight.uses),
+        nodes=tuple(map(_node, weight.uses)),
     )
 
 
@@ -172,6 +173,11 @@ def _skip(
         macs=macs,
         counted=weight.counted,
     )
+
+
+def _node(use: Use) -> tuple[str, str] | None:
+    """As `Site.nodes` has it."""
+    return None if use.node is None or use.scope.path else (use.node.name, next(iter(use.node.output), ""))
 
 
 def _is_nested(use: Use) -> bool:

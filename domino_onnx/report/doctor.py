@@ -132,7 +132,7 @@ def _built(result: DoctorResult) -> list[RenderableType]:
 
 
 def _engine(diagnosis: Diagnosis, log: BuildLog | None) -> str | None:
-    return None if log is None else log.of((*diagnosis.site.consumers, diagnosis.site.name))
+    return None if log is None else log.of(diagnosis.site.nodes)
 
 
 def _total(result: DoctorResult) -> RenderableType:

@@ -27,6 +27,9 @@ class Site:
         Operator type of the consumers.
     consumers
         Labels of all nodes that read the weight.
+    nodes
+        Of each consumer its own name, "" if it has none, and that of its first output. None for one in a subgraph or
+        local function: no runtime promises what it calls that.
     numbers
         How its values are stored.
     schemes
@@ -61,6 +64,7 @@ class Site:
     conv_groups: int = 1
     nested: bool = False
     operand: int = 1
+    nodes: tuple[tuple[str, str] | None, ...] = ()
 
     @property
     def params(self) -> int:

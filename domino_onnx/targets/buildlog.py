@@ -32,14 +32,22 @@ class BuildLog:
     picked: tuple[str, ...]
     said_anything: bool
 
-    def of(self, nodes: Sequence[str]) -> str | None:
-        """``"picked"``, ``"eligible"`` or ``"not eligible"`` of the layer that holds one of `nodes`; None if unsaid."""
+    def of(self, nodes: Sequence[tuple[str, str] | None]) -> str | None:
+        """``"picked"``, ``"eligible"`` or ``"not eligible"`` of the layer that holds one of `nodes`; None if unsaid.
+
+        Parameters
+        ----------
+        nodes
+            Name and first output of each; None for one of which it isn't known what the builder calls it.
+        """
         if not self.said_anything:
             return None
-        wanted = set(nodes)
+        wanted = {_layer(*node) for node in nodes if node is not None}
         if wanted & _nodes(self.picked):
             return "picked"
-        return "eligible" if wanted & _nodes(self.eligible) else "not eligible"
+        if wanted & _nodes(self.eligible):
+            return "eligible"
+        return None if None in nodes else "not eligible"
 
 
 def read_build_log(text: str) -> BuildLog:
@@ -50,6 +58,11 @@ def read_build_log(text: str) -> BuildLog:
         layers = (name.strip() for name in match["layers"].split(", "))
         found["eligible" if match["eligible"] else "picked"].update(dict.fromkeys(filter(None, layers)))
     return BuildLog(eligible=tuple(found["eligible"]), picked=tuple(found["picked"]), said_anything=bool(lines))
+
+
+def _layer(name: str, output: str) -> str:
+    """What TensorRT's parser calls a node: `getNodeName` of onnx-tensorrt."""
+    return name or f"node_of_{output}"
 
 
 def _nodes(layers: Iterable[str]) -> set[str]:

@@ -89,3 +89,41 @@ def test_a_log_says_what_was_picked(domino: Run, samples: Path, tmp_path: Path) 
     missing = domino("doctor", path, "--log", tmp_path / "none.log")
     assert missing.code == 1
     assert "none.log" in missing.err
+
+
+NAMELESS = """
+<ir_version: 8, opset_import: ["" : 17, "local" : 1]>
+nameless (float[8, 32] x) => (float[8, 32] y) <float[32, 32] v, float[32, 32] w> {
+    a = MatMul (x, v)
+    b = MatMul (a, w)
+    y = local.inner (b)
+}
+<opset_import: ["" : 17], domain: "local">
+inner (i) => (o) {
+    c = Constant <value: tensor = float[1] {1}> ()
+    o = MatMul (i, c)
+}
+"""
+
+
+def test_a_log_calls_nodes_without_a_name_by_their_output(domino: Run, tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(NAMELESS)
+    model.graph.ClearField("initializer")
+    weights = np.random.default_rng(0).standard_normal((3, 32, 32)).astype(np.float32)
+    weights[:, np.arange(32) % 4 < 2] = 0
+    model.graph.initializer.extend(map(numpy_helper.from_array, weights[:2], "vw"))
+    model.functions[0].node[0].attribute[0].t.CopyFrom(numpy_helper.from_array(weights[2], "c"))
+    path, log = tmp_path / "nameless.onnx", tmp_path / "build.log"
+    onnx.save(model, path)
+    log.write_text(
+        "[I] [TRT] (Sparsity) Layers eligible for sparse math: node_of_a, node_of_b\n"
+        "[I] [TRT] (Sparsity) TRT inference plan picked sparse implementation for layers: node_of_a\n"
+    )
+    document = json.loads(domino("doctor", path, "--log", log, "--json").out)
+    assert {weight["weight"]: weight["builder"] for weight in document["weights"]} == {
+        "v": "picked",
+        "w": "eligible",
+        "c": None,
+    }
+    rows = [line for line in domino("doctor", path, "--log", log).out.splitlines() if "32x32" in line]
+    assert [row.split()[-1] for row in rows] == ["picked", "eligible", "?"]
