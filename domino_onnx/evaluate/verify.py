@@ -11,7 +11,6 @@ from onnx import TensorProto
 
 from domino_onnx.graph import (
     OnnxFile,
-    Selection,
     quantisers,
     read_manifest,
     stored_tensors,
@@ -71,7 +70,7 @@ def verify_file(file: OnnxFile) -> Verdict:
         problem = f"{file.path} has no domino-onnx manifest: there is nothing to check it against"
         return Verdict(holds=False, manifest=None, findings=(), problems=(problem,))
     tensors = stored_tensors(file.proto)
-    strict = _eligible(file, manifest) if manifest.target == "tensorrt" else frozenset()
+    strict = _eligible(file) if manifest.target == "tensorrt" else frozenset()
     nodes = weight_readers(file)
     scales = quantisers(file, {entry.key for entry in manifest.entries})
     findings = tuple(
@@ -84,10 +83,9 @@ def verify_file(file: OnnxFile) -> Verdict:
     return Verdict(holds=not problems, manifest=manifest, findings=findings, problems=tuple(problems))
 
 
-def _eligible(file: OnnxFile, manifest: Manifest) -> frozenset[WeightKey]:
-    """The weights that TensorRT's sparse kernels can take; what the manifest prunes may be a fixed function."""
-    pruned = Selection(pruned=frozenset(entry.key for entry in manifest.entries))
-    sites = take_inventory(file, GROUPS_OF_FOUR, {}, pruned).sites
+def _eligible(file: OnnxFile) -> frozenset[WeightKey]:
+    """The weights that TensorRT's sparse kernels can take, whatever their values."""
+    sites = take_inventory(file, GROUPS_OF_FOUR, {}, structure_only=True).sites
     return frozenset(site.key for site in sites if refusal(site) is None)
 
 

@@ -38,6 +38,8 @@ def take_inventory(
     pool: SchemePool,
     shapes: ShapeTable,
     selection: Selection | None = None,
+    *,
+    structure_only: bool = False,
 ) -> Inventory:
     """Find every stored tensor that reaches a Conv, ConvTranspose, Gemm or MatMul, and the weights of other operators.
 
@@ -47,11 +49,14 @@ def take_inventory(
         The schemes that sites may get; decides what a reduction axis must be divisible by.
     shapes
         Inferred shapes of the model's tensors, for the MACs.
+    structure_only
+        Without a look at the weights' values, whatever they are: no zeros are counted, and no weight is found to be a
+        fixed function.
 
     Raises
     ------
     ModelError
-        If a weight can't be read or holds NaN or infinity.
+        If a weight can't be read or holds NaN or infinity, unless only its structure is asked for.
     PlanError
         If a pattern of `selection` matches nothing.
     """
@@ -65,7 +70,7 @@ def take_inventory(
     for key, weight in weights.items():
         if not weight.uses:
             continue
-        values = _values(file, weight)
+        values = None if structure_only else _values(file, weight)
         macs = _total_macs(weight, shapes)
         reason = shared.get(key) or _refusal(key, weight, values, pool, chosen)
         view, numbers = weight.views[0], weight.numbers

@@ -15,23 +15,38 @@ from onnx import helper, numpy_helper
 from domino_onnx.errors import CheckFailed
 from domino_onnx.options import NO_DATA, CompressOptions, overridden
 from domino_onnx.pipeline import compress, verify
+from domino_onnx.scheme import NMScheme
 
 node = helper.make_node
 
 
-@pytest.fixture
-def written(make_model: Callable[..., Any], save: Callable[..., Path], tmp_path: Path) -> Path:
+def for_target(
+    target: str,
+    make_model: Callable[..., Any],
+    save: Callable[..., Path],
+    folder: Path,
+    exclude: tuple[str, ...] = (),
+) -> Path:
     """A model of two MatMuls, compressed."""
     generator = np.random.default_rng(0)
     nodes = [node("MatMul", ["x", "a"], ["h"]), node("MatMul", ["h", "b"], ["y"])]
     arrays = {name: generator.standard_normal((16, 16)).astype(np.float32) for name in "ab"}
     source = save(make_model(nodes, {"x": (1, 16)}, {"y": None}, arrays))
-    output = tmp_path / "out.onnx"
-    options = overridden(
-        CompressOptions(), {"data.calibration": NO_DATA, "goal.sparsity": 0.75, "search.strategy": "uniform"}
-    )
-    compress(source, output, options)
+    output = folder / "out.onnx"
+    given = {
+        "data.calibration": NO_DATA,
+        "goal.scheme": NMScheme(4, 16),
+        "target.runtime": target,
+        "target.exclude": exclude,
+    }
+    compress(source, output, overridden(CompressOptions(), given))
     return output
+
+
+@pytest.fixture
+def written(make_model: Callable[..., Any], save: Callable[..., Path], tmp_path: Path) -> Path:
+    """The same for any runtime."""
+    return for_target("generic", make_model, save, tmp_path)
 
 
 def change(path: Path, edit: Callable[[onnx.ModelProto], None]) -> None:
@@ -143,3 +158,23 @@ def test_nan_is_no_zero(written: Path) -> None:
     change(written, lambda model: set_weight(model, "a", lambda array: array.__setitem__(array != 0, np.nan)))
     (problem,) = verify(written).problems
     assert "though the same weights are zero" in problem
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+@pytest.mark.parametrize("target", ["generic", "tensorrt"])
+def test_nan_is_found_for_every_target(
+    name: str, target: str, make_model: Callable[..., Any], save: Callable[..., Path], tmp_path: Path
+) -> None:
+    output = for_target(target, make_model, save, tmp_path)
+    assert verify(output).holds
+    change(output, lambda model: set_weight(model, name, lambda array: array.__setitem__(array != 0, np.nan)))
+    (problem,) = verify(output).problems
+    assert problem.startswith(f"{name} (MatMul_{'ab'.index(name)}): its values are others")
+
+
+def test_nan_in_a_weight_that_the_manifest_leaves_alone_is_no_matter_of_it(
+    make_model: Callable[..., Any], save: Callable[..., Path], tmp_path: Path
+) -> None:
+    output = for_target("tensorrt", make_model, save, tmp_path, exclude=("b",))
+    change(output, lambda model: set_weight(model, "b", lambda array: array.__setitem__((0, 0), np.nan)))
+    assert verify(output).holds
