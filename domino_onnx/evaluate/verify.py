@@ -43,12 +43,30 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What `verify` found; `holds` is False without a manifest."""
+    """What `verify` found.
 
-    holds: bool
+    Attributes
+    ----------
+    manifest
+        None if the file has none; then it holds nothing.
+    of_the_file
+        Problems that belong to no weight.
+    """
+
     manifest: Manifest | None
     findings: tuple[Finding, ...]
-    problems: tuple[str, ...]
+    of_the_file: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether there is no problem."""
+        return not self.problems
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """All of them, weight by weight, then those of the file."""
+        of_weights = (f"{finding.label}: {finding.problem}" for finding in self.findings if finding.problem)
+        return (*of_weights, *self.of_the_file)
 
 
 def verify_file(file: OnnxFile) -> Verdict:
@@ -68,7 +86,7 @@ def verify_file(file: OnnxFile) -> Verdict:
     manifest = read_manifest(file.proto)
     if manifest is None:
         problem = f"{file.path} has no domino-onnx manifest: there is nothing to check it against"
-        return Verdict(holds=False, manifest=None, findings=(), problems=(problem,))
+        return Verdict(manifest=None, findings=(), of_the_file=(problem,))
     tensors = stored_tensors(file.proto)
     strict = _eligible(file) if manifest.target == "tensorrt" else frozenset()
     nodes = weight_readers(file)
@@ -77,10 +95,9 @@ def verify_file(file: OnnxFile) -> Verdict:
         _check(file, tensors.get(entry.key), scales.get(entry.key, ()), entry, nodes.get(entry.key, ""), strict)
         for entry in manifest.entries
     )
-    problems = [f"{finding.label}: {finding.problem}" for finding in findings if finding.problem]
-    if not known(manifest.target):
-        problems.append(f"the target {manifest.target!r} is unknown; this program knows {', '.join(TARGETS)}")
-    return Verdict(holds=not problems, manifest=manifest, findings=findings, problems=tuple(problems))
+    unknown = f"the target {manifest.target!r} is unknown; this program knows {', '.join(TARGETS)}"
+    of_the_file = () if known(manifest.target) else (unknown,)
+    return Verdict(manifest=manifest, findings=findings, of_the_file=of_the_file)
 
 
 def _eligible(file: OnnxFile) -> frozenset[WeightKey]:

@@ -15,11 +15,14 @@ from domino_onnx.report.text import printable
 
 __all__ = ["verify_document", "verify_view"]
 
+_LONGEST = 400
+"""Characters of a line that quotes the file."""
+
 
 def verify_view(verdict: Verdict) -> RenderableType:
     """What holds and what doesn't."""
     if verdict.manifest is None:
-        return Text(printable(verdict.problems[0], 400), style="red")
+        return _of_the_file(verdict)
     rows = table("weight (node)", "scheme", "zeros", "verdict")
     for finding in verdict.findings:
         rows.add_row(
@@ -34,7 +37,11 @@ def verify_view(verdict: Verdict) -> RenderableType:
     said = Text(
         f"{good} of {quantity(len(verdict.findings), 'weight')} hold what the manifest says{suited}", style=style
     )
-    return Group(rows, said)
+    return Group(rows, *([_of_the_file(verdict)] if verdict.of_the_file else []), said)
+
+
+def _of_the_file(verdict: Verdict) -> Text:
+    return Text("\n".join(printable(problem, _LONGEST) for problem in verdict.of_the_file), style="red")
 
 
 def verify_document(verdict: Verdict) -> Document:

@@ -196,3 +196,15 @@ def test_verify_finds_a_file_that_breaks_its_target(domino: Run, small_digits: P
     ran = domino("verify", output, "--json")
     assert ran.code == 3
     assert any("toaster" in problem for problem in json.loads(ran.out)["problems"])
+
+
+def test_verify_prints_that_it_does_not_know_a_target(domino: Run, small_digits: Path, tmp_path: Path) -> None:
+    path = tmp_path / "out.onnx"
+    assert domino("compress", small_digits, "--scheme", "2:4", "-o", path).code == 0
+    model = onnx.load(path)
+    for entry in model.metadata_props:
+        entry.value = entry.value.replace('"target":"generic"', '"target":"vulkan"')
+    onnx.save(model, path)
+    ran = domino("verify", path)
+    assert ran.code == 3
+    assert "the target 'vulkan' is unknown" in ran.out
