@@ -70,7 +70,7 @@ class Verdict:
 
 
 def verify_file(file: OnnxFile) -> Verdict:
-    """Check every weight of the manifest: its shape, at most N of M kept in each group, and the hashes.
+    """Check every weight of the manifest: its shape, at most N of M kept in each group, zeros, and the hashes.
 
     Those are of its mask, of its values, and of the scales and zero points that quantise it.
 
@@ -128,6 +128,8 @@ def _check(
             problem = (
                 f"other weights are zero than when it was written ({quantity(zeros, 'zero')}, {entry.zeros:,} then)"
             )
+        elif zeros != entry.zeros:
+            problem = f"the manifest counts {quantity(entry.zeros, 'zero')} in it, and there are {zeros:,}"
         elif entry.values_sha256 not in (None, values_sha256(values)):
             problem = "its values are others than when it was written, though the same weights are zero"
         elif entry.scales_sha256 not in (None, scales_sha256(scales)):

@@ -54,6 +54,7 @@ class Claims:
         values = read_tensor(tensor, Path())
         return (
             mask_sha256(values != 0) == entry.mask_sha256
+            and values.size - int(np.count_nonzero(values)) == entry.zeros
             and entry.values_sha256 in (None, values_sha256(values))
             and entry.scales_sha256 in (None, scales_sha256(self._quantised.get(entry.key, ())))
         )

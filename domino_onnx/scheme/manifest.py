@@ -36,6 +36,9 @@ MANIFEST_KEY = PREFIX + "manifest"
 NODE_KEY = PREFIX + "scheme"
 VERSION = 1
 _WHAT = "the manifest"
+_DIGITS = 6
+"""Of the share of zeros."""
+_ROUNDED = 10.0**-_DIGITS
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,8 @@ class _Entry(_Key, frozen=True, kw_only=True, omit_defaults=True):
         parts = layout.conv_groups
         if not axes or not 1 <= parts <= layout.shape[layout.axis] or layout.shape[layout.axis] % (parts * scheme.m):
             raise ValueError(f"axis {layout.axis} of the shape {layout.shape} doesn't hold groups of {scheme.m}")
+        if self.sparsity is not msgspec.UNSET and not abs(self.sparsity - self.zeros / layout.size) < _ROUNDED:
+            raise ValueError(f"{self.zeros} zeros among {layout.size} values aren't a sparsity of {self.sparsity}")
 
     @classmethod
     def of(cls, entry: ManifestEntry) -> _Entry:
@@ -103,7 +108,7 @@ class _Entry(_Key, frozen=True, kw_only=True, omit_defaults=True):
             axis=entry.layout.axis,
             conv_groups=entry.layout.conv_groups,
             shape=entry.layout.shape,
-            sparsity=round(entry.zeros / entry.layout.size, 6),
+            sparsity=round(entry.zeros / entry.layout.size, _DIGITS),
             zeros=entry.zeros,
             mask_sha256=entry.mask_sha256,
             values_sha256=entry.values_sha256,

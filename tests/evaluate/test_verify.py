@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,8 @@ from onnx import helper, numpy_helper
 
 from domino_onnx.errors import CheckFailed
 from domino_onnx.options import NO_DATA, CompressOptions, overridden
-from domino_onnx.pipeline import compress, verify
+from domino_onnx.pipeline import compress, convert, verify
+from domino_onnx.precision import Conversion
 from domino_onnx.scheme import NMScheme
 
 node = helper.make_node
@@ -178,3 +180,23 @@ def test_nan_in_a_weight_that_the_manifest_leaves_alone_is_no_matter_of_it(
     output = for_target("tensorrt", make_model, save, tmp_path, exclude=("b",))
     change(output, lambda model: set_weight(model, "b", lambda array: array.__setitem__((0, 0), np.nan)))
     assert verify(output).holds
+
+
+@pytest.mark.parametrize(
+    ("zeros", "counts"), [(0, "0 zeros"), (-1, "-1 zeros"), (191, "191 zeros"), (256, "256 zeros")]
+)
+def test_zeros_that_are_not_those_of_the_weight_are_found(zeros: int, counts: str, written: Path) -> None:
+    def lie(model: onnx.ModelProto) -> None:
+        for entry in model.metadata_props:
+            if entry.key == "domino_onnx.manifest":
+                document = json.loads(entry.value)
+                document["weights"][1] |= {"zeros": zeros, "sparsity": zeros / 256}
+                entry.value = json.dumps(document)
+
+    change(written, lie)
+    expected = (f"b (MatMul_1): the manifest counts {counts} in it, and there are 192",)
+    assert verify(written).problems == expected
+    converted = written.with_name("half.onnx")
+    convert(written, converted, conversion=Conversion(precision="fp16"))
+    (problem,) = verify(converted).problems
+    assert problem.endswith(expected[0].split(":")[1])  # a conversion makes nothing true

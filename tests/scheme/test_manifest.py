@@ -80,6 +80,12 @@ def test_garbage_is_a_failed_check_and_nothing_worse(text: str) -> None:
         {"n": 0},
         {"n": 9},
         {"zeros": float("inf")},
+        {"zeros": 23},
+        {"zeros": -1},
+        {"sparsity": 0.749},
+        {"sparsity": -0.75},
+        {"sparsity": float("nan")},
+        {"sparsity": None},
         {"m": 3},
         {"axis": 2},
         {"axis": -1},
@@ -99,3 +105,11 @@ def test_impossible_entries_are_failed_checks(change: dict[str, Any]) -> None:
     document["weights"][1].update(change)
     with pytest.raises(CheckFailed, match=r"the manifest: 'weights\[1\]"):
         Manifest.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize(("zeros", "sparsity"), [(10, 0.666667), (5, 0.333333), (5, None)])
+def test_the_share_of_zeros_is_rounded_or_left_out(zeros: int, sparsity: float | None) -> None:
+    document = json.loads(MANIFEST.to_json())
+    entry = {"name": "u", "n": 1, "m": 3, "axis": 1, "shape": [5, 3], "zeros": zeros, "mask_sha256": "33"}
+    document["weights"] = [entry if sparsity is None else entry | {"sparsity": sparsity}]
+    assert Manifest.from_json(json.dumps(document)).entries[0].zeros == zeros
