@@ -137,7 +137,7 @@ def _channel_axis(use: Use, value: Stored) -> int | None:
 
 def _is_replaceable(key: WeightKey, tensor: TensorProto, scope: Scope, axis: int) -> bool:
     """Whether a weight may become integers, and needs fewer bytes then."""
-    if tensor.data_type != TensorProto.FLOAT or any(part.startswith("function ") for part in key.scope):
+    if tensor.data_type != TensorProto.FLOAT or scope.in_function:
         return False
     size = math.prod(tensor.dims)
     return key.name not in scope.inputs and 3 * size > 5 * tensor.dims[axis] + _NODE

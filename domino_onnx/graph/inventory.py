@@ -157,6 +157,7 @@ def _site(
         holds=_sparsest_held(values, view.layout, pool) if values is not None else None,
         macs=macs,
         outputs=view.outputs,
+        in_function=any(use.scope.in_function for use in weight.uses),
         nested=any(_is_nested(use) for use in weight.uses),
         conv_groups=max(_conv_groups(weight)),
         operand=min(use.position for use in weight.uses),
@@ -177,6 +178,7 @@ def _skip(
         zeros=_zeros(values),
         macs=macs,
         counted=weight.counted,
+        in_function=any(use.scope.in_function for use in weight.uses),
     )
 
 

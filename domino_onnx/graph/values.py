@@ -59,6 +59,11 @@ class Scope:
     fed: Mapping[str, Feed] = dataclasses.field(default_factory=dict)
     inner: dict[int, list[Scope]] = dataclasses.field(default_factory=dict)
 
+    @property
+    def in_function(self) -> bool:
+        """Whether it is in the body of a local function."""
+        return any(part.startswith("function ") for part in self.path)
+
     def locate(self, name: str) -> tuple[Scope, str] | None:
         """The scope that defines `name`, and its name there; None for what nothing in the file defines."""
         scope: Scope | None = self

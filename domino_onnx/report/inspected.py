@@ -20,7 +20,7 @@ from domino_onnx.report.results import (
 )
 from domino_onnx.report.tables import skip_lines, table
 from domino_onnx.report.text import millions, percent, printable, shape
-from domino_onnx.scheme import NMScheme, Site
+from domino_onnx.scheme import NO_SHAPES_IN_FUNCTIONS, NMScheme, Site
 
 __all__ = ["inspect_document", "inspect_view"]
 
@@ -110,8 +110,11 @@ def _of_it(share: OperatorShare) -> str:
 def _cost(result: InspectResult) -> list[RenderableType]:
     """What a default run would cost."""
     if result.forecast is None:
-        unknown = result.inventory.macs is None and result.inventory.sites
-        return [Text("what a run costs is unknown without shapes: give --input-shape or --data")] if unknown else []
+        if result.inventory.macs is not None or not result.inventory.sites:
+            return []
+        hidden = any(weight.macs is None and weight.in_function for weight in result.inventory.counted)
+        why = f": {NO_SHAPES_IN_FUNCTIONS}" if hidden else " without shapes: give --input-shape or --data"
+        return [Text(f"what a run costs is unknown{why}")]
     time, space, *_ = forecast_lines(result.forecast)
     return [Text(f"compress with {quantity(result.forecast_samples, 'sample')} takes {time}"), Text(f"it {space}")]
 

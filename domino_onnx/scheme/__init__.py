@@ -17,12 +17,13 @@ from domino_onnx.scheme.manifest import (
 )
 from domino_onnx.scheme.nm import NMScheme, SchemePool
 from domino_onnx.scheme.plan import Plan
-from domino_onnx.scheme.site import Inventory, Site, Skip
+from domino_onnx.scheme.site import NO_SHAPES_IN_FUNCTIONS, Inventory, Site, Skip
 from domino_onnx.scheme.stored_numbers import StoredNumbers
 
 __all__ = [
     "MANIFEST_KEY",
     "NODE_KEY",
+    "NO_SHAPES_IN_FUNCTIONS",
     "OPTION",
     "PREFIX",
     "Budget",

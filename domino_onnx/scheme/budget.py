@@ -13,7 +13,7 @@ import msgspec
 from domino_onnx.errors import BudgetError, DominoError
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.nm import NMScheme
-from domino_onnx.scheme.site import Inventory, Site, Skip, macs_saved
+from domino_onnx.scheme.site import NO_SHAPES_IN_FUNCTIONS, Inventory, Site, Skip, macs_saved
 
 __all__ = ["OPTION", "Budget", "Measure", "nothing_to_prune", "require_distinct", "require_reachable", "share_hint"]
 
@@ -68,10 +68,9 @@ class Budget:
         if self.measure == "params":
             return weight.params
         if weight.macs is None:
-            raise BudgetError(
-                f"the MACs of {weight.label} are unknown: shape inference stops before. Give --data, or "
-                "data.input_shapes in a recipe; or ask for a share of zeros instead"
-            )
+            stops = "shape inference stops before. Give --data, or data.input_shapes in a recipe"
+            why = NO_SHAPES_IN_FUNCTIONS if weight.in_function else stops
+            raise BudgetError(f"the MACs of {weight.label} are unknown: {why}; or ask for a share of zeros instead")
         return weight.macs
 
     def total(self, inventory: Inventory) -> int:

@@ -10,7 +10,12 @@ from domino_onnx.scheme.layout import WeightLayout
 from domino_onnx.scheme.nm import NMScheme
 from domino_onnx.scheme.stored_numbers import StoredNumbers
 
-__all__ = ["Inventory", "Site", "Skip", "macs_saved"]
+__all__ = ["NO_SHAPES_IN_FUNCTIONS", "Inventory", "Site", "Skip", "macs_saved"]
+
+NO_SHAPES_IN_FUNCTIONS = (
+    "no shapes are inferred inside local functions: inline them (onnx.inliner.inline_local_functions)"
+)
+"""Why MACs are unknown whatever shapes are given, and what to do."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +49,8 @@ class Site:
         Output channels of a Conv, of all its groups; rows or columns of the product of a matrix.
     conv_groups
         The `group` of the convolutions that read it, the largest where they differ; 1 for all others.
+    in_function
+        Whether a consumer is in a local function.
     nested
         Whether a consumer is in the body of an If, Loop or Scan.
     operand
@@ -62,6 +69,7 @@ class Site:
     macs: int | None = None
     outputs: int = 0
     conv_groups: int = 1
+    in_function: bool = False
     nested: bool = False
     operand: int = 1
     nodes: tuple[tuple[str, str] | None, ...] = ()
@@ -111,6 +119,7 @@ class Skip:
     `counted` is False for tensors of ONNX Runtime's own operators that aren't known to be weights, as embeddings are:
     those are listed so that nothing is silent, but the model's sparsity doesn't count them. `by_options` is True where
     other options would make a site of it: `include`, `exclude`, or a target with the schemes that it was given.
+    `in_function` is as a site's.
     """
 
     key: WeightKey
@@ -123,6 +132,7 @@ class Skip:
     macs: int | None = None
     counted: bool = True
     by_options: bool = False
+    in_function: bool = False
 
     @property
     def label(self) -> str:

@@ -100,4 +100,5 @@ def _skip(site: Site, reason: str) -> Skip:
         zeros=site.zeros,
         macs=site.macs,
         by_options=True,
+        in_function=site.in_function,
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from domino_onnx.scheme import WeightKey
+from domino_onnx.errors import BudgetError
+from domino_onnx.scheme import Budget, WeightKey
 
 from .test_inventory import Make, Take, node, values
 
@@ -110,3 +112,29 @@ def test_a_constant_inside_a_function_that_is_called_twice_is_one_weight(make_mo
     assert site.key.name == "k"
     assert len(site.consumers) == 2
     assert found.params == 256
+
+
+@pytest.mark.parametrize("is_passed", [True, False])
+def test_macs_inside_a_function_are_unknown_because_of_it(is_passed: bool, make_model: Make, inventory: Take) -> None:
+    """Whatever shapes are given: the advice is to inline, not to give more of them."""
+    constant = [] if is_passed else [node("Constant", [], ["k"], value=numpy_helper.from_array(values(16, 16), ""))]
+    body = [*constant, node("MatMul", ["v", "k"], ["r"])]
+    function = helper.make_function(
+        "local", "Block", ["v", "k"] if is_passed else ["v"], ["r"], body, [helper.make_opsetid("", 17)]
+    )
+    call = node("Block", ["x", "w"] if is_passed else ["x"], ["y"], domain="local")
+    arrays = {"w": values(16, 16)} if is_passed else {}
+    model = make_model([call], {"x": (1, 16)}, {"y": (1, 16)}, arrays, domains={"local": 1})
+    model.functions.append(function)
+    found = inventory(model, shapes={})
+    assert found.macs is None
+    with pytest.raises(BudgetError, match="inline them") as error:
+        Budget(measure="flops", reduction=0.3).total(found)
+    assert "--data" not in str(error.value)
+
+
+def test_macs_behind_an_unknown_operator_want_shapes(make_model: Make, inventory: Take) -> None:
+    nodes = [node("Unknown", ["x"], ["a"], domain="other"), node("MatMul", ["a", "w"], ["y"])]
+    model = make_model(nodes, {"x": (1, 16)}, {"y": None}, {"w": values(16, 16)}, domains={"other": 1})
+    with pytest.raises(BudgetError, match="Give --data"):
+        Budget(measure="flops", reduction=0.3).total(inventory(model, shapes={}, check=False))

@@ -77,3 +77,26 @@ def test_the_cost_of_a_run_needs_shapes(model: Path, domino: Callable[..., Any])
     onnx.save(opened, model)
     assert inspect(model).forecast is None
     assert "give --input-shape or --data" in domino("inspect", model).out
+
+
+def test_the_cost_of_functions_is_unknown_whatever_shapes_are_given(
+    model: Path, domino: Callable[..., Any], tmp_path: Path
+) -> None:
+    inner = onnx.load(model)
+    [opset] = inner.opset_import
+    called = onnx.load(model)
+    weight = next(tensor for tensor in inner.graph.initializer if len(tensor.dims) > 1)
+    body = [
+        onnx.helper.make_node("Constant", [], ["w"], value=weight),
+        onnx.helper.make_node("Conv", ["i", "w"], ["o"]),
+    ]
+    called.functions.append(onnx.helper.make_function("local", "F", ["i"], ["o"], body, [opset]))
+    called.opset_import.add(domain="local", version=1)
+    del called.graph.node[:], called.graph.initializer[:], called.graph.output[:]
+    name = called.graph.input[0].name
+    called.graph.node.append(onnx.helper.make_node("F", [name], ["y"], domain="local"))
+    called.graph.output.append(onnx.helper.make_tensor_value_info("y", 1, None))
+    onnx.save(called, tmp_path / "called.onnx")
+    said = " ".join(domino("inspect", tmp_path / "called.onnx").out.split())
+    assert "what a run costs is unknown: no shapes are inferred inside local functions: inline them" in said
+    assert "--input-shape" not in said
