@@ -95,6 +95,9 @@ def _set_input_shapes(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) 
             _set_shape(tensor, given, symbols)
         elif tensor.HasField("shape") and tensor.shape.dim and tensor.shape.dim[0].dim_value < 1:
             tensor.shape.dim[0].dim_value = symbols.setdefault(tensor.shape.dim[0].dim_param or value.name, 1)
+    for axis in (axis for value in model.graph.value_info for axis in value.type.tensor_type.shape.dim):
+        if axis.dim_param in symbols:
+            axis.dim_value = symbols[axis.dim_param]
 
 
 def _set_shape(tensor: TypeProto.Tensor, given: tuple[int, ...], symbols: dict[str, int]) -> None:

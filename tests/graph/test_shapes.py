@@ -156,3 +156,57 @@ def test_initializers_are_no_inputs_to_be_given(make_model: Callable[..., Any]) 
         dtype=TensorProto.FLOAT,
     )
     assert [value.name for value in model_inputs(model)] == ["x"]
+
+
+def test_functions_of_one_name_are_told_apart_by_their_overload(make_model: Any) -> None:
+    opset = [helper.make_opsetid("", 17)]
+    same = helper.make_function("local", "F", ["v"], ["r"], [helper.make_node("Relu", ["v"], ["r"])], opset)
+    twice = helper.make_function(
+        "local", "F", ["v"], ["r"], [helper.make_node("Concat", ["v", "v"], ["r"], axis=0)], opset
+    )
+    same.overload, twice.overload = "same", "twice"
+    calls = [helper.make_node("F", [name], [made], domain="local") for name, made in (("x", "a"), ("a", "b"))]
+    calls[0].overload, calls[1].overload = "same", "twice"
+    model = make_model(
+        [*calls, helper.make_node("Neg", ["b"], ["y"])], {"x": (3, 4)}, {"y": None}, {}, ir=10, domains={"local": 1}
+    )
+    for functions in ([same, twice], [twice, same]):
+        del model.functions[:]
+        model.functions.extend(functions)
+        table = infer_shapes(model)
+        assert (table[(), "a"], table[(), "b"]) == ((3, 4), (6, 4))
+
+
+class TestWhatTheFileSays:
+    """Of tensors that an operator makes for which there is no rule."""
+
+    def model(self, make_model: Any, *said: int | str) -> onnx.ModelProto:
+        nodes = [
+            helper.make_node("Own", ["x"], ["a"], domain="other"),
+            helper.make_node("Concat", ["a", "a"], ["b"], axis=1),
+        ]
+        made: onnx.ModelProto = make_model(
+            [*nodes, helper.make_node("Neg", ["b"], ["y"])], {"x": ("n", 4)}, {"y": None}, {}, domains={"other": 1}
+        )
+        made.graph.value_info.append(helper.make_tensor_value_info("a", 1, said))
+        return made
+
+    def test_it_is_taken(self, make_model: Any) -> None:
+        table = infer_shapes(self.model(make_model, 2, 5))
+        assert (table[(), "a"], table[(), "b"]) == ((2, 5), (2, 10))
+
+    @pytest.mark.parametrize(("given", "size"), [({}, 1), ({"x": (7, 4)}, 7)])
+    def test_its_symbols_are_those_of_the_inputs(self, given: Any, size: int, make_model: Any) -> None:
+        assert infer_shapes(self.model(make_model, "n", 5), given)[(), "b"] == (size, 10)
+
+    def test_what_can_be_inferred_is_not_believed(self, make_model: Any) -> None:
+        model = self.model(make_model, 2, 5)
+        model.graph.value_info.append(helper.make_tensor_value_info("b", 1, (2, 99)))
+        assert infer_shapes(model)[(), "b"] == (2, 10)
+
+    @pytest.mark.parametrize("kind", [0, 8, 99])
+    def test_impossible_values_do_no_harm(self, kind: int, make_model: Any) -> None:
+        model = self.model(make_model, -5, 2**62)
+        model.graph.value_info[0].type.tensor_type.elem_type = kind
+        model.graph.value_info.append(onnx.ValueInfoProto(name="a"))
+        infer_shapes(model)
