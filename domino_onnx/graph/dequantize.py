@@ -55,7 +55,7 @@ def channel_weights(model: ModelProto) -> list[ChannelWeight]:
         tensor, axis = uses[0][0].tensor, uses[0][1]
         if axis is None or any(other != axis for _, other in uses):
             continue
-        if _is_replaceable(key, tensor, scopes[key.scope], axis):
+        if _gains_by_integers(key, tensor, scopes[key.scope], axis):
             found.append(ChannelWeight(key=key, tensor=tensor, axis=axis))
     return found
 
@@ -135,8 +135,8 @@ def _channel_axis(use: Use, value: Stored) -> int | None:
     return None if view is None else view.output_axis
 
 
-def _is_replaceable(key: WeightKey, tensor: TensorProto, scope: Scope, axis: int) -> bool:
-    """Whether a weight may become integers, and needs fewer bytes then."""
+def _gains_by_integers(key: WeightKey, tensor: TensorProto, scope: Scope, axis: int) -> bool:
+    """Whether a float32 weight may become integers, and needs fewer bytes then."""
     if tensor.data_type != TensorProto.FLOAT or scope.in_function:
         return False
     size = math.prod(tensor.dims)

@@ -10,11 +10,21 @@ from onnx import GraphProto, NodeProto
 from domino_onnx.errors import ModelError
 from domino_onnx.graph.walk import subgraphs
 
-__all__ = ["captured", "constant_nodes", "describe", "execution_order", "names_read", "sort_nodes", "stored_names"]
+__all__ = [
+    "RANDOM",
+    "captured",
+    "constant_nodes",
+    "describe",
+    "execution_order",
+    "names_read",
+    "sort_nodes",
+    "stored_names",
+]
 
-_RANDOM = frozenset(
+RANDOM = frozenset(
     {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
+"""Operators that chance has a say in."""
 
 
 def names_read(node: NodeProto) -> set[str]:
@@ -80,7 +90,7 @@ def constant_nodes(nodes: Sequence[NodeProto], stored: set[str]) -> set[int]:
     known = set(stored)
     constant: set[int] = set()
     for index, node in enumerate(nodes):
-        if names_read(node) <= known and node.op_type not in _RANDOM:
+        if names_read(node) <= known and node.op_type not in RANDOM:
             constant.add(index)
             known.update(node.output)
     return constant

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
 
+from domino_onnx.graph.order import RANDOM
 from domino_onnx.graph.values import Feed, Scope, Sparse, Stored, stored_in
 from domino_onnx.graph.walk import normal_domain
 from domino_onnx.scheme import WeightKey
@@ -35,9 +36,6 @@ _MOVED: Mapping[str, tuple[int, ...]] = {
 _JOINED = frozenset({"Concat", "ConcatFromSequence", "SequenceConstruct", "SequenceInsert"})
 """Operators whose output holds the numbers of all inputs. Of others the largest tensor is the weight."""
 _OF_SHAPES = frozenset({"Shape", "Size"})
-_RANDOM = frozenset(
-    {"RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"}
-)
 _MIXED = frozenset({"Add", "Div", "Mul", "Sub", "Sum", *_MOVED, *_JOINED})
 _Place: TypeAlias = tuple[Scope, str]
 
@@ -159,7 +157,7 @@ def _sources(scope: Scope, name: str) -> list[_Place | None] | None:
     if inner is not None:
         return _inner_sources(scope, node, inner, list(node.output).index(name))
     if not normal_domain(node.domain):
-        if node.op_type in _RANDOM:
+        if node.op_type in RANDOM:
             return None
         if node.op_type in _OF_SHAPES:
             return []
