@@ -82,7 +82,7 @@ def legal_energy(weight: NDArray[np.generic], layout: WeightLayout) -> tuple[flo
     held, whole = 0.0, 0.0
     stack = _stacked(weight, layout)
     for start, step in _strides(stack):
-        first, second, third, fourth = np.square(stack[start : start + step].astype(np.float32)).swapaxes(0, 1)
+        first, second, third, fourth = np.square(stack[start : start + step].astype(np.float64)).swapaxes(0, 1)
         high, low = np.maximum(first, second), np.minimum(first, second)
         high_too, low_too = np.maximum(third, fourth), np.minimum(third, fourth)
         largest, next_largest = np.maximum(high, high_too), np.minimum(high, high_too)

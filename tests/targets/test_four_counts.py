@@ -72,3 +72,11 @@ def test_groups_along_the_batch_of_a_matmul_constant_are_recognised() -> None:
     assert obeys_on_axis(pruned, layout) == 0
     assert obeys_on_axis(weight, layout) is None
     assert obeys_on_axis(weight * magnitude_mask(weight, layout, NMScheme(2, 4)), layout) is None
+
+
+@pytest.mark.parametrize("size", [1e20, 1e-30])
+def test_squares_beyond_float32_are_summed(size: float) -> None:
+    weight = (np.arange(1, 33, dtype=np.float32) * np.float32(size)).reshape(8, 4)
+    held, whole = legal_energy(weight, WeightLayout((8, 4), 1))
+    numbers = np.arange(1, 33, dtype=float).reshape(8, 4)
+    assert held / whole == pytest.approx((numbers[:, 2:] ** 2).sum() / (numbers**2).sum())
