@@ -185,6 +185,7 @@ def stored_tensors(model: ModelProto) -> dict[WeightKey, TensorProto]:
 
 def _graph_scope(graph: GraphProto, path: tuple[str, ...], label: str, parent: Scope | None) -> Scope:
     scope = _body(graph.node, path, label, parent)
+    scope.nested = parent is not None
     scope.outputs = tuple(value.name for value in graph.output)
     scope.inputs = frozenset(value.name for value in graph.input)
     scope.stored.update((tensor.name, tensor) for tensor in graph.initializer)
@@ -197,6 +198,7 @@ def _call_scope(function: FunctionProto, node: NodeProto, index: int, caller: Sc
     domain, name, overload = function_id(function)
     label = f"{caller.label}{node_label(node, index)}/"
     scope = _body(function.node, (f"function {domain}:{name}:{overload}",), label, None)
+    scope.nested = caller.nested
     scope.outputs = tuple(function.output)
     scope.bindings = {formal: (caller, actual) for formal, actual in zip(function.input, node.input, strict=False)}
     return scope

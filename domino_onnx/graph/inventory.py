@@ -68,8 +68,6 @@ def take_inventory(
     sites: list[Site] = []
     skips: list[Skip] = []
     for key, weight in weights.items():
-        if not weight.uses:
-            continue
         values = None if structure_only else _values(file, weight)
         macs = _total_macs(weight, shapes)
         reason = shared.get(key) or _refusal(key, weight, values, pool, chosen)
@@ -158,7 +156,7 @@ def _site(
         macs=macs,
         outputs=view.outputs,
         in_function=any(use.scope.in_function for use in weight.uses),
-        nested=any(_is_nested(use) for use in weight.uses),
+        nested=any(use.scope.nested for use in weight.uses),
         conv_groups=max(_conv_groups(weight)),
         operand=min(use.position for use in weight.uses),
         nodes=tuple(map(_node, weight.uses)),
@@ -178,6 +176,7 @@ def _skip(
         zeros=_zeros(values),
         macs=macs,
         counted=weight.counted,
+        quantised=weight.quantised,
         in_function=any(use.scope.in_function for use in weight.uses),
     )
 
@@ -185,11 +184,6 @@ def _skip(
 def _node(use: Use) -> tuple[str, str] | None:
     """As `Site.nodes` has it."""
     return None if use.node is None or use.scope.path else (use.node.name, next(iter(use.node.output), ""))
-
-
-def _is_nested(use: Use) -> bool:
-    """Whether a use is in the body of an If, Loop or Scan; a local function is as good as the main graph."""
-    return any(not part.startswith("function ") for part in use.scope.path)
 
 
 def _conv_groups(weight: FoundWeight) -> list[int]:

@@ -43,7 +43,8 @@ class Scope:
     """One graph or function call: its nodes, its stored tensors, and where outer names come from.
 
     `fed` says which inputs of a body a Loop or Scan fills with a value of the graph around it. `inner` has the scopes
-    of a node's subgraphs, or of the function that it calls, by the node's position.
+    of a node's subgraphs, or of the function that it calls, by the node's position. `nested` tells whether it is in the
+    body of an If, Loop or Scan, or in a function that is called there; a call alone is as good as the graph around it.
     """
 
     path: tuple[str, ...]
@@ -55,6 +56,7 @@ class Scope:
     sparse: dict[str, SparseTensorProto]
     producers: dict[str, int]
     parent: Scope | None = None
+    nested: bool = False
     bindings: Mapping[str, tuple[Scope, str]] = dataclasses.field(default_factory=dict)
     fed: Mapping[str, Feed] = dataclasses.field(default_factory=dict)
     inner: dict[int, list[Scope]] = dataclasses.field(default_factory=dict)

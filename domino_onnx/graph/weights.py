@@ -12,6 +12,7 @@ from onnx import TensorProto
 from domino_onnx.graph.attributes import has_attribute_of_caller
 from domino_onnx.graph.index import GraphIndex, Use
 from domino_onnx.graph.io.read import OnnxFile
+from domino_onnx.graph.io.tensors import FLOAT_TYPES
 from domino_onnx.graph.operators import PRUNABLE, WeightView, listed_inputs, operator_of, stored_view, weights_in
 from domino_onnx.graph.stored_numbers import grid_of
 from domino_onnx.graph.values import Derived, Sparse, Stored
@@ -19,6 +20,7 @@ from domino_onnx.scheme import StoredNumbers, WeightKey
 
 __all__ = ["FoundWeight", "find_weights", "quantisers", "weight_readers"]
 
+_ROUNDING = ("DequantizeLinear", "QuantizeLinear")
 _IN_INTEGERS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
 
 
@@ -44,6 +46,8 @@ class FoundWeight:
         Why it can't be pruned, the most telling one first.
     counted
         Whether its zeros count for the sparsity of the model.
+    rounded
+        Whether the last operator before a use makes integers of it, or floats of integers.
     """
 
     tensor: TensorProto | None
@@ -56,6 +60,7 @@ class FoundWeight:
     grids: list[StoredNumbers | str] = dataclasses.field(default_factory=list)
     reasons: list[str] = dataclasses.field(default_factory=list)
     counted: bool = False
+    rounded: bool = False
 
     @property
     def numbers(self) -> StoredNumbers | str:
@@ -64,6 +69,11 @@ class FoundWeight:
         if refused is not None:
             return refused
         return self.grids[0] if len(set(self.grids)) == 1 else "the nodes that read it don't agree on its values"
+
+    @property
+    def quantised(self) -> bool:
+        """Whether integers are stored, or floats that become integers on the way."""
+        return self.rounded or (self.tensor is not None and self.tensor.data_type not in FLOAT_TYPES)
 
     def names(self, key: WeightKey) -> list[str]:
         """What `--include` and `--exclude` may call the weight."""
@@ -96,7 +106,7 @@ def find_weights(file: OnnxFile, index: GraphIndex) -> dict[WeightKey, FoundWeig
 def weight_readers(file: OnnxFile) -> dict[WeightKey, str]:
     """The first node that reads each weight, by the name that the inventory gives it. No values are read."""
     weights = find_weights(file, GraphIndex(file.proto))
-    return {key: weight.uses[0].label for key, weight in weights.items() if weight.uses}
+    return {key: weight.uses[0].label for key, weight in weights.items()}
 
 
 def quantisers(file: OnnxFile, keys: Collection[WeightKey]) -> dict[WeightKey, tuple[NDArray[np.generic], ...]]:
@@ -161,6 +171,7 @@ def _add(
     weight.views.append(view)
     weight.parts.append(sum(weights_in(use, origin.tensor.dims) for origin in _origins(value)))
     weight.counted = weight.counted or use.position in listed_inputs(operator_of(use))
+    weight.rounded = weight.rounded or (isinstance(value, Derived) and value.operator in _ROUNDING)
     weight.reasons += _reasons(use, value, view, weight.shape, index)
     return weight
 

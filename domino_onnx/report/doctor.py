@@ -53,12 +53,14 @@ def doctor_document(result: DoctorResult) -> dict[str, Any]:
 
 def _left_out(skips: Iterable[Skip]) -> list[RenderableType]:
     names: dict[str, list[str]] = {}
+    is_quantised = False
     for skip in skips:
+        is_quantised = is_quantised or skip.quantised
         names.setdefault(skip.reason, []).append(skip.label)
     lines: list[RenderableType] = [
         Text(f"left out: {counted(labels)}: {printable(reason, 160)}", style="dim") for reason, labels in names.items()
     ]
-    if any("QuantizeLinear" in reason or "DequantizeLinear" in reason for reason in names):
+    if is_quantised:
         lines.append(Text("weights quantised in other ways than these aren't judged: judge the file before"))
     return lines
 

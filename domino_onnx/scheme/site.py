@@ -119,7 +119,8 @@ class Skip:
     `counted` is False for tensors of ONNX Runtime's own operators that aren't known to be weights, as embeddings are:
     those are listed so that nothing is silent, but the model's sparsity doesn't count them. `by_options` is True where
     other options would make a site of it: `include`, `exclude`, or a target with the schemes that it was given.
-    `in_function` is as a site's.
+    `in_function` is as a site's. `quantised` is True where integers are stored, or floats that become integers on the
+    way.
     """
 
     key: WeightKey
@@ -133,6 +134,7 @@ class Skip:
     counted: bool = True
     by_options: bool = False
     in_function: bool = False
+    quantised: bool = False
 
     @property
     def label(self) -> str:

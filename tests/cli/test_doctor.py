@@ -127,3 +127,18 @@ def test_a_log_calls_nodes_without_a_name_by_their_output(domino: Run, tmp_path:
     }
     rows = [line for line in domino("doctor", path, "--log", log).out.splitlines() if "32x32" in line]
     assert [row.split()[-1] for row in rows] == ["picked", "eligible", "?"]
+
+
+def test_quantisation_is_told_of_where_there_is_some(domino: Run, tmp_path: Path, make_model: Any) -> None:
+    weight = np.random.default_rng(0).standard_normal((32, 32)).astype(np.float32)
+    masked = [
+        onnx.helper.make_node("Where", ["m", "w", "far"], ["v"]),
+        onnx.helper.make_node("MatMul", ["x", "v"], ["y"]),
+    ]
+    arrays = {"m": weight > 0, "w": weight, "far": np.float32(-1)}
+    inputs, outputs = {"x": (1, 32)}, {"y": None}
+    onnx.save(make_model(masked, inputs, outputs, arrays), tmp_path / "masked.onnx")
+    cast = [onnx.helper.make_node("Cast", ["q"], ["v"], to=1), onnx.helper.make_node("MatMul", ["x", "v"], ["y"])]
+    onnx.save(make_model(cast, inputs, outputs, {"q": weight.astype(np.int8)}), tmp_path / "cast.onnx")
+    assert "quantised" not in domino("doctor", tmp_path / "masked.onnx").out
+    assert "quantised in other ways" in domino("doctor", tmp_path / "cast.onnx").out

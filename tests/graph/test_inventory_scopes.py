@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
@@ -138,3 +139,23 @@ def test_macs_behind_an_unknown_operator_want_shapes(make_model: Make, inventory
     model = make_model(nodes, {"x": (1, 16)}, {"y": None}, {"w": values(16, 16)}, domains={"other": 1})
     with pytest.raises(BudgetError, match="Give --data"):
         Budget(measure="flops", reduction=0.3).total(inventory(model, shapes={}, check=False))
+
+
+def test_a_function_that_a_loop_calls_is_nested(make_model: Make, inventory: Take) -> None:
+    constant = node("Constant", [], ["k"], value=numpy_helper.from_array(values(16, 16), ""))
+    function = helper.make_function(
+        "local", "Block", ["v"], ["r"], [constant, node("MatMul", ["v", "k"], ["r"])], [helper.make_opsetid("", 17)]
+    )
+    info = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [node("Block", ["s"], ["t"], domain="local"), node("Identity", ["c"], ["d"])],
+        "body",
+        [info("i", TensorProto.INT64, []), info("c", TensorProto.BOOL, []), info("s", 1, [1, 16])],
+        [info("d", TensorProto.BOOL, []), info("t", 1, [1, 16])],
+    )
+    loop, call = node("Loop", ["n", "", "x"], ["y"], body=body), node("Block", ["x"], ["y"], domain="local")
+    for outer, nested in ((loop, True), (call, False)):
+        model = make_model([outer], {"x": (1, 16)}, {"y": None}, {"n": np.array(3)}, domains={"local": 1})
+        model.functions.append(function)
+        (site,) = inventory(model).sites
+        assert site.nested == nested
