@@ -30,6 +30,10 @@ _PAGE, _LINE = 4096, 64
 """What large and small tensors are aligned to in a data file: whole pages can be mapped into memory."""
 _PIECE = 1 << 20
 """Bytes that are read and hashed at a time."""
+_MAX_MODEL = 1 << 31
+"""Bytes of the largest file that can be a model, whose data may lie outside it."""
+_DATA_FILE = re.compile(r"\.[0-9a-f]{16}\.data\Z")
+"""How the names of data files end that we write."""
 
 
 @contextlib.contextmanager
@@ -98,13 +102,14 @@ def lay_out(
 
 
 def drop_data(output: Path, keep: AbstractSet[str]) -> None:
-    """Remove the other data files of this output's name that no model names: neither it, nor one in its folder.
+    """Remove the other data files of this output's name that no file in its folder names, whatever that file is called.
 
     What can't be removed stays, which is no error.
     """
     with contextlib.suppress(OSError):
-        models = {output, *output.parent.glob("*.onnx")}
-        for name in _data_files(output) - keep:
+        unused = _data_files(output) - keep
+        models = [path for path in output.parent.iterdir() if _may_be_model(path)] if unused else []
+        for name in unused:
             if not any(_mentions(model, name) for model in models):
                 (output.parent / name).unlink(missing_ok=True)
 
@@ -198,6 +203,11 @@ def _data_files(output: Path) -> set[str]:
     """Names of the data files that this output, or an earlier one of its name, has or had."""
     pattern = re.compile(re.escape(output.name) + r"\.[0-9a-f]{16}\.data")
     return {path.name for path in output.parent.glob(f"{escaped(output.name)}.*.data") if pattern.fullmatch(path.name)}
+
+
+def _may_be_model(path: Path) -> bool:
+    """Whether a file may be a model, as copies that a user keeps are under any name. Data files are none."""
+    return path.is_file() and not _DATA_FILE.search(path.name) and path.stat().st_size <= _MAX_MODEL
 
 
 def _mentions(model: Path, name: str) -> bool:

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -403,6 +404,26 @@ def test_replacing_an_output_leaves_no_orphan_data(tmp_path: Path) -> None:
     for form in ("packed", "dense"):
         convert(source, output, form, force=True)
         assert len(list(tmp_path.glob("out.onnx*"))) == 2
+
+
+@pytest.mark.parametrize("name", ["out.onnx.bak", "out.ONNX", "backup", "old.model"])
+def test_a_copy_of_a_replaced_output_keeps_its_data(name: str, tmp_path: Path) -> None:
+    source, arrays = external(tmp_path / "in")
+    output, copy = tmp_path / "out.onnx", tmp_path / name
+    convert(source, output, "packed")
+    (data,) = tmp_path.glob("out.onnx.*.data")
+    shutil.copy(output, copy)
+    os.mkfifo(tmp_path / "pipe")  # which would wait for a writer
+    convert(source, output, "dense", force=True)
+    assert data.exists()
+    back = tmp_path / "back.onnx"
+    convert(copy, back, "dense")
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(back).graph.initializer}
+    assert all(np.array_equal(stored[key], array) for key, array in arrays.items())
+    copy.unlink()
+    convert(source, output, "packed", force=True)
+    convert(source, output, "dense", force=True)
+    assert not data.exists()  # nothing needs it any more
 
 
 def test_a_failing_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
