@@ -20,7 +20,7 @@ from domino_onnx.graph.shapes import (
     infer_types,
     model_inputs,
 )
-from domino_onnx.graph.weights import quantisers, weight_readers
+from domino_onnx.graph.weights import float_weights, quantisers, weight_readers
 
 __all__ = [
     "Bias",
@@ -37,6 +37,7 @@ __all__ = [
     "channel_weights",
     "check_input_shapes",
     "cut",
+    "float_weights",
     "holds_integers",
     "infer_shapes",
     "infer_types",

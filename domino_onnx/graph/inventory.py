@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.codec.words import either
-from domino_onnx.errors import ModelError
 from domino_onnx.graph.fixed import fixed_function
 from domino_onnx.graph.index import GraphIndex, Use
 from domino_onnx.graph.inventory_notes import left_dense, of_same_density, replaceable
@@ -21,8 +20,7 @@ from domino_onnx.graph.operators import WeightView
 from domino_onnx.graph.selection import Selection
 from domino_onnx.graph.shapes import ShapeTable
 from domino_onnx.graph.walk import tensors
-from domino_onnx.graph.weights import FoundWeight, find_weights
-from domino_onnx.plurals import quantity
+from domino_onnx.graph.weights import FoundWeight, find_weights, finite_values
 from domino_onnx.scheme import Inventory, NMScheme, SchemePool, Site, Skip, StoredNumbers, WeightKey, WeightLayout
 
 __all__ = ["take_inventory"]
@@ -124,14 +122,7 @@ def _values(file: OnnxFile, weight: FoundWeight) -> NDArray[np.generic] | None:
         return None
     if weight.tensor.data_type not in FLOAT_TYPES and not isinstance(weight.numbers, StoredNumbers):
         return None
-    values = file.array(weight.tensor)
-    bad = values.size - int(np.count_nonzero(np.isfinite(values)))
-    if bad:
-        raise ModelError(
-            f"{file.path}: weight {weight.tensor.name!r} of {weight.uses[0].label!r} holds NaN or "
-            f"infinity in {bad:,} of {quantity(values.size, 'value')}; the model is broken before any pruning"
-        )
-    return values
+    return finite_values(file, weight.tensor, weight.uses[0].label)
 
 
 def _site(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from domino_onnx.errors import ModelError
 from domino_onnx.graph.attributes import has_attribute_of_caller
 from domino_onnx.graph.index import GraphIndex, Use
 from domino_onnx.graph.io.read import OnnxFile
@@ -16,9 +18,10 @@ from domino_onnx.graph.io.tensors import FLOAT_TYPES
 from domino_onnx.graph.operators import PRUNABLE, WeightView, listed_inputs, operator_of, stored_view, weights_in
 from domino_onnx.graph.stored_numbers import grid_of
 from domino_onnx.graph.values import Derived, Sparse, Stored
+from domino_onnx.plurals import quantity
 from domino_onnx.scheme import StoredNumbers, WeightKey
 
-__all__ = ["FoundWeight", "find_weights", "quantisers", "weight_readers"]
+__all__ = ["FoundWeight", "find_weights", "finite_values", "float_weights", "quantisers", "weight_readers"]
 
 _ROUNDING = ("DequantizeLinear", "QuantizeLinear")
 _IN_INTEGERS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
@@ -101,6 +104,41 @@ def find_weights(file: OnnxFile, index: GraphIndex) -> dict[WeightKey, FoundWeig
         if key in weights:
             weights[key].reasons.append(f"is {_other_reader(use)} as well, which zeros would change too")
     return weights
+
+
+def finite_values(file: OnnxFile, tensor: TensorProto, reader: str) -> NDArray[np.generic]:
+    """The values of a weight that the node `reader` reads, as they are stored.
+
+    Raises
+    ------
+    ModelError
+        If they can't be read, or some are NaN or infinity.
+    """
+    values = file.array(tensor)
+    bad = values.size - int(np.count_nonzero(np.isfinite(values)))
+    if bad:
+        raise ModelError(
+            f"{file.path}: weight {tensor.name!r} of {reader!r} holds NaN or infinity in {bad:,} of "
+            f"{quantity(values.size, 'value')}; the model is broken already"
+        )
+    return values
+
+
+def float_weights(file: OnnxFile) -> Iterator[tuple[WeightKey, NDArray[np.generic]]]:
+    """Each float32 weight that counts, whoever else reads it and by whatever way it reaches its node, and its values.
+
+    Left out is a single number that operators join with others on the way: it may be a mask's minus infinity.
+
+    Raises
+    ------
+    ModelError
+        As `finite_values`.
+    """
+    for key, weight in find_weights(file, GraphIndex(file.proto)).items():
+        if weight.tensor is None or weight.tensor.data_type != TensorProto.FLOAT or not weight.counted:
+            continue
+        if math.prod(weight.shape) > 1 or any(view is not None for view in weight.views):
+            yield key, finite_values(file, weight.tensor, weight.uses[0].label)
 
 
 def weight_readers(file: OnnxFile) -> dict[WeightKey, str]:

@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 from domino_onnx.codec import check_fields
 from domino_onnx.errors import ModelError, OptionError
-from domino_onnx.graph import OnnxFile, loaded, stored_tensors
+from domino_onnx.graph import OnnxFile, float_weights, loaded, stored_tensors
 from domino_onnx.graph.io.external import is_external, resolve
 from domino_onnx.graph.io.listed import unlist_constants
 from domino_onnx.graph.walk import tensors
@@ -88,13 +88,14 @@ def check_conversion(file: OnnxFile, wanted: Conversion) -> None:
     if wanted.precision == "fp16":
         require_converter()
         _refuse(file, "can't be converted to float16", half_refusal(file.proto, file.opset))
-        if wanted.weights != "int8":
-            _refuse(file, "can't be converted to float16", range_refusal(file))
     if wanted.weights == "int8":
         require_quantizer()
         _refuse(file, "can't have int8 weights", integer_refusal(file.proto, file.opset, file.path))
     if sum(_nbytes(tensor, file.folder) for tensor in tensors(file.proto)) > _MAX_BYTES:
         raise ModelError(f"{file.path} can't be converted: it has more than the 2 GiB that fit in one message")
+    for key, values in float_weights(file):  # which are finite, or end in an error
+        if wanted.precision == "fp16":
+            _refuse(file, "can't be converted to float16", range_refusal(key, values))
 
 
 def converted(

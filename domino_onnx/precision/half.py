@@ -9,14 +9,16 @@ import importlib
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
 from domino_onnx.errors import DependencyError, ModelError
-from domino_onnx.graph import OnnxFile, channel_weights, infer_types, sort_nodes
+from domino_onnx.graph import infer_types, sort_nodes
 from domino_onnx.graph.io.listed import replaceable_names
 from domino_onnx.graph.walk import tensors
 from domino_onnx.precision.distinct import distinct_tensors
 from domino_onnx.runtime import require_onnxruntime, require_survivable
+from domino_onnx.scheme import WeightKey
 
 __all__ = ["half_refusal", "range_refusal", "require_converter", "to_half"]
 
@@ -41,17 +43,16 @@ def half_refusal(model: ModelProto, opset: int) -> str | None:
     return None
 
 
-def range_refusal(file: OnnxFile) -> str | None:
-    """Which weight of Conv, ConvTranspose, Gemm or MatMul would be cut off by float16's range, or lost below it.
+def range_refusal(key: WeightKey, values: NDArray[np.generic]) -> str | None:
+    """Why a weight, whose values are finite, would be cut off by float16's range or lost below it; None if it isn't.
 
-    Other tensors are cut off, as masks of attention that mean minus infinity are meant to be.
+    Tensors that aren't weights are cut off, as masks of attention that mean minus infinity are meant to be.
     """
-    for weight in channel_weights(file.proto):
-        largest = float(np.abs(file.array(weight.tensor)).max(initial=0))
-        if largest > _LARGEST:
-            return f"its weight {str(weight.key)!r} holds values up to {largest:.3g}, and float16 ends at {_LARGEST:g}"
-        if 0 < largest < _SMALLEST:
-            return f"its weight {str(weight.key)!r} has no value above {largest:.3g}, and float16 begins at {_SMALLEST}"
+    largest = float(np.abs(values).max(initial=0))
+    if largest > _LARGEST:
+        return f"its weight {str(key)!r} holds values up to {largest:.3g}, and float16 ends at {_LARGEST:g}"
+    if 0 < largest < _SMALLEST:
+        return f"its weight {str(key)!r} has no value above {largest:.3g}, and float16 begins at {_SMALLEST}"
     return None
 
 

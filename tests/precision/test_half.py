@@ -56,12 +56,14 @@ def test_a_pruned_model_in_half_precision(name: str, samples: Path, tmp_path: Pa
 
 
 def test_what_float16_can_t_hold_stays_no_zero(make_model: Run, save: Run, tmp_path: Path) -> None:
-    weight = np.tile(np.array([[1e-12], [-1e-30], [0], [-0.0], [1e9], [-1e9], [0.1], [0]], np.float32), (1, 4))
-    node = helper.make_node("MatMul", ["x", "w"], ["y"])
-    source = save(make_model([node], {"x": ["n", 8]}, {"y": ["n", 4]}, {"w": weight}))
+    weight = np.tile(np.array([[1e-12], [-1e-30], [0], [-0.0], [0.1], [0]], np.float32), (1, 4))
+    mask = np.float32([1e9, -1e9, -np.inf, 0])
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Add", ["m", "mask"], ["y"])]
+    source = save(make_model(nodes, {"x": ["n", 6]}, {"y": ["n", 4]}, {"w": weight, "mask": mask}))
     convert(source, tmp_path / "half.onnx", conversion=HALF)
     column = weights(tmp_path / "half.onnx")["w"][:, 0]
-    assert column.tolist() == [SMALLEST, -SMALLEST, 0, 0, 65504, -65504, np.float16(0.1), 0]
+    assert column.tolist() == [SMALLEST, -SMALLEST, 0, 0, np.float16(0.1), 0]
+    assert weights(tmp_path / "half.onnx")["mask"].tolist() == [65504, -65504, -np.inf, 0]
 
 
 def branches(make_model: Run) -> ModelProto:
@@ -222,6 +224,63 @@ def test_weights_beyond_float16_are_refused_before_any_work(
     assert not (tmp_path / "half.onnx").exists()
     path = save(make_model(nodes, {"x": (2, 16)}, {"y": None}, {"w": weight / scale, "mask": mask}))
     convert(path, tmp_path / "half.onnx", conversion=HALF)
+
+
+READERS: dict[str, list[onnx.NodeProto]] = {
+    "small": [helper.make_node("MatMul", ["x", "w"], ["y"])],
+    "shared": [
+        helper.make_node("MatMul", ["x", "w"], ["m"]),
+        helper.make_node("ReduceMax", ["w"], ["most"], keepdims=0),
+        helper.make_node("Add", ["m", "most"], ["y"]),
+    ],
+    "derived": [helper.make_node("Reshape", ["w", "sizes"], ["v"]), helper.make_node("MatMul", ["x", "v"], ["y"])],
+    "recurrent": [helper.make_node("RNN", ["x3", "w3", "r3"], ["y"], hidden_size=8)],
+}
+
+
+@pytest.mark.parametrize("case", READERS)
+@pytest.mark.parametrize(
+    ("worst", "change", "said"),
+    [
+        (1e5, {"precision": "fp16"}, r"'w3?' holds values up to 1e\+05"),
+        (1e5, {"precision": "fp16", "weights": "int8"}, r"'w3?' holds values up to 1e\+05"),
+        (np.nan, {"precision": "fp16"}, "'w3?' of '.*' holds NaN or infinity in 1 of 64 values"),
+        (np.inf, {"precision": "fp16"}, "'w3?' of '.*' holds NaN or infinity in 1 of 64 values"),
+    ],
+)
+def test_every_weight_is_looked_at_however_it_is_read(
+    case: str, worst: float, change: dict[str, Any], said: str, make_model: Run, save: Run, tmp_path: Path
+) -> None:
+    weight = np.ones((8, 8), np.float32)
+    weight[3, 4] = worst
+    more = np.random.default_rng(0).standard_normal((8, 64)).astype(np.float32)  # which int8 can take
+    arrays = {
+        "w": weight,
+        "sizes": np.array([8, 8]),
+        "w3": weight[None],
+        "r3": np.ones((1, 8, 8), np.float32),
+        "more": more,
+    }
+    nodes = [*READERS[case], helper.make_node("MatMul", ["y", "more"], ["z"])]
+    used = {name: arrays[name] for name in arrays if any(name in node.input for node in nodes)}
+    x = {"x3": [1, 2, 8]} if case == "recurrent" else {"x": [2, 8]}
+    source = save(make_model(nodes, x, {"z": None}, used))
+    with pytest.raises(ModelError, match=said):
+        convert(source, tmp_path / "out.onnx", conversion=Conversion(**change))
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_single_number_may_mean_minus_infinity(make_model: Run, save: Run, tmp_path: Path) -> None:
+    """Of a mask that is folded into stored scores, as an exporter may leave it."""
+    nodes = [
+        helper.make_node("Where", ["mask", "scores", "minus"], ["masked"]),
+        helper.make_node("Softmax", ["masked"], ["share"], axis=1),
+        helper.make_node("MatMul", ["share", "x"], ["y"]),
+    ]
+    arrays = {"scores": np.ones((8, 8), np.float32), "mask": np.tri(8) > 0, "minus": np.float32(-np.inf)}
+    source = save(make_model(nodes, {"x": [8, 4]}, {"y": [8, 4]}, arrays))
+    convert(source, tmp_path / "half.onnx", conversion=HALF)
+    assert np.isneginf(weights(tmp_path / "half.onnx")["minus"])
 
 
 def test_a_half_precision_file_that_torch_rounds_otherwise_names_the_way_out(

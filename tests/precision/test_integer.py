@@ -252,6 +252,17 @@ def test_refusals(make_model: Run, save: Run, samples: Path, tmp_path: Path) -> 
     assert not out.exists()
 
 
+@pytest.mark.parametrize("worst", [np.nan, np.inf, -np.inf])
+def test_weights_without_a_scale_are_refused(worst: float, make_model: Run, save: Run, tmp_path: Path) -> None:
+    weight = normal(32, 32)
+    weight[3, 4] = worst
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    source = save(make_model([node], {"x": [1, 32]}, {"y": [1, 32]}, {"w": weight}))
+    with pytest.raises(ModelError, match="holds NaN or infinity in 1 of 1,024 values"):
+        convert(source, tmp_path / "out.onnx", conversion=INT8)
+    assert not (tmp_path / "out.onnx").exists()
+
+
 def test_tensorrt_s_rule_is_proven_on_the_integers(make_model: Run, save: Run, tmp_path: Path) -> None:
     node = helper.make_node("Conv", ["x", "w"], ["y"])
     source = save(make_model([node], {"x": [1, 32, 5, 5]}, {"y": [1, 16, 3, 3]}, {"w": normal(16, 32, 3, 3)}))
