@@ -125,7 +125,7 @@ def finite_values(file: OnnxFile, tensor: TensorProto, reader: str) -> NDArray[n
 
 
 def float_weights(file: OnnxFile) -> Iterator[tuple[WeightKey, NDArray[np.generic]]]:
-    """Each float32 weight that counts, whoever else reads it and by whatever way it reaches its node, and its values.
+    """Each float32 weight that counts, with its values: shared and derived ones too.
 
     Left out is a single number that operators join with others on the way: it may be a mask's minus infinity.
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from domino_onnx.errors import ModelError
 from domino_onnx.plurals import quantity
 
-__all__ = ["Grouping", "Packed", "pack", "scatter", "unpack"]
+__all__ = ["Grouping", "Packed", "PackedForm", "pack", "pack_as", "packed_form", "scatter", "unpack"]
 
 MAX_M = 256
 """A position has to fit in a byte."""
@@ -74,8 +74,27 @@ class Packed:
         return self.values.nbytes + self.codes.nbytes
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PackedForm:
+    """How a tensor is packed, without its numbers.
+
+    Attributes
+    ----------
+    grouping
+        None for a bitmask.
+    stored
+        Shape of the packed values: (groups, n) or (1 + count,).
+    nbytes
+        Bytes of values and codes.
+    """
+
+    grouping: Grouping | None
+    stored: tuple[int, ...]
+    nbytes: int
+
+
 def pack(tensor: _Array, groups: tuple[int, int] | None = None, *, axis: int | None = None) -> Packed:
-    """The smallest packed form of a tensor that isn't empty, whether or not it is smaller than the tensor.
+    """Pack a tensor that isn't empty in its smallest form, whether or not that is smaller than the tensor.
 
     Parameters
     ----------
@@ -84,10 +103,15 @@ def pack(tensor: _Array, groups: tuple[int, int] | None = None, *, axis: int | N
     axis
         The one axis along which groups are looked for; None looks along all.
     """
+    return pack_as(tensor, packed_form(tensor, groups, axis=axis))
+
+
+def packed_form(tensor: _Array, groups: tuple[int, int] | None = None, *, axis: int | None = None) -> PackedForm:
+    """The smallest packed form of a tensor that isn't empty, found as `pack` finds it."""
     kept = _kept(tensor)
     count = int(np.count_nonzero(kept))
     itemsize = tensor.dtype.itemsize
-    best, bytes_of_best, most = None, (1 + count) * itemsize + -(-kept.size // 8), 0
+    best = PackedForm(grouping=None, stored=(1 + count,), nbytes=(1 + count) * itemsize + -(-kept.size // 8))
     axes = range(tensor.ndim) if axis is None else [axis % tensor.ndim]
     for along, m in _candidates(kept, count, axes) if groups is None else [groups]:
         if m > MAX_M or tensor.shape[along] % m:
@@ -96,12 +120,18 @@ def pack(tensor: _Array, groups: tuple[int, int] | None = None, *, axis: int | N
         positions = kept.size // m * n
         digits = _digits(m, positions)
         needed = positions * itemsize + positions // digits
-        if needed < bytes_of_best:
-            best, bytes_of_best, most = Grouping(along, m, digits), needed, n
-    if best is None:
-        values = np.concatenate([np.zeros(1, tensor.dtype), tensor[kept]])
-        return Packed(shape=tensor.shape, values=values, codes=np.packbits(kept), grouping=None)
-    return _grouped(tensor, kept, best, most)
+        if needed < best.nbytes:
+            best = PackedForm(grouping=Grouping(along, m, digits), stored=(kept.size // m, n), nbytes=needed)
+    return best
+
+
+def pack_as(tensor: _Array, form: PackedForm) -> Packed:
+    """Pack a tensor in the form that `packed_form` gave for it."""
+    kept = _kept(tensor)
+    if form.grouping is not None:
+        return _grouped(tensor, kept, form.grouping, form.stored[1])
+    values = np.concatenate([np.zeros(1, tensor.dtype), tensor[kept]])
+    return Packed(shape=tensor.shape, values=values, codes=np.packbits(kept), grouping=None)
 
 
 def unpack(packed: Packed) -> _Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -12,12 +12,13 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from domino_onnx.graph.insertion import NodeInsertion, names_in_use
 from domino_onnx.graph.io.external import is_external, set_entry, was_external
-from domino_onnx.graph.io.forms.expansion import Part, expansion, refusal
+from domino_onnx.graph.io.forms.expansion import Expansion, Part, expansion, refusal
+from domino_onnx.graph.io.forms.worth import Gain
 from domino_onnx.graph.io.listed import unlist_constants
 from domino_onnx.graph.io.tensors import store_reshaped
-from domino_onnx.storage import Storage, StoredWeight, pack
+from domino_onnx.storage import STORAGE_KEY, PackedForm, Storage, StoredWeight, pack_as, packed_form
 
-__all__ = ["PackableWeight", "Packing"]
+__all__ = ["Look", "PackableWeight", "Packing"]
 
 _PREFIX = "domino_onnx."
 
@@ -31,8 +32,17 @@ class PackableWeight:
     node: NodeProto | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """How one weight would be packed: its form, the bytes that it alone would take, and what that brings."""
+
+    form: PackedForm
+    nbytes: int
+    gain: Gain
+
+
 class Packing:
-    """One pass over a model's weights; `finish` ends it.
+    """The packing of a model's weights: `look` at all of them, `store` those that are worth it, `finish` at the end.
 
     The parts of initializers are put together before all other nodes, those of a Constant node right behind it. New
     initializers come after all others.
@@ -49,33 +59,23 @@ class Packing:
         """Why a weight can't be packed; None if it can."""
         return refusal(weight.tensor.data_type, self._opset)
 
-    def store(self, weight: PackableWeight, values: NDArray[Any]) -> tuple[str | None, int]:
-        """Pack one weight if that is smaller: how, None if it isn't, and the bytes that it takes or would take."""
-        packed = pack(values, self._schemes.get(weight.name))
-        part = Part(
-            name=weight.name,
-            prefix=self._prefix,
-            number=len(self._records),
-            shape=packed.shape,
-            stored=packed.values.shape,
-            data_type=weight.tensor.data_type,
-            grouping=packed.grouping,
-        )
-        record = StoredWeight(name=weight.name, shape=packed.shape, grouping=packed.grouping)
-        made = expansion(part, self._opset)
-        constants = [constant for constant in made.constants if constant.name not in self._constants]
-        extras = (
-            sum(map(NodeProto.ByteSize, made.nodes))
-            + sum(map(TensorProto.ByteSize, constants))
-            + len(json.dumps(record.to_document()))
-        )
-        needed = packed.nbytes + extras
-        if needed >= values.nbytes:
-            return None, needed
-        self._records.append(record)
+    def look(self, weight: PackableWeight, values: NDArray[Any], number: int) -> Look:
+        """How a weight would be packed, and what that would bring. `number` is at least its place in the record."""
+        form = packed_form(values, self._schemes.get(weight.name))
+        part = self._part(weight, values.shape, form, number)
+        made, record = expansion(part, self._opset), _record(part)
+        alone = form.nbytes + sum(map(NodeProto.ByteSize, made.nodes)) + len(json.dumps(record.to_document()))
+        shares = {constant.name: constant.ByteSize() for constant in made.constants}
+        shares[STORAGE_KEY] = len(STORAGE_KEY) + len(Storage(prefix=self._prefix, weights=()).to_json())
+        return Look(form=form, nbytes=alone, gain=Gain(saved=values.nbytes - alone, shares=shares))
+
+    def store(self, weight: PackableWeight, values: NDArray[Any], form: PackedForm) -> None:
+        """Pack one weight in the form that `look` told."""
+        part = self._part(weight, values.shape, form, len(self._records))
+        packed, made = pack_as(values, form), expansion(part, self._opset)
+        self._records.append(_record(part))
         self._rewrite(weight, part, packed.values, packed.codes)
-        self._add(weight, made.nodes, constants)
-        return "positions" if packed.grouping is not None else "bitmask", needed
+        self._add(weight, made)
 
     def finish(self) -> Storage | None:
         """Sort the new nodes in, and tell what was done; None if nothing was."""
@@ -83,6 +83,17 @@ class Packing:
             return None
         self._insertion.finish()
         return Storage(prefix=self._prefix, weights=tuple(self._records))
+
+    def _part(self, weight: PackableWeight, shape: tuple[int, ...], form: PackedForm, number: int) -> Part:
+        return Part(
+            name=weight.name,
+            prefix=self._prefix,
+            number=number,
+            shape=shape,
+            stored=form.stored,
+            data_type=weight.tensor.data_type,
+            grouping=form.grouping,
+        )
 
     def _rewrite(self, weight: PackableWeight, part: Part, values: NDArray[Any], codes: NDArray[Any]) -> None:
         unlist_constants(self._model)
@@ -97,11 +108,16 @@ class Packing:
         if outside:
             set_entry(tensor, "location", "")  # the mark of a tensor that becomes external
 
-    def _add(self, weight: PackableWeight, made: Sequence[NodeProto], constants: Sequence[TensorProto]) -> None:
-        for constant in constants:
-            self._graph.initializer.add().CopyFrom(constant)
-            self._constants.add(constant.name)
-        self._insertion.add(made, behind=weight.node)
+    def _add(self, weight: PackableWeight, made: Expansion) -> None:
+        for constant in made.constants:
+            if constant.name not in self._constants:
+                self._graph.initializer.add().CopyFrom(constant)
+                self._constants.add(constant.name)
+        self._insertion.add(made.nodes, behind=weight.node)
+
+
+def _record(part: Part) -> StoredWeight:
+    return StoredWeight(name=part.name, shape=part.shape, grouping=part.grouping)
 
 
 def _free_prefix(model: ModelProto) -> str:

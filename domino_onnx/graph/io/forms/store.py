@@ -13,6 +13,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 from domino_onnx.graph.io.external import is_external
 from domino_onnx.graph.io.forms.expansion import ITEMSIZES
 from domino_onnx.graph.io.forms.pack import PackableWeight, Packing
+from domino_onnx.graph.io.forms.worth import worth_packing
 from domino_onnx.graph.io.listed import replaceable_names
 from domino_onnx.graph.walk import constant_tensor, nodes, subgraphs
 from domino_onnx.storage import Form, Storage
@@ -27,7 +28,8 @@ _SMALLEST = 64
 class WeightForm:
     """How one weight is stored now (positions, bitmask or dense), and why if it stayed dense.
 
-    `stored_bytes` has all that the weight takes in the file: its operators, and constants that it is the first to use.
+    `stored_bytes` has what the weight alone takes in the file, its operators with it. Constants that packed weights
+    share are not in it.
     """
 
     name: str
@@ -44,14 +46,15 @@ def store_as(
     values: Callable[[str, TensorProto], NDArray[Any]],
     schemes: Mapping[str, tuple[int, int]],
 ) -> tuple[Storage | None, tuple[WeightForm, ...]]:
-    """Store the weights of a dense model in another form wherever that is smaller; edits `model`.
+    """Store the weights of a dense model in another form wherever that makes the file smaller; edits `model`.
 
     Messages of the model are edited and sorted, but never copied: a caller that holds one still holds the model's.
 
     Parameters
     ----------
     values
-        Gives the values of a stored tensor of the main graph.
+        Gives the values of a stored tensor of the main graph. They are asked for once to decide, and once more if the
+        tensor is packed.
     schemes
         Axis and M of the schemes that weights are known to follow, by name.
 
@@ -63,18 +66,24 @@ def store_as(
         return None, ()
     packing = Packing(model, opset, schemes)
     inputs = replaceable_names(model)
+    weights = list(_weights(model.graph))
+    reasons = [_refusal(weight, inputs) or packing.refusal(weight) for weight in weights]
+    looks = {
+        place: packing.look(weight, values(weight.name, weight.tensor), place)
+        for place, weight in enumerate(weights)
+        if reasons[place] is None
+    }
+    places = list(looks)
+    worth = {places[number] for number in worth_packing([look.gain for look in looks.values()])}
     forms = []
-    for weight in list(_weights(model.graph)):
-        reason = _refusal(weight, inputs) or packing.refusal(weight)
-        if reason is not None:
-            forms.append(_left(weight.name, weight.tensor, reason))
+    for place, weight in enumerate(weights):
+        if place not in worth:
+            forms.append(_left(weight.name, weight.tensor, reasons[place] or "packing saves nothing"))
             continue
-        array = values(weight.name, weight.tensor)
-        kind, needed = packing.store(weight, array)
-        if kind is None:
-            forms.append(_left(weight.name, weight.tensor, "packing saves nothing"))
-        else:
-            forms.append(WeightForm(name=weight.name, kind=kind, dense_bytes=array.nbytes, stored_bytes=needed))
+        look, array = looks[place], values(weight.name, weight.tensor)
+        packing.store(weight, array, look.form)
+        kind = "bitmask" if look.form.grouping is None else "positions"
+        forms.append(WeightForm(name=weight.name, kind=kind, dense_bytes=array.nbytes, stored_bytes=look.nbytes))
     forms += [_left(name, tensor, "is in a subgraph or a local function") for name, tensor in _nested(model)]
     return packing.finish(), tuple(forms)
 
