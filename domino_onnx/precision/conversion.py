@@ -23,9 +23,11 @@ from domino_onnx.precision.integer import integer_refusal, require_quantizer, to
 from domino_onnx.runtime import require_survivable
 from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey
 
-__all__ = ["KEEP", "Conversion", "Converted", "check_conversion", "converted"]
+__all__ = ["KEEP", "Conversion", "Converted", "check_conversion", "converted", "try_conversion"]
 
 _MAX_BYTES = 2**31 - 1
+_MAX_TRIED = 1 << 28
+"""Bytes of the largest model that is converted only to see whether it can be: that takes seconds, and copies of it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +93,26 @@ def check_conversion(file: OnnxFile, wanted: Conversion) -> None:
     if wanted.weights == "int8":
         require_quantizer()
         _refuse(file, "can't have int8 weights", integer_refusal(file.proto, file.opset, file.path))
-    if sum(_nbytes(tensor, file.folder) for tensor in tensors(file.proto)) > _MAX_BYTES:
+    if _size(file) > _MAX_BYTES:
         raise ModelError(f"{file.path} can't be converted: it has more than the 2 GiB that fit in one message")
     for key, values in float_weights(file):  # which are finite, or end in an error
         if wanted.precision == "fp16":
             _refuse(file, "can't be converted to float16", range_refusal(key, values))
+
+
+def try_conversion(file: OnnxFile, wanted: Conversion) -> None:
+    """`check_conversion`, and a conversion of the model as it is, where that is cheap: much is known by trying alone.
+
+    Raises
+    ------
+    ModelError
+        If the model can't be converted, or ONNX Runtime can't load what comes of it.
+    DependencyError
+        If ONNX Runtime is missing.
+    """
+    check_conversion(file, wanted)
+    if wanted.is_needed and _size(file) <= _MAX_TRIED:
+        converted(file, {}, None, wanted)
 
 
 def converted(
@@ -157,6 +174,11 @@ def _moved(
 def _refuse(file: OnnxFile, what: str, reason: str | None) -> None:
     if reason is not None:
         raise ModelError(f"{file.path} {what}: {reason}")
+
+
+def _size(file: OnnxFile) -> int:
+    """Bytes of all values that a model stores."""
+    return sum(_nbytes(tensor, file.folder) for tensor in tensors(file.proto))
 
 
 def _nbytes(tensor: TensorProto, folder: Path) -> int:

@@ -211,6 +211,27 @@ def test_what_onnx_runtime_can_t_load_is_not_written(make_model: Run, save: Run,
     assert not (tmp_path / "out.onnx").exists()
 
 
+def test_what_the_converter_leaves_is_found_out_before_any_work(
+    make_model: Run, save: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its floats stay float32, and ONNX Runtime refuses the sum. Only trying tells."""
+
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("samples were drawn")
+
+    monkeypatch.setattr("domino_onnx.stages.reading.read.drawn_samples", work)
+    nodes = [
+        helper.make_node("Constant", [], ["v"], value_floats=[1.0] * 64),
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Add", ["a", "v"], ["y"]),
+    ]
+    arrays = {"w": np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)}
+    source = save(make_model(nodes, {"x": [1, 64]}, {"y": [1, 64]}, arrays))
+    with pytest.raises(ModelError, match="Leave out the conversion"):
+        compress(source, tmp_path / "out.onnx", options({"output.precision": "fp16", "data.calibration": None}))
+    assert [path for path in tmp_path.iterdir() if path != source] == []
+
+
 @pytest.mark.parametrize(("scale", "said"), [(1e6, "float16 ends at 65504"), (1e-9, "float16 begins at 5.96e-08")])
 def test_weights_beyond_float16_are_refused_before_any_work(
     scale: float, said: str, make_model: Callable[..., ModelProto], save: Callable[..., Path], tmp_path: Path

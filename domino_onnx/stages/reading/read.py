@@ -12,7 +12,7 @@ from domino_onnx.files import NOTHING, Replacing, check_model_ending, check_outp
 from domino_onnx.graph import OnnxFile, Selection, check_input_shapes, read_manifest, read_model
 from domino_onnx.options import NO_DATA, CompressOptions
 from domino_onnx.outputs import require_outputs
-from domino_onnx.precision import Conversion, check_conversion
+from domino_onnx.precision import Conversion, try_conversion
 from domino_onnx.scheme import Plan
 from domino_onnx.stages.devices import require_devices
 from domino_onnx.stages.journal import Journal
@@ -100,7 +100,7 @@ def read(
         if output is not None:
             output.check((*file.data_files, *_data_files(also if output.path.exists() else ())))
             check_model_ending(output.path, (model, *also))
-        check_conversion(file, conversion(options))
+        try_conversion(file, conversion(options))
         _check_names(file, options)
         require_devices(options)
         metric = metric or load_chosen_metric(options)
