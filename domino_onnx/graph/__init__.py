@@ -4,6 +4,7 @@ from domino_onnx.graph.copies import loaded, with_outputs
 from domino_onnx.graph.dequantize import ChannelWeight, channel_weights, holds_integers, quantize_in_place
 from domino_onnx.graph.index import stored_tensors
 from domino_onnx.graph.inventory import take_inventory
+from domino_onnx.graph.io.data_files import check_data_name
 from domino_onnx.graph.io.forms import WeightForm
 from domino_onnx.graph.io.read import OnnxFile, read_model
 from domino_onnx.graph.io.write import Written, read_manifest, write_model
@@ -35,6 +36,7 @@ __all__ = [
     "Written",
     "bytes_by_reader",
     "channel_weights",
+    "check_data_name",
     "check_input_shapes",
     "cut",
     "float_weights",

@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from domino_onnx.files import current_umask, escaped, put_in_place, sha256_of, unfinished
+from domino_onnx.errors import OutputError
+from domino_onnx.files import current_umask, escaped, put_in_place, reason_of, sha256_of, unfinished
 from domino_onnx.graph.io.external import ExternalRange, is_external, read_bytes, resolve, set_entry, was_external
 from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.walk import tensors
 from domino_onnx.scheme import WeightKey
 
-__all__ = ["copy_patched", "drop_data", "lay_out", "new_data"]
+__all__ = ["check_data_name", "copy_patched", "drop_data", "lay_out", "new_data"]
 
 _PAGE, _LINE = 4096, 64
 """What large and small tensors are aligned to in a data file: whole pages can be mapped into memory."""
@@ -34,6 +35,28 @@ _MAX_MODEL = 1 << 31
 """Bytes of the largest file that can be a model, whose data may lie outside it."""
 _DATA_FILE = re.compile(r"\.[0-9a-f]{16}\.data\Z")
 """How the names of data files end that we write."""
+
+
+def check_data_name(file: OnnxFile, output: Path) -> None:
+    """Refuse an output whose data file can't have its name, which is longer than the output's, before any work.
+
+    Raises
+    ------
+    OutputError
+        If the model has external data, and the system allows no name of that length.
+    """
+    if not file.data_files:
+        return
+    name = _data_name(output, "0" * 64)
+    try:
+        os.lstat(output.parent / name)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(
+            f"the output {str(output)!r:.200} can't have a data file: {reason_of(error)}. Its name would be "
+            f"{len(name) - len(output.name)} characters longer; give a shorter one"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -194,9 +217,13 @@ def _append(stream: IO[bytes], tensor: TensorProto, values: NDArray[np.generic])
 
 def _name_data_file(path: Path, output: Path, sha256: str) -> str:
     """Give a data file that is whole its name, which holds its hash."""
-    name = f"{output.name}.{sha256[:16]}.data"
+    name = _data_name(output, sha256)
     put_in_place(path, output.parent / name)
     return name
+
+
+def _data_name(output: Path, sha256: str) -> str:
+    return f"{output.name}.{sha256[:16]}.data"
 
 
 def _data_files(output: Path) -> set[str]:

@@ -21,7 +21,7 @@ from onnx import ModelProto, NodeProto, StringStringEntryProto, TensorProto
 from domino_onnx.errors import CheckFailed, ModelError, OutputError
 from domino_onnx.files import NOTHING, Replacing, check_output, folder_lock, reason_of, remove_leftovers, whole_file
 from domino_onnx.graph.index import GraphIndex
-from domino_onnx.graph.io.data_files import copy_patched, drop_data, lay_out, new_data
+from domino_onnx.graph.io.data_files import check_data_name, copy_patched, drop_data, lay_out, new_data
 from domino_onnx.graph.io.external import is_external, was_external
 from domino_onnx.graph.io.forms import WeightForm, store_as
 from domino_onnx.graph.io.read import OnnxFile
@@ -72,6 +72,7 @@ def write_model(
         stays. It may exist by the end of the work alone: of two runs without `--force` the second one is refused.
     """
     check_output(output, (file.path, *sorted(file.data_files)), replacing)
+    check_data_name(file, output)
     index = GraphIndex(file.proto)
     stored = _tensors_of(index, weights)
     keeps_layout = form == "dense" and file.form == "dense" and not file.loaded

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from domino_onnx.errors import OptionError
 from domino_onnx.files import Replacing, check_model_ending, check_output
-from domino_onnx.graph import OnnxFile, loaded, read_model, write_model
+from domino_onnx.graph import OnnxFile, check_data_name, loaded, read_model, write_model
 from domino_onnx.options import CompressOptions
 from domino_onnx.report.results import DeployPrecision, DeployResult
 from domino_onnx.stages.deploying.accuracy import MOST_DIVERGENCE, ByteJudge, Grids, byte_judge
@@ -70,6 +70,7 @@ def deployed(
     with journal.stage("read"):
         file = read_model(model)
         check_output(output, (model, *file.data_files), replacing)
+        check_data_name(file, output)
         check_model_ending(output, (model,))
         inputs = run_to_time(file, options, journal).inputs
         whole = loaded(file, {})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domino_onnx.files import NOTHING, Replacing, check_model_ending, check_output
-from domino_onnx.graph import OnnxFile, Selection, check_input_shapes, read_manifest, read_model
+from domino_onnx.graph import OnnxFile, Selection, check_data_name, check_input_shapes, read_manifest, read_model
 from domino_onnx.options import NO_DATA, CompressOptions
 from domino_onnx.outputs import require_outputs
 from domino_onnx.precision import Conversion, try_conversion
@@ -99,6 +99,7 @@ def read(
         require_suited(file, purpose)
         if output is not None:
             output.check((*file.data_files, *_data_files(also if output.path.exists() else ())))
+            check_data_name(file, output.path)
             check_model_ending(output.path, (model, *also))
         try_conversion(file, conversion(options))
         _check_names(file, options)

@@ -8,7 +8,7 @@ from typing import get_args
 
 from domino_onnx.errors import OptionError
 from domino_onnx.files import Replacing, check_model_ending, check_output
-from domino_onnx.graph import OnnxFile, Written, read_manifest, read_model, write_model
+from domino_onnx.graph import OnnxFile, Written, check_data_name, read_manifest, read_model, write_model
 from domino_onnx.precision import Conversion, Converted, check_conversion, converted
 from domino_onnx.report.results import ConvertResult
 from domino_onnx.stages.writing.form_notes import dense_notes, ir_notes
@@ -37,6 +37,7 @@ def rewritten(
         raise OptionError(f"the form is {form!r}; it must be {' or '.join(map(repr, get_args(Form)))}")
     file = read_model(model, for_conversion=True)
     check_output(output, file.data_files, replacing)
+    check_data_name(file, output)
     check_model_ending(output, (model,))
     check_conversion(file, conversion)
     ir_version = file.proto.ir_version

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
+from domino_onnx.errors import OutputError
 from domino_onnx.graph import (
     read_model,
     take_inventory,
 )
+from domino_onnx.options import CompressOptions, Goal
+from domino_onnx.pipeline import compress, convert
 from domino_onnx.scheme import NMScheme, SchemePool, WeightKey
 
 from .writing import Make, external_model, prune, values
@@ -54,6 +58,27 @@ class TestExternalData:
             part = data[int(entries["offset"]) :][: int(entries["length"])]
             assert hashlib.sha1(part).hexdigest() == entries["checksum"]
             assert int(entries["offset"]) == self.places[tensor.name][1]
+
+    @pytest.mark.parametrize(
+        "made",
+        [functools.partial(compress, options=CompressOptions(goal=Goal(sparsity=0.5))), convert],
+        ids=["compress", "convert"],
+    )
+    def test_a_name_too_long_for_a_data_file_is_refused_before_the_work(
+        self, made: Callable[..., Any], make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def work(*_: object, **__: object) -> None:
+            raise AssertionError("the work has begun")
+
+        monkeypatch.setattr("domino_onnx.stages.reading.read.drawn_samples", work)
+        monkeypatch.setattr("domino_onnx.stages.writing.converting.write_model", work)
+        source = external_model(make_model, tmp_path / "in", self.places, self.arrays)
+        output = tmp_path / ("o" * 235 + ".onnx")
+        output.touch()  # the model itself could have the name
+        output.unlink()
+        with pytest.raises(OutputError, match=r"can't have a data file: File name too long.*22 characters longer"):
+            made(source, output)
+        assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
     def test_bytes_between_the_weights_are_kept(self, make_model: Make, tmp_path: Path) -> None:
         source = external_model(make_model, tmp_path, self.places, self.arrays)
