@@ -21,7 +21,7 @@ from domino_onnx.graph.shapes import (
     infer_types,
     model_inputs,
 )
-from domino_onnx.graph.weights import float_weights, quantisers, weight_readers
+from domino_onnx.graph.weights import float_weights, floats_left, quantisers, weight_readers
 
 __all__ = [
     "Bias",
@@ -40,6 +40,7 @@ __all__ = [
     "check_input_shapes",
     "cut",
     "float_weights",
+    "floats_left",
     "holds_integers",
     "infer_shapes",
     "infer_types",

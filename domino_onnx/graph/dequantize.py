@@ -22,7 +22,7 @@ from domino_onnx.graph.values import Scope, Stored
 from domino_onnx.graph.walk import constant_tensor, subgraphs
 from domino_onnx.scheme import WeightKey
 
-__all__ = ["ChannelWeight", "channel_weights", "holds_integers", "quantize_in_place"]
+__all__ = ["ChannelWeight", "channel_weights", "holds_integers", "quantize_in_place", "smaller_as_integers"]
 
 _NODE = 200
 """Bytes that a node and the names of its inputs take, about."""
@@ -139,8 +139,12 @@ def _gains_by_integers(key: WeightKey, tensor: TensorProto, scope: Scope, axis: 
     """Whether a float32 weight may become integers, and needs fewer bytes then."""
     if tensor.data_type != TensorProto.FLOAT or scope.in_function:
         return False
-    size = math.prod(tensor.dims)
-    return key.name not in scope.inputs and 3 * size > 5 * tensor.dims[axis] + _NODE
+    return key.name not in scope.inputs and smaller_as_integers(math.prod(tensor.dims), tensor.dims[axis])
+
+
+def smaller_as_integers(size: int, channels: int) -> bool:
+    """Whether so many float32 values take fewer bytes as integers, with a scale for each channel and a node."""
+    return 3 * size > 5 * channels + _NODE
 
 
 def _constant(node: NodeProto) -> list[TensorProto]:

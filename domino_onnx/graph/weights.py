@@ -12,6 +12,7 @@ from onnx import TensorProto
 
 from domino_onnx.errors import ModelError
 from domino_onnx.graph.attributes import has_attribute_of_caller
+from domino_onnx.graph.dequantize import smaller_as_integers
 from domino_onnx.graph.index import GraphIndex, Use
 from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.io.tensors import FLOAT_TYPES
@@ -21,7 +22,15 @@ from domino_onnx.graph.values import Derived, Sparse, Stored
 from domino_onnx.plurals import quantity
 from domino_onnx.scheme import StoredNumbers, WeightKey
 
-__all__ = ["FoundWeight", "find_weights", "finite_values", "float_weights", "quantisers", "weight_readers"]
+__all__ = [
+    "FoundWeight",
+    "find_weights",
+    "finite_values",
+    "float_weights",
+    "floats_left",
+    "quantisers",
+    "weight_readers",
+]
 
 _ROUNDING = ("DequantizeLinear", "QuantizeLinear")
 _IN_INTEGERS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
@@ -139,6 +148,20 @@ def float_weights(file: OnnxFile) -> Iterator[tuple[WeightKey, NDArray[np.generi
             continue
         if math.prod(weight.shape) > 1 or any(view is not None for view in weight.views):
             yield key, finite_values(file, weight.tensor, weight.uses[0].label)
+
+
+def floats_left(file: OnnxFile) -> tuple[list[WeightKey], list[WeightKey]]:
+    """float32 weights of Conv, ConvTranspose, Gemm and MatMul, in file order: in local functions, and elsewhere.
+
+    Left out are those that integers would hardly make smaller. No values are read.
+    """
+    found: tuple[list[WeightKey], list[WeightKey]] = [], []
+    for key, weight in find_weights(file, GraphIndex(file.proto)).items():
+        if weight.tensor is None or weight.tensor.data_type != TensorProto.FLOAT or weight.operator not in PRUNABLE:
+            continue
+        if smaller_as_integers(math.prod(weight.shape), max(weight.shape, default=1)):
+            found[not any(part.startswith("function ") for part in key.scope)].append(key)
+    return found
 
 
 def weight_readers(file: OnnxFile) -> dict[WeightKey, str]:

@@ -19,7 +19,7 @@ from domino_onnx.graph.walk import tensors
 from domino_onnx.options import Precision, WeightType
 from domino_onnx.precision.claims import Claims
 from domino_onnx.precision.half import half_refusal, range_refusal, require_converter, to_half
-from domino_onnx.precision.integer import integer_refusal, require_quantizer, to_int8
+from domino_onnx.precision.integer import float_notes, integer_refusal, require_quantizer, to_int8
 from domino_onnx.runtime import require_survivable
 from domino_onnx.scheme import Manifest, ManifestEntry, WeightKey
 
@@ -67,12 +67,15 @@ class Converted:
         New values of its stored tensors.
     zeros
         How many zeros there are in each weight that became integers; by the names that they had.
+    notes
+        Which weights weren't converted, and why.
     """
 
     file: OnnxFile
     values: Mapping[WeightKey, NDArray[np.generic]] = dataclasses.field(default_factory=dict)
     manifest: Manifest | None = None
     zeros: Mapping[WeightKey, int] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def check_conversion(file: OnnxFile, wanted: Conversion) -> None:
@@ -144,6 +147,7 @@ def converted(
     before = stored_tensors(work.proto)  # of tensors that are held, and so stay the same objects while they move
     claims = Claims(() if manifest is None else manifest.entries, work, before)
     zeros = to_int8(work.proto) if wanted.weights == "int8" else {}
+    notes = float_notes(work) if wanted.weights == "int8" else ()
     if wanted.precision == "fp16":
         to_half(work.proto)
     else:
@@ -152,7 +156,7 @@ def converted(
     moved = {key: places[id(tensor)] for key, tensor in before.items()}
     if manifest is not None:
         manifest = _moved(manifest, claims.converted(work, moved), moved, wanted)
-    return Converted(file=work, manifest=manifest, zeros=zeros)
+    return Converted(file=work, manifest=manifest, zeros=zeros, notes=notes)
 
 
 def _moved(

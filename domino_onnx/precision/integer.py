@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
 from domino_onnx.errors import DependencyError, ModelError
-from domino_onnx.graph import ChannelWeight, channel_weights, holds_integers, quantize_in_place
+from domino_onnx.graph import ChannelWeight, OnnxFile, channel_weights, floats_left, holds_integers, quantize_in_place
 from domino_onnx.graph.io.tensors import read_tensor
 from domino_onnx.graph.walk import nodes, normal_domain
+from domino_onnx.plurals import quantity
 from domino_onnx.runtime import require_onnxruntime
 from domino_onnx.scheme import WeightKey
 
-__all__ = ["integer_refusal", "quantized_channels", "require_quantizer", "to_int8"]
+__all__ = ["float_notes", "integer_refusal", "quantized_channels", "require_quantizer", "to_int8"]
 
 _PER_CHANNEL_SINCE = 13
 _LIFT = (
@@ -80,6 +81,16 @@ def to_int8(model: ModelProto) -> dict[WeightKey, int]:
     quantized = list(_quantized(channel_weights(model)))
     quantize_in_place(model, quantized)
     return {weight.key: integers.size - int(np.count_nonzero(integers)) for weight, integers, _ in quantized}
+
+
+def float_notes(file: OnnxFile) -> tuple[str, ...]:
+    """Which weights `to_int8` has left as float32, and why."""
+    reasons = ("local functions keep theirs", "other nodes read them otherwise, or a graph input may replace them")
+    return tuple(
+        f"--weights int8 leaves {quantity(len(keys), 'weight')} in float32, {str(keys[0])!r} first: {reason}"
+        for keys, reason in zip(floats_left(file), reasons, strict=True)
+        if keys
+    )
 
 
 def quantized_channels(weight: NDArray[Any], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -263,6 +263,34 @@ def test_weights_without_a_scale_are_refused(worst: float, make_model: Run, save
     assert not (tmp_path / "out.onnx").exists()
 
 
+def test_weights_that_stay_floats_are_told(make_model: Run, save: Run, tmp_path: Path) -> None:
+    arrays = {name: normal(32, 32) for name in ("w", "added")}
+    inner = [
+        helper.make_node("Constant", [], ["v"], value=numpy_helper.from_array(normal(32, 32), "v")),
+        helper.make_node("MatMul", ["a", "v"], ["b"]),
+    ]
+    nodes = [
+        helper.make_node("F", ["x"], ["h"], domain="own"),
+        helper.make_node("MatMul", ["h", "w"], ["k"]),
+        helper.make_node("MatMul", ["k", "added"], ["l"]),
+        helper.make_node("Add", ["l", "added"], ["y"]),
+    ]
+    model = make_model(nodes, {"x": [32, 32]}, {"y": [32, 32]}, arrays, domains={"own": 1})
+    model.functions.append(
+        helper.make_function("own", "F", ["a"], ["b"], inner, [helper.make_opsetid("", model.opset_import[0].version)])
+    )
+    source, out = save(model), tmp_path / "out.onnx"
+    told = " ".join(convert(source, out, conversion=INT8).warnings)
+    assert set(weights(out)) == {"w_quantized", "w_scale", "w_zero_point", "added"}
+    assert "leaves 1 weight in float32" in told
+    assert "local functions keep theirs" in told
+    assert "'added' first: other nodes read them otherwise" in told
+    compressed = compress(source, tmp_path / "pruned.onnx", options({"output.weights": "int8"}))
+    assert "local functions keep theirs" in " ".join(compressed.warnings)
+    plain = save(make_model(nodes[1:2], {"h": [32, 32]}, {"k": [32, 32]}, {"w": arrays["w"]}))
+    assert not convert(plain, out, conversion=INT8, force=True).warnings
+
+
 def test_tensorrt_s_rule_is_proven_on_the_integers(make_model: Run, save: Run, tmp_path: Path) -> None:
     node = helper.make_node("Conv", ["x", "w"], ["y"])
     source = save(make_model([node], {"x": [1, 32, 5, 5]}, {"y": [1, 16, 3, 3]}, {"w": normal(16, 32, 3, 3)}))

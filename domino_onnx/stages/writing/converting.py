@@ -56,7 +56,7 @@ def rewritten(
         bytes_before=before,
         bytes_after=written.nbytes,
         weight_forms=written.weight_forms,
-        warnings=(*file.notes, *ir_notes(ir_version, made.file), *_warnings(file, form, wanted, written)),
+        warnings=(*file.notes, *made.notes, *ir_notes(ir_version, made.file), *_warnings(file, form, wanted, written)),
     )
 
 

@@ -109,13 +109,13 @@ def write(lab: Laboratory, found: Found, output: Output, finetuned: Finetuned | 
             written = write_model(
                 made.file, made.values, made.manifest, output.path, form=form, replacing=output.replacing
             )
-            zeros_made = made.zeros
+            zeros_made, notes = made.zeros, made.notes
         else:
             written = write_model(lab.source.file, audit, manifest, output.path, form=form, replacing=output.replacing)
-            zeros_made = {}
+            zeros_made, notes = {}, ()
     entries = audit.entries
     judge = judge_of(lab, refitted=found.solved.learned, finetuned=finetuned is not None)
-    for note in (*dense_notes(form, written.weight_forms), *ir_notes(ir_version, holder)):
+    for note in (*notes, *dense_notes(form, written.weight_forms), *ir_notes(ir_version, holder)):
         lab.journal.warn(note)
     read = {weight.key: weight.zeros for weight in inventory.counted}
     zeros = {**read, **{entry.key: entry.zeros for entry in entries}, **zeros_made}
