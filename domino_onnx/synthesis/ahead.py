@@ -7,11 +7,12 @@ import dataclasses
 import itertools
 import pickle
 import subprocess
-import sys
 import weakref
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from numpy.typing import NDArray
+
+from domino_onnx.isolated import isolated
 
 if TYPE_CHECKING:
     from domino_onnx.synthesis.synthesis import Synthesis
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["DrawnAhead", "serve"]
 
 _CHILD: Final = """
-import pickle, sys
-sys.path[:] = pickle.load(sys.stdin.buffer)
+import sys
 from domino_onnx.synthesis.ahead import serve
 serve(sys.stdin.buffer, sys.stdout.buffer)
 """
@@ -94,11 +94,8 @@ def serve(source: IO[bytes], target: IO[bytes]) -> None:
 
 
 def _started(synthesis: Synthesis, first: int, step: int) -> subprocess.Popen[bytes]:
-    child = subprocess.Popen(
-        [sys.executable, "-I", "-c", _CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    child = subprocess.Popen(isolated(_CHILD), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert child.stdin is not None
-    pickle.dump(sys.path, child.stdin)
     pickle.dump((dataclasses.replace(synthesis, run=None), first, step), child.stdin)
     child.stdin.close()
     return child
