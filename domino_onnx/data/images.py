@@ -117,18 +117,23 @@ def open_images(preprocessing: Preprocessing, *, any_labels: bool = False) -> tu
 def image_files(root: Path) -> Iterator[Path]:
     """Files in a folder and its subfolders that are named as images are; hidden ones are thumbnails and the like.
 
-    Links to folders are followed. A folder that leads back to itself is looked into once.
+    Links to folders are followed, in alphabetical order and after all that is no link. No folder is looked into twice,
+    and none that holds `root`.
     """
-    known = set[str]()
-    for folder, inner, files in os.walk(root, followlinks=True):
-        known.add(os.path.realpath(folder))
-        inner[:] = [
-            name for name in inner if not name.startswith(".") and os.path.realpath(Path(folder, name)) not in known
-        ]
-        for name in files:
-            path = Path(folder, name)
-            if path.suffix.lower() in IMAGE_ENDINGS and not name.startswith(".") and path.is_file():
-                yield path
+    known, links = set[Path](), [root]
+    while links:
+        for folder, inner, files in os.walk(links.pop(0)):
+            place = Path(folder).resolve()
+            if place in known or (root != Path(folder) and root.resolve().is_relative_to(place)):
+                inner.clear()
+                continue
+            known.add(place)
+            shown = [Path(folder, name) for name in sorted(inner) if not name.startswith(".")]
+            links += [path for path in shown if path.is_symlink()]
+            inner[:] = [path.name for path in shown if not path.is_symlink()]
+            for path in (Path(folder, name) for name in files if not name.startswith(".")):
+                if path.suffix.lower() in IMAGE_ENDINGS and path.is_file():
+                    yield path
 
 
 def _find(preprocessing: Preprocessing) -> list[PurePosixPath]:

@@ -161,6 +161,14 @@ class TestFolders:
         assert data.labels is not None
         assert sorted(data.labels) == [0, 1, 1]
 
+    @pytest.mark.parametrize("name", ["a", "m", "zz"])
+    def test_a_link_to_a_folder_beside_it_shows_nothing_twice(self, name: str, folder: Path, load: Load) -> None:
+        self.write(folder, f"{name}/1.png", "c/2.png")
+        (folder / "c" / "link").symlink_to(folder / name, target_is_directory=True)
+        (folder / "b").symlink_to("/", target_is_directory=True)
+        found = files_of(load("scale: 1", ["b", 3, 2, 2]))
+        assert sorted(path.relative_to(folder).as_posix() for path in found) == sorted([f"{name}/1.png", "c/2.png"])
+
     def test_hidden_files_and_other_files_are_not_images(self, folder: Path, load: Load) -> None:
         self.write(folder, "a.png", ".hidden.png", ".thumbnails/b.png", "deep/er/c.png")
         (folder / "readme.txt").write_text("no image")
