@@ -19,7 +19,7 @@ from domino_onnx.api.words import in_python
 from domino_onnx.codec import shown
 from domino_onnx.errors import DominoError, OptionError
 from domino_onnx.evaluate import Metric
-from domino_onnx.options import KEYWORDS, CompressOptions, overridden, require_files
+from domino_onnx.options import KEYWORDS, CompressOptions, overridden, with_files
 from domino_onnx.scheme import Plan
 from domino_onnx.stages import Observer, name_for_cpu
 
@@ -58,6 +58,7 @@ class Call:
         require_listeners(function, progress, observer)
         self._function = function
         self._given = given
+        self._taken = {KEYWORDS[name] for name in keywords.__annotations__ if name in KEYWORDS}
         self._places: dict[Path, str] = {}
         self._files = contextlib.ExitStack()
         self._outputs: list[Path] = []
@@ -108,7 +109,7 @@ class Call:
         if given.get("plan") is not None:
             given["plan"] = self.plan(given["plan"])
         options = chosen_options(self._function, given, recipe, has_goal=has_goal)
-        require_files(options, but=[KEYWORDS[name] for name in samples])
+        options = with_files(options, self._taken, given=[KEYWORDS[name] for name in samples])
         axes = options.data.batch_axes
         files = {KEYWORDS[name]: self.samples(value, name, model, axes) for name, value in samples.items()}
         options = overridden(options, files)

@@ -17,7 +17,7 @@ from domino_onnx.cli.types import BatchAxis, InputShape, NamedChoice, Parsed, Sh
 from domino_onnx.options import SHARE, ByteSize, CompressOptions, Duration, TimingOptions
 from domino_onnx.scheme import NMScheme, SchemePool
 
-__all__ = ["field_option", "given_fields", "given_timing"]
+__all__ = ["field_option", "given_fields", "given_timing", "taken_fields"]
 
 _JOINT = "__"
 """Between group and field in a parameter's name: click wants identifiers."""
@@ -79,6 +79,11 @@ def field_option(
 def given_fields(context: click.Context) -> dict[str, Any]:
     """The values that the command line gave, by a recipe's ``group.field``; defaults are left to the option groups."""
     return {name: value for name, value in _given(context).items() if name.split(".")[0] in _RECIPE}
+
+
+def taken_fields(context: click.Context) -> set[str]:
+    """Those that the command has an option for."""
+    return {name.replace(_JOINT, ".") for name in context.params if _JOINT in name}
 
 
 def given_timing(context: click.Context) -> TimingOptions:

@@ -11,9 +11,9 @@ from typing import Any
 import click
 import cloup
 
-from domino_onnx.cli.fields import field_option, given_fields
+from domino_onnx.cli.fields import field_option, given_fields, taken_fields
 from domino_onnx.cli.starting import begun
-from domino_onnx.options import CompressOptions, overridden, read_recipe, require_files
+from domino_onnx.options import CompressOptions, overridden, read_recipe, with_files
 from domino_onnx.report.text import printable_lines
 
 __all__ = [
@@ -155,5 +155,4 @@ def chosen_options(recipe: Path | None = None, *, has_goal: bool = True) -> Comp
     """
     base = CompressOptions() if recipe is None else read_recipe(recipe)
     options = overridden(base if has_goal else base.without_goal(), given_fields(click.get_current_context()))
-    require_files(options)
-    return options
+    return with_files(options, taken_fields(click.get_current_context()))

@@ -22,7 +22,7 @@ from domino_onnx.options.groups import (
     WeightType,
 )
 from domino_onnx.options.keywords import KEYWORDS
-from domino_onnx.options.recipe import overridden, read_recipe, recipe_document, recipe_of, require_files
+from domino_onnx.options.recipe import overridden, read_recipe, recipe_document, recipe_of, with_files
 from domino_onnx.options.share import SHARE, parse_share
 from domino_onnx.options.size import ByteSize
 from domino_onnx.options.steps import (
@@ -77,6 +77,6 @@ __all__ = [
     "read_recipe",
     "recipe_document",
     "recipe_of",
-    "require_files",
     "trial_steps",
+    "with_files",
 ]

@@ -14,7 +14,7 @@ from domino_onnx.errors import OptionError
 from domino_onnx.options.compress import CompressOptions
 from domino_onnx.options.groups import Goal
 
-__all__ = ["overridden", "read_recipe", "recipe_document", "recipe_of", "require_files"]
+__all__ = ["overridden", "read_recipe", "recipe_document", "recipe_of", "with_files"]
 
 _KEY = "recipe"
 """Where a report has the recipe of its run."""
@@ -89,13 +89,15 @@ def overridden(options: CompressOptions, given: Mapping[str, Any]) -> CompressOp
     return dataclasses.replace(options, **groups)
 
 
-def require_files(options: CompressOptions, but: Collection[str] = ()) -> None:
-    """Refuse options of a recipe whose samples or plan were in memory, and in no file.
+def with_files(options: CompressOptions, taken: Collection[str], given: Collection[str] = ()) -> CompressOptions:
+    """The options of a recipe without samples and plans that were in memory, and in no file.
 
     Parameters
     ----------
-    but
-        Fields as ``group.field`` that aren't looked at.
+    taken
+        Fields as ``group.field`` that the command takes. Others are left out: it makes nothing of them.
+    given
+        Fields that aren't looked at, as they are going to be replaced.
 
     Raises
     ------
@@ -105,10 +107,14 @@ def require_files(options: CompressOptions, but: Collection[str] = ()) -> None:
     for name, option in _FILES.items():
         group, field = name.split(".")
         value = getattr(getattr(options, group), field)
-        if name not in but and value is not None and _IN_MEMORY.fullmatch(str(value)):
+        if name in given or value is None or not _IN_MEMORY.fullmatch(str(value)):
+            continue
+        if name in taken:
             raise OptionError(
                 f"the recipe names {value}, which was in memory when its report was made: give {option} again"
             )
+        options = dataclasses.replace(options, **{group: dataclasses.replace(getattr(options, group), **{field: None})})
+    return options
 
 
 def _converted(document: Any, what: str) -> CompressOptions:

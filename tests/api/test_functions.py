@@ -272,10 +272,13 @@ def test_what_was_in_memory_is_asked_for_again(small: ModelProto, save: Any, row
             domino_onnx.compress(small, recipe=recipe, **kept)
         kept[keyword] = value
     assert domino_onnx.compress(small, recipe=recipe, **kept).model == result.model
-    report = tmp_path / "report.json"
+    report, model = tmp_path / "report.json", save(small)
     report.write_text(json.dumps(recipe))
-    ran = domino("compress", save(small), "--recipe", report)
+    ran = domino("compress", model, "--recipe", report)
     assert (ran.code, "give --data again" in " ".join(ran.err.split())) == (2, True)
+    np.savez(tmp_path / "data.npz", x=rows[:40])
+    ran = domino("search", model, "--recipe", report, "--scheme", "2:4", "--data", tmp_path / "data.npz")
+    assert ran.code == 0, f"search takes no samples to judge by, and asks for none: {ran.err}"
 
 
 @pytest.mark.filterwarnings("ignore::domino_onnx.DominoWarning")
