@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import re
 from collections.abc import Iterable
 from fractions import Fraction
@@ -44,6 +45,8 @@ class NMScheme:
     def __post_init__(self) -> None:
         if not isinstance(self.n, Integral) or not isinstance(self.m, Integral):
             raise PlanError(f"a scheme of {self.n!r} and {self.m!r} is impossible: N and M are whole numbers")
+        for name in ("n", "m"):  # numpy's own integers as well
+            object.__setattr__(self, name, operator.index(getattr(self, name)))
         if not 1 <= self.n <= self.m:
             raise PlanError(f"scheme {self.n}:{self.m} is impossible: N:M keeps N of every M weights, 1 <= N <= M")
         if self.two_of_four and (self.m % 4 or 2 * self.n > self.m):

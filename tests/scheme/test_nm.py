@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,6 +42,10 @@ def test_pools_are_read_as_they_are_written() -> None:
 def test_pools_with_a_wrong_entry_name_it(text: str, says: str) -> None:
     with pytest.raises(PlanError, match=says):
         SchemePool.parse(text)
+
+
+def test_integers_of_numpy_are_integers() -> None:
+    assert repr(NMScheme(np.int64(2), np.uint8(4))) == repr(NMScheme(2, 4))
 
 
 def test_schemes_of_one_density_are_rivals() -> None:
