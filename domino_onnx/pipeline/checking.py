@@ -51,7 +51,7 @@ def inspect(model: Path, options: CompressOptions | None = None, *, bridge: bool
     if chosen.data.batch_axes and chosen.data.path is None:
         raise OptionError("--batch-axis says which axis of your samples counts them: give --data as well")
     for said in idle_to_look(chosen):
-        raise OptionError(said)
+        raise OptionError(f"{said}: leave one of the two out")
     return inspected(read(model, chosen, Journal(), "look"), chosen.run, bridge=bridge)
 
 
