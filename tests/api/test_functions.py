@@ -277,7 +277,18 @@ def test_what_was_in_memory_is_asked_for_again(small: ModelProto, save: Any, row
     ran = domino("compress", model, "--recipe", report)
     assert (ran.code, "give --data again" in " ".join(ran.err.split())) == (2, True)
     np.savez(tmp_path / "data.npz", x=rows[:40])
-    ran = domino("search", model, "--recipe", report, "--scheme", "2:4", "--data", tmp_path / "data.npz")
+    ran = domino(
+        "search",
+        model,
+        "--recipe",
+        report,
+        "--scheme",
+        "2:4",
+        "--data",
+        tmp_path / "data.npz",
+        "-o",
+        tmp_path / "p.json",
+    )
     assert ran.code == 0, f"search takes no samples to judge by, and asks for none: {ran.err}"
 
 

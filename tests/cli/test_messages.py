@@ -115,7 +115,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "targets/diagnosis": frozenset({"doctor"}),
 }
 """Who prints the texts of a module or a folder, or of one function in it; the longest entry that fits counts."""
-VALUES = {"cli/group:_print_document", "scheme/budget:OPTION"}
+VALUES = {"cli/group:_print_document", "options/recipe:_FILES", "scheme/budget:OPTION"}
 """Names of options as data, or looked for on the command line; no message shows them there."""
 
 

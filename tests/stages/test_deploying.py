@@ -39,5 +39,5 @@ def test_outputs_that_are_wrong_are_told(kind: Any, error: float, warned: bool) 
     layer: Any = object()
     best = Tried(proto=ModelProto(), chosen={layer: kind}, refused=frozenset(), dense=2, deployed=1, divergence=None)
     journal = Journal()
-    _warn(best, error, journal)
+    _warn(best, error, (), journal)
     assert [True for each in journal.warnings if "off by 2.0e-02 of its largest value" in each] == [True] * warned
