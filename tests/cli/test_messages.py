@@ -74,6 +74,7 @@ REACHED_BY: dict[str, frozenset[str]] = {
     "outputs": WORK | {"evaluate"},
     "pipeline/checking:inspect": frozenset({"inspect"}),
     "precision": FILES | {"sweep", "convert"},
+    "precision/integer:float_notes": FILES | {"convert"},
     "report/forecast:_time": frozenset({"compress"}),
     "report/compressed": FILES,
     "report/doctor": frozenset({"doctor"}),
