@@ -181,13 +181,14 @@ def _readers(rows: Sequence[Row]) -> Iterable[str]:
     if not campaigns:
         return
     yield "## Readers that atheris had\n"
-    yield "| reader | campaigns | seconds | inputs | wrong |"
+    yield "| reader | campaigns | processor | inputs | wrong |"
     yield "|---|---|--:|--:|--:|"
     for reader, group in sorted(campaigns.items()):
         seconds = [row["case"]["for"] for row in group]
+        processor = sum(row.get("processor", row["case"]["for"]) for row in group)
         tried, wrong = sum(row["tried"] for row in group), sum(len(row["wrong"]) for row in group)
-        yield f"| {reader} | {' + '.join(map(str, seconds))} | {sum(seconds):,} | {tried:,} | {wrong} |"
-    yield "\n`campaigns` are in seconds; each takes one processor."
+        yield f"| {reader} | {' + '.join(map(str, seconds))} | {processor:,} | {tried:,} | {wrong} |"
+    yield "\n`campaigns` are in seconds. `processor`: seconds of a processor that they had, all together."
     yield "`inputs` are those that it tried: read, or refused with an error that is meant for the user.\n"
 
 

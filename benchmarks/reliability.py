@@ -16,6 +16,7 @@ import gc
 import itertools
 import multiprocessing
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -31,6 +32,7 @@ from hostile_tasks import PARTS
 from rows import RESULTS, Results, machine
 
 ROWS = RESULTS / "reliability.json"
+_WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 
 
 def main() -> None:
@@ -102,7 +104,7 @@ def row(case: Case, outcomes: Iterable[Outcome]) -> dict[str, Any]:
     """What became of a case: how often each end was seen, and all that was wrong."""
     ends: dict[str, int] = {}
     wrong = []
-    start = time.monotonic()
+    start, before = time.monotonic(), _processor()
     for name, end, complaint_ in outcomes:
         ends[end] = ends.get(end, 0) + 1
         if complaint_ is not None:
@@ -116,7 +118,13 @@ def row(case: Case, outcomes: Iterable[Outcome]) -> dict[str, Any]:
         "ends": ends,
         "wrong": wrong,
         "seconds": round(time.monotonic() - start),
+        "processor": round(_processor() - before),
     }
+
+
+def _processor() -> float:
+    """Seconds of a processor that this process and its children have had."""
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, _WHO))
 
 
 if __name__ == "__main__":
