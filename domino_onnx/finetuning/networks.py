@@ -13,7 +13,7 @@ from domino_onnx.errors import ModelError
 from domino_onnx.finetuning.block_student import BlockStudent, block_model, block_module
 from domino_onnx.finetuning.cutting import block_starts
 from domino_onnx.finetuning.devices import torch_device
-from domino_onnx.graph import OnnxFile, cut
+from domino_onnx.graph import OnnxFile, cut, stored_tensors
 from domino_onnx.options import Device
 from domino_onnx.runtime import Activations, Carried, Room, SegmentRunner
 from domino_onnx.scheme import WeightArrays, WeightKey
@@ -62,13 +62,12 @@ class Networks:
         self._file = file
         self._device: Device = device
         self._values: dict[WeightKey, NDArray[np.generic]] = {**weights, **biases}
-        names = {key.name for key in self._values if not key.scope}
+        stored = stored_tensors(file.proto)
+        self._file_values = {key.name: file.array(stored[key]) for key in self._values if not key.scope}
         starts = block_starts(file, {key.name for key in weights}, most_weights)
         self._blocks = cut(file, starts)
         self.count = len(self._blocks)
-        self._walk = SegmentRunner(file, starts, names, device=device, threads=threads)
-        stored = {tensor.name: tensor for tensor in file.proto.graph.initializer}
-        self._file_values = {name: file.array(stored[name]) for name in names if name in stored}
+        self._walk = SegmentRunner(file, starts, self._file_values, device=device, threads=threads)
         self._room = room
         self._begin(split, batch_size)
 
@@ -96,7 +95,7 @@ class Networks:
 
     def pass_pruned(self, block: int) -> None:
         """Run the block in the pruned network, with its values as they are now."""
-        changed = {key.name: value for key, value in self._values.items() if key.name in self._file_values}
+        changed = {key.name: value for key, value in self._values.items() if not key.scope}
         for batch in range(len(self._pruned)):
             self._pass(block, self._pruned, batch, changed)
 

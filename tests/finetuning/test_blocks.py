@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from onnx import helper
@@ -84,6 +85,26 @@ def test_what_stands_around_an_unknown_operator_is_trained(obstructed: Path, tmp
         assert not finetuned.values[key][weight == 0].any()
         assert np.array_equal(finetuned.values[key], weight) == (key == WeightKey("both"))
     assert error(obstructed, dict(finetuned.values), data) < 0.9 * error(obstructed, weights, data)
+
+
+@pytest.mark.parametrize("moved", [{"b"}, {"a", "b", "both", "c", "size"}])
+def test_weights_in_constant_nodes_are_trained_like_initializers(
+    moved: set[str], obstructed: Path, save: Callable[..., Path], tmp_path: Path
+) -> None:
+    model, data = onnx.load(obstructed), tmp_path / "data.npz"
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes = [helper.make_node("Constant", [], [name], value=tensors[name]) for name in sorted(moved)]
+    nodes += list(model.graph.node)
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(tensor for name, tensor in tensors.items() if name not in moved)
+    path = save(model, "constants.onnx")
+    weights = pruned(path, NMScheme(2, 4))
+    expected = finetune_blocks(read_model(obstructed), split(read_model(obstructed), data), weights, OPTIONS)
+    finetuned = finetune_blocks(read_model(path), split(read_model(path), data), weights, OPTIONS)
+    assert finetuned.history == expected.history
+    for key, value in expected.values.items():
+        np.testing.assert_array_equal(finetuned.values[key], value)
 
 
 def test_the_same_from_the_command_line_says_what_was_left(domino: Any, obstructed: Path, tmp_path: Path) -> None:

@@ -92,7 +92,9 @@ def lp_pool(
         x.shape[2:], kernel_shape, strides=strides, dilations=dilations, pads=pads, auto_pad=auto_pad
     )
     powers = pad_spatial(x.abs() ** p, window.begin, _end(window, x, ceil_mode))
-    return (_window_mean(powers, window) * torch.Size(window.kernel).numel()) ** (1 / p)
+    sums = _window_mean(powers, window) * torch.Size(window.kernel).numel()
+    empty = sums == 0  # the root's gradient there is NaN
+    return (sums.masked_fill(empty, 1.0) ** (1 / p)).masked_fill(empty, 0.0)
 
 
 def _end(window: Window, x: Tensor, ceil_mode: int) -> Ints:
