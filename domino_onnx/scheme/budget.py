@@ -104,9 +104,13 @@ class Budget:
         total = self.total(inventory)
         return (total - self.kept(inventory, schemes)) / total if total else 0.0
 
+    def is_reachable(self, inventory: Inventory) -> bool:
+        """Whether the sparsest choice meets it."""
+        return self.is_met(inventory, inventory.sparsest) and bool(inventory.counted or not self.reduction)
+
     def require_reachable(self, inventory: Inventory) -> None:
         """Raise BudgetError, saying what can be reached, if even the sparsest choice keeps too much."""
-        if self.is_met(inventory, inventory.sparsest) and (inventory.counted or not self.reduction):
+        if self.is_reachable(inventory):
             return
         if not inventory.sites:
             raise BudgetError(

@@ -7,10 +7,13 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from onnx import helper
 
 Run = Callable[..., Any]
 
@@ -39,3 +42,25 @@ def test_a_report_is_none_of_the_plans(
     assert ran.code == 1
     assert "is also one of the plans" in ran.err
     assert not list(plans.iterdir())
+
+
+@pytest.fixture
+def sixths(make_model: Callable[..., Any], save: Callable[..., Path], tmp_path: Path) -> tuple[Path, Path]:
+    """A model of which 5 of 6 weights can become zeros with --pool 1:6, and its data."""
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((48, 12)).astype(np.float32)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    np.savez(tmp_path / "sixths.npz", x=rng.standard_normal((64, 48)).astype(np.float32))
+    return save(make_model([node], {"x": ["n", 48]}, {"y": ["n", 12]}, {"w": weight})), tmp_path / "sixths.npz"
+
+
+def test_a_share_above_what_can_be_reached_is_left_out_before_any_trial(sixths: tuple[Path, Path], domino: Run) -> None:
+    model, data = sixths
+    above = 5 / 6  # the nearest double; it is written 0.8333333333333334, which is more than 5 of 6
+    assert Fraction(repr(above)) > Fraction(5, 6)
+    words = ("--pool", "1:6", "--sparsity", "0.5", "--sparsity", repr(above))
+    ran = domino("sweep", model, "--data", data, *words, "--json")
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert len(document["trials"]) == 1
+    assert any("can't be reached" in warning for warning in document["warnings"])

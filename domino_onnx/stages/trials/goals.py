@@ -112,18 +112,21 @@ def finetune_within(lab: Laboratory, found: Found) -> Finetuned | None:
 def sweep_result(lab: Laboratory, shares: Sequence[float]) -> SweepResult:
     """A trial for each of these shares of zeros, which are `reachable_shares`."""
     size, zipped = dense_bytes(lab)
-    budgets = [Budget(measure="params", reduction=share) for share in shares]
     return SweepResult(
         model=lab.source.path,
         dense_bytes=size,
         dense_bytes_gzipped=zipped,
-        trials=tuple(_trial(lab, budget) for budget in budgets),
+        trials=tuple(_trial(lab, _zeros(share)) for share in shares),
         options=lab.options,
         seconds=lab.journal.seconds,
         warnings=lab.journal.warnings,
         drawn=lab.source.drawn if lab.judged_by_drawn else (),
         forecast=lab.journal.forecast,
     )
+
+
+def _zeros(share: float) -> Budget:
+    return Budget(measure="params", reduction=share)
 
 
 def _trial(lab: Laboratory, budget: Budget) -> Trial:
@@ -144,7 +147,7 @@ def reachable_shares(lab: Laboratory, shares: Sequence[float]) -> list[float]:
     """
     require_judges(lab)
     wanted, most = sorted(set(shares)), most_zeros(lab)
-    reachable = [share for share in wanted if share <= most]
+    reachable = [share for share in wanted if _zeros(share).is_reachable(lab.aim.inventory)]
     for share in wanted[len(reachable) :]:
         lab.journal.warn(f"--sparsity {share:g} can't be reached on this model: at most {most:.4g} is possible")
     if not reachable:
