@@ -104,6 +104,11 @@ class Budget:
         total = self.total(inventory)
         return (total - self.kept(inventory, schemes)) / total if total else 0.0
 
+    def achieved_at_least(self, inventory: Inventory, schemes: Mapping[WeightKey, NMScheme]) -> float:
+        """The reduction that `schemes` give, rounded down to four digits: a budget of as much is met."""
+        total = max(self.total(inventory), 1)
+        return (total - self.kept(inventory, schemes)) * 10_000 // total / 10_000
+
     def is_reachable(self, inventory: Inventory) -> bool:
         """Whether the sparsest choice meets it."""
         return self.is_met(inventory, inventory.sparsest) and bool(inventory.counted or not self.reduction)
@@ -117,7 +122,7 @@ class Budget:
                 f"{OPTION[self.measure]} {self.reduction:g} can't be reached: {nothing_to_prune(inventory)}"
             )
         total = max(self.total(inventory), 1)
-        best = (total - self.kept(inventory, inventory.sparsest)) * 10_000 // total / 10_000
+        best = self.achieved_at_least(inventory, inventory.sparsest)
         raise BudgetError(
             f"{OPTION[self.measure]} {self.reduction:g} can't be reached on this model: at most {best:g} is possible, "
             f"with {_all_of(len(inventory.sites))} at its sparsest; {self._kept(inventory, total)}. "

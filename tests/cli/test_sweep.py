@@ -64,3 +64,20 @@ def test_a_share_above_what_can_be_reached_is_left_out_before_any_trial(sixths: 
     document = json.loads(ran.out)
     assert len(document["trials"]) == 1
     assert any("can't be reached" in warning for warning in document["warnings"])
+
+
+def test_the_share_in_the_refusal_can_be_asked_for(
+    make_model: Callable[..., Any], save: Callable[..., Path], domino: Run, tmp_path: Path
+) -> None:
+    """Of 480 weights 320 can become zeros: two thirds, which 0.6667 is above."""
+    rng = np.random.default_rng(0)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    weight = rng.standard_normal((48, 10)).astype(np.float32)
+    model = save(make_model([node], {"x": ["n", 48]}, {"y": ["n", 10]}, {"w": weight}))
+    np.savez(tmp_path / "data.npz", x=rng.standard_normal((64, 48)).astype(np.float32))
+    words = ("sweep", model, "--data", tmp_path / "data.npz", "--pool", "1:3", "--json")
+    refused = domino(*words, "--sparsity", "0.9")
+    assert refused.code != 0
+    share = re.search(r"at most ([0-9.]+) is possible", refused.out)[1]  # type: ignore[index]
+    assert share == "0.6666"
+    assert domino(*words, "--sparsity", share).code == 0

@@ -18,7 +18,7 @@ from domino_onnx.stages.planning import require_plan
 from domino_onnx.stages.solving import overlaid
 from domino_onnx.stages.trials.measuring import measured_apart
 from domino_onnx.stages.trials.sparsest import require_trials, sparsest_within
-from domino_onnx.stages.trials.trying import dense_bytes, most_zeros, require_judges, trial_once, tried
+from domino_onnx.stages.trials.trying import dense_bytes, require_judges, trial_once, tried
 
 if TYPE_CHECKING:
     from domino_onnx.finetuning import Finetuned
@@ -146,10 +146,11 @@ def reachable_shares(lab: Laboratory, shares: Sequence[float]) -> list[float]:
         If none can be reached.
     """
     require_judges(lab)
-    wanted, most = sorted(set(shares)), most_zeros(lab)
-    reachable = [share for share in wanted if _zeros(share).is_reachable(lab.aim.inventory)]
+    inventory, wanted = lab.aim.inventory, sorted(set(shares))
+    reachable = [share for share in wanted if _zeros(share).is_reachable(inventory)]
+    most = _zeros(0).achieved_at_least(inventory, inventory.sparsest)
     for share in wanted[len(reachable) :]:
-        lab.journal.warn(f"--sparsity {share:g} can't be reached on this model: at most {most:.4g} is possible")
+        lab.journal.warn(f"--sparsity {share:g} can't be reached on this model: at most {most:g} is possible")
     if not reachable:
-        raise BudgetError(f"none of these shares of zeros can be reached: at most {most:.4g} is possible")
+        raise BudgetError(f"none of these shares of zeros can be reached: at most {most:g} is possible")
     return reachable
