@@ -13,6 +13,7 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 
+from domino_onnx.errors import ModelError
 from domino_onnx.options import CompressOptions, DataOptions, Goal
 from domino_onnx.scheme import WeightKey
 from domino_onnx.stages import Journal, open_laboratory, preflight, read
@@ -28,6 +29,23 @@ Array = np.ndarray[Any, np.dtype[np.float32]]
 def shares_lost(x: Array, dense: Array, other: Array) -> float:
     """Of agreement, by numpy."""
     return 1 - float(np.mean(np.argmax(x @ dense, axis=1) == np.argmax(x @ other, axis=1)))
+
+
+def ended(trained: Array) -> Any:
+    """A finetuning that came to these weights."""
+    from domino_onnx.finetuning import Finetuned
+
+    return Finetuned(
+        values={KEY: trained},
+        before=1.0,
+        after=0.5,
+        lr=1e-3,
+        steps=9,
+        planned=9,
+        decided_by="steps",
+        best_step=9,
+        history=(),
+    )
 
 
 @pytest.fixture
@@ -63,8 +81,6 @@ def data(tmp_path: Path, judges: Array) -> DataOptions:
 def test_a_largest_loss_holds_on_all_judges(model: Path, weight: Array, judges: Array, data: DataOptions) -> None:
     """Finetuned weights that are right on every other sample, and wrong on those between."""
     pytest.importorskip("torch")
-    from domino_onnx.finetuning import Finetuned
-
     given, trained = weight.copy(), weight.copy()
     given[:, 3] += 1.2
     trained[8:] *= -1
@@ -77,23 +93,34 @@ def test_a_largest_loss_holds_on_all_judges(model: Path, weight: Array, judges: 
     assert comparison.samples == 1024
     assert comparison.drop == pytest.approx(before)
     found = Found(planned=None, solved=Solved(weights={KEY: given}), comparison=comparison)  # type: ignore[arg-type]
-    finetuned = Finetuned(
-        values={KEY: trained},
-        before=1.0,
-        after=0.5,
-        lr=1e-3,
-        steps=9,
-        planned=9,
-        decided_by="steps",
-        best_step=9,
-        history=(),
-    )
-    passed = gate.passed(lab, found, finetuned)
+    passed = gate.passed(lab, found, ended(trained))
     assert passed is not None
     assert passed.best_step == 0
     np.testing.assert_array_equal(passed.values[KEY], given)
     (warning,) = lab.journal.warnings
     assert f"agreement was {1 - before:.4g} and became {1 - after:.4g}, on 1024 samples" in warning
+
+
+@pytest.mark.parametrize(("goal", "kept"), [(Goal(max_drop=0.3), False), (Goal(sparsity=0.5), True)])
+def test_what_can_not_be_measured_is_not_within_a_largest_loss(
+    goal: Goal, kept: bool, model: Path, weight: Array, data: DataOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    options = CompressOptions(goal=goal, data=data)
+    lab = open_laboratory(read(model, options, Journal(), "prune", judged=True), options, Journal())
+    with written_for_a_while(lab, {KEY: weight}) as path:
+        comparison = measured(lab, path)
+
+    def fail(*_: object) -> None:
+        raise ModelError("too slow")
+
+    monkeypatch.setattr(sys.modules[measured.__module__], "measured", fail)
+    found = Found(planned=None, solved=Solved(weights={KEY: weight}), comparison=comparison)  # type: ignore[arg-type]
+    passed = gate.passed(lab, found, ended(-weight))
+    assert passed is not None
+    np.testing.assert_array_equal(passed.values[KEY], -weight if kept else weight)
+    assert bool(passed.best_step) == kept
+    assert any("the weights from before are kept" in warning for warning in lab.journal.warnings) != kept
 
 
 @pytest.mark.parametrize(

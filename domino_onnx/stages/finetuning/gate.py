@@ -20,25 +20,33 @@ __all__ = ["passed"]
 def passed(lab: Laboratory, found: Found, finetuned: Finetuned | None) -> Finetuned | None:
     """What finetuning gave; undone, with a warning, if it lost on samples that nothing learned from.
 
+    It is undone as well where a largest loss is the goal, and what it lost can't be measured.
     Without samples that were set apart, the samples that finetuning held out have decided already.
     """
     if finetuned is None or not finetuned.best_step:
         return finetuned
-    solved, max_drop = found.solved, lab.options.goal.max_drop
-    given = overlaid(solved.weights, solved.biases)
+    given = overlaid(found.solved.weights, found.solved.biases)
     before = found.comparison or measured_apart(lab, given)
     after = measured_apart(lab, {key: finetuned.values[key] for key in given})
-    if before is None or after is None:
+    objection = _objection(lab, before, after)
+    if objection is None:
         return finetuned
-    if not is_better(after, before):
+    lab.journal.warn(objection)
+    return finetuned.undone({key: given[key] for key in finetuned.values})
+
+
+def _objection(lab: Laboratory, before: Comparison | None, after: Comparison | None) -> str | None:
+    """Why the weights from before are kept; None if the finetuned ones are."""
+    max_drop = lab.options.goal.max_drop
+    if after is None:
+        unknown = "what finetuned weights lose was not measured: the weights from before are kept"
+        return None if max_drop is None else unknown
+    if before is not None and not is_better(after, before):
         judged = f"{after.samples} {lab.judges_in_words}"
-        lab.journal.warn(f"no gain from finetuning, the weights from before are kept: {_change(before, after, judged)}")
-        return finetuned.undone({key: given[key] for key in finetuned.values})
+        return f"no gain from finetuning, the weights from before are kept: {_change(before, after, judged)}"
     if max_drop is not None and not after.is_within(max_drop):
-        lost = lost_in_words(after.metric, after.drop)
-        lab.journal.warn(f"after finetuning {lost}: the weights from before are kept")
-        return finetuned.undone({key: given[key] for key in finetuned.values})
-    return finetuned
+        return f"after finetuning {lost_in_words(after.metric, after.drop)}: the weights from before are kept"
+    return None
 
 
 def _change(before: Comparison, after: Comparison, judged: str) -> str:
