@@ -203,6 +203,25 @@ def test_what_torch_gets_wrong_as_a_whole_is_trained_around(
     assert verify(output).holds
 
 
+def test_a_pruned_file_that_torch_gets_wrong_is_trained_around_too(
+    domino: Any, samples: Path, tmp_path: Path, wrong_operator: Callable[..., None]
+) -> None:
+    model, sparse, output = samples / "digits_transformer.onnx", tmp_path / "sparse.onnx", tmp_path / "out.onnx"
+    data = ["--data", samples / "digits_calibration.npz"]
+    assert (
+        domino("compress", model, "--scheme", "2:4", "--no-finetune", *data, "-o", sparse, recipe=MAGNITUDE).code == 0
+    )
+    wrong_operator("Softmax")
+    words = ["--teacher", model, *data, "-o", output, "--finetune-steps", "20", "--json"]
+    ran = domino("finetune", sparse, *words, recipe={"finetune.lr": 0.001})
+    assert ran.code == 0, ran.err
+    document = json.loads(ran.out)
+    assert document["finetuning"]["blocks"] >= 1
+    assert document["finetuning"]["after"] < document["finetuning"]["before"]
+    assert any("doesn't reproduce ONNX Runtime" in warning for warning in document["warnings"])
+    assert verify(output).holds
+
+
 def test_a_block_learns_from_training_samples_and_is_judged_by_held_out_ones(
     obstructed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

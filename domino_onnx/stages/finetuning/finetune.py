@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from domino_onnx.errors import DependencyError, DeviceMemoryError, FinetuneError, ModelError
-from domino_onnx.graph import OnnxFile, read_model
+from domino_onnx.errors import DependencyError, DeviceMemoryError, DominoError, FinetuneError, ModelError
+from domino_onnx.graph import read_model
 from domino_onnx.options import DEFAULT_TIME, FinetuneOptions
 from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.stages.checkpoints.training_state import TrainingState
@@ -32,31 +32,24 @@ if TYPE_CHECKING:
 __all__ = ["assist", "finetune", "finetune_if_possible"]
 
 
+_STOPS = (DependencyError, DeviceMemoryError, ModelError, FinetuneError)
+"""What stops a way of finetuning."""
+
+
 def finetune_if_possible(lab: Laboratory, found: Found) -> Finetuned | None:
     """Finetune as the options ask for and the model allows. A warning says what is left out, and why."""
     if not found.solved.weights:
         tell_others(None, lab.options.run.device)
         return None
-    refusal = _refusal(lab, found)
-    if refusal is not None:
-        lab.journal.warn(f"finetuning is skipped: {refusal}")
-        tell_others(None, lab.options.run.device)
-        return None
-    lab.release_network()
-    done = _in_blocks_if_possible(lab, found) if _goes_by_blocks(lab) else None
-    student = _student_if_possible(lab) if _goes_as_a_whole(lab) else None
-    if student is None:
-        tell_others(None, lab.options.run.device)
-        return done if _goes_by_blocks(lab) else _in_blocks_if_possible(lab, found)
     try:
-        return _told_and_trained(lab, student, _after(found, done), _settings(lab, done))
-    except (DeviceMemoryError, ModelError, FinetuneError) as error:
+        return finetune(lab, found)
+    except _STOPS as error:
         lab.journal.warn("finetuning is skipped", error)
-        return done
+        return None
 
 
 def finetune(lab: Laboratory, found: Found) -> Finetuned:
-    """Finetune as the options ask for.
+    """Finetune as the options ask for: in blocks where that can't be done as a whole, with a warning that says why.
 
     Raises
     ------
@@ -65,16 +58,29 @@ def finetune(lab: Laboratory, found: Found) -> Finetuned:
     DependencyError
         Without torch.
     ModelError
-        If torch doesn't reproduce the model.
+        If torch doesn't reproduce the model, nor any block of it.
     """
     refusal = _refusal(lab, found)
     if refusal is not None:
-        raise FinetuneError(refusal)
-    done = _in_blocks(lab, found, read_model(lab.dense)) if _goes_by_blocks(lab) else None
-    if done is not None and not _goes_as_a_whole(lab):
         tell_others(None, lab.options.run.device)
+        raise FinetuneError(refusal)
+    lab.release_network()
+    if not _goes_as_a_whole(lab):
+        tell_others(None, lab.options.run.device)
+        return _in_blocks(lab, found)
+    done = _in_blocks_if_possible(lab, found) if _goes_by_blocks(lab) else None
+    try:
+        student = lab.student()
+    except _STOPS as error:
+        tell_others(None, lab.options.run.device)
+        return _without_the_whole(lab, found, done, error)
+    try:
+        return _told_and_trained(lab, student, _after(found, done), _settings(lab, done))
+    except _STOPS as error:
+        if done is None:
+            raise
+        lab.journal.warn("no finetuning as a whole", error)
         return done
-    return _told_and_trained(lab, lab.student(), _after(found, done), _settings(lab, done))
 
 
 def assist(lab: Laboratory) -> None:
@@ -136,23 +142,23 @@ def _settings_of_blocks(lab: Laboratory) -> FinetuneOptions:
     return dataclasses.replace(settings, time=(settings.time or DEFAULT_TIME).shared(2))
 
 
-def _student_if_possible(lab: Laboratory) -> Distillation | None:
-    try:
-        return lab.student()
-    except (DependencyError, DeviceMemoryError, ModelError, FinetuneError) as error:
-        lab.journal.warn("no finetuning as a whole", error)
-        return None
+def _without_the_whole(lab: Laboratory, found: Found, done: Finetuned | None, error: DominoError) -> Finetuned:
+    """What blocks come to where `error` stopped the whole; raise it if it stops them too, or they were tried before."""
+    if done is None and (_goes_by_blocks(lab) or isinstance(error, DependencyError)):
+        raise error
+    lab.journal.warn("no finetuning as a whole", error)
+    return done or _in_blocks(lab, found)
 
 
 def _in_blocks_if_possible(lab: Laboratory, found: Found) -> Finetuned | None:
     try:
-        return _in_blocks(lab, found, lab.source.file)
-    except (DependencyError, DeviceMemoryError, ModelError, FinetuneError) as error:
+        return _in_blocks(lab, found)
+    except _STOPS as error:
         lab.journal.warn("finetuning in blocks is skipped", error)
         return None
 
 
-def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile) -> Finetuned:
+def _in_blocks(lab: Laboratory, found: Found) -> Finetuned:
     """Finetune what can be, block by block, and say what can't.
 
     Raises
@@ -170,7 +176,7 @@ def _in_blocks(lab: Laboratory, found: Found, dense: OnnxFile) -> Finetuned:
     warn_of_few_samples(journal, _split(lab))
     with journal.stage("finetune"), _stopping(lab) as stopped:
         finetuned = finetune_blocks(
-            dense,
+            lab.source.file if lab.dense == lab.source.path else read_model(lab.dense),
             _split(lab),
             solved.weights,
             _settings_of_blocks(lab),
