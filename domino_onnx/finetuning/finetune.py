@@ -146,7 +146,6 @@ class _Training:
             self._saved.save(state)  # no other attempt has the same pace
         if state.peak is None:
             state.peak = self._choose_rate()
-            self._saved.save_if_due(state)
         batches = self._batches(state.batches)
         while state.step < state.planned and not state.diverged and not self._ends_early():
             self._step(next(batches))
@@ -215,7 +214,7 @@ class _Training:
             if str(lr) not in self._state.rate_losses:
                 loss = short_run(self._trainer, self._batches(0), lr, self._state.planned, self._after_short_step)
                 self._state.rate_losses[str(lr)] = loss
-                self._saved.save_if_due(self._state)
+                self._saved.save(self._state)  # within a trial nothing is
         return best_rate(self._state.rate_losses)
 
     def _after_short_step(self, step: FinetuneStep) -> None:

@@ -15,7 +15,10 @@ from domino_onnx.stages.finetuning.stopping import stopping
 @pytest.mark.parametrize(
     ("keeps", "said"),
     [
-        (True, "asked to stop: the state is kept after this step. Ask again to stop at once"),
+        (
+            True,
+            "asked to stop: this step comes to its end first, and what was found is kept. Ask again to stop at once",
+        ),
         (False, "asked to stop: this step comes to its end first. Ask again to stop at once"),
     ],
 )

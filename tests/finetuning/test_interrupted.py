@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from domino_onnx.errors import CheckpointError  # noqa: E402
 from domino_onnx.finetuning import Finetuned, WeightGroups, finetune  # noqa: E402
 from domino_onnx.graph import read_model, take_inventory  # noqa: E402
-from domino_onnx.options import FinetuneOptions, RunOptions  # noqa: E402
+from domino_onnx.options import FinetuneOptions, RunOptions, rates_to_try, trial_steps  # noqa: E402
 from domino_onnx.scheme import NMScheme, SchemePool  # noqa: E402
 
 
@@ -95,6 +95,17 @@ def test_stopped_and_resumed(
     assert (finetuned.best_step, finetuned.halvings) == (whole.best_step, whole.halvings)
     for key, values in whole.values.items():
         np.testing.assert_array_equal(finetuned.values[key], values)
+
+
+def test_a_rate_that_was_tried_is_kept_at_once(bench: Any, small_digits: Any, few: Any) -> None:
+    """Stopped while the second rate is tried, though it isn't time to save."""
+    given, store, options = bench(small_digits, few), Memory(), SETTINGS["a rate that is chosen"]
+    store.is_due = False
+    stopped = After(trial_steps(25) + 1)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(given.distillation, given.weights, options, RUN, checkpoint=store, stopped=stopped)
+    assert store.saved is not None
+    assert list(store.saved[0]["state"]["rate_losses"]) == [str(rates_to_try(options)[0])]
 
 
 def test_what_diverges_steps_back_and_halves_the_rate(bench: Any, small_digits: Any, few: Any) -> None:

@@ -1,4 +1,4 @@
-"""How a training is asked to stop: SIGINT and SIGTERM wait for the end of a step, whose state can be kept."""
+"""How a training is asked to stop: SIGINT and SIGTERM wait for the end of a step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def stopping(tell: Callable[[str], None], keeps: Callable[[], bool]) -> Iterator
     tell
         Hears what is being waited for.
     keeps
-        Whether the state is going to be kept.
+        Whether what was found so far is going to be kept.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -32,8 +32,8 @@ def stopping(tell: Callable[[str], None], keeps: Callable[[], bool]) -> Iterator
             raise KeyboardInterrupt
         asked.set()
         with contextlib.suppress(RuntimeError):  # the signal came while something else was being written
-            what = "the state is kept after this step" if keeps() else "this step comes to its end first"
-            tell(f"asked to stop: {what}. Ask again to stop at once")
+            kept = ", and what was found is kept" if keeps() else ""
+            tell(f"asked to stop: this step comes to its end first{kept}. Ask again to stop at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
