@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from domino_onnx.errors import DataError, DependencyError, FinetuneError, ModelError, PlanError
+from domino_onnx.errors import BudgetError, DataError, DependencyError, FinetuneError, ModelError, PlanError
 from domino_onnx.options import MEASURED, Strategy
 from domino_onnx.scheme import Budget, FrozenMapping, Inventory, NMScheme, Plan, WeightKey, require_reachable
 from domino_onnx.search import (
@@ -96,7 +96,8 @@ def require_plan(lab: Laboratory, budgets: tuple[Budget, ...]) -> None:
 
 
 def fitted(plan: Plan, inventory: Inventory, source_sha256: str, journal: Journal) -> Plan:
-    """A plan that was given, checked against the model. Budgets that an edit has left behind are dropped.
+    """A plan that was given, checked against the model. Budgets that it doesn't meet are dropped, with those that
+    can't be checked.
 
     Raises
     ------
@@ -104,12 +105,21 @@ def fitted(plan: Plan, inventory: Inventory, source_sha256: str, journal: Journa
         If it was made for another file, or names a weight or a scheme that doesn't fit.
     """
     plan.check_fits(inventory, source_sha256)
-    met = tuple(budget for budget in plan.budgets if budget.is_met(inventory, plan.schemes))
-    for budget in plan.budgets:
-        if budget not in met:
-            achieved = budget.achieved(inventory, plan.schemes)
-            journal.warn(f"the plan reduces {budget.measure} by {achieved:.4g}, but names {budget.reduction:g}")
+    met = tuple(budget for budget in plan.budgets if _is_met(budget, plan, inventory, journal))
     return dataclasses.replace(plan, budgets=met)
+
+
+def _is_met(budget: Budget, plan: Plan, inventory: Inventory, journal: Journal) -> bool:
+    """Whether a plan meets a budget that it names; a warning if it doesn't, or if that can't be told."""
+    try:
+        if budget.is_met(inventory, plan.schemes):
+            return True
+        achieved = budget.achieved_at_least(inventory, plan.schemes)
+    except BudgetError as error:
+        journal.warn(f"whether the plan reduces {budget.measure} by {budget.reduction:g} can't be checked", error)
+        return False
+    journal.warn(f"the plan reduces {budget.measure} by {achieved:g}, but names {budget.reduction:g}")
+    return False
 
 
 def _plan(lab: Laboratory, strategy: str, schemes: Mapping[WeightKey, NMScheme], budgets: tuple[Budget, ...]) -> Plan:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 from domino_onnx.scheme import Plan
 
@@ -65,6 +66,44 @@ def test_a_plan_for_any_model_has_no_hash(domino: Run, model: Path, tmp_path: Pa
     other = model.with_name("other.onnx")
     other.write_bytes(changed.SerializeToString())
     assert domino("apply", other, plan, "-o", tmp_path / "out.onnx").code == 0
+
+
+def test_a_budget_that_can_not_be_checked_is_left_out(
+    domino: Run, make_model: Callable[..., Any], save: Callable[..., Path], tmp_path: Path
+) -> None:
+    """MACs of a convolution over images of any size are unknown; its plan can be applied."""
+    weight = np.random.default_rng(0).standard_normal((16, 16, 3, 3)).astype(np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])
+    model = save(make_model([node], {"x": ["n", 16, "h", "w"]}, {"y": ["n", 16, "h", "w"]}, {"w": weight}))
+    plan, out = tmp_path / "plan.json", tmp_path / "out.onnx"
+    assert domino("search", model, "--sparsity", "0.5", "-o", plan).code == 0
+    document = json.loads(plan.read_text())
+    document["budgets"] = [{"measure": "flops", "reduction": 0.4}, *document["budgets"]]
+    plan.write_text(json.dumps(document))
+    ran = domino("apply", model, plan, "-o", out, "--json")
+    assert ran.code == 0, ran.err
+    (warning,) = [line for line in json.loads(ran.out)["warnings"] if "can't be checked" in line]
+    assert "flops by 0.4" in warning
+    assert "MACs" in warning
+    stored = onnx.numpy_helper.to_array(onnx.load(out).graph.initializer[0])
+    assert np.mean(stored == 0) >= 0.5
+
+
+def test_what_is_missed_by_little_is_not_said_to_be_reached(
+    domino: Run, make_model: Callable[..., Any], save: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Two of three weights are zeros, which is less than 0.6667."""
+    weight = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    model = save(make_model([node], {"x": ["n", 9]}, {"y": ["n", 4]}, {"w": weight}))
+    plan = tmp_path / "plan.json"
+    assert domino("search", model, "--pool", "1:3", "--sparsity", "0.5", "-o", plan).code == 0
+    document = json.loads(plan.read_text())
+    document["budgets"] = [{"measure": "params", "reduction": 0.6667}]
+    plan.write_text(json.dumps(document))
+    ran = domino("apply", model, plan, "-o", tmp_path / "out.onnx", "--json")
+    assert ran.code == 0, ran.err
+    assert "the plan reduces params by 0.6666, but names 0.6667" in json.loads(ran.out)["warnings"]
 
 
 def test_a_manifest_with_a_garbage_budget_does_not_crash_finetune(
