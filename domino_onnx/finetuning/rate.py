@@ -61,7 +61,7 @@ def short_run(
 
 
 def best_rate(losses: dict[str, float]) -> float:
-    """The largest rate with which a short run ends almost as well as with the best.
+    """The largest rate with which a short run ends almost as well as with the best; the smallest if all diverge.
 
     Refitted weights lie where any step leads up at first: the best after a few steps is always the smallest rate,
     while in the long run a larger one leads further.
@@ -71,5 +71,8 @@ def best_rate(losses: dict[str, float]) -> float:
     losses
         By the rate as text.
     """
-    enough = min(losses.values()) * (1 + _TOLERANCE)
+    lowest = min(losses.values())
+    if not math.isfinite(lowest):
+        return min(map(float, losses))
+    enough = lowest * (1 + _TOLERANCE)
     return max(float(lr) for lr, loss in losses.items() if loss <= enough)

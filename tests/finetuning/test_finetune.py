@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 
 from domino_onnx.errors import FinetuneError, ModelError, UnsupportedOperatorError  # noqa: E402
 from domino_onnx.finetuning import DistillationGradients, finetune  # noqa: E402
+from domino_onnx.finetuning.rate import best_rate  # noqa: E402
 from domino_onnx.options import FinetuneOptions, RunOptions  # noqa: E402
 from domino_onnx.scheme import WeightKey  # noqa: E402
 
@@ -81,6 +82,18 @@ def test_the_loss_reported_is_that_of_the_weights_returned(bench: Any, small_dig
     again = bench(small_digits, few)
     proof = finetune(again.distillation, finetuned.values, FinetuneOptions(steps=1, lr=1e-12), SIXTEEN)
     assert proof.before == pytest.approx(finetuned.after, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [
+        ({"0.0001": 1.0, "0.001": 1.2, "0.01": 1.3}, 0.001),
+        ({"0.0001": 1.0, "0.001": math.inf, "0.01": math.inf}, 0.0001),
+        ({"0.001": math.inf, "0.0001": math.inf, "0.01": math.inf}, 0.0001),  # the one least far from the given weights
+    ],
+)
+def test_the_rate_that_is_chosen(losses: dict[str, float], best: float) -> None:
+    assert best_rate(losses) == best
 
 
 def test_probing_the_learning_rate_leaves_no_trace(bench: Any, small_digits: Path, few: Path) -> None:
