@@ -18,7 +18,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from domino_onnx.errors import BudgetError
+from domino_onnx.errors import BudgetError, OptionError
 from domino_onnx.scheme import Budget, Inventory, NMScheme, WeightKey, require_reachable
 from domino_onnx.search.factors import Factors
 from domino_onnx.search.falling import FallingSite
@@ -38,6 +38,11 @@ class DominoOptions:
 
     The defaults take the authors' pull of lr * decay * 20 penalties between two checks in two strides of 1 %, so that
     a search takes hundreds of steps, not tens of thousands.
+
+    Raises
+    ------
+    OptionError
+        If both weights are 0, so that nothing is pulled.
     """
 
     vote: Annotated[
@@ -58,6 +63,10 @@ class DominoOptions:
         int,
         Meta(ge=1, description="Checks without any fall before the pull is strengthened (the authors: 30,000 steps)."),
     ] = 100
+
+    def __post_init__(self) -> None:
+        if self.erk_weight == 0 == self.flops_weight:
+            raise OptionError("erk_weight and flops_weight are both 0, so nothing falls: give one above 0")
 
 
 class GradientSource(Protocol):
@@ -225,7 +234,8 @@ class _Search:
         self._quiet = 0
         if not self.factors.drop_erk():
             self._decay *= 2
-        if not np.isfinite(self._decay):
+        pulled = any(self.factors[site.key] > 0 for site in self.sites if not site.is_sparsest)
+        if not pulled or not np.isfinite(self._decay):
             raise BudgetError(
                 "the search makes no move before the budgets are met: give another --pool, or search.strategy = 'erk' "
                 "in a recipe"

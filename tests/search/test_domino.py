@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from domino_onnx.errors import BudgetError
+from domino_onnx.errors import BudgetError, OptionError
 from domino_onnx.scheme import (
     Budget,
     Inventory,
@@ -242,6 +242,26 @@ def test_an_unreachable_budget_is_refused_before_any_step() -> None:
             lambda key: np.ones((8, 32), np.float32),
             gradients=gradients,
         )
+
+
+def test_a_search_that_nothing_pulls_any_more_ends() -> None:
+    """Each site has 8:16, and lacks less than 0.01 of its ERK sparsity, which pulls no more. MACs have the weight 0."""
+    steps, options = [], DominoOptions(flops_weight=0.0)
+    with pytest.raises(BudgetError, match="makes no move before the budgets are met"):
+        search_domino(
+            small_inventory(),
+            [Budget(measure="params", reduction=0.505)],
+            lambda key: grid(np.random.default_rng(0), (8, 32)),
+            options,
+            progress=lambda _, reached: steps.append(reached),
+        )
+    fell = steps.index(0.5)
+    assert len(steps) <= fell + options.patience
+
+
+def test_weights_of_which_none_pulls_are_refused() -> None:
+    with pytest.raises(OptionError, match="erk_weight and flops_weight are both 0"):
+        DominoOptions(erk_weight=0.0, flops_weight=0.0)
 
 
 def test_a_budget_of_nothing_prunes_nothing() -> None:
