@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from domino_onnx.scheme import Budget, Inventory, NMScheme, WeightKey
@@ -9,11 +10,15 @@ from domino_onnx.search.knapsack import Limit, choose
 
 __all__ = ["least_loss"]
 
+_log = logging.getLogger(__name__)
+
 
 def least_loss(
     inventory: Inventory, budgets: Sequence[Budget], losses: Sequence[Sequence[float]]
 ) -> Mapping[WeightKey, NMScheme]:
     """One scheme a site, the least total loss among all choices that meet the budgets.
+
+    Where a proof of that would take too long, the log says how much less another choice may lose.
 
     Parameters
     ----------
@@ -25,8 +30,10 @@ def least_loss(
     BudgetError
         If a budget is out of reach; `require_reachable` says in the user's words what can be reached.
     """
-    chosen = choose(losses, [_limit(inventory, budget) for budget in budgets]).options
-    return {site.key: site.schemes[option] for site, option in zip(inventory.sites, chosen, strict=True)}
+    chosen = choose(losses, [_limit(inventory, budget) for budget in budgets])
+    if chosen.gap:
+        _log.info("schemes lose %.6g together; another choice may lose less, by %.2g at most", chosen.loss, chosen.gap)
+    return {site.key: site.schemes[option] for site, option in zip(inventory.sites, chosen.options, strict=True)}
 
 
 def _limit(inventory: Inventory, budget: Budget) -> Limit:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -23,6 +25,8 @@ from domino_onnx.scheme import (
 )
 from domino_onnx.search import search_erk, search_uniform
 from domino_onnx.search.erk import erk_densities
+from domino_onnx.search.knapsack import Choice, choose
+from domino_onnx.search.within import least_loss
 
 
 def inventory(*shapes: tuple[int, ...], skipped: int = 0, pool: SchemePool | None = None) -> Inventory:
@@ -201,3 +205,18 @@ def test_each_budget_out_of_reach_is_named_and_two_of_one_measure_are_refused(st
 def test_without_a_budget_all_stays_dense(strategy: object) -> None:
     schemes = strategy(inventory((16, 32), (16, 16)), [])  # type: ignore[operator]
     assert all(scheme.is_dense for scheme in schemes.values())
+
+
+def test_the_log_tells_where_a_choice_is_not_proved(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unproved(*problem: Any) -> Choice:
+        return dataclasses.replace(choose(*problem), gap=0.25)
+
+    model, losses = inventory((16, 32)), [[0.0, 1.0, 2.0, 3.0, 4.0]]
+    caplog.set_level("INFO", "domino_onnx")
+    chosen = least_loss(model, [Budget(measure="params", reduction=0.5)], losses)
+    assert not caplog.messages
+    monkeypatch.setattr(sys.modules[least_loss.__module__], "choose", unproved)
+    assert least_loss(model, [Budget(measure="params", reduction=0.5)], losses) == chosen
+    assert ["by 0.25 at most" in message for message in caplog.messages] == [True]
