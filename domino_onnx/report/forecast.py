@@ -32,14 +32,17 @@ TITLES = {
 """What stages are called for people."""
 _WORTH_SAYING = 0.02
 """Share of the time, and of the file, from which on something is named."""
+_DAY = 24
 _SHORT_OF = 0.9
 """Share of what is available from which on a user is told to look out."""
 
 
 def clock(seconds: float) -> str:
-    """3:05 for 185 seconds; 1:02:05 from an hour on."""
+    """3:05 for 185 seconds; 1:02:05 from an hour on; 2 days 3 h from a day on."""
     minutes, second = divmod(max(round(seconds), 0), 60)
     hours, minute = divmod(minutes, 60)
+    if hours >= _DAY:
+        return f"{quantity(hours // _DAY, 'day')} {hours % _DAY} h"
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minutes}:{second:02}"
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from domino_onnx.precision import Conversion
 from domino_onnx.report.converted import convert_view
-from domino_onnx.report.forecast import TITLES
+from domino_onnx.report.forecast import TITLES, clock
 from domino_onnx.report.page.document import with_units
 from domino_onnx.report.results import ConvertResult
 from domino_onnx.report.text import in_unit, loss_in_unit, lost_in_words, score_in_words
@@ -94,3 +94,17 @@ def test_a_conversion_names_what_changed(form: Form, conversion: Conversion, sai
     console = Console(width=100, file=io.StringIO())
     console.print(convert_view(result))
     assert console.file.getvalue() == f"{said}\n"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (185, "3:05"),
+        (3725, "1:02:05"),
+        (24 * 3600 - 1, "23:59:59"),
+        (24 * 3600, "1 day 0 h"),
+        (3495 * 3600 + 2912, "145 days 15 h"),
+    ],
+)
+def test_a_time_of_days_is_told_in_days(seconds: float, said: str) -> None:
+    assert clock(seconds) == said
