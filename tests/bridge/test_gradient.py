@@ -68,6 +68,45 @@ def test_a_clipped_value_gets_no_gradient() -> None:
     assert weight.grad.tolist() == [0, 1, 0]
 
 
+@pytest.mark.parametrize(
+    ("opset", "attention"),
+    [
+        (23, "y = Attention<q_num_heads = 1, kv_num_heads = 1, scale = 1.0>(q, x, x, seen)"),
+        (13, "p = Softmax(s)  n = IsNaN(p)  t = Where(n, zero, p)  y = MatMul(t, x)"),
+        (11, "p = Softmax<axis = 2>(s)  n = IsNaN(p)  t = Where(n, zero, p)  y = MatMul(t, x)"),
+        (13, "l = LogSoftmax(s)  p = Exp(l)  n = IsNaN(p)  t = Where(n, zero, p)  y = MatMul(t, x)"),
+    ],
+)
+def test_a_row_that_may_look_at_nothing_leaves_the_gradient_finite(opset: int, attention: str, reference, rng) -> None:
+    masked = "" if opset == 23 else "a = Where(seen, zero, hidden)  r = MatMul(q, k)  s = Add(r, a)"
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["" : {opset}]> g (float[1, 3, 4] x, bool[3, 3] seen) => (float[1, 3, 4] y)
+        <float zero = {{0}}> {{ q = MatMul(x, w)  k = Transpose<perm = [0, 2, 1]>(x)  {masked}  {attention} }}"""
+    )
+    stored = {"w": rng.standard_normal((4, 4)).astype(np.float32), "hidden": np.array(-np.inf, np.float32)}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in stored.items())
+    seen = np.array([[True, True, False], [True, False, True], [False, False, False]])
+    inputs = {"x": rng.standard_normal((1, 3, 4)).astype(np.float32), "seen": seen}
+
+    module = build(model)
+    weight = module.weights[WeightKey("w")].requires_grad_(True)
+    y = module({name: torch.from_numpy(array) for name, array in inputs.items()})["y"]
+    y.square().sum().backward()
+
+    np.testing.assert_allclose(y.detach().numpy(), reference(model, inputs)["y"], rtol=1e-5, atol=1e-6)
+    x, alone = torch.from_numpy(inputs["x"][0]), torch.from_numpy(stored["w"]).requires_grad_(True)
+    for query, keys in ((x[0], x[[0, 1]]), (x[1], x[[0, 2]])):
+        (torch.softmax(keys @ (query @ alone), -1) @ keys).square().sum().backward()
+    torch.testing.assert_close(weight.grad, alone.grad)
+
+
+def test_softmax_of_a_row_of_minus_infinity_stays_nan() -> None:
+    module = build(parse("g (float[2, 2] x) => (float[2, 2] y) { y = Softmax(x) }"))
+    x = torch.tensor([[-torch.inf, -torch.inf], [0.0, 0.0]], requires_grad=True)
+    y = module({"x": x})["y"]
+    torch.testing.assert_close(y, torch.tensor([[torch.nan] * 2, [0.5, 0.5]]), equal_nan=True)
+
+
 def test_a_shared_weight_gets_the_sum() -> None:
     module = build(parse("g (float[1] x) => (float[1] y) <float[1] w = {3}> { a = Mul(x, w)  y = Mul(a, w) }"))
     weight = module.weights[WeightKey("w")].requires_grad_(True)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from domino_onnx.bridge.blind import with_blind_rows
 from domino_onnx.bridge.registry import Family
 
 __all__ = ["op"]
@@ -120,13 +121,13 @@ def shrink(x: Tensor, *, bias: float = 0.0, lambd: float = 0.5) -> Tensor:
 @op("Softmax", since=13)
 def softmax_13(x: Tensor, *, axis: int = -1) -> Tensor:
     """Normalise exp(x) along one axis."""
-    return torch.softmax(x, axis)
+    return with_blind_rows(torch.softmax, x, axis)
 
 
 @op("LogSoftmax", since=13)
 def log_softmax_13(x: Tensor, *, axis: int = -1) -> Tensor:
     """Return the logarithm of Softmax along one axis."""
-    return torch.log_softmax(x, axis)
+    return with_blind_rows(torch.log_softmax, x, axis)
 
 
 @op("Hardmax", since=13)
@@ -139,13 +140,13 @@ def hardmax_13(x: Tensor, *, axis: int = -1) -> Tensor:
 @op("Softmax")
 def softmax_1(x: Tensor, *, axis: int = 1) -> Tensor:
     """Normalise over all axes from `axis` on (until opset 12)."""
-    return torch.softmax(_flat_from(x, axis), -1).reshape(x.shape)
+    return softmax_13(_flat_from(x, axis)).reshape(x.shape)
 
 
 @op("LogSoftmax")
 def log_softmax_1(x: Tensor, *, axis: int = 1) -> Tensor:
     """Return the logarithm of Softmax over all axes from `axis` on (until opset 12)."""
-    return torch.log_softmax(_flat_from(x, axis), -1).reshape(x.shape)
+    return log_softmax_13(_flat_from(x, axis)).reshape(x.shape)
 
 
 @op("Hardmax")

@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor
 
+from domino_onnx.bridge.blind import blind_rows
 from domino_onnx.bridge.registry import Family
 from domino_onnx.bridge.values import element_type
 
@@ -30,8 +31,10 @@ def attend(scores: Tensor, v: Tensor, precision: torch.dtype | None = None) -> t
     """Return softmax(scores) v and the softmax; a row that may look at nothing gives 0."""
     wide = scores if precision is None else scores.to(precision)
     weights = torch.softmax(wide, dim=-1)
-    blind = torch.isneginf(wide).all(dim=-1, keepdim=True)
-    weights = torch.where(blind, 0.0, weights).to(v.dtype)
+    blind = blind_rows(wide, weights, -1)
+    if blind is not None:  # 0 before the softmax too, or its gradient is NaN
+        weights = torch.where(blind, 0.0, torch.softmax(wide.masked_fill(blind, 0.0), dim=-1))
+    weights = weights.to(v.dtype)
     return weights @ v, weights
 
 
