@@ -107,6 +107,28 @@ def test_softmax_of_a_row_of_minus_infinity_stays_nan() -> None:
     torch.testing.assert_close(y, torch.tensor([[torch.nan] * 2, [0.5, 0.5]]), equal_nan=True)
 
 
+@pytest.mark.parametrize(
+    "normalised",
+    [
+        "i = Constant<value = int64[1] {-1}>()  n = ReduceL2(h, i)  c = Clip(n, least)  y = Div(h, c)",
+        "y = LpNormalization<axis = -1>(h)",
+        "y = GlobalLpPool(h)",
+        "y = LpPool<kernel_shape = [3], strides = [3]>(h)",
+    ],
+)
+def test_a_vector_of_zeros_leaves_the_gradient_finite(normalised: str, reference) -> None:
+    model = parse(f"""g (float[1, 2, 3] x) => (float[1, 2, k] y)
+        <float[3, 3] w = {{1, 2, 3, -4, 5, 6, 7, -8, 10}}, float least = {{0.001}}>
+        {{ h = MatMul(x, w)  {normalised} }}""")
+    x = np.array([[[1, 2, -1], [0, 0, 0]]], np.float32)
+    module = build(model)
+    weight = module.weights[WeightKey("w")].requires_grad_(True)
+    y = module({"x": torch.from_numpy(x)})["y"]
+    y.square().sum().backward()
+    np.testing.assert_allclose(y.detach().numpy(), reference(model, {"x": x})["y"], rtol=1e-5)
+    assert weight.grad.isfinite().all()
+
+
 def test_a_shared_weight_gets_the_sum() -> None:
     module = build(parse("g (float[1] x) => (float[1] y) <float[1] w = {3}> { a = Mul(x, w)  y = Mul(a, w) }"))
     weight = module.weights[WeightKey("w")].requires_grad_(True)

@@ -103,7 +103,9 @@ def group_normalization_21(
 def mean_variance_normalization(x: Tensor, *, axes: tuple[int, ...] = (0, 2, 3)) -> Tensor:
     """Subtract the mean and divide by the deviation over some axes."""
     mean = x.mean(axes, keepdim=True)
-    deviation = torch.sqrt((x * x).mean(axes, keepdim=True) - mean * mean)
+    variance = (x * x).mean(axes, keepdim=True) - mean * mean
+    constant = variance == 0  # the root's gradient there is NaN
+    deviation = torch.sqrt(variance.masked_fill(constant, 1.0)).masked_fill(constant, 0.0)
     return (x - mean) / (deviation + 1e-9)
 
 

@@ -132,7 +132,8 @@ def global_max_pool(x: Tensor) -> Tensor:
 @op("GlobalLpPool", since=2)
 def global_lp_pool(x: Tensor, *, p: int = 2) -> Tensor:
     """Return the p-norm of each channel."""
-    return (x.abs() ** p).sum(_spatial(x), keepdim=True) ** (1 / p)
+    norm: Tensor = torch.linalg.vector_norm(x, p, _spatial(x), keepdim=True)
+    return norm
 
 
 def _spatial(x: Tensor) -> Ints:

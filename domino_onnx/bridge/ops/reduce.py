@@ -39,7 +39,10 @@ def _l1(x: Tensor, axes: Axes, keep: bool) -> Tensor:
 
 
 def _l2(x: Tensor, axes: Axes, keep: bool) -> Tensor:
-    return torch.sqrt(_sum_square(x, axes, keep))
+    if not x.is_floating_point():
+        return torch.sqrt(_sum_square(x, axes, keep))
+    norm: Tensor = torch.linalg.vector_norm(x, 2, axes, keepdim=keep)  # the root's gradient at 0 is NaN, this one's 0
+    return norm
 
 
 def _log_sum(x: Tensor, axes: Axes, keep: bool) -> Tensor:
