@@ -129,6 +129,18 @@ def test_a_vector_of_zeros_leaves_the_gradient_finite(normalised: str, reference
     assert weight.grad.isfinite().all()
 
 
+@pytest.mark.parametrize(("code", "largest"), [("FLOAT8E4M3FN", 448), ("FLOAT8E5M2", 57344)])
+def test_a_float8_gets_a_gradient_over_its_whole_range(code: str, largest: float) -> None:
+    model = parse("""g (float[n] x) => (float[n] y) <float s = {0.5}>
+        { q = QuantizeLinear(x, s, z)  y = DequantizeLinear(q, s, z) }""")
+    zero = onnx.helper.make_tensor("z", getattr(onnx.TensorProto, code), [], b"\0", raw=True)
+    model.graph.initializer.append(zero)
+    limit = 0.5 * largest
+    x = torch.tensor([-2 * limit, -limit, -0.7 * limit, 0.01, 0.3, 0.9 * limit, limit, 2 * limit], requires_grad=True)
+    build(model)({"x": x})["y"].sum().backward()
+    assert x.grad.tolist() == [0, 1, 1, 1, 1, 1, 1, 0]
+
+
 def test_a_shared_weight_gets_the_sum() -> None:
     module = build(parse("g (float[1] x) => (float[1] y) <float[1] w = {3}> { a = Mul(x, w)  y = Mul(a, w) }"))
     weight = module.weights[WeightKey("w")].requires_grad_(True)

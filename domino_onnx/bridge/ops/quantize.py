@@ -35,7 +35,7 @@ def quantize(
     """round(x / scale) + zero point, kept in the range of the type; per tensor, axis or block."""
     del saturate  # out of range is undefined without it
     dtype = _quantized_type(zero_point, output_dtype)
-    levels = x.to(torch.float32) / _spread(scale, x, axis, block_size).to(torch.float32)
+    levels = _steps(x, scale, axis, block_size)
     if not dtype.is_floating_point:
         levels = torch.round(levels)
     if zero_point is not None:
@@ -68,6 +68,11 @@ def dynamic_quantize(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     scale = (high - low) / 255
     zero_point = torch.round((-low / scale).clamp(0, 255)).to(torch.uint8)
     return quantize(x, scale, zero_point), scale, zero_point
+
+
+def _steps(x: Tensor, scale: Tensor, axis: int, block_size: int) -> Tensor:
+    """How many steps of the scale x is, in float32."""
+    return x.to(torch.float32) / _spread(scale, x, axis, block_size).to(torch.float32)
 
 
 def _spread(parameter: Tensor, x: Tensor, axis: int, block_size: int) -> Tensor:
@@ -121,9 +126,26 @@ def fake_quantize(
     with torch.no_grad():
         q = quantize(x, scale, zero_point, **quantizing)
         y = dequantize(q, scale_back, zero_point_back, **dequantizing)
-        step = _spread(scale, x, quantizing.get("axis", 1), quantizing.get("block_size", 0))
-        kept = (y - x).abs() <= step  # further away than one step is what was clipped
+        kept = _unclipped(x, scale, zero_point, **quantizing)
     return _StraightThrough.apply(x, y, kept)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def _unclipped(
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor | None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
+    **_: Any,
+) -> Tensor:
+    """Which elements are in the range of the type, or beyond it by one step at most."""
+    levels = _steps(x, scale, axis, block_size)
+    if zero_point is not None:
+        levels = levels + _spread(zero_point.to(torch.float32), x, axis, block_size)
+    low, high = _range(_quantized_type(zero_point, output_dtype))
+    return (levels >= low - 1) & (levels <= high + 1)
 
 
 (FAKE_QUANTIZE,) = merge([_fused])["domino_onnx", "FakeQuantize"]
