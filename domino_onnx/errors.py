@@ -14,7 +14,7 @@
     ├── MetricError                    a user's own metric that fails or gives no number
     ├── PlanError                      a plan that is malformed or made for another model
     │   └── BudgetError                a budget that can't be met; says what can
-    ├── FinetuneError                  finetuning diverged
+    ├── FinetuneError                  nothing can be learned
     ├── CheckpointError                a checkpoint that can't be kept, read, or is of another run
     ├── ProcessError                   a process that did a part of the work was ended from outside
     ├── ScratchError                   activations that don't fit in memory can't be kept on the disk
@@ -123,7 +123,7 @@ class BudgetError(PlanError):
 
 
 class FinetuneError(DominoError):
-    """Finetuning diverged and could not be brought back."""
+    """Nothing can be learned: no data, no finite loss or gradient, or no weight that training moves."""
 
 
 class CheckpointError(DominoError):

@@ -203,33 +203,43 @@ def _tells(output: Array) -> bool:
 def _with_gradients(
     so_far: Readiness, module: GraphModule, keys: Collection[WeightKey], trials: Iterable[Inputs], seed: int
 ) -> Readiness:
-    trainable = frozenset().union(*_reached(module, keys, trials, seed))
-    left = [key for key in keys if key not in trainable]
-    if not left or so_far.reason is not None:
-        return dataclasses.replace(so_far, trainable=trainable)
-    names = ", ".join(repr(str(key)) for key in left[:3]) + (", ..." if len(left) > 3 else "")
-    reason = f"no gradient reaches {len(left)} of {quantity(len(keys), 'site')}: {names}"
-    return dataclasses.replace(so_far, trainable=trainable, reason=reason)
+    trainable: set[WeightKey] = set()
+    endless: set[WeightKey] = set()
+    for found in _gradients(module, keys, trials, seed):
+        trainable |= {key for key, is_finite in found.items() if is_finite}
+        endless |= {key for key, is_finite in found.items() if not is_finite}
+        if trainable.issuperset(keys):
+            break
+    endless -= trainable
+    so_far = dataclasses.replace(so_far, trainable=frozenset(trainable))
+    if so_far.reason is not None:
+        return so_far
+    unreached = [key for key in keys if key not in trainable and key not in endless]
+    told = (
+        [_told("the gradient isn't finite in", [key for key in keys if key in endless], len(keys))] if endless else []
+    )
+    told += [_told("no gradient reaches", unreached, len(keys))] if unreached else []
+    return dataclasses.replace(so_far, reason="; ".join(told) or None)
 
 
-def _reached(
+def _told(what: str, these: Sequence[WeightKey], of: int) -> str:
+    names = ", ".join(repr(str(key)) for key in these[:3]) + (", ..." if len(these) > 3 else "")
+    return f"{what} {len(these)} of {quantity(of, 'site')}: {names}"
+
+
+def _gradients(
     module: GraphModule, keys: Collection[WeightKey], trials: Iterable[Inputs], seed: int
-) -> Iterator[frozenset[WeightKey]]:
-    """The weights that get a gradient on each of the inputs, until all have one."""
-    left = set(keys)
+) -> Iterator[dict[WeightKey, bool]]:
+    """The weights that get a gradient on each of the inputs, and whether it is finite."""
     for inputs in trials:
-        if not left:
-            return
         try:
-            found = _trained(module, left, inputs, seed)
+            yield _reached(module, keys, inputs, seed)
         except (ModelError, RuntimeError):  # these inputs don't fit, or torch has no derivative
             continue
-        left -= found
-        yield found
 
 
-def _trained(module: GraphModule, keys: Collection[WeightKey], inputs: Inputs, seed: int) -> frozenset[WeightKey]:
-    """The weights with a gradient, finite and not zero, of a random projection of the float outputs."""
+def _reached(module: GraphModule, keys: Collection[WeightKey], inputs: Inputs, seed: int) -> dict[WeightKey, bool]:
+    """The weights with a gradient of a random projection of the float outputs, not zero; whether it is finite."""
     weights = module.learn(key for key in keys if key in module.weights)
     try:
         outputs = module({name: to_tensor(array) for name, array in inputs.items()})
@@ -241,11 +251,8 @@ def _trained(module: GraphModule, keys: Collection[WeightKey], inputs: Inputs, s
         ]
         if losses:
             torch.autograd.backward(losses)
-        return frozenset(key for key, weight in weights.items() if _is_useful(weight.grad))
+        gradients = {key: weight.grad for key, weight in weights.items() if weight.grad is not None}
+        return {key: bool(grad.isfinite().all()) for key, grad in gradients.items() if bool(grad.any())}
     finally:
         module.requires_grad_(False)
         module.zero_grad(set_to_none=True)
-
-
-def _is_useful(gradient: torch.Tensor | None) -> bool:
-    return gradient is not None and bool(gradient.isfinite().all()) and bool(gradient.any())

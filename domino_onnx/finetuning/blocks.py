@@ -8,6 +8,7 @@ it gives; what lies between blocks only runs. Batches of held-out samples walk a
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from domino_onnx.bridge.gpu import full_memory_in_words
@@ -26,6 +27,7 @@ from domino_onnx.scheme import WeightArrays, WeightKey
 
 __all__ = ["finetune_blocks"]
 
+_log = logging.getLogger(__name__)
 _MOST_WEIGHTS = 8
 """Weights that are trained in one block; more make another."""
 
@@ -150,7 +152,11 @@ class _BlockTraining:
         reached = student.reached(own) & self._weights
         if not reached:
             return
-        result = self._finetuned(block, student, own)
+        try:
+            result = self._finetuned(block, student, own)
+        except FinetuneError as error:
+            _log.warning("block %d stays as it is: %s", block, error)
+            return
         self._networks.change(result.values)
         self._results.append(result)
         self._trained |= reached

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from domino_onnx.bridge.gpu import full_memory_in_words, same_arithmetic
 from domino_onnx.errors import FinetuneError
+from domino_onnx.finetuning.clipping import in_vain, require_finite
 from domino_onnx.finetuning.masks import WeightGroups
 from domino_onnx.finetuning.pace import measured_pace
 from domino_onnx.finetuning.processes import Processes
@@ -75,14 +76,15 @@ def finetune(
     Returns
     -------
     The best weights by the held-out loss, never worse than those given. If the loss stops being a number, or blows up,
-    it goes back to the best state and on from there at half the rate, twice at most. Stopped and gone on with, it gives
+    it goes back to the best state and on from there at half the rate, twice at most. A step whose gradient isn't finite
+    leaves the weights as they are; so it goes back after many of those in a row. Stopped and gone on with, it gives
     the same bits on a CPU as if nothing had happened. So does another finetuning with as many steps as were planned,
     and `early_stop` as here.
 
     Raises
     ------
     FinetuneError
-        If the given weights themselves have no finite loss.
+        If the given weights themselves have no finite loss, or no finite gradient.
     DeviceMemoryError
         If the GPU's memory is too small for one sample.
     CheckpointError
@@ -178,15 +180,27 @@ class _Training:
         state.step += 1
         state.batches += 1
         lr = state.lr * schedule(state.step, steps)
-        loss = self._trainer.step(lr, batch, state.batches)
+        loss, endless = self._trainer.step(lr, batch, state.batches)
         due = state.step % -(-steps // looks_within(steps)) == 0 or state.step == steps
         held_out = self._trainer.held_out_loss() if due and math.isfinite(loss) else None
-        state.history.append(FinetuneStep(step=state.step, loss=loss, lr=lr, held_out=held_out))
+        left_out = str(endless) if endless is not None and math.isfinite(loss) else None
+        state.history.append(FinetuneStep(step=state.step, loss=loss, lr=lr, held_out=held_out, left_out=left_out))
         self._progress(state.history[-1], steps)
-        if not math.isfinite(loss) or (held_out is not None and not held_out <= _BLOWN_UP * state.before):
+        if self._has_diverged(state.history[-1]):
             self._go_back()
         elif held_out is not None and held_out < state.best:
             self._keep(held_out)
+
+    def _has_diverged(self, step: FinetuneStep) -> bool:
+        """Whether a loss says so, or gradients that aren't finite any more; FinetuneError if none ever was."""
+        state = self._state
+        if not math.isfinite(step.loss):
+            return True
+        if step.held_out is not None and not step.held_out <= _BLOWN_UP * state.before:
+            return True
+        left_out = [each.left_out for each in state.history]
+        require_finite(left_out, state.planned)
+        return in_vain(left_out, state.planned)
 
     def _keep(self, held_out: float) -> None:
         """The present values are the best so far; if some aren't finite, which no sample showed, it diverged."""

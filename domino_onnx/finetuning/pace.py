@@ -38,7 +38,8 @@ def measured_pace(
     """
 
     def step(draw: int) -> None:
-        after_step(FinetuneStep(step=0, loss=trainer.step(0.0, next(batches), draw), lr=0.0))
+        loss, _ = trainer.step(0.0, next(batches), draw)
+        after_step(FinetuneStep(step=0, loss=loss, lr=0.0))
 
     for draw in range(1, _WARM_UP + 1):
         step(draw)

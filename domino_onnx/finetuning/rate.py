@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx.finetuning.clipping import require_finite
 from domino_onnx.finetuning.results import FinetuneStep
 from domino_onnx.finetuning.trainer import Trainer
 from domino_onnx.options import trial_steps
@@ -47,13 +48,21 @@ def short_run(
     Returns
     -------
     Infinity where the loss isn't finite.
+
+    Raises
+    ------
+    FinetuneError
+        If no step has a finite gradient, though the loss is finite.
     """
-    steps = trial_steps(steps)
+    planned, steps = steps, trial_steps(steps)
+    left_out: list[str | None] = []
     for step in range(1, steps + 1):
-        loss = trainer.step(lr * schedule(step, steps), next(batches), step)
+        loss, endless = trainer.step(lr * schedule(step, steps), next(batches), step)
         after_step(FinetuneStep(step=0, loss=loss, lr=lr))
         if not math.isfinite(loss):
             break
+        left_out.append(None if endless is None else str(endless))
+        require_finite(left_out, planned)
     held_out = trainer.held_out_loss(_HELD_OUT)
     trainer.restart(trainer.given)
     _log.info("learning rate %g: held-out loss %.5g", lr, held_out)

@@ -18,13 +18,15 @@ __all__ = ["FinetuneStep", "Finetuned", "joined"]
 class FinetuneStep:
     """Loss on the training batch of an optimizer step; `held_out` where the held-out samples were looked at.
 
-    Steps count from 1. Those that only try a learning rate have the number 0.
+    Steps count from 1. Those that only try a learning rate have the number 0. Where `left_out` names a weight, its
+    gradient wasn't finite, and the step left all weights as they were.
     """
 
     step: int
     loss: float
     lr: float
     held_out: float | None = None
+    left_out: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from domino_onnx.errors import CheckpointError
+from domino_onnx.finetuning.clipping import clip
 from domino_onnx.finetuning.masks import MovingMask, WeightGroups
 from domino_onnx.finetuning.processes import Processes
 from domino_onnx.options import Method
@@ -24,8 +25,6 @@ WeightTensors = dict[WeightKey, Tensor]
 _MOMENTUM = 0.9
 _PULL = 2e-4
 """SR-STE's strength: what pruned weights lose of themselves at each step, times the learning rate."""
-_LARGEST_GRADIENT = 1.0
-"""Gradients are clipped to this norm over all weights."""
 _STEP, _SQUARES = "step", "exp_avg_sq"
 _OPTIMIZER_FIELDS: dict[Method, tuple[str, ...]] = {
     "fixed": (_STEP, "exp_avg", _SQUARES),
@@ -114,8 +113,12 @@ class Trainer:
         self._masters = {key: p.detach().float().clone() for key, p in self._parameters.items()}
         self._optimizer = self._new_optimizer()
 
-    def step(self, lr: float, batch: NDArray[np.int64], draw: int = 0) -> float:
-        """Train on a batch, varied as `draw` says where data may be; its mean loss."""
+    def step(self, lr: float, batch: NDArray[np.int64], draw: int = 0) -> tuple[float, WeightKey | None]:
+        """Train on a batch, varied as `draw` says where data may be; its mean loss.
+
+        If the gradient isn't finite, weights and optimizer stay as they are: one such number would reach all weights.
+        Then the second is the weight to blame.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         loss = self._student.backward(batch, self._batch_size, self.processes, draw)
@@ -126,10 +129,11 @@ class Trainer:
         self.processes.add([master.grad for master in self._masters.values() if master.grad is not None])
         for key in self._moving:
             self._pull(self._masters[key], masks[key])
-        torch.nn.utils.clip_grad_norm_(self._masters.values(), _LARGEST_GRADIENT)
-        self._optimizer.step()
-        self._hand_over()
-        return loss
+        endless = clip({key: master.grad for key, master in self._masters.items() if master.grad is not None})
+        if endless is None:
+            self._optimizer.step()
+            self._hand_over()
+        return loss, endless
 
     @property
     def epoch(self) -> int:

@@ -50,7 +50,11 @@ def _answer(readiness: Readiness) -> tuple[str, bool | None]:
         return "not possible", False
     if readiness.parity_ok is None:
         return "unknown", None
-    return ("possible", True) if readiness.trainable else ("nothing to train", False)
+    if not readiness.trainable:
+        return "nothing to train", False
+    if len(readiness.trainable) == readiness.sites:
+        return "possible", True
+    return f"possible in part, {len(readiness.trainable)} of {quantity(readiness.sites, 'site')}", None
 
 
 def readiness_document(readiness: Readiness) -> Document:

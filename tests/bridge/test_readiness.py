@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from rich.console import Console
 
 from domino_onnx.bridge import Readiness, check_readiness, readiness
 from domino_onnx.data import load_data
 from domino_onnx.errors import DependencyError
 from domino_onnx.graph import read_model, take_inventory
+from domino_onnx.report.readiness import readiness_view
 from domino_onnx.runtime import child
 from domino_onnx.scheme import SchemePool
 
@@ -75,6 +77,19 @@ def test_what_no_gradient_reaches_is_not_counted(blocked: str, ready) -> None:
     assert found.parity_ok
     assert (len(found.trainable), found.sites) == (0, 2)
     assert found.reason == "no gradient reaches 2 of 2 sites: 'w', 'w2'"
+
+
+def test_a_gradient_that_is_not_finite_is_told_from_none(ready) -> None:
+    """The root of 0 has no derivative that is finite, though the output is."""
+    found = ready(f"""g (float[2, 16] x, {W}, float[16, 16] w2, float[16, 16] w3) => (float[2, 16] y)
+        {{ a = MatMul(x, w) z = Sub(a, a) r = Sqrt(z) b = MatMul(x, w2) s = MatMul(x, w3) i = Round(s)
+           c = Add(r, b) y = Add(c, i) }}""")
+    assert {str(key) for key in found.trainable} == {"w2"}
+    assert found.reason == "the gradient isn't finite in 1 of 3 sites: 'w'; no gradient reaches 1 of 3 sites: 'w3'"
+    printed = Console(width=200)
+    with printed.capture() as capture:
+        printed.print(readiness_view(found))
+    assert "possible in part, 1 of 3 sites: the gradient isn't finite" in capture.get()
 
 
 def test_attention_over_one_position_is_tried_over_more(ready) -> None:

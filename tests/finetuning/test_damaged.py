@@ -37,7 +37,7 @@ ODD = (None, "", "x", -1, 0, 1, 7, 10**9, 10**18, 10**400, float("nan"), float("
 class Quadratic:
     """A student whose loss is the squared distance of a weight and a bias from ones.
 
-    A `blind` one gives the first weight infinite gradients, and a held-out loss that falls whatever happens.
+    A `blind` one has an infinite weight whenever it is looked at, and a held-out loss that falls whatever happens.
     """
 
     device = torch.device("cpu")
@@ -52,13 +52,15 @@ class Quadratic:
     def backward(self, *_: Any) -> float:
         loss = self._loss()
         loss.backward()
-        if self.blind:
-            self.parameters[W].grad[0, 0] = float("inf")
         return float(loss.detach())
 
     def held_out_loss(self, *_: Any) -> float:
         self.looks += 1
-        return 10 / self.looks if self.blind else float(self._loss().detach())
+        if not self.blind:
+            return float(self._loss().detach())
+        if self.looks > 1:
+            self.parameters[W].data[0, 0] = float("inf")
+        return 10 / self.looks
 
     def shuffled(self, batch_size: int, seed: int) -> Iterator[Any]:
         return itertools.repeat(np.arange(batch_size) + seed)
@@ -67,8 +69,6 @@ class Quadratic:
         return 1
 
     def _loss(self) -> Any:
-        if self.blind:
-            return self.parameters[W][:, 1:].square().sum()
         return sum((parameter - 1).square().sum() for parameter in self.parameters.values())
 
 

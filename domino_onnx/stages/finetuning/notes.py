@@ -46,7 +46,13 @@ def warn_of_frozen(journal: Journal, missing: Sequence[str], pruned: int, finetu
 
 
 def warn_of_divergence(journal: Journal, finetuned: Finetuned) -> None:
-    """A warning where the rate had to be halved, or no rate was low enough."""
+    """Warnings where the rate had to be halved, no rate was low enough, or gradients weren't finite."""
+    left_out = [step.left_out for step in finetuned.history if step.left_out is not None]
+    if left_out:
+        journal.warn(
+            f"{len(left_out)} of {quantity(finetuned.steps, 'step')} of finetuning left the weights as they were: "
+            f"the gradient of {left_out[0]!r} wasn't finite, though the loss was"
+        )
     if finetuned.diverged:
         journal.warn(
             f"finetuning diverged at {finetuned.lr:g} and at half and a quarter of that rate. The best state before, "
