@@ -13,7 +13,7 @@ import torch
 from domino_onnx.bridge.module import GraphModule, build
 from domino_onnx.bridge.parity import first_difference, mismatch, prove_parity
 from domino_onnx.bridge.values import to_tensor
-from domino_onnx.data import Dataset, input_specs
+from domino_onnx.data import Dataset, input_specs, with_shapes
 from domino_onnx.errors import DataError, DependencyError, ModelError, UnsupportedOperatorError
 from domino_onnx.evaluate import random_inputs
 from domino_onnx.graph import OnnxFile
@@ -117,7 +117,7 @@ def check_readiness(
 
 def _hint(file: OnnxFile, shapes: Mapping[str, tuple[int, ...]]) -> str:
     """What to add to an error if the shapes of the inputs had to be guessed."""
-    guessed = any(None in (spec.shape or ()) for spec in input_specs(file.proto) if spec.name not in shapes)
+    guessed = any(None in (spec.shape or ()) for spec in with_shapes(input_specs(file.proto), shapes))
     return _MADE_UP if guessed else ""
 
 

@@ -4,7 +4,7 @@ from domino_onnx.data.augment import Augmentation
 from domino_onnx.data.batching import BatchAxes, Batching, batching_of
 from domino_onnx.data.dataset import Dataset
 from domino_onnx.data.feed import Feed, feed_of
-from domino_onnx.data.inputs import Axes, InputSpec, input_specs
+from domino_onnx.data.inputs import InputSpec, input_specs, with_shapes
 from domino_onnx.data.joined import joined
 from domino_onnx.data.loading import load_data
 from domino_onnx.data.samples import Samples
@@ -13,7 +13,6 @@ from domino_onnx.data.stream import Stream
 
 __all__ = [
     "Augmentation",
-    "Axes",
     "BatchAxes",
     "Batching",
     "Dataset",
@@ -27,4 +26,5 @@ __all__ = [
     "input_specs",
     "joined",
     "load_data",
+    "with_shapes",
 ]

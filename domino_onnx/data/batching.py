@@ -9,8 +9,9 @@ from typing import Final, Literal, TypeAlias
 
 from onnx import ModelProto
 
-from domino_onnx.data.inputs import Axes, Axis, InputSpec, declared_axes
+from domino_onnx.data.inputs import InputSpec
 from domino_onnx.errors import DataError
+from domino_onnx.graph import Axes, Axis, declared_axes
 from domino_onnx.plurals import quantity
 
 __all__ = ["BatchAxes", "Batching", "batching_of", "find_batching"]

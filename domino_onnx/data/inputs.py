@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from onnx import ModelProto, TensorProto, ValueInfoProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from domino_onnx.errors import DataError
-from domino_onnx.graph import model_inputs
+from domino_onnx.graph import Axes, declared_axes, model_inputs, sizes_of_names
 
-__all__ = ["Axes", "Axis", "InputSpec", "class_count", "declared_axes", "input_specs"]
-
-Axis: TypeAlias = int | str | None
-"""A size, a name that is given to one, or neither."""
-Axes: TypeAlias = tuple[Axis, ...]
+__all__ = ["InputSpec", "class_count", "input_specs", "with_shapes"]
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
@@ -55,14 +52,16 @@ class InputSpec:
         return f"{self.name} ({self.dtype}: {shape})"
 
 
-def declared_axes(value: ValueInfoProto) -> Axes | None:
-    """The axes of an input or output, None if their number is unknown. A name has a letter at least."""
-    tensor = value.type.tensor_type
-    if not tensor.HasField("shape"):
-        return None
-    names = (axis.dim_param.strip() if any(map(str.isalpha, axis.dim_param)) else "" for axis in tensor.shape.dim)
-    sizes = (axis.dim_value for axis in tensor.shape.dim)
-    return tuple(size if size > 0 else name or None for size, name in zip(sizes, names, strict=True))
+def with_shapes(specs: Sequence[InputSpec], shapes: Mapping[str, Sequence[int]]) -> list[InputSpec]:
+    """The same inputs with these shapes; in others, an axis of a name that those tell the size of has that size."""
+    told = sizes_of_names({spec.name: spec.axes for spec in specs}, shapes)
+
+    def axes(spec: InputSpec) -> Axes | None:
+        if spec.name in shapes or spec.axes is None:
+            return tuple(shapes[spec.name]) if spec.name in shapes else None
+        return tuple(told.get(axis, axis) if isinstance(axis, str) else axis for axis in spec.axes)
+
+    return [dataclasses.replace(spec, axes=axes(spec)) for spec in specs]
 
 
 def input_specs(model: ModelProto) -> list[InputSpec]:

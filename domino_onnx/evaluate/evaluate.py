@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.data import Dataset, InputSpec
+from domino_onnx.data import Dataset, InputSpec, with_shapes
 from domino_onnx.errors import DataError, ModelError
 from domino_onnx.evaluate.metric import Answers, Metric
 from domino_onnx.options import Device
@@ -204,6 +204,8 @@ def random_inputs(
 ) -> dict[str, NDArray[Any]]:
     """Normal values; integers and booleans are drawn from 0 to below `integers`, free axes have the size `free`.
 
+    An axis has the size that `shapes` give to its name in another input.
+
     Raises
     ------
     DataError
@@ -211,10 +213,10 @@ def random_inputs(
     """
     generator = np.random.default_rng(seed)
     inputs = {}
-    for spec in specs:
-        if spec.shape is None and spec.name not in shapes:
+    for spec in with_shapes(specs, shapes):
+        if spec.shape is None:
             raise DataError(f"the shape of input {spec.name!r} is unknown: give --data")
-        shape = shapes.get(spec.name) or tuple(size or free for size in spec.shape or ())
+        shape = tuple(free if size is None else size for size in spec.shape)
         if np.prod(shape, dtype=np.float64) > _MAX_RANDOM_ELEMENTS:
             raise DataError(f"input {spec.name!r} of shape {shape} is too large to make up; give --data")
         if spec.dtype.kind == "f" or spec.dtype.name == "bfloat16":

@@ -21,9 +21,12 @@ from domino_onnx.graph.shapes import (
     infer_types,
     model_inputs,
 )
+from domino_onnx.graph.symbols import Axes, Axis, declared_axes, sizes_of_names
 from domino_onnx.graph.weights import float_weights, floats_left, quantisers, weight_readers
 
 __all__ = [
+    "Axes",
+    "Axis",
     "Bias",
     "ChannelWeight",
     "LinearUse",
@@ -39,6 +42,7 @@ __all__ = [
     "check_data_name",
     "check_input_shapes",
     "cut",
+    "declared_axes",
     "float_weights",
     "floats_left",
     "holds_integers",
@@ -51,6 +55,7 @@ __all__ = [
     "quantize_in_place",
     "read_manifest",
     "read_model",
+    "sizes_of_names",
     "sort_nodes",
     "stored_tensors",
     "take_inventory",

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from google.protobuf.message import DecodeError
-from onnx import GraphProto, ModelProto, TypeProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, TensorShapeProto, ValueInfoProto
 
 from domino_onnx.errors import DataError
 from domino_onnx.graph.inference import inferred
 from domino_onnx.graph.skeleton import skeleton
+from domino_onnx.graph.symbols import declared_axes, sizes_of_names
 from domino_onnx.graph.walk import subgraphs
 
 __all__ = ["Shape", "ShapeTable", "check_input_shapes", "infer_shapes", "infer_types", "model_inputs"]
@@ -35,7 +36,8 @@ def infer_shapes(model: ModelProto, input_shapes: Mapping[str, tuple[int, ...]] 
     Parameters
     ----------
     input_shapes
-        Shapes of inputs, over what the model declares. An unknown first axis is taken to be 1.
+        Shapes of inputs, over what the model declares. An axis of a name that they tell has its
+        size in other inputs too. Other unknown first axes are taken to be 1.
 
     Returns
     -------
@@ -87,26 +89,28 @@ def check_input_shapes(model: ModelProto, shapes: Mapping[str, tuple[int, ...]])
 
 def _set_input_shapes(model: ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
     check_input_shapes(model, shapes)
-    symbols: dict[str, int] = {}
+    declared = {value.name: declared_axes(value) for value in model_inputs(model)}
+    told = sizes_of_names(declared, shapes)
     for value in model_inputs(model):
         tensor = value.type.tensor_type
-        given = shapes.get(value.name)
-        if given is not None:
-            _set_shape(tensor, given, symbols)
-        elif tensor.HasField("shape") and tensor.shape.dim and tensor.shape.dim[0].dim_value < 1:
-            tensor.shape.dim[0].dim_value = symbols.setdefault(tensor.shape.dim[0].dim_param or value.name, 1)
-    for axis in (axis for value in model.graph.value_info for axis in value.type.tensor_type.shape.dim):
-        if axis.dim_param in symbols:
-            axis.dim_value = symbols[axis.dim_param]
+        if value.name in shapes:
+            del tensor.shape.dim[:]
+            tensor.shape.dim.extend(TensorShapeProto.Dimension(dim_value=size) for size in shapes[value.name])
+        else:
+            _set_named(value, told)
+            first, *_ = declared[value.name] or (0,)
+            if first is None or (isinstance(first, str) and first not in told):
+                tensor.shape.dim[0].dim_value = 1
+                told |= {first: 1} if isinstance(first, str) else {}
+    for value in model.graph.value_info:
+        _set_named(value, told)
 
 
-def _set_shape(tensor: TypeProto.Tensor, given: tuple[int, ...], symbols: dict[str, int]) -> None:
-    """Give an input its shape, and note what its symbolic axes are then."""
-    declared = list(tensor.shape.dim) if tensor.HasField("shape") else []
-    symbols.update((old.dim_param, new) for old, new in zip(declared, given, strict=False) if old.dim_param)
-    del tensor.shape.dim[:]
-    for size in given:
-        tensor.shape.dim.add().dim_value = size
+def _set_named(value: ValueInfoProto, told: Mapping[str, int]) -> None:
+    """Give the axes of these names their sizes."""
+    for axis, name in zip(value.type.tensor_type.shape.dim, declared_axes(value) or (), strict=True):
+        if isinstance(name, str) and name in told:
+            axis.dim_value = told[name]
 
 
 def _check_given(value: ValueInfoProto, given: tuple[int, ...]) -> None:

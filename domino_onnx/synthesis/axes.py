@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
-from domino_onnx.data import Axes, Batching
+from domino_onnx.data import Batching
+from domino_onnx.graph import Axes
 from domino_onnx.synthesis.describe import InputDescription, InputKind
 
 __all__ = ["Lengths", "possible_lengths", "sample_shapes"]

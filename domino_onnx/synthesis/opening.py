@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domino_onnx.data import Axes, BatchAxes, Batching, InputSpec, batching_of
+from domino_onnx.data import BatchAxes, Batching, InputSpec, batching_of
 from domino_onnx.errors import DataError, ModelError
-from domino_onnx.graph import OnnxFile
+from domino_onnx.graph import Axes, OnnxFile
 from domino_onnx.synthesis.axes import possible_lengths, sample_shapes
 from domino_onnx.synthesis.describe import InputDescription, InputKind, describe_inputs
 from domino_onnx.synthesis.drawing import DrawnInput

@@ -11,8 +11,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from domino_onnx.data import input_specs
 from domino_onnx.errors import DataError, ProcessError
-from domino_onnx.graph import infer_shapes, inference, model_inputs
+from domino_onnx.evaluate import random_inputs
+from domino_onnx.graph import infer_shapes, inference, model_inputs, sizes_of_names
 from domino_onnx.scheme import Inventory
 
 node = helper.make_node
@@ -105,6 +107,27 @@ def test_inputs_of_one_symbolic_batch_get_one_size(
     nodes = [node("Add", ["x", "z"], ["s"]), node("MatMul", ["s", "w"], ["y"])]
     model = make_model(nodes, {"x": ["b", 16], "z": ["b", 16]}, {"y": None}, {"w": np.ones((16, 3), np.float32)})
     assert inventory(model, shapes={"x": (5, 16)}).macs == 5 * 48
+
+
+@pytest.mark.parametrize("order", ["mx", "xm"])
+def test_a_given_shape_tells_the_named_axes_of_all_inputs(
+    order: str, make_model: Callable[..., Any], inventory: Callable[..., Inventory]
+) -> None:
+    nodes = [
+        node("MatMul", ["x", "w"], ["a"]),
+        node("MatMul", ["m", "v"], ["b"]),
+        node("Add", ["a", "b"], ["y"]),
+    ]
+    arrays = {name: np.full((16, 3), size, np.float32) for name, size in (("w", 1), ("v", 2))}
+    model = make_model(nodes, {name: ["n", "t", 16] for name in order}, {"y": None}, arrays)
+    assert inventory(model, shapes={"x": (4, 8, 16)}).macs == 2 * 4 * 8 * 48
+    inputs = random_inputs(input_specs(model), {"x": (4, 8, 16)}, 0)
+    assert {name: array.shape for name, array in inputs.items()} == {"x": (4, 8, 16), "m": (4, 8, 16)}
+
+
+def test_a_name_with_two_sizes_tells_nothing() -> None:
+    inputs = {"x": ("n", "t"), "z": ("n", 3), "m": ("t", None)}
+    assert sizes_of_names(inputs, {"x": (2, 5), "z": (4, 3)}) == {"t": 5}
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def run_to_time(file: OnnxFile, options: CompressOptions, journal: Journal, *, b
     DataError
         If the data don't fit the model, or an input can't be made up.
     """
-    from domino_onnx.data import batching_of, input_specs
+    from domino_onnx.data import batching_of, input_specs, with_shapes
     from domino_onnx.evaluate import random_inputs
 
     data, specs = samples_of(file, options), input_specs(file.proto)
@@ -65,7 +65,7 @@ def run_to_time(file: OnnxFile, options: CompressOptions, journal: Journal, *, b
         some = data.some(batch)
         return RunToTime(inputs=data.take(some), samples=len(some))
     batching, shapes = batching_of(file.proto, specs, options.data.batch_axes), dict(options.data.input_shapes)
-    for spec in specs:
+    for spec in with_shapes(specs, shapes):
         if spec.name in shapes or spec.shape is None:
             continue
         counts = batching.axis(spec.name)

@@ -151,5 +151,7 @@ def _made_up(judge: Judge) -> str:
     """What to add to an error where the sizes of open axes were made up."""
     if judge.data is not None or isinstance(judge.specs, DataError):
         return ""
-    is_open = any(None in (spec.shape or ()) for spec in judge.specs if spec.name not in judge.shapes)
+    from domino_onnx.data import with_shapes
+
+    is_open = any(None in (spec.shape or ()) for spec in with_shapes(judge.specs, judge.shapes))
     return "; sizes of 1 were made up for open axes: give --data, or data.input_shapes in a recipe" if is_open else ""
