@@ -129,6 +129,8 @@ SHAPES = [
     case("Split", f(7, 2), outputs=3, num_outputs=3, first=18),
     case("Slice", f(5, 6), starts=[1, -3], ends=[9, -1], axes=[0, 1], last=9),
     case("Slice", f(5, 6), i(4, 1), i(-99, 99), i(0, -1), i(-2, 2), first=10),
+    case("Slice", f(2, 3), i(-5), i(-99), i(0), i(-1), first=10),
+    case("Slice", f(2, 3), i(-5), i(-99), i(1), i(-2), first=10),
     case("Pad", f(2, 3), pads=[1, 0, 0, 2], value=1.5, last=10),
     case("Pad", f(2, 3), i(1, 0, -1, 2), np.float32(1.5), first=11),
     case("Pad", f(4, 5), i(1, 2, 3, 1), first=11, mode="reflect"),

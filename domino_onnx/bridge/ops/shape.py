@@ -155,8 +155,9 @@ def _sliced(
     steps: list[int] | tuple[int, ...],
 ) -> Tensor:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        # Python clamps a range to the axis exactly as ONNX does, for negative steps too.
-        wanted = range(*slice(start, end, step).indices(x.shape[axis]))
+        # Python clamps a range as ONNX does, but a start before the axis gives nothing if the step is negative.
+        first = max(start, -x.shape[axis]) if step < 0 else start
+        wanted = range(*slice(first, end, step).indices(x.shape[axis]))
         if step > 0:
             key = [slice(None)] * x.dim()
             key[axis] = slice(wanted.start, max(wanted.stop, wanted.start), step)
