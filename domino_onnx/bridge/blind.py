@@ -1,7 +1,7 @@
 """Rows of -inf throughout: attention's padding, which may look at nothing. Softmax makes them NaN, its gradient too.
 
-A graph that replaces that NaN has a finite output, yet NaN times 0 would reach every weight. So such a row counts as
-constant. All rows are looked at only where a first result is NaN: one scan of a row's start costs next to nothing.
+A graph that replaces that NaN has a finite output, yet NaN times 0 would reach every weight. So a row of -inf counts
+as constant. All rows are looked at only where a first result is NaN: one scan of a row's start costs next to nothing.
 """
 
 from __future__ import annotations

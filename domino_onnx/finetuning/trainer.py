@@ -116,7 +116,7 @@ class Trainer:
     def step(self, lr: float, batch: NDArray[np.int64], draw: int = 0) -> tuple[float, WeightKey | None]:
         """Train on a batch, varied as `draw` says where data may be; its mean loss.
 
-        If the gradient isn't finite, weights and optimizer stay as they are: one such number would reach all weights.
+        If the gradient isn't finite, weights and optimizer stay as they are, for one NaN would reach all weights.
         Then the second is the weight to blame.
         """
         for group in self._optimizer.param_groups:
