@@ -44,6 +44,25 @@ def test_no_other_choice_saves_more(among: list[Gain], chance: Any) -> None:
     assert {order[place] for place in worth_packing([among[place] for place in order])} == found
 
 
+def test_what_the_docstring_tells_of_two_weights() -> None:
+    def worth(first: int, second: int) -> set[int]:
+        return worth_packing([Gain(saved=saved, shares={"c": 100}) for saved in (first, second)])
+
+    assert worth(150, 20) == {0, 1}
+    assert worth(70, 20) == set()
+
+
+def test_thousands_of_weights_with_shapes_of_their_own_are_decided_on() -> None:
+    """One search for each payment would take hours here."""
+    count = 3000
+    own = [Gain(saved=60 + place, shares={"all": 200, f"own{place}": 100}) for place in range(count)]
+    assert worth_packing(own) == set(range(41, count))
+    pairs = [Gain(saved=60 + place, shares={"all": 200, f"pair{place // 2}": 400}) for place in range(count)]
+    assert worth_packing(pairs) == {place for place in range(count) if 2 * (60 + place // 2 * 2) + 1 > 400}
+    chain = [Gain(saved=101, shares={f"c{place}": 100, f"c{place + 1}": 100}) for place in range(count)]
+    assert worth_packing(chain) == set(range(count))
+
+
 def test_many_weights_pay_for_a_table_that_none_pays_for_alone(
     make_model: Callable[..., onnx.ModelProto], save: Callable[..., Path], tmp_path: Path
 ) -> None:

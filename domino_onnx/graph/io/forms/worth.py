@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
+import itertools
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 __all__ = ["Gain", "worth_packing"]
 
@@ -28,64 +30,91 @@ class Gain:
 def worth_packing(gains: Sequence[Gain]) -> set[int]:
     """Places of the weights that save most together, less the constants that they need; the fewest that do.
 
-    Weights pay for constants with what they save, and take payments over from each other. Those that have something
-    left in the end, and all that they could take over from, are worth it. (They are a smallest cut of a flow.)
+    This is the problem of project selection, or maximum closure: projects that share their tools. A smallest cut of a
+    flow solves it (J.-C. Picard, Maximal closure of a graph, 1976). Money flows from each weight, at most what it
+    saves, to the constants that it needs, at most their size. As much as possible flows. Then a weight is worth it if
+    it has money left. So is a weight whose payment a weight with money left could take over, itself or through others.
+
+    Say that each of two weights needs the constant `c` of 100 bytes. The first saves 150 and pays all of it, so 50 are
+    left. The second saves 20 and has paid nothing, so it has 20 left: both are worth it. Had the second paid 20 and the
+    first 80, then the first could take over those 20. Both are worth it again, however they share the payment. Were 70
+    and 20 saved, then both would have paid all that they save, and nothing is left: neither is worth it.
     """
-    payments = _Payments(gains)
-    while (name := payments.look()) is not None:
-        payments.pay(name)
-    return set(payments.reached)
+    uses = Counter(name for gain in gains if gain.saved > 0 for name in gain.shares)
+    saved: dict[int, int] = {}
+    for place, gain in enumerate(gains):
+        left = gain.saved - sum(size for name, size in gain.shares.items() if uses[name] == 1)
+        if left > 0:
+            saved[place] = left
+    due = {name: size for place in saved for name, size in gains[place].shares.items() if uses[name] > 1}
+    flow = _Flow()
+    for place, left in saved.items():
+        flow.join(_SOURCE, place, left)
+        for name in gains[place].shares.keys() & due:
+            flow.join(place, name, left)
+    for name, size in due.items():
+        flow.join(name, _SINK, size)
+    return saved.keys() & flow.reached_at_most()
 
 
-class _Payments:
-    """Who pays how much for which constant.
+_Node: TypeAlias = int | str
+_SOURCE, _SINK = -1, -2
 
-    Attributes
-    ----------
-    reached
-        Weights that have something left, or could have by the last look; each with the constant that another would
-        take over from it, None where it needs no other.
-    """
 
-    def __init__(self, gains: Sequence[Gain]) -> None:
-        self._gains = gains
-        self._left = {place: gain.saved for place, gain in enumerate(gains) if gain.saved > 0}
-        self._due = {name: size for place in self._left for name, size in gains[place].shares.items()}
-        self._paid: dict[str, dict[int, int]] = {name: {} for name in self._due}
-        self._payers: dict[str, int] = {}
-        self.reached: dict[int, str | None] = {}
+class _Flow:
+    """Pipes between nodes, filled as far as they go: Dinic's algorithm, which is Dinitz's of 1970."""
 
-    def look(self) -> str | None:
-        """A constant that isn't paid for, and could be; None if there is none."""
-        self.reached = {place: None for place, left in self._left.items() if left}
-        self._payers = {}
-        waiting = deque(self.reached)
+    def __init__(self) -> None:
+        self._room: dict[_Node, dict[_Node, int]] = {_SOURCE: {}, _SINK: {}}
+
+    def join(self, start: _Node, end: _Node, room: int) -> None:
+        """Lay a pipe."""
+        self._room.setdefault(start, {})[end] = room
+        self._room.setdefault(end, {})[start] = 0
+
+    def reached_at_most(self) -> set[_Node]:
+        """Let as much flow as can; the nodes that pipes with room lead to from the source then."""
+        while True:
+            onward = self._onward()
+            if _SINK not in onward:
+                return set(onward)
+            while (path := self._path(onward)) is not None:
+                self._fill(path)
+
+    def _onward(self) -> dict[_Node, list[_Node]]:
+        """Each node that pipes with room lead to, with those behind it that are one step farther from the source."""
+        steps: dict[_Node, int] = {_SOURCE: 0}
+        onward: dict[_Node, list[_Node]] = {}
+        waiting: deque[_Node] = deque([_SOURCE])
         while waiting:
-            place = waiting.popleft()
-            for name in self._gains[place].shares.keys() - self._payers.keys():
-                self._payers[name] = place
-                if self._due[name]:
-                    return name
-                freed = [other for other, paid in self._paid[name].items() if paid and other not in self.reached]
-                self.reached.update(dict.fromkeys(freed, name))
-                waiting += freed
-        return None
+            node = waiting.popleft()
+            onward[node] = []
+            for end, room in self._room[node].items():
+                if room and end not in steps:
+                    steps[end] = steps[node] + 1
+                    waiting.append(end)
+                if room and steps[end] > steps[node]:
+                    onward[node].append(end)
+        return onward
 
-    def pay(self, name: str) -> None:
-        """Pay for the constant that `look` gave, as much as all who take over from each other can."""
-        chain: list[tuple[str, int, str | None]] = []
-        step: str | None = name
-        amount = self._due[name]
-        while step is not None:
-            payer = self._payers[step]
-            freed_of = self.reached[payer]
-            amount = min(amount, self._left[payer] if freed_of is None else self._paid[freed_of][payer])
-            chain.append((step, payer, freed_of))
-            step = freed_of
-        self._due[name] -= amount
-        for step, payer, freed_of in chain:
-            self._paid[step][payer] = self._paid[step].get(payer, 0) + amount
-            if freed_of is None:
-                self._left[payer] -= amount
+    def _path(self, onward: dict[_Node, list[_Node]]) -> list[_Node] | None:
+        """From the source to the sink, where there is room; forgets ways on that lead nowhere. None if all do."""
+        path: list[_Node] = [_SOURCE]
+        while path and path[-1] != _SINK:
+            node = path[-1]
+            while onward[node] and not self._room[node][onward[node][-1]]:
+                onward[node].pop()
+            if onward[node]:
+                path.append(onward[node][-1])
             else:
-                self._paid[freed_of][payer] -= amount
+                path.pop()
+                if path:
+                    onward[path[-1]].pop()
+        return path or None
+
+    def _fill(self, path: Sequence[_Node]) -> None:
+        pipes = list(itertools.pairwise(path))
+        amount = min(self._room[start][end] for start, end in pipes)
+        for start, end in pipes:
+            self._room[start][end] -= amount
+            self._room[end][start] += amount
