@@ -159,7 +159,7 @@ class GraphIndex:
             return None
         feed = scope.fed.get(name)
         operator = feed.operator if feed is not None else scope.nodes[scope.producers[name]].op_type
-        return Derived(operator, reached.origins, reached.is_fixed)
+        return Derived(operator, reached.origins, reached.is_fixed, reached.scores)
 
     def _all_scopes(self, scope: Scope) -> Iterator[Scope]:
         yield scope

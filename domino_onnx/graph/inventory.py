@@ -118,7 +118,7 @@ def _indivisible(weight: FoundWeight, layout: WeightLayout, pool: SchemePool) ->
 
 def _values(file: OnnxFile, weight: FoundWeight) -> NDArray[np.generic] | None:
     """A counted weight's values as they are stored, checked; None for others, and where a 0 isn't a zero."""
-    if weight.tensor is None or not weight.counted:
+    if weight.tensor is None or not weight.counted or all(weight.as_scores):
         return None
     if weight.tensor.data_type not in FLOAT_TYPES and not isinstance(weight.numbers, StoredNumbers):
         return None

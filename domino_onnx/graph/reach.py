@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
@@ -35,6 +35,8 @@ _MOVED: Mapping[str, tuple[int, ...]] = {
 """Operators that move numbers about, and the inputs with the numbers; the others say where to."""
 _JOINED = frozenset({"Concat", "ConcatFromSequence", "SequenceConstruct", "SequenceInsert"})
 """Operators whose output holds the numbers of all inputs. Of others the largest tensor is the weight."""
+_OF_SCORES = frozenset({"Exp", "Hardmax", "Sigmoid", "Softmax"})
+"""Operators that take scores: minus infinity is a mask's, and becomes 0; a 0 becomes no zero."""
 _OF_SHAPES = frozenset({"Shape", "Size"})
 _MIXED = frozenset({"Add", "Div", "Mul", "Sub", "Sum", *_MOVED, *_JOINED})
 _Place: TypeAlias = tuple[Scope, str]
@@ -42,10 +44,14 @@ _Place: TypeAlias = tuple[Scope, str]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reached:
-    """The stored tensors that a value is made of; `is_fixed` is False where the data say which part of them."""
+    """The stored tensors that a value is made of; `is_fixed` is False where the data say which part of them.
+
+    `scores` has those of them that Softmax, or a like operator, takes on the way.
+    """
 
     origins: tuple[Stored | Sparse, ...] = ()
     is_fixed: bool = True
+    scores: frozenset[WeightKey] = frozenset()
 
 
 class Reach:
@@ -106,12 +112,14 @@ class Reach:
         if len(reached) < len(parts):
             return None
         node = _producer(scope, name)
-        is_shape = node is not None and node.op_type in _OF_SHAPES and not normal_domain(node.domain)
+        is_shape = _is_one_of(node, _OF_SHAPES)
         steering = [self._known.get(control) for control in controls]
         is_fixed = not is_shape and all(part is not None and part.is_fixed for part in (*reached, *steering))
-        origins = tuple({origin.key: origin for part in reached for origin in part.origins}.values())
         keeps_all = node is None or scope.producers.get(name) in scope.inner or _moves(node)
-        return Reached(origins if keeps_all else tuple(sorted(origins, key=_size)[-1:]), is_fixed)
+        origins = _origins(reached, keeps_all=keeps_all)
+        if _is_one_of(node, _OF_SCORES):
+            return Reached(origins, is_fixed, frozenset(origin.key for origin in origins))
+        return Reached(origins, is_fixed, frozenset().union(*(part.scores for part in reached)))
 
 
 def fed_by(node: NodeProto, body: GraphProto, around: Scope) -> dict[str, Feed]:
@@ -207,8 +215,19 @@ def _picks_matrices(scope: Scope, node: NodeProto) -> bool:
     return sum(size > 1 for size in dims) > 1
 
 
+def _origins(parts: Iterable[Reached], *, keeps_all: bool) -> tuple[Stored | Sparse, ...]:
+    """The tensors that the parts of a value are made of, each once; else the largest alone."""
+    origins = {origin.key: origin for part in parts for origin in part.origins}.values()
+    return tuple(origins) if keeps_all else tuple(sorted(origins, key=_size)[-1:])
+
+
 def _moves(node: NodeProto) -> bool:
-    return not normal_domain(node.domain) and (node.op_type in _MOVED or node.op_type in _JOINED)
+    return _is_one_of(node, _JOINED) or _is_one_of(node, _MOVED)
+
+
+def _is_one_of(node: NodeProto | None, operators: Container[str]) -> bool:
+    """Whether a node is one of ONNX's own operators of these names."""
+    return node is not None and node.op_type in operators and not normal_domain(node.domain)
 
 
 def _producer(scope: Scope, name: str) -> NodeProto | None:

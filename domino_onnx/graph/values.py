@@ -137,12 +137,14 @@ class Sparse:
 class Derived:
     """A value that an operator which isn't followed makes of stored tensors.
 
-    `is_fixed` is False where the data have a say: in which part of a tensor is taken, or in its shape.
+    `is_fixed` is False where the data have a say: in which part of a tensor is taken, or in its shape. `scores` has
+    those of the tensors that Softmax, or a like operator, takes on the way.
     """
 
     operator: str
     origins: tuple[Stored | Sparse, ...]
     is_fixed: bool
+    scores: frozenset[WeightKey] = frozenset()
 
 
 def stored_in(scope: Scope, name: str) -> Stored:

@@ -50,6 +50,9 @@ class FoundWeight:
         The first that reads it.
     views
         How each of `uses` reads it; None where the operator and the shape can't belong together.
+    as_scores
+        Whether each of `uses` reads it through Softmax, or a like operator. Then it may hold a mask's minus infinity,
+        and its zeros are none to the reader.
     parts
         Weights of all tensors that are behind what each of `uses` reads.
     grids
@@ -68,6 +71,7 @@ class FoundWeight:
     operator: str
     uses: list[Use] = dataclasses.field(default_factory=list)
     views: list[WeightView | None] = dataclasses.field(default_factory=list)
+    as_scores: list[bool] = dataclasses.field(default_factory=list)
     parts: list[int] = dataclasses.field(default_factory=list)
     grids: list[StoredNumbers | str] = dataclasses.field(default_factory=list)
     reasons: list[str] = dataclasses.field(default_factory=list)
@@ -136,7 +140,7 @@ def finite_values(file: OnnxFile, tensor: TensorProto, reader: str) -> NDArray[n
 def float_weights(file: OnnxFile) -> Iterator[tuple[WeightKey, NDArray[np.generic]]]:
     """Each float32 weight that counts, with its values: shared and derived ones too.
 
-    Left out is a single number that operators join with others on the way: it may be a mask's minus infinity.
+    Left out are those that all uses read as scores: a mask may be among them.
 
     Raises
     ------
@@ -146,7 +150,7 @@ def float_weights(file: OnnxFile) -> Iterator[tuple[WeightKey, NDArray[np.generi
     for key, weight in find_weights(file, GraphIndex(file.proto)).items():
         if weight.tensor is None or weight.tensor.data_type != TensorProto.FLOAT or not weight.counted:
             continue
-        if math.prod(weight.shape) > 1 or any(view is not None for view in weight.views):
+        if not all(weight.as_scores):
             yield key, finite_values(file, weight.tensor, weight.uses[0].label)
 
 
@@ -230,6 +234,7 @@ def _add(
     view = stored_view(use, stored) if value is stored and isinstance(stored, Stored) else None
     weight.uses.append(use)
     weight.views.append(view)
+    weight.as_scores.append(isinstance(value, Derived) and stored.key in value.scores)
     weight.parts.append(sum(weights_in(use, origin.tensor.dims) for origin in _origins(value)))
     weight.counted = weight.counted or use.position in listed_inputs(operator_of(use))
     weight.rounded = weight.rounded or (isinstance(value, Derived) and value.operator in _ROUNDING)

@@ -13,7 +13,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from domino_onnx.errors import ModelError
-from domino_onnx.pipeline import compress, convert, finetune, verify
+from domino_onnx.pipeline import compress, convert, finetune, inspect, verify
 from domino_onnx.precision import Conversion
 
 from .written import manifest, options, weights
@@ -302,6 +302,52 @@ def test_a_single_number_may_mean_minus_infinity(make_model: Run, save: Run, tmp
     source = save(make_model(nodes, {"x": [8, 4]}, {"y": [8, 4]}, arrays))
     convert(source, tmp_path / "half.onnx", conversion=HALF)
     assert np.isneginf(weights(tmp_path / "half.onnx")["minus"])
+
+
+@pytest.mark.parametrize("change", [{"precision": "fp16"}, {"weights": "int8"}])
+@pytest.mark.parametrize("lowest", [-1e9, -np.inf])
+@pytest.mark.parametrize("spelled", [False, True])
+def test_a_mask_before_a_softmax_is_no_broken_weight(
+    change: dict[str, Any], lowest: float, spelled: bool, make_model: Run, save: Run, tmp_path: Path, run_ort: Run
+) -> None:
+    rng = np.random.default_rng(0)
+    softmax = [helper.make_node("Softmax", ["masked"], ["share"], axis=1)]
+    if spelled:
+        softmax = [
+            helper.make_node("Exp", ["masked"], ["powers"]),
+            helper.make_node("ReduceSum", ["powers", "axes"], ["sum"]),
+            helper.make_node("Div", ["powers", "sum"], ["share"]),
+        ]
+    nodes = [
+        helper.make_node("Add", ["scores", "mask"], ["masked"]),
+        *softmax,
+        helper.make_node("Transpose", ["share"], ["turned"], perm=[1, 0]),
+        helper.make_node("MatMul", ["turned", "x"], ["mixed"]),
+        helper.make_node("MatMul", ["mixed", "w"], ["y"]),
+    ]
+    arrays = {
+        "scores": rng.standard_normal((32, 32)).astype(np.float32),
+        "mask": np.where(np.tri(32) > 0, 0, lowest).astype(np.float32),
+        "w": rng.standard_normal((32, 16)).astype(np.float32),
+        **({"axes": np.array([1])} if spelled else {}),
+    }
+    source, out = save(make_model(nodes, {"x": [32, 32]}, {"y": [32, 16]}, arrays)), tmp_path / "out.onnx"
+    convert(source, out, conversion=Conversion(**change))
+    x = {"x": rng.standard_normal((32, 32)).astype(np.float32)}
+    np.testing.assert_allclose(run_ort(out, x)[0], run_ort(source, x)[0], atol=0.4)
+    mask = next(skip for skip in inspect(source).inventory.skips if skip.key.name == "mask")
+    assert mask.zeros == 0  # Softmax makes numbers of its zeros
+
+
+def test_a_mask_that_is_multiplied_as_it_is_counts(make_model: Run, save: Run, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Add", ["scores", "mask"], ["masked"]),
+        helper.make_node("MatMul", ["masked", "x"], ["y"]),
+    ]
+    arrays = {"scores": np.ones((8, 8), np.float32), "mask": np.where(np.tri(8) > 0, 0, -np.inf).astype(np.float32)}
+    source = save(make_model(nodes, {"x": [8, 4]}, {"y": [8, 4]}, arrays))
+    with pytest.raises(ModelError, match=r"'mask' of '.*' holds NaN or infinity in 28 of 64 values"):
+        convert(source, tmp_path / "half.onnx", conversion=HALF)
 
 
 def test_a_half_precision_file_that_torch_rounds_otherwise_names_the_way_out(
