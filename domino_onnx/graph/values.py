@@ -7,7 +7,7 @@ and from a function's formal input to the value that the call gives it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "Transposes",
     "before_transposes",
     "dequantised",
+    "in_function",
     "is_symmetric",
     "stored_in",
     "transposed",
@@ -64,7 +65,7 @@ class Scope:
     @property
     def in_function(self) -> bool:
         """Whether it is in the body of a local function."""
-        return any(part.startswith("function ") for part in self.path)
+        return in_function(self.path)
 
     def locate(self, name: str) -> tuple[Scope, str] | None:
         """The scope that defines `name`, and its name there; None for what nothing in the file defines."""
@@ -145,6 +146,11 @@ class Derived:
     origins: tuple[Stored | Sparse, ...]
     is_fixed: bool
     scores: frozenset[WeightKey] = frozenset()
+
+
+def in_function(path: Iterable[str]) -> bool:
+    """Whether the scope of this path is in the body of a local function."""
+    return any(part.startswith("function ") for part in path)
 
 
 def stored_in(scope: Scope, name: str) -> Stored:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from domino_onnx.graph.io.read import OnnxFile
 from domino_onnx.graph.io.tensors import FLOAT_TYPES
 from domino_onnx.graph.operators import PRUNABLE, WeightView, listed_inputs, operator_of, stored_view, weights_in
 from domino_onnx.graph.stored_numbers import grid_of
-from domino_onnx.graph.values import Derived, Sparse, Stored
+from domino_onnx.graph.values import Derived, Sparse, Stored, in_function
 from domino_onnx.plurals import quantity
 from domino_onnx.scheme import StoredNumbers, WeightKey
 
@@ -96,6 +97,14 @@ class FoundWeight:
         return [str(key), key.name, *(use.label for use in self.uses)]
 
 
+class FloatsLeft(NamedTuple):
+    """float32 weights in file order: stored in local functions, behind operators that aren't followed, and others."""
+
+    in_functions: list[WeightKey]
+    behind_operators: list[WeightKey]
+    others: list[WeightKey]
+
+
 def find_weights(file: OnnxFile, index: GraphIndex) -> dict[WeightKey, FoundWeight]:
     """Every weight with its uses, in file order; a weight also knows what else reads it."""
     weights: dict[WeightKey, FoundWeight] = {}
@@ -154,18 +163,24 @@ def float_weights(file: OnnxFile) -> Iterator[tuple[WeightKey, NDArray[np.generi
             yield key, finite_values(file, weight.tensor, weight.uses[0].label)
 
 
-def floats_left(file: OnnxFile) -> tuple[list[WeightKey], list[WeightKey]]:
-    """float32 weights of Conv, ConvTranspose, Gemm and MatMul, in file order: in local functions, and elsewhere.
+def floats_left(file: OnnxFile) -> FloatsLeft:
+    """float32 weights of Conv, ConvTranspose, Gemm and MatMul, but for those that integers would hardly make smaller.
 
-    Left out are those that integers would hardly make smaller. No values are read.
+    No values are read.
     """
-    found: tuple[list[WeightKey], list[WeightKey]] = [], []
+    left = FloatsLeft([], [], [])
     for key, weight in find_weights(file, GraphIndex(file.proto)).items():
         if weight.tensor is None or weight.tensor.data_type != TensorProto.FLOAT or weight.operator not in PRUNABLE:
             continue
-        if smaller_as_integers(math.prod(weight.shape), max(weight.shape, default=1)):
-            found[not any(part.startswith("function ") for part in key.scope)].append(key)
-    return found
+        if not smaller_as_integers(math.prod(weight.shape), max(weight.shape, default=1)):
+            continue
+        if in_function(key.scope):
+            left.in_functions.append(key)
+        elif None in weight.views:
+            left.behind_operators.append(key)
+        else:
+            left.others.append(key)
+    return left
 
 
 def weight_readers(file: OnnxFile) -> dict[WeightKey, str]:

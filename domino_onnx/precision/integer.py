@@ -85,10 +85,15 @@ def to_int8(model: ModelProto) -> dict[WeightKey, int]:
 
 def float_notes(file: OnnxFile) -> tuple[str, ...]:
     """Which weights `to_int8` has left as float32, and why."""
-    reasons = ("local functions keep theirs", "other nodes read them otherwise, or a graph input may replace them")
+    left = floats_left(file)
+    reasons = {
+        "local functions keep theirs": left.in_functions,
+        "other operators are between weight and product": left.behind_operators,
+        "other nodes read them otherwise, or a graph input may replace them": left.others,
+    }
     return tuple(
         f"--weights int8 leaves {quantity(len(keys), 'weight')} in float32, {str(keys[0])!r} first: {reason}"
-        for keys, reason in zip(floats_left(file), reasons, strict=True)
+        for reason, keys in reasons.items()
         if keys
     )
 

@@ -285,6 +285,18 @@ def test_weights_that_stay_floats_are_told(make_model: Run, save: Run, tmp_path:
     assert "leaves 1 weight in float32" in told
     assert "local functions keep theirs" in told
     assert "'added' first: other nodes read them otherwise" in told
+    behind = [
+        helper.make_node("Reshape", ["flat", "sizes"], ["shaped"]),
+        helper.make_node("Softmax", ["scores"], ["shares"], axis=1),
+        helper.make_node("MatMul", ["x", "shaped"], ["h"]),
+        helper.make_node("MatMul", ["h", "shares"], ["k"]),
+        helper.make_node("MatMul", ["k", "w"], ["y"]),
+    ]
+    stored = {"flat": normal(16, 64), "sizes": np.array([32, 32]), "scores": normal(32, 32), "w": arrays["w"]}
+    derived = save(make_model(behind, {"x": [32, 32]}, {"y": [32, 32]}, stored))
+    (warning,) = convert(derived, out, conversion=INT8, force=True).warnings
+    assert "2 weights in float32, 'flat' first: other operators are between weight and product" in warning
+    source = save(model)
     compressed = compress(source, tmp_path / "pruned.onnx", options({"output.weights": "int8"}))
     assert "local functions keep theirs" in " ".join(compressed.warnings)
     plain = save(make_model(nodes[1:2], {"h": [32, 32]}, {"k": [32, 32]}, {"w": arrays["w"]}))
