@@ -27,6 +27,18 @@ class Fingerprint:
         self._of_content = hashlib.sha256(content)
         self._data_files = sorted(data_files, key=lambda path: path.relative_to(folder).as_posix())
 
+    def is_named(self, sha256: str) -> bool:
+        """Whether that is the hash of the model, or of the .onnx file's bytes alone, as older manifests have it.
+
+        Data files are read only if it isn't the latter.
+
+        Raises
+        ------
+        ModelError
+            If a data file can't be read.
+        """
+        return sha256 == self._of_content.hexdigest() or sha256 == self.sha256
+
     @functools.cached_property
     def sha256(self) -> str:
         """Of the .onnx file's bytes, and behind them those of its data files in the order of their names; hexadecimal.

@@ -96,12 +96,12 @@ def _found(lab: Laboratory, manifest: Manifest) -> Found:
 
 def _teacher_sha256(lab: Laboratory, manifest: Manifest) -> str:
     """The teacher's hash; a warning if the file was made from another one."""
-    taught = read_model(lab.dense).sha256
-    if manifest.source_sha256 not in ("", taught):
+    teacher = read_model(lab.dense)
+    if manifest.source_sha256 and not teacher.fingerprint.is_named(manifest.source_sha256):
         lab.journal.warn(
             f"{lab.source.path} was made from another model than the teacher {lab.dense}, whose answers it learns now"
         )
-    return taught
+    return teacher.sha256
 
 
 def _advised(error: ModelError, source: Source, manifest: Manifest) -> ModelError:

@@ -37,6 +37,6 @@ def teacher_beside(model: Path) -> Path:
 def _is_the_one(path: Path, sha256: str) -> bool:
     """False for what can't be read, too."""
     try:
-        return read_model(path).sha256 == sha256
+        return read_model(path).fingerprint.is_named(sha256)
     except ModelError:
         return False

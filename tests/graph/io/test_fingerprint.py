@@ -43,6 +43,19 @@ def test_other_data_give_another_hash(make_model: Make, tmp_path: Path) -> None:
     assert read_model(models[0]).sha256 != read_model(models[1]).sha256
 
 
+def test_an_older_hash_is_known_without_a_look_at_the_data(make_model: Make, tmp_path: Path) -> None:
+    path = external_model(make_model, tmp_path, PLACES, {name: values(16, 16) for name in PLACES})
+    fingerprint = read_model(path).fingerprint
+    older, newer = hashlib.sha256(path.read_bytes()).hexdigest(), read_model(path).sha256
+    (tmp_path / "z.data").rename(tmp_path / "away.data")
+    assert fingerprint.is_named(older)
+    with pytest.raises(ModelError, match=r"can't read .*z\.data"):
+        fingerprint.is_named(newer)
+    (tmp_path / "away.data").rename(tmp_path / "z.data")
+    assert fingerprint.is_named(newer)
+    assert not fingerprint.is_named("0" * 64)
+
+
 def test_data_are_read_when_the_hash_is_asked_for(make_model: Make, tmp_path: Path) -> None:
     path = external_model(make_model, tmp_path, PLACES, {name: values(16, 16) for name in PLACES})
     known, unknown = read_model(path), read_model(path)
