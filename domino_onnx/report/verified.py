@@ -29,7 +29,7 @@ def verify_view(verdict: Verdict) -> RenderableType:
             Text(printable(finding.label)),
             finding.scheme,
             str(finding.zeros),
-            Text(printable(finding.problem or "holds", 400), style="red" if finding.problem else "green"),
+            Text(printable(finding.problem or "holds", _LONGEST), style="red" if finding.problem else "green"),
         )
     good = sum(finding.problem is None for finding in verdict.findings)
     style = "bold green" if verdict.holds else "bold red"
