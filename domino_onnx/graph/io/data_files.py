@@ -21,7 +21,7 @@ from onnx import TensorProto
 from domino_onnx.errors import OutputError
 from domino_onnx.files import current_umask, escaped, put_in_place, reason_of, sha256_of, unfinished
 from domino_onnx.graph.io.external import ExternalRange, is_external, read_bytes, resolve, set_entry, was_external
-from domino_onnx.graph.io.read import OnnxFile
+from domino_onnx.graph.io.read import OnnxFile, other_format
 from domino_onnx.graph.walk import tensors
 from domino_onnx.scheme import WeightKey
 
@@ -33,6 +33,8 @@ _PIECE = 1 << 20
 """Bytes that are read and hashed at a time."""
 _MAX_MODEL = 1 << 31
 """Bytes of the largest file that can be a model, whose data may lie outside it."""
+_BEGINNING = 64
+"""Bytes of a file that tell whether it may be a model."""
 _DATA_FILE = re.compile(r"\.[0-9a-f]{16}\.data\Z")
 """How the names of data files end that we write."""
 
@@ -131,10 +133,11 @@ def drop_data(output: Path, keep: AbstractSet[str]) -> None:
     """
     with contextlib.suppress(OSError):
         unused = _data_files(output) - keep
-        models = [path for path in output.parent.iterdir() if _may_be_model(path)] if unused else []
+        for path in output.parent.iterdir() if unused else ():
+            if unused and _may_be_model(path):
+                unused -= _mentioned(path, unused)
         for name in unused:
-            if not any(_mentions(model, name) for model in models):
-                (output.parent / name).unlink(missing_ok=True)
+            (output.parent / name).unlink(missing_ok=True)
 
 
 def _write_data_file(
@@ -237,12 +240,19 @@ def _may_be_model(path: Path) -> bool:
     return path.is_file() and not _DATA_FILE.search(path.name) and path.stat().st_size <= _MAX_MODEL
 
 
-def _mentions(model: Path, name: str) -> bool:
-    """Whether a file holds this text anywhere; one that can't be read may."""
+def _mentioned(path: Path, names: AbstractSet[str]) -> set[str]:
+    """Those of the names that a file holds anywhere, if it begins as a model may; all if it can't be read."""
     try:
-        with model.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return content.find(name.encode()) >= 0
+        with path.open("rb") as stream:
+            if other_format(stream.read(_BEGINNING)) is not None:
+                return set()
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return {os.fsdecode(found[0]) for found in _any_of(names).finditer(content)}
     except FileNotFoundError:
-        return False
+        return set()
     except (OSError, ValueError):  # an empty file has no memory map
-        return model.stat().st_size > 0
+        return set(names) if path.stat().st_size else set()
+
+
+def _any_of(names: Iterable[str]) -> re.Pattern[bytes]:
+    return re.compile(b"|".join(re.escape(os.fsencode(name)) for name in names))

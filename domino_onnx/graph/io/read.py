@@ -24,7 +24,7 @@ from domino_onnx.graph.walk import normal_domain, tensors
 from domino_onnx.plurals import quantity
 from domino_onnx.storage import FileForm, Storage
 
-__all__ = ["OnnxFile", "read_model"]
+__all__ = ["OnnxFile", "other_format", "read_model"]
 
 _NOT_ONNX = {
     b"version https://git-lfs": "a Git LFS pointer: run `git lfs pull` to get the model itself",
@@ -32,6 +32,9 @@ _NOT_ONNX = {
     b"PK\x03\x04": "a zip archive (a PyTorch checkpoint?): export the model to ONNX first",
     b"\x7fELF": "a program",
     b"<": "HTML or XML",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x93NUMPY": "a NumPy array",
     b"ORTM": "an ORT-format model: use the .onnx file it was made from",
 }
 _MAX_PROTOBUF = 2**31 - 1
@@ -165,11 +168,15 @@ def _read_bytes(path: Path) -> bytes:
         raise ModelError(f"can't read {path}: {error.strerror}") from None
 
 
+def other_format(data: bytes) -> str | None:
+    """What a file is that begins so; None if it may be a model."""
+    return next((what for start, what in _NOT_ONNX.items() if data.startswith(start)), None)
+
+
 def _guess(data: bytes) -> str:
     if not data:
         return "the file is empty"
-    looks_like = (what for start, what in _NOT_ONNX.items() if data.startswith(start))
-    what = next(looks_like, None)
+    what = other_format(data)
     return "it has another format, or was cut short" if what is None else f"it looks like {what}"
 
 

@@ -115,6 +115,26 @@ class TestExternalData:
         assert len(second) == len(first) + 1
         assert "out.onnx.data" in second
 
+    @pytest.mark.parametrize(
+        ("start", "kept"),
+        [
+            *((start, True) for start in (b"", b"\x08\x08")),
+            *((start, False) for start in (b"PK\x03\x04", b"\x89PNG\r\n", b"\xff\xd8\xff\xe0", b"\x93NUMPY\x01\x00")),
+        ],
+    )
+    def test_only_files_that_begin_as_a_model_may_keep_data(
+        self, start: bytes, kept: bool, make_model: Make, tmp_path: Path
+    ) -> None:
+        """Other files of the folder, as images to calibrate with, aren't read."""
+        source = external_model(make_model, tmp_path / "in", self.places, self.arrays)
+        (folder := tmp_path / "out").mkdir()
+        prune(source, folder / "out.onnx")
+        first = {path.name for path in folder.iterdir()} - {"out.onnx"}
+        (folder / "other").write_bytes(start + " and ".join(sorted(first)).encode())
+        prune(source, folder / "out.onnx", force=True, scheme=NMScheme(1, 4))
+        left = {path.name for path in folder.iterdir()} & first
+        assert left == (first if kept else set())
+
     def test_an_output_in_the_way_of_its_own_source_data_can_be_pruned_again(
         self, make_model: Make, tmp_path: Path, run_ort: Any
     ) -> None:
