@@ -13,7 +13,7 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from domino_onnx.errors import ModelError
-from domino_onnx.pipeline import compress, convert, finetune, inspect, verify
+from domino_onnx.pipeline import compress, convert, finetune, inspect, search, verify
 from domino_onnx.precision import Conversion
 
 from .written import manifest, options, weights
@@ -230,6 +230,16 @@ def test_what_the_converter_leaves_is_found_out_before_any_work(
     with pytest.raises(ModelError, match="Leave out the conversion"):
         compress(source, tmp_path / "out.onnx", options({"output.precision": "fp16", "data.calibration": None}))
     assert [path for path in tmp_path.iterdir() if path != source] == []
+
+
+def test_a_search_tries_no_conversion(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes no model."""
+
+    def tried(*_: object, **__: object) -> None:
+        raise AssertionError("the whole model was converted")
+
+    monkeypatch.setattr("domino_onnx.precision.conversion.converted", tried)
+    assert search(samples / "digits_resnet.onnx", options({"output.precision": "fp16"})).plan.schemes
 
 
 @pytest.mark.parametrize(("scale", "said"), [(1e6, "float16 ends at 65504"), (1e-9, "float16 begins at 5.96e-08")])

@@ -12,7 +12,7 @@ from domino_onnx.files import NOTHING, Replacing, check_model_ending, check_outp
 from domino_onnx.graph import OnnxFile, Selection, check_data_name, check_input_shapes, read_manifest, read_model
 from domino_onnx.options import NO_DATA, CompressOptions
 from domino_onnx.outputs import require_outputs
-from domino_onnx.precision import Conversion, try_conversion
+from domino_onnx.precision import Conversion, check_conversion, try_conversion
 from domino_onnx.scheme import Plan
 from domino_onnx.stages.devices import require_devices
 from domino_onnx.stages.journal import Journal
@@ -66,7 +66,8 @@ def read(
     purpose
         Samples may be drawn where no data are given, or few, unless the file is only looked at.
     output
-        What is going to be written; it must be none of the inputs.
+        What is going to be written; it must be none of the inputs. Only then is a conversion tried, if the options ask
+        for one; else the model is merely looked at for what would stop it.
     also
         Other models that are read.
     judged
@@ -101,7 +102,10 @@ def read(
             output.check((*file.data_files, *_data_files(also if output.path.exists() else ())))
             check_data_name(file, output.path)
             check_model_ending(output.path, (model, *also))
-        try_conversion(file, conversion(options))
+        if output is not None:
+            try_conversion(file, conversion(options))
+        else:
+            check_conversion(file, conversion(options))
         _check_names(file, options)
         require_devices(options)
         metric = metric or load_chosen_metric(options)
