@@ -72,16 +72,37 @@ def _context(make_model: Make) -> tuple[ModelProto, Sizes, list[Sizes]]:
 def _residual(make_model: Make) -> tuple[ModelProto, Sizes, list[Sizes]]:
     """Alike at all sizes that there are: axes without a name may have to be equal."""
     model = make_model(
+        [
+            node("MatMul", ["x", "w"], ["m"]),
+            node("Concat", ["x", "z"], ["d"], axis=2),
+            node("MatMul", ["d", "v"], ["e"]),
+            node("Relu", ["e"], ["r"]),
+            node("Add", ["m", "r"], ["y"]),
+        ],
+        {"x": ("N", None, 512), "z": ("N", None, 512)},
+        {"y": None},
+        {"w": sparse((512, 512), 0) * (np.arange(512) % 4 == 0), "v": sparse((1024, 512), 0)},
+    )
+    return model, dict.fromkeys("xz", (1, 16, 512)), [dict.fromkeys("xz", (3, 5, 512))]
+
+
+def _broadcast(make_model: Make) -> tuple[ModelProto, Sizes, list[Sizes]]:
+    """Alike wherever both grow or shrink together, yet each may have the size 1 by itself."""
+    model = make_model(
         [node("MatMul", ["x", "w"], ["m"]), node("Sub", ["x", "z"], ["d"]), node("Add", ["m", "d"], ["y"])],
         {"x": ("N", None, 512), "z": ("N", None, 512)},
         {"y": None},
         {"w": sparse((512, 512), 0) * (np.arange(512) % 4 == 0)},
     )
-    return model, dict.fromkeys("xz", (1, 16, 512)), [dict.fromkeys("xz", (3, 5, 512))]
+    return (
+        model,
+        dict.fromkeys("xz", (1, 16, 512)),
+        [{"x": (1, 4, 512), "z": (1, 1, 512)}, dict.fromkeys("xz", (3, 5, 512))],
+    )
 
 
 @pytest.mark.parametrize(
-    ("made", "joins"), [(_positions, False), (_context, False), (_residual, True)], ids=["sum", "mean", "residual"]
+    ("made", "joins"), [(_positions, False), (_context, False), (_broadcast, False), (_residual, True)]
 )
 def test_deployed_files_run_at_other_sizes(
     domino: Any, make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Any, joins: bool
@@ -109,11 +130,12 @@ def test_each_free_axis_has_a_run(make_model: Make, tmp_path: Path) -> None:
     """Unless the model refuses all its other sizes, as it does those of the channels here."""
     model, sizes, _ = _positions(make_model)
     runs = _seen(model, tmp_path / "model.onnx", sizes)
-    assert [run["x"] for run in runs] == [(1, 1, 16), (2, 1, 16), (1, 1, 32)]
+    assert [run["x"] for run in runs] == [(1, 1, 16), (2, 1, 16), (1, 1, 1), (1, 1, 32)]
     longest, _, _ = _positions(make_model)
     assert [run["x"] for run in _seen(longest, tmp_path / "model.onnx", {"x": (1, 1, 64)})] == [
         (1, 1, 64),
         (2, 1, 64),
+        (1, 1, 1),
         (1, 1, 32),
     ]
 

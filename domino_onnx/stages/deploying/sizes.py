@@ -1,6 +1,6 @@
 """Which shapes do activations have at several sizes of the inputs? Two that are alike at one needn't be at another.
 
-Each free axis of the inputs gets a second size, in a run of its own.
+Each free axis of the inputs gets a second size, in a run of its own, and by itself the size 1, at which it broadcasts.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ __all__ = ["shapes_at_sizes"]
 _AROUND = ("Add", "BatchNormalization", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul")
 _MOST_AXES = 8
 """So many axes, all of one name as one, get a second size each; any more get theirs together."""
+_TO_ONE = 0.0
+"""A factor that leaves one of each size."""
 _MOST_ENDED = 2
 """Runs of an axis that memory, time or a crash may end before its other sizes count as unknown."""
 _Arrays = Mapping[str, NDArray[np.generic]]
@@ -39,9 +41,9 @@ def shapes_at_sizes(file: OnnxFile, inputs: _Arrays, threads: int) -> list[_Shap
 
     Returns
     -------
-    Name to shape, for each run. There is one run where the model adds no two activations. Elsewhere a run with another
-    size follows for each free axis, unless the model refuses all that are tried. It is empty if memory, time or a
-    crash ended it, so that other sizes aren't known.
+    Name to shape, for each run. There is one run where the model adds no two activations. Elsewhere two runs follow for
+    each free axis: with its size 1, and with another size. Those that the model refuses are left out. The last is empty
+    if memory, time or a crash ended it, so that other sizes aren't known.
 
     Raises
     ------
@@ -81,10 +83,15 @@ class _Look:
         return {name: value.shape for name, value in seen.items() if getattr(value, "dtype", None) == np.float32}
 
     def at_other_sizes(self, inputs: _Arrays, axes: Sequence[Sequence[_Axis]]) -> Iterator[_Shapes]:
-        """The shapes with another size of each axis; at last empty ones, if it isn't known whether one has another."""
+        """The shapes with other sizes of each axis; at last empty ones, if it isn't known whether one has others."""
         done: set[_Axis] = set()
         free = list(itertools.chain(*axes))
         for each in axes:
+            alone = self._at_one(inputs, each)
+            if alone is not None:
+                yield alone
+            if alone == {}:
+                return
             if not done.issuperset(each):
                 seen, changed = self._at_another_size(inputs, each, free)
                 done |= set(changed)
@@ -92,6 +99,18 @@ class _Look:
                     yield seen
                 if seen == {}:
                     return
+
+    def _at_one(self, inputs: _Arrays, axes: Sequence[_Axis]) -> _Shapes | None:
+        """The shapes with the size 1 of some axes; None if they have it already, or the model refuses it."""
+        if all(inputs[name].shape[axis] == 1 for name, axis in axes):
+            return None
+        try:
+            return self(_resized(inputs, axes, _TO_ONE))
+        except RunError:
+            return None
+        except (ModelError, ProcessError):
+            self.close()
+            return {}
 
     def _at_another_size(
         self, inputs: _Arrays, axes: Sequence[_Axis], free: Sequence[_Axis]
@@ -150,13 +169,13 @@ def _trials(inputs: _Arrays, axes: Sequence[_Axis], free: Sequence[_Axis]) -> It
 
 
 def _resized(inputs: _Arrays, axes: Sequence[_Axis], factor: float) -> dict[str, NDArray[np.generic]]:
-    """The inputs with other sizes of some axes, their values repeated or cut off; 1 instead of 0."""
+    """The inputs with other sizes of some axes, at least 1; their values are repeated or cut off."""
     changed = dict(inputs)
     for name, axis in axes:
         value = changed[name]
         size = value.shape[axis]
         if size:
-            changed[name] = np.take(value, np.arange(int(size * factor)) % size, axis)
+            changed[name] = np.take(value, np.arange(max(int(size * factor), 1)) % size, axis)
         else:
             changed[name] = np.zeros([*value.shape[:axis], 1, *value.shape[axis + 1 :]], value.dtype)
     return changed
