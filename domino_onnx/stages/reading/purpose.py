@@ -7,9 +7,10 @@ from typing import Literal
 from domino_onnx.deployment.operators import is_deployed
 from domino_onnx.errors import ModelError, PlanError
 from domino_onnx.graph import OnnxFile, read_manifest
+from domino_onnx.plurals import quantity
 from domino_onnx.scheme import Manifest
 
-__all__ = ["Purpose", "manifest_to_finetune", "require_suited"]
+__all__ = ["Purpose", "doubt_of_pruned", "manifest_to_finetune", "require_suited"]
 
 Purpose = Literal["look", "prune", "finetune"]
 """To say what is in it, to choose schemes or weights, or to train the weights that an earlier run kept."""
@@ -29,6 +30,27 @@ def require_suited(file: OnnxFile, purpose: Purpose) -> None:
         raise ModelError(f"{file.path} was deployed for the CPU and can't be pruned: give the file it was made from")
     if purpose == "finetune":
         manifest_to_finetune(file)
+
+
+def doubt_of_pruned(file: OnnxFile) -> str | None:
+    """What pruning a file once more forgets; None if its manifest names no pruned weight.
+
+    Raises
+    ------
+    CheckFailed
+        If its manifest can't be read.
+    """
+    manifest = read_manifest(file.proto)
+    count = 0 if manifest is None else sum(not entry.scheme.is_dense for entry in manifest.entries)
+    if manifest is None or not count:
+        return None
+    suited, forgets = "", "their schemes"
+    if manifest.target != "generic":
+        suited, forgets = f", for the target {manifest.target}", "their schemes and the target"
+    return (
+        f"{file.path} was pruned before: {quantity(count, 'weight')}{suited}. This run forgets {forgets}: give the "
+        "dense model, or train the weights that are left with `domino-onnx finetune`"
+    )
 
 
 def manifest_to_finetune(file: OnnxFile) -> Manifest:

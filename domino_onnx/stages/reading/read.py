@@ -18,7 +18,7 @@ from domino_onnx.stages.devices import require_devices
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.reading.doubts import doubts_of_samples
 from domino_onnx.stages.reading.drawing import drawn_samples, filled_up
-from domino_onnx.stages.reading.purpose import Purpose, require_suited
+from domino_onnx.stages.reading.purpose import Purpose, doubt_of_pruned, require_suited
 from domino_onnx.stages.reading.shapes import note_of_shapes
 from domino_onnx.stages.reading.source import Source, open_source
 
@@ -98,6 +98,8 @@ def read(
     with journal.stage("read"):
         file = read_model(model)
         require_suited(file, purpose)
+        if purpose == "prune" and (doubt := doubt_of_pruned(file)) is not None:
+            journal.warn(doubt)
         if output is not None:
             output.check((*file.data_files, *_data_files(also if output.path.exists() else ())))
             check_data_name(file, output.path)
