@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from domino_onnx.deployment.operators import is_deployed
 from domino_onnx.graph import (
     OnnxFile,
     quantisers,
@@ -86,6 +87,8 @@ def verify_file(file: OnnxFile) -> Verdict:
     manifest = read_manifest(file.proto)
     if manifest is None:
         problem = f"{file.path} has no domino-onnx manifest: there is nothing to check it against"
+        if is_deployed(file.proto):
+            problem = f"{file.path} was deployed for the CPU and has no manifest: verify the file it was made from"
         return Verdict(manifest=None, findings=(), of_the_file=(problem,))
     tensors = stored_tensors(file.proto)
     strict = _eligible(file) if manifest.target == "tensorrt" else frozenset()

@@ -54,6 +54,8 @@ def inspect_view(result: InspectResult) -> RenderableType:
     )
     notes = [Text(f"note: {printable(note, 400)}") for note in inventory.notes]
     made = [Text(f"compressed by {printable(result.manifest.tool)}")] if result.manifest else []
+    if result.is_deployed:
+        made.append(Text("deployed for the CPU: operators of our own hold weights that aren't listed here"))
     if result.file.form != "dense":
         made.append(Text(f"stored {result.file.form}"))
     bridge = [] if result.bridge is None else [readiness_view(result.bridge)]
@@ -81,6 +83,7 @@ def inspect_document(result: InspectResult) -> Document:
         "sites": [_site(site) for site in inventory.sites],
         "skipped": [skip_document(skip) for skip in inventory.skips],
         "notes": list(inventory.notes),
+        "deployed": result.is_deployed,
         "compressed_by": result.manifest.tool if result.manifest else None,
     }
     return document if result.bridge is None else {**document, "bridge": readiness_document(result.bridge)}

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from domino_onnx.deployment.operators import is_deployed
 from domino_onnx.errors import DataError, ModelError
 from domino_onnx.graph import OnnxFile, model_inputs, read_manifest, read_model
 from domino_onnx.options import CompressOptions, RunOptions
@@ -15,6 +16,7 @@ from domino_onnx.stages.devices import torch_missing
 from domino_onnx.stages.forecasting.outlook import SAMPLES, operator_shares, outlook, ports
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.reading.doubts import doubts_of_labels, doubts_of_samples
+from domino_onnx.stages.reading.purpose import require_suited
 from domino_onnx.stages.reading.read import load_chosen_metric, load_samples
 from domino_onnx.stages.reading.source import Source, open_source
 from domino_onnx.targets import GROUPS_OF_FOUR, BuildLog, diagnose, read_build_log
@@ -39,6 +41,7 @@ def inspected(source: Source, run: RunOptions, *, bridge: bool) -> InspectResult
         file=source.file,
         inventory=source.inventory,
         manifest=read_manifest(proto),
+        is_deployed=is_deployed(proto),
         inputs=ports(model_inputs(proto)),
         outputs=ports(proto.graph.output),
         shares=operator_shares(source.file, source.inventory),
@@ -54,11 +57,13 @@ def diagnosed(model: Path, log: Path | None) -> DoctorResult:
     Raises
     ------
     ModelError
-        If the model can't be read.
+        If the model can't be read, or was deployed.
     DataError
         If the log can't be read.
     """
-    source = open_source(read_model(model), pool=GROUPS_OF_FOUR, infers=False)
+    file = read_model(model)
+    require_suited(file, "judge")
+    source = open_source(file, pool=GROUPS_OF_FOUR, infers=False)
     return DoctorResult(
         model=model,
         diagnoses=tuple(diagnose(site, source.load(site.key)) for site in source.inventory.sites),

@@ -88,7 +88,30 @@ def test_a_deployed_file_is_not_pruned(domino: Run, pruned: Path, tmp_path: Path
         assert ran.code == 1
         assert f"error: {fast} was deployed for the CPU" in " ".join(ran.err.split())
         assert "drawn" not in ran.err
-    assert domino("inspect", fast).code == 0
+
+
+def test_a_deployed_file_is_judged_and_converted_by_no_command(domino: Run, pruned: Path, tmp_path: Path) -> None:
+    fast, out = tmp_path / "fast.onnx", tmp_path / "out.onnx"
+    assert domino("deploy", pruned, "--threads", "1", "-o", fast).code == 0
+    for words, why in (
+        (("doctor", fast), "can't run in TensorRT"),
+        (("convert", fast, "--precision", "fp16", "-o", out), "can't be stored in fewer bits"),
+        (("convert", fast, "--weights", "int8", "-o", out), "can't be stored in fewer bits"),
+        (("deploy", fast, "-o", out), "can't be deployed once more"),
+    ):
+        ran = domino(*words)
+        said = f"error: {fast} was deployed for the CPU and {why}: give the file it was made from"
+        assert (ran.code, said in " ".join(ran.err.split())) == (1, True), ran.err
+    assert not out.exists()
+
+
+def test_what_is_said_of_a_file_tells_that_it_was_deployed(domino: Run, pruned: Path, tmp_path: Path) -> None:
+    fast = tmp_path / "fast.onnx"
+    assert domino("deploy", pruned, "--threads", "1", "-o", fast).code == 0
+    assert "deployed for the CPU" in domino("inspect", fast).out
+    assert [json.loads(domino("inspect", path, "--json").out)["deployed"] for path in (pruned, fast)] == [False, True]
+    ran = domino("verify", fast)
+    assert (ran.code, "was deployed for the CPU" in ran.out, "the file it was made from" in ran.out) == (3, True, True)
 
 
 def test_a_deployed_file_without_kernels_says_what_is_missing(

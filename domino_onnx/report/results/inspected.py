@@ -51,6 +51,8 @@ class InspectResult:
         As the model declares them.
     shares
         What the files are made of, the largest share first.
+    is_deployed
+        Whether the file was written for the CPU, so that operators of our own hold weights that aren't in the inventory.
     forecast, forecast_samples
         What a default run with so many samples would cost; None where shapes are unknown, or nothing can be pruned.
     """
@@ -58,6 +60,7 @@ class InspectResult:
     file: OnnxFile
     inventory: Inventory
     manifest: Manifest | None
+    is_deployed: bool
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     shares: tuple[OperatorShare, ...]

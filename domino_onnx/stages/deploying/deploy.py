@@ -21,6 +21,7 @@ from domino_onnx.stages.deploying.choice import Tried, fastest, with_fewer_passe
 from domino_onnx.stages.deploying.sampling import run_to_time
 from domino_onnx.stages.deploying.words import bits_in_words, layer_record, why_none
 from domino_onnx.stages.journal import Journal
+from domino_onnx.stages.reading.purpose import require_suited
 from domino_onnx.stages.writing.form_notes import ir_notes
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def deployed(
     OptionError
         If the precision isn't known.
     ModelError
-        If the model can't be read or run, or is too large to be timed.
+        If the model can't be read or run, was deployed before, or is too large to be timed.
     DependencyError
         If the kernels, ONNX Runtime or onnx-graphsurgeon are missing, or the kernels can't be loaded.
     DataError
@@ -69,6 +70,7 @@ def deployed(
     threads = options.run.threads
     with journal.stage("read"):
         file = read_model(model)
+        require_suited(file, "deploy")
         check_output(output, (model, *file.data_files), replacing)
         check_data_name(file, output)
         check_model_ending(output, (model,))

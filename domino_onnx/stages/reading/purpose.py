@@ -12,8 +12,17 @@ from domino_onnx.scheme import Manifest
 
 __all__ = ["Purpose", "doubt_of_pruned", "manifest_to_finetune", "require_suited"]
 
-Purpose = Literal["look", "prune", "finetune"]
-"""To say what is in it, to choose schemes or weights, or to train the weights that an earlier run kept."""
+Purpose = Literal["look", "prune", "finetune", "judge", "convert", "deploy"]
+"""To say what is in it, to choose schemes or weights, to train the weights that an earlier run kept, to say what
+TensorRT can run, to store fewer bits, or to write it for the CPU."""
+_OF_DEPLOYED: dict[Purpose, str] = {
+    "prune": "can't be pruned",
+    "finetune": "can't be pruned",
+    "judge": "can't run in TensorRT",
+    "convert": "can't be stored in fewer bits",
+    "deploy": "can't be deployed once more",
+}
+"""Why a file whose weights are in operators of our own is refused."""
 
 
 def require_suited(file: OnnxFile, purpose: Purpose) -> None:
@@ -22,12 +31,13 @@ def require_suited(file: OnnxFile, purpose: Purpose) -> None:
     Raises
     ------
     ModelError
-        If it is to be changed, and was deployed: its weights are in operators of our own.
+        If it was deployed, and is to serve for more than a look: its weights are in operators of our own.
     PlanError
         If it is to be finetuned, and `manifest_to_finetune` finds nothing to go by.
     """
-    if purpose != "look" and is_deployed(file.proto):
-        raise ModelError(f"{file.path} was deployed for the CPU and can't be pruned: give the file it was made from")
+    why = _OF_DEPLOYED.get(purpose)
+    if why is not None and is_deployed(file.proto):
+        raise ModelError(f"{file.path} was deployed for the CPU and {why}: give the file it was made from")
     if purpose == "finetune":
         manifest_to_finetune(file)
 

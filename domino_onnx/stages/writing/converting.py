@@ -11,6 +11,7 @@ from domino_onnx.files import Replacing, check_model_ending, check_output
 from domino_onnx.graph import OnnxFile, Written, check_data_name, read_manifest, read_model, write_model
 from domino_onnx.precision import Conversion, Converted, check_conversion, converted
 from domino_onnx.report.results import ConvertResult
+from domino_onnx.stages.reading.purpose import require_suited
 from domino_onnx.stages.writing.form_notes import dense_notes, ir_notes
 from domino_onnx.storage import Form
 
@@ -27,7 +28,7 @@ def rewritten(
     OptionError
         If the form isn't known.
     ModelError
-        If the model can't be read, or not converted.
+        If the model can't be read, or not converted; to fewer bits also if it was deployed.
     CheckFailed
         If its manifest can't be read, where that has to be written again.
     OutputError
@@ -39,6 +40,8 @@ def rewritten(
     check_output(output, file.data_files, replacing)
     check_data_name(file, output)
     check_model_ending(output, (model,))
+    if conversion.is_needed:
+        require_suited(file, "convert")
     check_conversion(file, conversion)
     ir_version = file.proto.ir_version
     before = sum(path.stat().st_size for path in (model, *file.data_files))
