@@ -119,7 +119,7 @@ def sweep(
     place = name_of_sweep(model, report, plans) if keeps else None
     run = Run.begin(options.without_goal(), observer, place, force=force, metric=metric)
     with run.checkpoint:
-        tell_idle_options(run.options, run.journal)
+        tell_idle_options(run.options, run.journal, keeps=run.checkpoint.keeps)
         source = read(model, run.options, run.journal, "prune", judged=True, metric=metric)
         lab = open_laboratory(source, run.options, run.journal, checkpoint=run.checkpoint)
         claim_checkpoint(lab, "sweep")
@@ -191,7 +191,7 @@ def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None
 def _compressed(run: Run, model: Path, output: Output) -> Made:
     """The model leaves memory with this function. ONNX Runtime needs the room when it compares."""
     options = run.options
-    tell_idle_options(options, run.journal, finetunes=True)
+    tell_idle_options(options, run.journal, finetunes=True, keeps=run.checkpoint.keeps)
     require_devices(options, trains=True)
     plan = given_plan(options)
     judged = options.goal.max_drop is not None
@@ -205,7 +205,7 @@ def _compressed(run: Run, model: Path, output: Output) -> Made:
 
 
 def _applied(run: Run, model: Path, plan: Plan, output: Output) -> Made:
-    tell_idle_options(run.options, run.journal, searches=False)
+    tell_idle_options(run.options, run.journal, searches=False, keeps=run.checkpoint.keeps)
     source = read(model, run.options, run.journal, "prune", output=output, plan=plan, metric=run.metric)
     lab = open_laboratory(source, run.options, run.journal, plan, checkpoint=run.checkpoint)
     claim_checkpoint(lab, "apply")
@@ -215,7 +215,7 @@ def _applied(run: Run, model: Path, plan: Plan, output: Output) -> Made:
 
 
 def _finetuned(run: Run, model: Path, teacher: Path, output: Output) -> Made:
-    tell_idle_options(run.options, run.journal, searches=False)
+    tell_idle_options(run.options, run.journal, searches=False, keeps=run.checkpoint.keeps)
     require_devices(run.options, trains=True)
     source = read(model, run.options, run.journal, "finetune", output=output, also=(teacher,), metric=run.metric)
     lab = open_pruned(source, run.options, run.journal, teacher, run.checkpoint)

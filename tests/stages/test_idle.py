@@ -12,6 +12,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+import domino_onnx
 from domino_onnx.options import CompressOptions, overridden
 from domino_onnx.scheme import NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
@@ -96,9 +97,25 @@ def test_commands_that_never_search_measure_no_losses() -> None:
     assert told.startswith("solver.masks has no effect: nothing is refitted")
 
 
+def test_nothing_is_gone_on_from_where_nothing_is_kept(model: Path, tmp_path: Path) -> None:
+    """From Python a run keeps nothing unless a folder is named."""
+    words: dict[str, Any] = {"scheme": "2:4", "data": "none", "finetune": False, "resume": True}
+    with pytest.warns(domino_onnx.DominoWarning, match=r"resume=True has no effect without checkpoint"):
+        domino_onnx.compress(model, **words)
+    with pytest.warns(domino_onnx.DominoWarning, match=r"resume=True has no effect without checkpoint"):
+        domino_onnx.sweep(model, 0.5, data=rows(), resume=True)
+    with pytest.warns(domino_onnx.DominoWarning) as told:
+        domino_onnx.compress(model, **words, checkpoint=tmp_path / "kept")
+    assert not [warning for warning in told if "no effect" in str(warning.message)]
+
+
+def rows() -> Any:
+    return np.random.default_rng(1).standard_normal((64, 16)).astype(np.float32)
+
+
 def test_masks_that_are_told_of_change_nothing(model: Path, domino: Run, tmp_path: Path) -> None:
     """Neither the measured losses nor the plan; where they do change them, nothing is told."""
-    np.savez(tmp_path / "data.npz", x=np.random.default_rng(1).standard_normal((64, 16)).astype(np.float32))
+    np.savez(tmp_path / "data.npz", x=rows())
     found = {}
     for solver, strategy in (("magnitude", "auto"), ("magnitude", "erk"), ("refit", "erk")):
         for masks in ("admm", "magnitude"):

@@ -19,21 +19,27 @@ _OPTIONS = {
 
 
 def tell_idle_options(
-    options: CompressOptions, journal: Journal, *, finetunes: bool = False, searches: bool = True
+    options: CompressOptions, journal: Journal, *, finetunes: bool = False, searches: bool = True, keeps: bool = True
 ) -> None:
     """Warn of each option that has no effect, as `idle_options` says."""
-    for said in idle_options(options, finetunes=finetunes, searches=searches):
+    for said in idle_options(options, finetunes=finetunes, searches=searches, keeps=keeps):
         journal.warn(said)
 
 
-def idle_options(options: CompressOptions, *, finetunes: bool = False, searches: bool = True) -> Iterator[str]:
+def idle_options(
+    options: CompressOptions, *, finetunes: bool = False, searches: bool = True, keeps: bool = True
+) -> Iterator[str]:
     """Each option that differs from its default and has no effect, and why.
 
     Parameters
     ----------
     finetunes, searches
         Whether the command may finetune, and search for schemes, at all.
+    keeps
+        Whether the run keeps what it finds on the way.
     """
+    if options.run.resume and not keeps:
+        yield "--resume has no effect without --checkpoint: nothing was kept"
     if options.data.path is None and options.data.drawn is not None:
         yield "data.drawn has no effect without --data: drawn images join samples that are given"
     yield from _of_shapes(options)
