@@ -15,6 +15,7 @@ from domino_onnx.stages import (
     Made,
     Observer,
     Output,
+    Purpose,
     check_plans,
     claim_checkpoint,
     find,
@@ -180,7 +181,8 @@ def assist(model: Path, options: CompressOptions, *, teacher: Path | None = None
     options = options if teacher is None else options.without_goal()
     plan = given_plan(options)
     judged = options.goal.max_drop is not None
-    source = read(model, options, Journal(), "prune" if teacher is None else "finetune", judged=judged, plan=plan)
+    purpose: Purpose = "prune" if teacher is None else "finetune"
+    source = read(model, options, Journal(), purpose, judged=judged, plan=plan, finetunes=options.finetune.enabled)
     if teacher is None:
         lab = open_laboratory(source, options, Journal(), plan)
     else:
@@ -195,7 +197,17 @@ def _compressed(run: Run, model: Path, output: Output) -> Made:
     require_devices(options, trains=True)
     plan = given_plan(options)
     judged = options.goal.max_drop is not None
-    source = read(model, options, run.journal, "prune", output=output, judged=judged, plan=plan, metric=run.metric)
+    source = read(
+        model,
+        options,
+        run.journal,
+        "prune",
+        output=output,
+        judged=judged,
+        plan=plan,
+        metric=run.metric,
+        finetunes=options.finetune.enabled,
+    )
     lab = open_laboratory(source, options, run.journal, plan, checkpoint=run.checkpoint)
     claim_checkpoint(lab, "compress")
     require_goal(lab)

@@ -23,6 +23,7 @@ from domino_onnx.stages.laboratory import open_laboratory
 from domino_onnx.stages.planning import require_plan
 from domino_onnx.stages.reading.aim import given_plan
 from domino_onnx.stages.reading.idle import idle_to_look, idle_to_time, tell_idle_options
+from domino_onnx.stages.reading.purpose import Purpose
 from domino_onnx.stages.reading.read import Output, read
 from domino_onnx.stages.resuming import (
     checkpoint_folder,
@@ -57,6 +58,7 @@ __all__ = [
     "Made",
     "Observer",
     "Output",
+    "Purpose",
     "benchmarked",
     "check_plans",
     "check_second",

@@ -137,6 +137,24 @@ def test_a_few_real_samples_are_filled_up_and_judge_alone(
     assert (tmp_path / "alone.onnx").read_bytes() != (tmp_path / "filled.onnx").read_bytes()
 
 
+def test_commands_that_never_finetune_say_nothing_of_it(
+    domino: Run, samples: Path, small_digits: Path, tmp_path: Path
+) -> None:
+    plan, few = tmp_path / "plan.json", tmp_path / "few.npz"
+    with np.load(samples / "digits_calibration.npz") as arrays:
+        np.savez(few, image=arrays["image"][:24])
+    half, given = ("--sparsity", "0.5"), ("--data", few, "--threads", "1")
+    for words in (
+        ("search", small_digits, *half, "-o", plan),
+        ("apply", small_digits, plan, "-o", tmp_path / "out.onnx"),
+        ("sweep", small_digits, *half),
+    ):
+        ran = domino(*words, *given, recipe={**FEW, "data.drawn": 8})
+        said = " ".join(ran.err.split())
+        assert (ran.code, "the search and the refit learn from 8 drawn images" in said) == (0, True), ran.err
+        assert "finetuning" not in said
+
+
 @pytest.mark.parametrize("labelled", [False, True])
 def test_finetuning_fills_up_unlabelled_samples_with_a_stream(
     domino: Run, samples: Path, small_digits: Path, tmp_path: Path, labelled: bool

@@ -75,12 +75,18 @@ def drawn_samples(file: OnnxFile, options: CompressOptions, journal: Journal) ->
     return Drawn(data=data, stream=stream, lines=synthesis.lines)
 
 
-def filled_up(file: OnnxFile, options: CompressOptions, split: Split, journal: Journal, *, fits: bool) -> Split:
+def filled_up(
+    file: OnnxFile, options: CompressOptions, split: Split, journal: Journal, *, fits: bool, finetunes: bool
+) -> Split:
     """The split, filled up with drawn samples where it has few.
 
     Images alone are drawn for this: nothing else has been shown to help. A stream of them joins the samples in
-    finetuning, unless labels or several shapes tell these apart. Without a search or a refit, which `fits` says, that
-    is all.
+    finetuning, unless labels or several shapes tell these apart.
+
+    Parameters
+    ----------
+    fits, finetunes
+        Whether the command searches or refits, and whether it finetunes.
     """
     real = split.fit
     wanted = (_FILLED if real.count < _ENOUGH else 0) if options.data.drawn is None else options.data.drawn
@@ -95,9 +101,9 @@ def filled_up(file: OnnxFile, options: CompressOptions, split: Split, journal: J
     from domino_onnx.data import joined
 
     filled = joined(*[real] * max(round(drawn.count / real.count), 1), drawn)
-    joins = real.labels is None and filled.sizes is None
+    joins = finetunes and real.labels is None and filled.sizes is None
     learners = [f"the search and the refit learn from {drawn.count:,} drawn images as well"] if fits else []
-    if joins and options.finetune.enabled:
+    if joins:
         learners.append("finetuning learns from new drawn images in each batch")
     if not learners:
         return split

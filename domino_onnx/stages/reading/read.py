@@ -58,6 +58,7 @@ def read(
     judged: bool = False,
     plan: Plan | None = None,
     metric: Metric | None = None,
+    finetunes: bool = False,
 ) -> Source:
     """Read the model and the data, and take the inventory.
 
@@ -76,6 +77,8 @@ def read(
         Names weights that are to be pruned whatever they hold.
     metric
         Judges instead of the one that the options name.
+    finetunes
+        Whether a command that prunes finetunes as well.
 
     Raises
     ------
@@ -113,7 +116,8 @@ def read(
         metric = metric or load_chosen_metric(options)
         split = _split(file, options, journal, metric, judged=judged)
         if split is not None and purpose != "look":
-            split = filled_up(file, options, split, journal, fits=purpose == "prune")
+            trains = finetunes or purpose == "finetune"
+            split = filled_up(file, options, split, journal, fits=purpose == "prune", finetunes=trains)
     for doubt in () if split is None else doubts_of_samples(split.fit):
         journal.warn(doubt)
     if split is not None and (note := note_of_shapes(split.fit)) is not None:
