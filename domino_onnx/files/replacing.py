@@ -12,6 +12,8 @@ from domino_onnx.files.names import check_name
 __all__ = ["NOTHING", "Replacing", "check_ending", "check_model_ending", "check_output", "name_beside"]
 
 _MODEL = ".onnx"
+_WRITTEN = (_MODEL, ".html", ".json")
+"""Endings of what commands write: no reader of samples takes such a file from a folder."""
 
 
 class Replacing:
@@ -44,7 +46,8 @@ def check_output(output: Path, inputs: Iterable[Path], replacing: Replacing, *, 
     Parameters
     ----------
     inputs
-        Files and folders that are read: nothing of them is replaced, whatever may be.
+        Files and folders that are read: nothing of them is replaced, whatever may be. A model, report or plan in such a
+        folder is none of its samples.
     what
         The file's part in the work, as messages call it.
 
@@ -90,9 +93,9 @@ def _check_output(output: Path, inputs: Iterable[Path], replacing: Replacing, wh
     check_name(output.parent.resolve(), f"the folder of the {what}", OutputError)
     if output.is_dir():
         raise OutputError(f"the {what} {output} is a folder; give the name of a file")
-    lost = next((given for given in inputs if _would_lose(given, output)), None)
-    if lost is not None:
-        raise OutputError(f"the {what} {output} is the input itself, {lost}; give another name")
+    for given in inputs:
+        if (why := _why_lost(given, output)) is not None:
+            raise OutputError(f"the {what} {output} {why}, {given}; give another name")
     if output.exists() and not output.is_file():
         raise OutputError(f"the {what} {output} is no regular file, so that it can't be replaced; give another name")
     if output.exists() and not replacing.allows(output):
@@ -103,8 +106,11 @@ def _check_output(output: Path, inputs: Iterable[Path], replacing: Replacing, wh
         raise OutputError(f"the folder {output.parent} of the {what} can't be written to; name another one")
 
 
-def _would_lose(given: Path, output: Path) -> bool:
-    """Whether writing `output` would replace what is read from `given`, or a file in that folder."""
+def _why_lost(given: Path, output: Path) -> str | None:
+    """Why writing `output` would replace what is read from `given`, or a sample in that folder; None if it wouldn't."""
     if not given.exists() or not output.exists():
-        return False
-    return output.samefile(given) or (given.is_dir() and output.parent.samefile(given))
+        return None
+    if output.samefile(given):
+        return "is the input itself"
+    in_folder = given.is_dir() and output.parent.samefile(given)
+    return "lies in the folder that is read" if in_folder and output.suffix.lower() not in _WRITTEN else None

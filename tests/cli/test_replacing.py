@@ -114,3 +114,22 @@ def test_reports_are_written_as_their_suffix_says(domino: Run, model: Path, tmp_
         assert ran.code == 0
         assert report.read_text().lower().startswith(start)
         assert str(report) in ran.out.replace("\n", "") or report.name in ran.out
+
+
+def test_a_model_and_a_report_in_the_folder_of_the_samples_are_replaced_by_force(
+    domino: Run, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of such a folder samples alone are read."""
+    monkeypatch.chdir(tmp_path)
+    words = ("compress", model.name, "--sparsity", "0.5", "--data", ".", "--no-finetune", "--report", "report.html")
+    Path("model.sparse.onnx").write_text("old")
+    Path("report.html").write_text("old")
+    ran = domino(*words, "-o", "model.sparse.onnx")
+    assert (ran.code, "model.sparse.onnx exists; give another name, or --force" in ran.err) == (1, True), ran.err
+    ran = domino(*words, "-o", "model.sparse.onnx", "--force")
+    assert ran.code == 0, ran.err
+    assert b"old" not in (Path("model.sparse.onnx").read_bytes(), Path("report.html").read_bytes())
+    before = data.read_bytes()
+    ran = domino(*words, "-o", data.name, "--force")
+    assert (ran.code, "data.npz lies in the folder that is read, ." in ran.err) == (1, True), ran.err
+    assert data.read_bytes() == before
