@@ -25,7 +25,10 @@ __all__ = ["command"]
         metavar="FILE",
         help="Dense model that MODEL came from. [default: found by its hash next to MODEL]",
     ),
-    o.DATA,
+    o.data_option(
+        "Samples to learn from: .npz, a folder of them or of .npy, or images with a preprocessing.yaml. "
+        "Default: drawn ones."
+    ),
     o.EVAL_DATA,
     o.METRIC,
     o.OUTPUT_KIND,

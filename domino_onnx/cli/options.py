@@ -52,12 +52,15 @@ SHAPE_TO_TIME = field_option(
 
 
 def data_option(told: str) -> Section:
-    """`--data` of a command that learns nothing from it, and draws nothing without."""
+    """`--data` of a command that takes other samples than `DATA` says, or for something else."""
     option: Section = field_option("data.calibration", "--data", metavar="PATH", told=told)
     return option
 
 
 TARGET = field_option("target.runtime", "--target")
+TARGET_WITHOUT_PLAN = field_option(
+    "target.runtime", "--target", told="Runtime that the masks must suit. Default: generic."
+)
 SPEED_ONLY = field_option("target.speed_only", "--speed-only")
 INCLUDE = field_option("target.include", "--include", metavar="GLOB")
 EXCLUDE = field_option("target.exclude", "--exclude", metavar="GLOB")

@@ -21,7 +21,7 @@ __all__ = ["command"]
 @o.model_argument
 @o.goal_options(o.SPARSITY, o.FLOPS_REDUCTION, o.SCHEME)
 @o.data_options(o.DATA, o.METRIC, o.OUTPUT_KIND, o.BATCH_AXIS, o.INPUT_SHAPE)
-@o.target_options(o.TARGET, o.SPEED_ONLY, o.INCLUDE, o.EXCLUDE, o.POOL)
+@o.target_options(o.TARGET_WITHOUT_PLAN, o.SPEED_ONLY, o.INCLUDE, o.EXCLUDE, o.POOL)
 @o.output_options(
     cloup.option(
         "-o", "--output", type=o.PATH, default="plan.json", metavar="FILE", help="Plan to write. [default: plan.json]"

@@ -34,7 +34,7 @@ _SHARES = (0.5, 0.625, 0.75, 0.8125, 0.875, 0.9)
     ),
 )
 @o.data_options(o.DATA, o.EVAL_DATA, o.METRIC, o.OUTPUT_KIND, o.BATCH_AXIS, o.INPUT_SHAPE)
-@o.target_options(o.TARGET, o.SPEED_ONLY, o.INCLUDE, o.EXCLUDE, o.POOL)
+@o.target_options(o.TARGET_WITHOUT_PLAN, o.SPEED_ONLY, o.INCLUDE, o.EXCLUDE, o.POOL)
 @o.output_options(
     o.REPORT,
     cloup.option("--plans", type=o.PATH, metavar="DIR", help="Also write each plan into this folder, for apply."),

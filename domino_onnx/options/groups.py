@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta
 
@@ -157,7 +157,7 @@ class DataOptions(_Group):
     ] = None
     output_kinds: Annotated[
         Mapping[str, OutputKind],
-        Meta(description="An output's kind: scores, probabilities, embedding, values, ignored."),
+        Meta(description=f"Its kind: {', '.join(get_args(OutputKind))}."),
     ] = dataclasses.field(default_factory=dict)
     input_shapes: Annotated[
         Mapping[str, tuple[_Count, ...]],

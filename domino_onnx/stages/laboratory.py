@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domino_onnx.errors import DataError, FinetuneError, ModelError, RunError
-from domino_onnx.options import CompressOptions
+from domino_onnx.options import NO_DATA, CompressOptions
 from domino_onnx.plurals import some_of
 from domino_onnx.scheme import Plan, WeightKey
 from domino_onnx.stages.checkpoints.checkpoint import Checkpoint
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from domino_onnx.runtime import Room
     from domino_onnx.search import LossTable
 
-__all__ = ["ONLY_INTEGERS", "Laboratory", "open_laboratory"]
+__all__ = ["ONLY_INTEGERS", "Laboratory", "open_laboratory", "why_no_samples"]
 
 ONLY_INTEGERS = "all weights to be pruned are integers, which no gradient moves"
 
@@ -231,7 +231,7 @@ class Laboratory:
 
     def _build_student(self) -> Distillation:
         if self.source.split is None:
-            raise FinetuneError("finetuning needs data: give --data")
+            raise FinetuneError(f"finetuning {why_no_samples(self.options)}")
         try:
             from domino_onnx.finetuning import open_distillation
         except ImportError as error:
@@ -266,6 +266,13 @@ def open_laboratory(
         As `take_aim`.
     """
     return Laboratory(source, take_aim(source, options.target, plan), options, journal, dense, checkpoint)
+
+
+def why_no_samples(options: CompressOptions) -> str:
+    """What finetuning lacks where there are no samples to learn from, as the end of a sentence."""
+    if options.data.calibration == NO_DATA:
+        return f"needs samples, and --data {NO_DATA} takes none"
+    return "needs data; give --data"
 
 
 def _reasons(network: Network) -> str:

@@ -107,12 +107,30 @@ def test_every_option_says_what_it_does(command: str) -> None:
 
 
 TOLD_OTHERWISE = {
-    *((command, "data__calibration") for command in ("inspect", "deploy", "benchmark")),
+    *((command, "data__calibration") for command in ("inspect", "deploy", "benchmark", "finetune")),
+    *((command, "target__runtime") for command in ("search", "sweep")),
     *((command, "data__input_shapes") for command in ("deploy", "benchmark")),
     ("convert", "output__format"),
     ("sweep", "run__checkpoint"),
 }
 """Options that mean something else to a command, or have another default there: its help says what."""
+
+
+def test_every_kind_of_output_is_in_the_help(domino: Run) -> None:
+    kinds = ("scores", "probabilities", "embedding", "values", "exact", "ignored")
+    assert ", ".join(kinds) in shown("compress", "--output-kind", domino)
+
+
+@pytest.mark.parametrize(
+    ("command", "has_plan"), [("compress", True), ("apply", True), ("search", False), ("sweep", False)]
+)
+def test_a_plan_gives_the_target_where_there_is_one(command: str, has_plan: bool, domino: Run) -> None:
+    assert ("the plan's" in shown(command, "--target", domino)) is has_plan
+
+
+def test_finetuning_offers_no_run_without_samples(domino: Run) -> None:
+    assert "no samples" in shown("compress", "--data", domino)
+    assert "no samples" not in shown("finetune", "--data", domino)
 
 
 @pytest.mark.parametrize(("command", "field", "option"), FIELD_OPTIONS)

@@ -109,6 +109,13 @@ def test_nothing_is_gone_on_from_where_nothing_is_kept(model: Path, tmp_path: Pa
     assert not [warning for warning in told if "no effect" in str(warning.message)]
 
 
+def test_finetuning_without_samples_asks_for_nothing_that_was_given(model: Path, domino: Run) -> None:
+    ran = domino("compress", model, "--scheme", "2:4", "--data", "none")
+    assert ran.code == 0, ran.err
+    said = " ".join(ran.err.split())
+    assert ("--data none takes none" in said, "give --data" in said) == (True, False)
+
+
 def rows() -> Any:
     return np.random.default_rng(1).standard_normal((64, 16)).astype(np.float32)
 

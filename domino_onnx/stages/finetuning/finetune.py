@@ -22,7 +22,7 @@ from domino_onnx.stages.finetuning.notes import (
 )
 from domino_onnx.stages.finetuning.processes import tell_others
 from domino_onnx.stages.finetuning.stopping import stopping
-from domino_onnx.stages.laboratory import ONLY_INTEGERS, Laboratory
+from domino_onnx.stages.laboratory import ONLY_INTEGERS, Laboratory, why_no_samples
 from domino_onnx.stages.solving import Solved
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def assist(lab: Laboratory) -> None:
 def _refusal(lab: Laboratory, found: Found) -> str | None:
     """What stops all finetuning."""
     if lab.source.split is None:
-        return "it needs data; give --data"
+        return f"it {why_no_samples(lab.options)}"
     if found.solved.weights.keys().isdisjoint(lab.trainable):
         return ONLY_INTEGERS
     return None
@@ -235,7 +235,7 @@ def _tell(lab: Laboratory, step: FinetuneStep, planned: int) -> None:
 
 def _split(lab: Laboratory) -> Split:
     if lab.source.split is None:
-        raise FinetuneError("finetuning needs data: give --data")
+        raise FinetuneError(f"finetuning {why_no_samples(lab.options)}")
     return lab.source.split
 
 
