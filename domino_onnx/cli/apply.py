@@ -9,7 +9,7 @@ import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
-from domino_onnx.cli.files import check_outputs
+from domino_onnx.cli.files import check_given, check_outputs
 from domino_onnx.cli.interrupting import resumable
 from domino_onnx.files import name_beside
 
@@ -48,9 +48,11 @@ def command(
 
     o.begin(verbose, quiet)
     options = o.chosen_options(recipe, has_goal=False)
+    check_given(options)
+    schemes = Plan.load(plan)
     written = output or name_beside(model, "sparse")
     replacing = replacing_of(options, written, force=force)
     check_outputs(written, report, (model,), (plan, recipe, *options.inputs), replacing)
     with resumable(checkpoint_folder(options, written)), observing(quiet) as observer:
-        result = apply(model, Plan.load(plan), written, options, observer, force=force, report=report)
+        result = apply(model, schemes, written, options, observer, force=force, report=report)
     present_or_json(compress_view(result, report), compress_document(result), as_json=as_json, quiet=quiet)

@@ -10,7 +10,7 @@ import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
-from domino_onnx.cli.files import check_outputs
+from domino_onnx.cli.files import check_given, check_outputs
 from domino_onnx.cli.interrupting import resumable
 from domino_onnx.files import name_beside
 
@@ -52,14 +52,15 @@ def command(
 
     o.begin(verbose, quiet)
     options = o.chosen_options(recipe)
-    written = output or name_beside(model, "sparse")
-    replacing = replacing_of(options, written, force=force)
-    check_outputs(written, report, (model,), (recipe, *options.inputs), replacing)
     if not options.goal.is_given:
         raise click.UsageError(
             "nothing says how sparse the model becomes: give --sparsity, --flops-reduction, --max-drop, --scheme or "
             "--plan"
         )
+    check_given(options)
+    written = output or name_beside(model, "sparse")
+    replacing = replacing_of(options, written, force=force)
+    check_outputs(written, report, (model,), (recipe, *options.inputs), replacing)
     if is_assistant():
         if options.finetune.enabled:
             assist(model, options)

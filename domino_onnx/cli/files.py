@@ -10,8 +10,28 @@ import click
 
 from domino_onnx.errors import OutputError
 from domino_onnx.files import Replacing, check_output
+from domino_onnx.options import CompressOptions
 
-__all__ = ["check_outputs", "folder_for"]
+__all__ = ["check_given", "check_outputs", "folder_for"]
+
+
+def check_given(options: CompressOptions) -> None:
+    """Refuse a model in place of data, and a plan that can't be read: before a word of outputs, which hides that.
+
+    Raises
+    ------
+    DataError
+        If a file of samples is a model by its name.
+    PlanError
+        If the plan of the goal can't be read.
+    """
+    from domino_onnx.data import check_no_model
+    from domino_onnx.stages import given_plan
+
+    for path in (options.data.path, options.data.evaluation):
+        if path is not None:
+            check_no_model(path)
+    given_plan(options)
 
 
 def check_outputs(

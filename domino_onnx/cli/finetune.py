@@ -9,7 +9,7 @@ import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
-from domino_onnx.cli.files import check_outputs
+from domino_onnx.cli.files import check_given, check_outputs
 from domino_onnx.cli.interrupting import resumable
 from domino_onnx.files import name_beside
 
@@ -62,6 +62,7 @@ def command(
 
     o.begin(verbose, quiet)
     options = o.chosen_options(recipe, has_goal=False)
+    check_given(options)
     written = output or name_beside(model, "finetuned")
     dense = teacher or teacher_beside(model)
     replacing = replacing_of(options, written, force=force)

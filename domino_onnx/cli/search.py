@@ -10,7 +10,7 @@ import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
-from domino_onnx.cli.files import check_outputs
+from domino_onnx.cli.files import check_given, check_outputs
 from domino_onnx.files import Replacing, check_ending
 from domino_onnx.options import Goal
 
@@ -53,6 +53,7 @@ def command(
     options = o.chosen_options(recipe)
     if not options.goal.budgets and options.goal.scheme is None:
         raise click.UsageError(f"{_unanswered(options.goal)}: give --sparsity, --flops-reduction or --scheme")
+    check_given(options)
     replacing = Replacing(force=force)
     check_outputs(output, None, (model,), (recipe, *options.inputs), replacing, what="plan")
     check_ending(output, (".json",), what="plan")

@@ -10,7 +10,7 @@ import cloup
 
 from domino_onnx.cli import options as o
 from domino_onnx.cli.console import observing, present_or_json
-from domino_onnx.cli.files import check_outputs, folder_for
+from domino_onnx.cli.files import check_given, check_outputs, folder_for
 from domino_onnx.cli.interrupting import resumable
 from domino_onnx.cli.types import Share
 
@@ -65,6 +65,7 @@ def command(
 
     o.begin(verbose, quiet)
     options = o.chosen_options(recipe, has_goal=False)
+    check_given(options)
     place = name_of_sweep(model, report, plans)
     replacing = replacing_of(options, place, force=force)
     check_outputs(None, report, (model,), (recipe, *options.inputs), replacing)

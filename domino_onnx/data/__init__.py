@@ -6,7 +6,7 @@ from domino_onnx.data.dataset import Dataset
 from domino_onnx.data.feed import Feed, feed_of
 from domino_onnx.data.inputs import InputSpec, input_specs, with_shapes
 from domino_onnx.data.joined import joined
-from domino_onnx.data.loading import load_data
+from domino_onnx.data.loading import check_no_model, load_data
 from domino_onnx.data.samples import Samples
 from domino_onnx.data.split import Split
 from domino_onnx.data.stream import Stream
@@ -22,6 +22,7 @@ __all__ = [
     "Split",
     "Stream",
     "batching_of",
+    "check_no_model",
     "feed_of",
     "input_specs",
     "joined",

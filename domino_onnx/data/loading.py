@@ -25,7 +25,7 @@ from domino_onnx.errors import DataError
 from domino_onnx.files import check_name
 from domino_onnx.plurals import quantity
 
-__all__ = ["load_data"]
+__all__ = ["check_no_model", "load_data"]
 
 LABELS: Final = "labels"
 
@@ -66,6 +66,7 @@ def load_data(
         For images, if Pillow or PyYAML isn't installed.
     """
     check_name(path, "the data", DataError)
+    check_no_model(path)
     specs = input_specs(model)
     batching = batching_of(model, specs, batch_axes)
     description = find_preprocessing(path)
@@ -83,6 +84,21 @@ def load_data(
     if any_labels:
         return data
     raise DataError(f"{path}: {trouble}. Only a metric of your own takes others")
+
+
+def check_no_model(path: Path) -> None:
+    """Refuse a model that was given as samples, by its name.
+
+    Raises
+    ------
+    DataError
+        If it is a file that ends in .onnx.
+    """
+    if path.suffix.lower() == ".onnx" and path.is_file():
+        raise DataError(
+            f"{path} is a model, and holds no samples: give an .npz file, a folder of .npz or .npy files, or images "
+            "with a preprocessing.yaml"
+        )
 
 
 def _load_images(description: Path, specs: Sequence[InputSpec], batching: Batching, *, any_labels: bool) -> Dataset:

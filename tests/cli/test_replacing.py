@@ -133,3 +133,27 @@ def test_a_model_and_a_report_in_the_folder_of_the_samples_are_replaced_by_force
     ran = domino(*words, "-o", data.name, "--force")
     assert (ran.code, "data.npz lies in the folder that is read, ." in ran.err) == (1, True), ran.err
     assert data.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ("compress model.onnx", 2, "nothing says how sparse the model becomes"),
+        ("compress model.onnx --sparsity 0.5 --data model.onnx", 1, "model.onnx is a model, and holds no samples"),
+        ("compress model.onnx --sparsity 0.5 --eval-data model.onnx", 1, "model.onnx is a model, and holds no samples"),
+        ("compress model.onnx --plan model.onnx", 1, "model.onnx is no plan"),
+        ("apply model.onnx model.onnx", 1, "model.onnx is no plan"),
+        ("search model.onnx --sparsity 0.5 --data model.onnx", 1, "model.onnx is a model, and holds no samples"),
+        ("sweep model.onnx --report plan.json --data model.onnx", 1, "model.onnx is a model, and holds no samples"),
+        ("finetune model.onnx --data model.onnx", 1, "model.onnx is a model, and holds no samples"),
+    ],
+)
+def test_other_mistakes_are_told_before_the_output_that_exists(
+    words: str, code: int, says: str, domino: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("model.sparse.onnx", "model.finetuned.onnx", "plan.json"):
+        Path(name).write_text("precious")
+    ran = domino(*words.split())
+    said = " ".join(ran.err.split())
+    assert (ran.code, says in said, "exists" in said) == (code, True, False), ran.err
