@@ -13,7 +13,7 @@ __all__ = ["NOTHING", "Replacing", "check_ending", "check_model_ending", "check_
 
 _MODEL = ".onnx"
 _WRITTEN = (_MODEL, ".html", ".json")
-"""Endings of what commands write: no reader of samples takes such a file from a folder."""
+"""Endings of what commands write: no reader of samples takes these from a folder."""
 
 
 class Replacing:
@@ -46,8 +46,8 @@ def check_output(output: Path, inputs: Iterable[Path], replacing: Replacing, *, 
     Parameters
     ----------
     inputs
-        Files and folders that are read: nothing of them is replaced, whatever may be. A model, report or plan in such a
-        folder is none of its samples.
+        Files and folders that are read: nothing of them is replaced, whatever may be. A model, report or plan in a
+        folder of samples is none of them.
     what
         The file's part in the work, as messages call it.
 

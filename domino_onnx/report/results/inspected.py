@@ -52,7 +52,7 @@ class InspectResult:
     shares
         What the files are made of, the largest share first.
     is_deployed
-        Whether the file was written for the CPU, so that operators of our own hold weights beside the inventory.
+        Whether the file was written for the CPU, so that operators of our own hold more weights than are listed.
     forecast, forecast_samples
         What a default run with so many samples would cost; None where shapes are unknown, or nothing can be pruned.
     """

@@ -100,9 +100,7 @@ def read(
     lines: tuple[str, ...] = ()
     with journal.stage("read"):
         file = read_model(model)
-        require_suited(file, purpose)
-        if purpose == "prune" and (doubt := doubt_of_pruned(file)) is not None:
-            journal.warn(doubt)
+        _require_suited(file, purpose, journal)
         if output is not None:
             output.check((*file.data_files, *_data_files(also if output.path.exists() else ())))
             check_data_name(file, output.path)
@@ -116,8 +114,8 @@ def read(
         metric = metric or load_chosen_metric(options)
         split = _split(file, options, journal, metric, judged=judged)
         if split is not None and purpose != "look":
-            trains = finetunes or purpose == "finetune"
-            split = filled_up(file, options, split, journal, fits=purpose == "prune", finetunes=trains)
+            fits = purpose == "prune"
+            split = filled_up(file, options, split, journal, fits=fits, finetunes=finetunes or not fits)
     for doubt in () if split is None else doubts_of_samples(split.fit):
         journal.warn(doubt)
     if split is not None and (note := note_of_shapes(split.fit)) is not None:
@@ -137,6 +135,13 @@ def read(
     for note in source.inventory.notes:
         journal.warn(note)
     return dataclasses.replace(source, split=split, evaluation=evaluation, metric=metric, drawn=lines)
+
+
+def _require_suited(file: OnnxFile, purpose: Purpose, journal: Journal) -> None:
+    """Refuse a file by what it is, or say what is forgotten of it."""
+    require_suited(file, purpose)
+    if purpose == "prune" and (doubt := doubt_of_pruned(file)) is not None:
+        journal.warn(doubt)
 
 
 def _check_names(file: OnnxFile, options: CompressOptions) -> None:
