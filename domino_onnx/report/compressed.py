@@ -17,7 +17,7 @@ from domino_onnx.report.next_steps import next_steps
 from domino_onnx.report.results import CompressResult, FileSizes, WeightRecord
 from domino_onnx.report.speed import deploy_summary, truth_in_words
 from domino_onnx.report.sweep import trials_table
-from domino_onnx.report.tables import bar, skip_lines, table, weight_row
+from domino_onnx.report.tables import FigureTable, bar, skip_lines, table, weight_row
 from domino_onnx.report.text import (
     counted,
     file_size,
@@ -62,8 +62,8 @@ def _weights(records: Sequence[WeightRecord], report: Path | None) -> list[Rende
     return [rows]
 
 
-def _folded(records: Sequence[WeightRecord]) -> Table:
-    rows = table("scheme", "kept", "weights", "params", "MACs", "which")
+def _folded(records: Sequence[WeightRecord]) -> FigureTable:
+    rows = FigureTable("scheme", "kept", "weights", "params", "MACs", "which", words=("which",))
     by_scheme: dict[NMScheme, list[WeightRecord]] = {}
     for record in records:
         by_scheme.setdefault(record.scheme, []).append(record)

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from domino_onnx.plurals import quantity
 from domino_onnx.report.results import DoctorResult
+from domino_onnx.report.tables import table
 from domino_onnx.report.text import counted, percent, printable, shape
 from domino_onnx.scheme import Skip
 from domino_onnx.targets import BuildLog, Diagnosis
@@ -24,13 +24,10 @@ _STYLES = {"legal": "green", "broken": "red", "dense": "yellow", "not eligible":
 def doctor_view(result: DoctorResult) -> RenderableType:
     """A row a weight, then a line for each thing to know or to do."""
     names = ["weight (node)", "op", "shape", "in", "out", "type", "zeros", "2:4"]
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in (*names, "builder") if result.log else names:
-        right, gives_way = name in ("in", "out", "zeros"), name == names[0]
-        table.add_column(name, justify="right" if right else "left", no_wrap=not gives_way, overflow="fold")
+    rows = table(*names, *(["builder"] if result.log else []))
     for each in result.diagnoses:
-        table.add_row(*_cells(each), *([_engine(each, result.log) or "?"] if result.log else []))
-    judged = [table] if result.diagnoses else []
+        rows.add_row(*_cells(each), *([_engine(each, result.log) or "?"] if result.log else []))
+    judged = [rows] if result.diagnoses else []
     return Group(*judged, *_left_out(result.skips), *_findings(result.diagnoses), *_built(result), _total(result))
 
 
@@ -65,7 +62,7 @@ def _left_out(skips: Iterable[Skip]) -> list[RenderableType]:
     return lines
 
 
-def _cells(diagnosis: Diagnosis) -> Iterable[RenderableType]:
+def _cells(diagnosis: Diagnosis) -> Iterable[str | Text]:
     site, fours = diagnosis.site, diagnosis.fours
     broken = f": {percent(fours.broken_share)} of fours" if diagnosis.state == "broken" else ""
     return (

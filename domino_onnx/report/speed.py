@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from domino_onnx.plurals import quantity
 from domino_onnx.report.results import BenchmarkResult, BenchmarkRow, DeployedLayer, DeployResult
+from domino_onnx.report.tables import FigureTable
 from domino_onnx.report.text import counted, file_size, percent, printable, shape
 from domino_onnx.runtime import Profile
 
@@ -46,7 +45,7 @@ def deploy_view(result: DeployResult) -> RenderableType:
     notes = [Text(note, style="dim") for note in (result.bits, truth_in_words(result)) if note]
     said = [*left, *notes, Text(deploy_summary(result), style="bold")]
     listed = _listed("layer", [layer.name for layer in result.layers], _LAYER_COLUMNS, map(_cells, result.layers))
-    return Group(*(listed if result.layers else []), *said)
+    return Group(*([listed] if result.layers else []), *said)
 
 
 def deploy_document(result: DeployResult) -> dict[str, Any]:
@@ -91,12 +90,12 @@ def benchmark_view(result: BenchmarkResult) -> RenderableType:
     )
     listed = _listed("model", [str(row.model) for row in result.rows], columns, ([*map(Text, row)] for row in rows))
     profiles = [_profile_view(row, row.profile) for row in result.rows if row.profile is not None]
-    return Group(*listed, *profiles)
+    return Group(listed, *profiles)
 
 
 def _profile_view(row: BenchmarkRow, profile: Profile) -> RenderableType:
     """The operators of a model that take most of its time."""
-    table = _table("operator", "nodes", "ms", "share")
+    table = FigureTable("operator", "nodes", "ms", "share", words=("operator",))
     total = sum(each.seconds for each in profile.operators)
     for each in profile.operators[:_MOST_OPERATORS]:
         table.add_row(each.op, str(each.nodes), milliseconds(each.seconds), percent(each.seconds / total, 1))
@@ -116,34 +115,12 @@ def benchmark_document(result: BenchmarkResult) -> dict[str, Any]:
     return {"rows": rows, "warnings": list(result.warnings)}
 
 
-def _listed(
-    title: str, names: Sequence[str], columns: Sequence[str], cells: Iterable[list[Text]]
-) -> list[RenderableType]:
+def _listed(title: str, names: Sequence[str], columns: Sequence[str], cells: Iterable[list[Text]]) -> FigureTable:
     """A row for each name. Names are whole: in a column, or above their rows where one of them is long."""
-    names, rows = [printable(name, _LONGEST_NAME) for name in names], list(cells)
-    if max(map(len, names), default=0) <= _NAME_COLUMN:
-        table = _table(title, *columns)
-        for name, row in zip(names, rows, strict=True):
-            table.add_row(Text(name), *row)
-        return [table]
-    widths = [max(len(head), *(cell.cell_len for cell in column)) for head, *column in zip(columns, *rows, strict=True)]
-    views: list[RenderableType] = [_table(*columns, widths=widths)]
-    for name, row in zip(names, rows, strict=True):
-        line = _table(*columns, widths=widths, has_head=False)
-        line.add_row(*row)
-        views += [Text(name, overflow="fold"), line]
-    return views
-
-
-def _table(*names: str, widths: Sequence[int] = (), has_head: bool = True) -> Table:
-    """Columns of words give way where the table is too wide; numbers never do."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), show_header=has_head)
-    for name, width in itertools.zip_longest(names, widths):
-        words = name in ("layer", "model", "operator", "why")
-        justify: Literal["left", "right"] = "left" if words else "right"
-        fixed = None if words else width
-        table.add_column(name, justify=justify, no_wrap=not words, overflow="fold", min_width=fixed)
-    return table
+    rows = FigureTable(title, *columns, words=(title, "why"), longest_name=_NAME_COLUMN)
+    for name, row in zip(names, cells, strict=True):
+        rows.add_row(Text(printable(name, _LONGEST_NAME)), *row)
+    return rows
 
 
 def _cells(layer: DeployedLayer) -> list[Text]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from domino_onnx.options import recipe_document
@@ -14,6 +13,7 @@ from domino_onnx.report.compared import comparison_document
 from domino_onnx.report.documents import Document
 from domino_onnx.report.forecast import forecast_document
 from domino_onnx.report.results import SweepResult, Trial
+from domino_onnx.report.tables import FigureTable
 from domino_onnx.report.text import file_size, in_unit, loss_in_unit, percent, printable
 
 __all__ = [
@@ -37,14 +37,12 @@ def sweep_view(result: SweepResult) -> RenderableType:
     return Group(trials_table(result.trials), Text(dense), Text(judged, style="dim"))
 
 
-def trials_table(trials: Sequence[Trial]) -> Table:
+def trials_table(trials: Sequence[Trial]) -> FigureTable:
     """Zeros, what they cost by the metric, and what they save."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in trial_heads(trials):
-        table.add_column(column, justify="right", no_wrap=True)
+    rows = FigureTable(*trial_heads(trials), words=())
     for trial in trials:
-        table.add_row(*trial_cells(trial))
-    return table
+        rows.add_row(*trial_cells(trial))
+    return rows
 
 
 def trial_heads(trials: Sequence[Trial]) -> list[str]:
