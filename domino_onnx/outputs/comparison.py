@@ -12,6 +12,8 @@ __all__ = ["Comparison", "CustomScores", "OutputComparison", "OutputMetric"]
 
 OutputMetric = Literal["agreement", "sequence agreement", "cosine", "relative error", "equality"]
 _ROUNDING = 1e-9
+_MUCH = 0.1
+"""From this loss on a user is warned."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +171,11 @@ class Comparison:
     def is_within(self, max_drop: float) -> bool:
         """Whether no more than that is lost; 0.912 less 0.902 is a hundredth, though not quite in floats."""
         return self.drop <= max_drop + _ROUNDING
+
+    @property
+    def loses_much(self) -> bool:
+        """Whether so much is lost that a user is warned: a tenth, and of a user's metric a tenth of the dense score."""
+        return not self.is_within(_MUCH * (1.0 if self.custom is None else abs(self.custom.reference)))
 
     @property
     def _worst(self) -> OutputComparison | None:

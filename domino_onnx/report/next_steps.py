@@ -22,21 +22,36 @@ class Step(NamedTuple):
 
 
 def next_steps(result: CompressResult) -> tuple[Step, ...]:
-    """First judge what wasn't judged, then make use of what was won."""
+    """First see what fewer zeros keep, if much was lost; judge what wasn't judged; then make use of what was won."""
     return tuple(_steps(result))
 
 
 def _steps(result: CompressResult) -> Iterator[Step]:
     model, output = (printable(shlex.quote(str(path)), _LONGEST) for path in (result.model, result.output))
+    if result.loses_much:
+        yield Step("See what fewer zeros keep: this file lost much.", f"domino-onnx sweep {model}{_samples(result)}")
     if not _is_judged(result):
         yield Step("Measure what it keeps, on your own samples.", f"domino-onnx evaluate {model} {output} --data FILE")
+    if not result.loses_much:
+        yield from _uses(result, model, output)
+    yield Step("Prove what the file says of itself.", f"domino-onnx verify {output}")
+
+
+def _uses(result: CompressResult, model: str, output: str) -> Iterator[Step]:
+    """What makes something of the zeros."""
     if result.plan.target == "tensorrt":  # it looks for zeros in place, and runs on another machine
         yield Step("See which weights TensorRT can run sparse.", f"domino-onnx doctor {output}")
-    else:
-        if _packs(result):
-            yield Step("Make the file smaller.", f"domino-onnx convert {output} --format packed")
-        yield from _on_the_cpu(result, model, output)
-    yield Step("Prove what the file says of itself.", f"domino-onnx verify {output}")
+        return
+    if _packs(result):
+        yield Step("Make the file smaller.", f"domino-onnx convert {output} --format packed")
+    yield from _on_the_cpu(result, model, output)
+
+
+def _samples(result: CompressResult) -> str:
+    """Those that a sweep learns from and is judged by; it draws its own where the run did."""
+    if result.drawn:
+        return ""
+    return " --data FILE --eval-data FILE" if result.judge_seen else " --data FILE"
 
 
 def _is_judged(result: CompressResult) -> bool:

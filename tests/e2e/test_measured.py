@@ -141,6 +141,35 @@ def test_a_budget_that_hurts_is_announced(
     assert not any("before any finetuning" in warning for warning in mild.warnings)
 
 
+def test_a_file_that_is_spoilt_says_so(
+    make_model: Callable[..., Any], save: Callable[..., Path], samples: Path, tmp_path: Path
+) -> None:
+    """Of few samples none are set apart: the same samples judge the file, as they do at its end."""
+    generator = np.random.default_rng(0)
+    np.savez(tmp_path / "one.npz", x=generator.standard_normal((1, 64)).astype(np.float32))
+    given = {"data.calibration": tmp_path / "one.npz", "data.drawn": 0, "solver.method": "magnitude"}
+
+    def pruned(name: str, weight: Any) -> Any:
+        weights = {"w": weight.astype(np.float32)}
+        product = helper.make_node("MatMul", ["x", "w"], ["y"])
+        model = save(make_model([product], {"x": ["n", 64]}, {"y": None}, weights))
+        return compress(model, tmp_path / name, options(samples, given))
+
+    spoilt, mild = pruned("spoilt.onnx", generator.standard_normal((64, 64))), pruned("mild.onnx", np.eye(64))
+    (warned,) = [warning for warning in spoilt.warnings if "lost much" in warning]
+    assert "on 1 sample" in warned
+    assert "`domino-onnx sweep` shows what fewer zeros would keep" in warned
+    assert not any("lost much" in warning for warning in mild.warnings)
+
+
+def test_a_loss_that_was_announced_is_not_told_again(samples: Path, small_digits: Path, tmp_path: Path) -> None:
+    result = compress(
+        small_digits, tmp_path / "out.onnx", options(samples, {"goal.sparsity": 0.9, "solver.method": "magnitude"})
+    )
+    assert sum("before any finetuning" in warning for warning in result.warnings) == 1
+    assert not any("lost much" in warning for warning in result.warnings)
+
+
 def test_measuring_without_data_is_refused(samples: Path) -> None:
     with pytest.raises(DataError, match="--data"):
         search(

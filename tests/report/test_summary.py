@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from domino_onnx.options import Goal
+from domino_onnx.outputs import CustomScores
 from domino_onnx.pipeline import convert
 from domino_onnx.report.compressed import compress_view
 from domino_onnx.report.console import PlainConsole
@@ -57,15 +59,30 @@ def test_the_weights_that_lost_most_are_named(result: CompressResult) -> None:
 
 
 def judged(
-    result: CompressResult, inputs: str, *, seen: bool = False, target: str = "generic", packed: float = 0.5
+    result: CompressResult,
+    inputs: str,
+    *,
+    seen: bool = False,
+    target: str = "generic",
+    packed: float = 0.5,
+    drop: float = 0.0,
+    allowed: float | None = None,
 ) -> CompressResult:
-    """As if such inputs had judged the file, and this share of it were left when it is packed."""
+    """As if such inputs had judged the file, with this share of it left when it is packed, and as if `drop` were lost.
+
+    That is of a metric of which the dense model has 2; `allowed` may be lost.
+    """
     assert result.parity is not None
     assert result.sizes is not None
     sizes = dataclasses.replace(result.sizes, packed=round(packed * result.sizes.after))
-    parity = dataclasses.replace(result.parity, inputs=inputs)
+    scores = CustomScores(name="score", reference=2.0, candidate=2.0 - drop)
+    comparison = dataclasses.replace(result.parity.comparison, custom=scores)
+    parity = dataclasses.replace(result.parity, inputs=inputs, comparison=comparison)
     plan = dataclasses.replace(result.plan, target=target)
-    return dataclasses.replace(result, parity=parity, judge_seen=seen, plan=plan, sizes=sizes)
+    options = result.options
+    if allowed is not None:
+        options = dataclasses.replace(options, goal=Goal(max_drop=allowed))
+    return dataclasses.replace(result, parity=parity, judge_seen=seen, plan=plan, sizes=sizes, options=options)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +101,26 @@ def test_the_next_commands_judge_first(
 ) -> None:
     told = judged(result, inputs, seen=seen, target=target)
     assert [step.command.split()[1] for step in next_steps(told)] == commands
+
+
+@pytest.mark.parametrize(
+    ("inputs", "seen", "drop", "allowed", "commands"),
+    [
+        ("data", False, 0.25, None, ["sweep", "verify"]),
+        ("data", True, 0.25, None, ["sweep", "evaluate", "verify"]),
+        ("drawn", False, 0.25, None, ["sweep", "evaluate", "verify"]),
+        ("data", False, float("inf"), None, ["sweep", "verify"]),
+        ("data", False, 0.15, None, ["convert", "deploy", "verify"]),
+        ("data", False, 0.25, 0.3, ["convert", "deploy", "verify"]),
+        ("random", False, 0.25, None, ["evaluate", "convert", "deploy", "verify"]),
+    ],
+)
+def test_a_spoilt_file_is_not_worth_packing(
+    inputs: str, seen: bool, drop: float, allowed: float | None, commands: list[str], result: CompressResult
+) -> None:
+    steps = next_steps(judged(result, inputs, seen=seen, drop=drop, allowed=allowed))
+    assert [step.command.split()[1] for step in steps] == commands
+    assert seen == ("--eval-data" in steps[0].command)
 
 
 def test_what_was_done_is_not_advised(result: CompressResult) -> None:

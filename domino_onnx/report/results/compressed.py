@@ -146,3 +146,11 @@ class CompressResult:
     drawn: tuple[str, ...] = ()
     forecast: Forecast | None = None
     deployed: DeployResult | None = None
+
+    @property
+    def loses_much(self) -> bool:
+        """Whether the comparison shows a loss that a user is warned of; never by random inputs, nor within the goal."""
+        if self.parity is None or self.parity.inputs == "random":
+            return False
+        allowed, comparison = self.options.goal.max_drop, self.parity.comparison
+        return comparison.loses_much and not (allowed is not None and comparison.is_within(allowed))

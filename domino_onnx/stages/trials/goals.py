@@ -34,8 +34,6 @@ __all__ = [
     "sweep_result",
 ]
 
-_BAD = 0.1
-"""From this loss on a user is warned."""
 _OVERFITTED = 10
 """How many times as far apart outputs are on new samples, where the weights were fitted to too few."""
 
@@ -79,10 +77,10 @@ def found_for_budgets(lab: Laboratory) -> Found:
     """
     found = find(lab, lab.options.goal.budgets)
     comparison = measured_apart(lab, overlaid(found.solved.weights, found.solved.biases))
-    if comparison is not None and comparison.drop > _BAD:
+    if comparison is not None and comparison.loses_much:
         lost = lost_in_words(comparison.metric, comparison.drop)
         lab.journal.warn(
-            f"before any finetuning {lost}, on {comparison.samples} {lab.judges_in_words}. "
+            f"before any finetuning {lost}, on {comparison.samples:,} {lab.judges_in_words}. "
             + advice(comparison, found.solved.divergence)
         )
     return dataclasses.replace(found, comparison=comparison)

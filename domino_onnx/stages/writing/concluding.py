@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from typing import TYPE_CHECKING
 
+from domino_onnx.plurals import quantity
 from domino_onnx.report.results import CompressResult, FileSizes, Prediction, SearchResult
+from domino_onnx.report.text import lost_in_words
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.laboratory import Laboratory
+from domino_onnx.stages.trials.goals import advice
 from domino_onnx.stages.writing.comparing import compare_if_possible, sampled_if_possible
 from domino_onnx.stages.writing.sizing import sizes_of
 from domino_onnx.stages.writing.write import Made
@@ -31,7 +35,28 @@ def compared(made: Made, journal: Journal) -> CompressResult:
     else:
         comparison = compare_if_possible(made.dense, made.output, made.judge, run, journal)
     sizes = sizes_of(made.dense, made.output, made.options.output.format)
-    return _result(made, comparison, sampled, sizes, journal)
+    result = _result(made, comparison, sampled, sizes, journal)
+    if comparison is None or not result.loses_much or _is_known(made):
+        return result
+    journal.warn(_loss_in_words(made, comparison))
+    return dataclasses.replace(result, warnings=journal.warnings)
+
+
+def _is_known(made: Made) -> bool:
+    """Whether the loss was warned of before finetuning, and nothing was changed since."""
+    before = None if made.options.goal.max_drop is not None else made.found.comparison
+    return before is not None and before.loses_much and (made.finetuned is None or not made.finetuned.best_step)
+
+
+def _loss_in_words(made: Made, evaluation: Evaluation) -> str:
+    """What the written file lost, on which samples, and what to do."""
+    comparison, seen = evaluation.comparison, made.judge.seen
+    on = quantity(comparison.samples, "drawn sample" if evaluation.inputs == "drawn" else "sample")
+    told = " that the weights were fitted to" if seen else ""
+    is_new = not seen and (made.finetuned is None or not made.finetuned.best_step)
+    lost = lost_in_words(comparison.metric, comparison.drop)
+    fitted = made.found.solved.divergence if is_new else None
+    return f"the written file lost much: {lost}, on {on}{told}. " + advice(comparison, fitted)
 
 
 def search_result(lab: Laboratory, found: Found) -> SearchResult:
