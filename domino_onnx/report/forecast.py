@@ -83,10 +83,14 @@ def _model(forecast: Forecast) -> Iterator[str]:
     largest = next(iter(forecast.unprunable), None)
     if largest is None or largest.share < _WORTH_SAYING:
         yield said
-    elif largest.counted:
-        yield f"{said}; {percent(largest.share, 0)} can't ({largest.op}): {printable(largest.reason, 240)}"
+        return
+    share, left = percent(largest.share, 0), percent(1 - forecast.prunable, 0)
+    if largest.counted:
+        told = f"{share} can't" if share == left else f"{left} can't, {share} of the model for one reason"
+        yield f"{said}; {told} ({largest.op}): {printable(largest.reason, 240)}"
     else:
-        yield f"{said}; {percent(largest.share, 0)} is {largest.op}, which this program doesn't prune"
+        told = share if share == left else f"{left} can't, and {share} of the model"
+        yield f"{said}; {told} is {largest.op}, which this program doesn't prune"
 
 
 def _most(share: float) -> str:

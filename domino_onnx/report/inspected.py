@@ -119,7 +119,10 @@ def _cost(result: InspectResult) -> list[RenderableType]:
         why = f": {NO_SHAPES_IN_FUNCTIONS}" if hidden else " without shapes: give --input-shape or --data"
         return [Text(f"what a run costs is unknown{why}")]
     time, space, *_ = forecast_lines(result.forecast)
-    return [Text(f"compress with {quantity(result.forecast_samples, 'sample')} takes {time}"), Text(f"it {space}")]
+    return [
+        Text(f"compress with {quantity(result.forecast_samples, 'sample')} of your own takes {time}"),
+        Text(f"it {space}"),
+    ]
 
 
 def _choices(schemes: Iterable[NMScheme]) -> str:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from domino_onnx.options import recipe_document
 from domino_onnx.outputs import Comparison
+from domino_onnx.plurals import quantity
 from domino_onnx.report.compared import comparison_document
 from domino_onnx.report.documents import Document
 from domino_onnx.report.forecast import forecast_document
@@ -31,9 +32,8 @@ __all__ = [
 
 def sweep_view(result: SweepResult) -> RenderableType:
     """One row a plan."""
-    samples = result.trials[0].comparison.samples
     dense = f"dense: {file_size(result.dense_bytes)}, gzipped {file_size(result.dense_bytes_gzipped)}"
-    judged = f"judged on {samples} {judges(result)}; no finetuning"
+    judged = f"judged on {judges(result)}; no finetuning"
     return Group(trials_table(result.trials), Text(dense), Text(judged, style="dim"))
 
 
@@ -63,8 +63,11 @@ def trial_cells(trial: Trial) -> list[str]:
 
 
 def judges(result: SweepResult) -> str:
-    """Whose answers are compared."""
-    return "drawn samples, which is no accuracy" if result.drawn else "samples that nothing was learned from"
+    """How many samples judged, and of what kind."""
+    count = result.trials[0].comparison.samples
+    if result.drawn:
+        return f"{quantity(count, 'drawn sample')}, which is no accuracy"
+    return f"{quantity(count, 'sample')} that nothing was learned from"
 
 
 def metric_name(comparison: Comparison) -> str:

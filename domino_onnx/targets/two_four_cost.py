@@ -68,5 +68,10 @@ class TwoFourCost:
         are, these = ("is", "that weight") if self.broken == 1 else ("are", "these weights")
         return (
             f"{self.broken} of the {self.eligible} pruned weights that its sparse kernels could run {are} not 2:4; "
-            f"the target tensorrt makes all 2:4 and changes {these} by at most {self.lost:.1%} (squared norm)"
+            f"the target tensorrt makes all 2:4, which takes {_share(self.lost)} of the sum of squares of {these}"
         )
+
+
+def _share(lost: float) -> str:
+    """A bound; a share too small to be told in tenths of a percent isn't nothing."""
+    return f"at most {lost:.1%}" if lost >= 0.0005 else "less than 0.1%"

@@ -26,7 +26,7 @@ def sweep_page(result: SweepResult) -> str:
         "sweep.html.j2",
         model=printable(str(result.model), 300),
         metric=metric,
-        samples=f"{first.samples} {judges(result)}",
+        samples=judges(result),
         dense=file_size(result.dense_bytes),
         dense_gzipped=file_size(result.dense_bytes_gzipped),
         heads=trial_heads(result.trials),
