@@ -154,7 +154,7 @@ def _cost(result: CompressResult, report: Path | None, is_kept: bool) -> Iterato
     if report is not None:
         yield "report", printable(str(report), 200)
     stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in result.seconds.items() if seconds >= _WORTH_SAYING)
-    yield "took", f"{sum(result.seconds.values()):.1f} s ({stages})"
+    yield "took", f"{result.took:.1f} s ({stages})"
     yield "next", next_steps(result)[0].command
 
 

@@ -44,6 +44,8 @@ class Journal:
     def __init__(self, observer: Observer | None = None) -> None:
         self._observer = observer
         self._began = time.monotonic()
+        self._earlier = 0.0
+        """Seconds that the interrupted run took, as far as it was kept."""
         self._seconds: dict[str, float] = {}
         self._peaks: dict[str, int] = {}
         self._warnings: list[str] = []
@@ -58,6 +60,11 @@ class Journal:
     def elapsed(self) -> float:
         """Seconds since the run began."""
         return time.monotonic() - self._began
+
+    @property
+    def whole(self) -> float:
+        """Seconds of the run so far with all between its stages, and the stages of the run that it goes on from."""
+        return self._earlier + self.elapsed
 
     @property
     def seconds(self) -> Mapping[str, float]:
@@ -155,6 +162,7 @@ class Journal:
 
     def resume(self, seconds: Mapping[str, float], peaks: Mapping[str, int], warnings: tuple[str, ...]) -> None:
         """Take over what the interrupted run had in its journal."""
+        self._earlier = sum(seconds.values())
         self._seconds |= seconds
         self._peaks |= peaks
         for warning in warnings:

@@ -140,3 +140,9 @@ def test_the_summary_ends_with_the_first_command(result: CompressResult) -> None
     assert "".join(shown(result).split("next")[-1].split()) == first.replace(" ", "")
     page = compress_page(result)
     assert page.index(first) < page.index(f"domino-onnx verify {result.output}")
+
+
+def test_the_time_is_that_of_the_whole_run(result: CompressResult) -> None:
+    assert result.took >= sum(result.seconds.values())
+    text = shown(dataclasses.replace(result, took=12.34, seconds={"read": 4.0, "write": 5.0}))
+    assert "12.3 s (read 4.0, write 5.0)" in text

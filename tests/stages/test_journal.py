@@ -42,3 +42,12 @@ def test_a_reason_is_told_once() -> None:
         "nothing is refitted, for the reason given above",
         "nothing is refitted: there is no room",
     )
+
+
+def test_the_whole_run_counts_what_lies_between_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    journal = Journal()
+    journal.resume({"read": 2.0, "refit": 5.0}, {}, ())
+    now = 111.0
+    assert journal.whole == 2 + 5 + 11

@@ -89,6 +89,8 @@ class CompressResult:
     seconds, peaks
         Of each stage: how long it took without the stages inside it, and the bytes of memory that the process, or the
         largest of its children, had had resident at most by its end.
+    took
+        Seconds of the whole run, with what lies between its stages.
     parity
         The written file against the dense one in ONNX Runtime; None if it could not be run (see `warnings`).
     sampled
@@ -135,6 +137,7 @@ class CompressResult:
     judge_seen: bool
     two_four: TwoFourCost | None
     seconds: Mapping[str, float]
+    took: float
     peaks: Mapping[str, int]
     warnings: tuple[str, ...]
     peak_rss_bytes: int | None

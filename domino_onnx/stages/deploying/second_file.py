@@ -52,5 +52,10 @@ def with_second(result: CompressResult, journal: Journal, replacing: Replacing) 
     except DominoError as error:
         journal.warn(f"{output} was not written: {error}")
     return dataclasses.replace(
-        result, deployed=second, seconds=journal.seconds, peaks=journal.peaks, warnings=journal.warnings
+        result,
+        deployed=second,
+        seconds=journal.seconds,
+        took=journal.whole,
+        peaks=journal.peaks,
+        warnings=journal.warnings,
     )

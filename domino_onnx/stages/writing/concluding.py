@@ -109,6 +109,7 @@ def _result(
         judge_seen=made.judge.seen,
         two_four=made.two_four,
         seconds=journal.seconds,
+        took=journal.whole,
         peaks=journal.peaks,
         warnings=journal.warnings,
         peak_rss_bytes=peak_memory(),
