@@ -73,6 +73,7 @@ def test_saving_replaces_nothing_without_force(small: ModelProto, tmp_path: Path
     assert onnx.load(result.save(tmp_path / "there.onnx", force=True)) == result.model
 
 
+@pytest.mark.filterwarnings("ignore:the written file lost much:domino_onnx.DominoWarning")
 def test_saving_replaces_nothing_that_was_read(small: ModelProto, save: Any, rows: Array, tmp_path: Path) -> None:
     path, data = save(small), tmp_path / "data.onnx"
     before = path.read_bytes()
@@ -89,6 +90,7 @@ def test_saving_replaces_nothing_that_was_read(small: ModelProto, save: Any, row
     assert path.read_bytes() == before
 
 
+@pytest.mark.filterwarnings("ignore:the written file lost much:domino_onnx.DominoWarning")
 def test_saving_replaces_no_teacher_that_was_found(small: ModelProto, save: Any, rows: Array, tmp_path: Path) -> None:
     path, sparse = save(small), tmp_path / "sparse.onnx"
     before = path.read_bytes()
@@ -138,6 +140,7 @@ def test_a_graph_keeps_what_graphsurgeon_has_no_place_for(small: ModelProto, run
     assert next(entry.key for entry in edited.graph.node[0].metadata_props) == "note"
 
 
+@pytest.mark.filterwarnings("ignore:the written file lost much:domino_onnx.DominoWarning")
 def test_functions_take_what_others_give(small: ModelProto, rows: Array) -> None:
     plan = domino_onnx.search(small, scheme="2:4", data="none", threads=1).plan
     result = domino_onnx.apply(small, plan, data=rows, threads=1)
@@ -205,6 +208,7 @@ def test_the_goal_of_a_recipe_contradicts_no_keyword_of_a_sweep(small: ModelProt
     assert swept.sparsities == (0.5,)
 
 
+@pytest.mark.filterwarnings("ignore:the written file lost much:domino_onnx.DominoWarning")
 def test_progress_and_warnings_are_told(small: ModelProto, rows: Array) -> None:
     told: list[Progress] = []
     with pytest.warns(DominoWarning, match="data and eval_data are the same") as warned:
