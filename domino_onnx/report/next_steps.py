@@ -29,7 +29,7 @@ def next_steps(result: CompressResult) -> tuple[Step, ...]:
 def _steps(result: CompressResult) -> Iterator[Step]:
     model, output = (printable(shlex.quote(str(path)), _LONGEST) for path in (result.model, result.output))
     if result.loses_much:
-        yield Step("See what fewer zeros keep: this file lost much.", f"domino-onnx sweep {model}{_samples(result)}")
+        yield Step("See what fewer zeros keep: this file lost much.", _sweep(result, model))
     if not _is_judged(result):
         yield Step("Measure what it keeps, on your own samples.", f"domino-onnx evaluate {model} {output} --data FILE")
     if not result.loses_much:
@@ -47,11 +47,13 @@ def _uses(result: CompressResult, model: str, output: str) -> Iterator[Step]:
     yield from _on_the_cpu(result, model, output)
 
 
-def _samples(result: CompressResult) -> str:
-    """Those that a sweep learns from and is judged by; it draws its own where the run did."""
+def _sweep(result: CompressResult, model: str) -> str:
+    """With samples as the run had them; others judge where it had none to judge by."""
     if result.drawn:
-        return ""
-    return " --data FILE --eval-data FILE" if result.judge_seen else " --data FILE"
+        return f"domino-onnx sweep {model}"
+    if result.judge_seen:
+        return f"domino-onnx sweep {model} --data FILE --eval-data FILE"
+    return f"domino-onnx sweep {model} --data FILE"
 
 
 def _is_judged(result: CompressResult) -> bool:

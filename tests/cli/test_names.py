@@ -72,6 +72,7 @@ def test_every_summary_shows_names_as_they_are(
         assert "\x1b" not in ran.out + ran.err
 
 
+@pytest.mark.filterwarnings("ignore:the written file lost much:domino_onnx.DominoWarning")
 @named
 def test_python_shows_names_as_they_are(
     name: str, shown: str, of_two_outputs: Callable[[str], tuple[Path, Path]]
