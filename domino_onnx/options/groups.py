@@ -161,7 +161,7 @@ class DataOptions(_Group):
     ] = dataclasses.field(default_factory=dict)
     input_shapes: Annotated[
         Mapping[str, tuple[_Count, ...]],
-        Meta(description="Shape of an input with free axes, without data. Axes of the same names follow."),
+        Meta(description="Shape of an input without data. Axes of the same names follow."),
     ] = dataclasses.field(default_factory=dict)
 
     batch_axes: Annotated[

@@ -75,10 +75,9 @@ def test_saving_replaces_nothing_without_force(small: ModelProto, tmp_path: Path
 
 @pytest.mark.filterwarnings("ignore:the written file lost much:domino_onnx.DominoWarning")
 def test_saving_replaces_nothing_that_was_read(small: ModelProto, save: Any, rows: Array, tmp_path: Path) -> None:
-    path, data = save(small), tmp_path / "data.onnx"
+    path, data = save(small), tmp_path / "data.npz"
     before = path.read_bytes()
-    with data.open("wb") as stream:
-        np.savez(stream, x=rows)
+    np.savez(data, x=rows)
     result = domino_onnx.compress(path, scheme="2:4", data=data, finetune=False)
     for made in (result, domino_onnx.convert(result, format="packed")):
         with pytest.raises(errors.OutputError, match="is the input itself"):
