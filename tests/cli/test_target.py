@@ -178,21 +178,24 @@ def test_speed_only_takes_the_target_from_the_plan(
     assert output.read_bytes() == before
 
 
+def rename_target(path: Path, old: str, new: str) -> None:
+    """Let the manifest of a file name another target."""
+    model = onnx.load(path)
+    for entry in model.metadata_props:
+        entry.value = entry.value.replace(f'"target":"{old}"', f'"target":"{new}"')
+    onnx.save(model, path)
+
+
 def test_verify_finds_a_file_that_breaks_its_target(domino: Run, small_digits: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
     assert domino("compress", small_digits, "--scheme", "8:16", "-o", output).code == 0
-    model = onnx.load(output)
-    for entry in model.metadata_props:
-        entry.value = entry.value.replace('"target":"generic"', '"target":"tensorrt"')
-    onnx.save(model, output)
+    rename_target(output, "generic", "tensorrt")
     ran = domino("verify", output, "--json")
     assert ran.code == 3
     problems = json.loads(ran.out)["problems"]
     assert len(problems) > 3
     assert all("aligned fours" in problem for problem in problems)
-    for entry in model.metadata_props:
-        entry.value = entry.value.replace('"target":"tensorrt"', '"target":"toaster"')
-    onnx.save(model, output)
+    rename_target(output, "tensorrt", "toaster")
     ran = domino("verify", output, "--json")
     assert ran.code == 3
     assert any("toaster" in problem for problem in json.loads(ran.out)["problems"])
@@ -201,10 +204,7 @@ def test_verify_finds_a_file_that_breaks_its_target(domino: Run, small_digits: P
 def test_verify_prints_that_it_does_not_know_a_target(domino: Run, small_digits: Path, tmp_path: Path) -> None:
     path = tmp_path / "out.onnx"
     assert domino("compress", small_digits, "--scheme", "2:4", "-o", path).code == 0
-    model = onnx.load(path)
-    for entry in model.metadata_props:
-        entry.value = entry.value.replace('"target":"generic"', '"target":"vulkan"')
-    onnx.save(model, path)
+    rename_target(path, "generic", "vulkan")
     ran = domino("verify", path)
     assert ran.code == 3
     assert "the target 'vulkan' is unknown" in ran.out

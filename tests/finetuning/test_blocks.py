@@ -195,6 +195,11 @@ def test_what_torch_gets_wrong_as_a_whole_is_trained_around(
     recipe = MAGNITUDE | {"finetune.lr": 0.001}
     model = samples / "digits_transformer.onnx"
     ran = domino("compress", model, *words, "--finetune-steps", "20", "--json", recipe=recipe)
+    assert_trained_around(ran, output)
+
+
+def assert_trained_around(ran: Any, output: Path) -> None:
+    """Blocks were trained, to some gain, and the warning says why."""
     assert ran.code == 0, ran.err
     document = json.loads(ran.out)
     assert document["finetuning"]["blocks"] >= 1
@@ -214,12 +219,7 @@ def test_a_pruned_file_that_torch_gets_wrong_is_trained_around_too(
     wrong_operator("Softmax")
     words = ["--teacher", model, *data, "-o", output, "--finetune-steps", "20", "--json"]
     ran = domino("finetune", sparse, *words, recipe={"finetune.lr": 0.001})
-    assert ran.code == 0, ran.err
-    document = json.loads(ran.out)
-    assert document["finetuning"]["blocks"] >= 1
-    assert document["finetuning"]["after"] < document["finetuning"]["before"]
-    assert any("doesn't reproduce ONNX Runtime" in warning for warning in document["warnings"])
-    assert verify(output).holds
+    assert_trained_around(ran, output)
 
 
 def test_a_block_learns_from_training_samples_and_is_judged_by_held_out_ones(
