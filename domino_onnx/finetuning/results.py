@@ -48,7 +48,9 @@ class Finetuned:
     stopped_early
         Whether it ended before that, because the held-out loss had stopped falling.
     best_step
-        The step these weights are from; 0 if finetuning never improved on what it was given.
+        The step these weights are from; 0 if finetuning never improved on what it was given, or was undone.
+    was_undone
+        Whether it improved on the held-out samples, and a later measurement objected.
     halvings
         How often it diverged, went back to the best state and on at half the rate.
     diverged
@@ -73,10 +75,11 @@ class Finetuned:
     diverged: bool = False
     blocks: int = 0
     frozen: tuple[WeightKey, ...] = ()
+    was_undone: bool = False
 
     def undone(self, values: Mapping[WeightKey, NDArray[np.generic]]) -> Finetuned:
-        """The same with the values that finetuning was given: it was of no use."""
-        return dataclasses.replace(self, values=values, after=self.before, best_step=0)
+        """The same with the values that finetuning was given: a measurement objected to what it made of them."""
+        return dataclasses.replace(self, values=values, after=self.before, best_step=0, was_undone=True)
 
     def repeated(self, options: FinetuneOptions) -> FinetuneOptions:
         """The options that lead to the same again, whatever the pace: with the steps that were planned."""

@@ -110,7 +110,8 @@ def _finetuned(done: Finetuned) -> str:
     if done.best_step:
         said = f"held-out loss {done.before:.4g} → {done.after:.4g} in {steps}, lr {done.lr:g}"
     else:
-        said = f"no gain in {steps}, lr {done.lr:g}: the weights from before are kept"
+        outcome = "undone after" if done.was_undone else "no gain in"
+        said = f"{outcome} {steps}, lr {done.lr:g}: the weights from before are kept"
     if done.stopped_early:
         return f"{said}; ended early, {done.planned:,} were planned"
     return f"{said}; time decided how many" if done.decided_by == "time" else said

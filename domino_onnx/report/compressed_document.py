@@ -105,6 +105,7 @@ def _finetuning(result: CompressResult) -> Document | None:
         "stopped_early": finetuned.stopped_early,
         "lr": finetuned.lr,
         "best_step": finetuned.best_step,
+        "was_undone": finetuned.was_undone,
         "halvings": finetuned.halvings,
         "diverged": finetuned.diverged,
         "blocks": finetuned.blocks,

@@ -51,6 +51,21 @@ def test_few_weights_are_listed_one_by_one(result: CompressResult) -> None:
     assert "w0 (product0)" in text
 
 
+@pytest.mark.parametrize(("was_undone", "said"), [(True, "undone after 5 steps"), (False, "no gain in 5 steps")])
+def test_finetuning_that_was_undone_is_not_one_without_gain(
+    result: CompressResult, was_undone: bool, said: str
+) -> None:
+    pytest.importorskip("torch")
+    from domino_onnx.finetuning import Finetuned
+
+    finetuned = Finetuned(
+        values={}, before=1.0, after=1.0, lr=0.1, steps=5, planned=5, decided_by="options", best_step=0, history=(),
+        was_undone=was_undone,
+    )  # fmt: skip
+    text = shown(dataclasses.replace(result, finetuned=finetuned))
+    assert f"{said}, lr 0.1: the weights from before are kept" in text
+
+
 def test_the_weights_that_lost_most_are_named(result: CompressResult) -> None:
     assert "lost most" not in shown(result)
     weights = tuple(dataclasses.replace(record, error=number / 100) for number, record in enumerate(result.weights))
