@@ -17,6 +17,7 @@ from domino_onnx.errors import OptionError
 from domino_onnx.options.duration import Duration
 from domino_onnx.options.share import SHARE
 from domino_onnx.options.size import ByteSize
+from domino_onnx.options.threads import ThreadCount
 from domino_onnx.outputs import OutputKind
 from domino_onnx.scheme import OPTION, Budget, NMScheme, SchemePool
 from domino_onnx.search import DominoOptions
@@ -313,7 +314,7 @@ class RunOptions(_Group):
     device: Annotated[Device, Meta(description="Where torch and ONNX Runtime run. auto: each on a GPU if it can.")] = (
         "auto"
     )
-    threads: Annotated[int, Meta(ge=0, description="Threads to compute with; 0: one for each core.")] = 0
+    threads: Annotated[ThreadCount, Meta(description="Threads to use; 0: all cores.")] = 0
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1, description="Seed of all randomness.")] = 0
     memory: Annotated[
         ByteSize | None,

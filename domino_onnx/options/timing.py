@@ -9,10 +9,10 @@ from msgspec import Meta
 
 from domino_onnx.codec import check_fields
 from domino_onnx.errors import OptionError
+from domino_onnx.options.threads import ThreadCount
 
 __all__ = ["TimingOptions"]
 
-_Threads = Annotated[int, Meta(ge=0)]
 _Samples = Annotated[int, Meta(ge=1)]
 
 
@@ -27,7 +27,7 @@ class TimingOptions:
     """
 
     threads: Annotated[
-        tuple[_Threads, ...],
+        tuple[ThreadCount, ...],
         Meta(min_length=1, description="Threads of ONNX Runtime; 0 lets it choose. Give it again for more rows."),
     ] = (1,)
     batch_sizes: Annotated[

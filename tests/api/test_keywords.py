@@ -102,8 +102,9 @@ def test_one_number_will_do_for_several(given: Any, expected: TimingOptions) -> 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"threads": []}, "'threads' is []; it must be a list, each item a whole number at least 0 (at least 1 item)"),
-        ({"threads": -1}, "'threads[0]' is -1; it must be a whole number at least 0"),
+        ({"threads": []}, "'threads' is []; it must be a list, each item a whole number from 0 to 1024"),
+        ({"threads": -1}, "'threads[0]' is -1; it must be a whole number from 0 to 1024"),
+        ({"threads": [1, 10**6]}, "'threads[1]' is 1000000; it must be a whole number from 0 to 1024"),
         ({"threads": None}, "'threads' is None; it must be a list"),
         ({"batch_sizes": [0]}, "'batch_sizes[0]' is 0; it must be a whole number at least 1"),
         ({"seconds": -1}, "'seconds' is -1; it must be a number above 0"),
