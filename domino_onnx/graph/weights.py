@@ -268,8 +268,8 @@ def _reasons(
         yield "is stored as a sparse tensor"
     elif isinstance(value, Derived):
         yield (
-            f"reaches the node through {value.operator}; only Identity, Transpose, Cast, a DequantizeLinear of stored "
-            "integers, and a QuantizeLinear with its DequantizeLinear that keep zeros zeros, are followed to prune"
+            f"reaches the node through {value.operator}: pruning follows Identity, Transpose and Cast, a "
+            "DequantizeLinear of stored integers, and a QuantizeLinear with its DequantizeLinear if zeros stay zeros"
         )
     elif _is_fixed(_other_operand(use, index)):
         yield "both operands of the node are constant"
@@ -282,7 +282,7 @@ def _reasons(
 def _not_pruned(operator: str) -> str:
     reason = f"{operator} weights are not pruned, only those of Conv, ConvTranspose, Gemm and MatMul"
     if operator in _IN_INTEGERS:
-        reason += ", integers among them that DequantizeLinear makes floats of: quantise the model to that form (QDQ)"
+        reason += "; integers are pruned behind a DequantizeLinear: quantise the model to that form (QDQ)"
     return reason
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from domino_onnx.report.documents import Document
 from domino_onnx.report.results import ConvertResult
 from domino_onnx.report.tables import table
-from domino_onnx.report.text import percent, printable
+from domino_onnx.report.text import percent, printable, printable_reason
 
 __all__ = ["convert_document", "convert_view"]
 
@@ -20,7 +20,7 @@ def convert_view(result: ConvertResult) -> RenderableType:
     rows = table("weight", "stored as", "dense bytes", "bytes", "why")
     for weight in result.weight_forms:
         sizes = f"{weight.dense_bytes:,}", f"{weight.stored_bytes:,}"
-        rows.add_row(Text(printable(weight.name)), weight.kind, *sizes, Text(printable(weight.reason or "", 100)))
+        rows.add_row(Text(printable(weight.name)), weight.kind, *sizes, Text(printable_reason(weight.reason or "")))
     before, after = result.bytes_before, result.bytes_after
     saved = f"{before:,} → {after:,} bytes ({percent(after / before, 1)})"
     changed = [f"{result.before} → {result.form}"] if result.before != result.form else []

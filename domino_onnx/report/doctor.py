@@ -12,7 +12,7 @@ from rich.text import Text
 from domino_onnx.plurals import quantity
 from domino_onnx.report.results import DoctorResult
 from domino_onnx.report.tables import table
-from domino_onnx.report.text import counted, percent, printable, shape
+from domino_onnx.report.text import counted, percent, printable, printable_reason, shape
 from domino_onnx.scheme import Skip
 from domino_onnx.targets import BuildLog, Diagnosis
 
@@ -55,7 +55,8 @@ def _left_out(skips: Iterable[Skip]) -> list[RenderableType]:
         is_quantised = is_quantised or skip.quantised
         names.setdefault(skip.reason, []).append(skip.label)
     lines: list[RenderableType] = [
-        Text(f"left out: {counted(labels)}: {printable(reason, 160)}", style="dim") for reason, labels in names.items()
+        Text(f"left out: {counted(labels)}: {printable_reason(reason)}", style="dim")
+        for reason, labels in names.items()
     ]
     if is_quantised:
         lines.append(Text("weights quantised in other ways than these aren't judged: judge the file before"))
@@ -90,7 +91,7 @@ def _findings(diagnoses: Iterable[Diagnosis]) -> list[RenderableType]:
     legal = sum(each.state == "legal" for each in diagnoses)
     lines: list[RenderableType] = [
         *(Text(f"{_doubted(names, legal)} may run dense all the same: {doubt}") for doubt, names in doubted.items()),
-        *(Text(f"{counted(names)}: {printable(line, 400)}") for line, names in said.items()),
+        *(Text(f"{counted(names)}: {printable_reason(line)}") for line, names in said.items()),
     ]
     first = next((each for each in diagnoses if each.state == "broken"), None)
     return [*lines, *([] if first is None else [Text(f"first broken four: {_place(first)}", style="red")])]

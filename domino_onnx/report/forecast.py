@@ -8,7 +8,7 @@ from typing import Any
 
 from domino_onnx.forecast import Forecast
 from domino_onnx.plurals import quantity
-from domino_onnx.report.text import percent, printable
+from domino_onnx.report.text import percent, printable_reason
 
 __all__ = ["TITLES", "clock", "forecast_document", "forecast_lines", "space_line"]
 
@@ -87,7 +87,7 @@ def _model(forecast: Forecast) -> Iterator[str]:
     share, left = percent(largest.share, 0), percent(1 - forecast.prunable, 0)
     if largest.counted:
         told = f"{share} can't" if share == left else f"{left} can't, {share} of the model for one reason"
-        yield f"{said}; {told} ({largest.op}): {printable(largest.reason, 240)}"
+        yield f"{said}; {told} ({largest.op}): {printable_reason(largest.reason)}"
     else:
         told = share if share == left else f"{left} can't, and {share} of the model"
         yield f"{said}; {told} is {largest.op}, which this program doesn't prune"

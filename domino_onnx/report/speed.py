@@ -12,7 +12,7 @@ from rich.text import Text
 from domino_onnx.plurals import quantity
 from domino_onnx.report.results import BenchmarkResult, BenchmarkRow, DeployedLayer, DeployResult
 from domino_onnx.report.tables import FigureTable
-from domino_onnx.report.text import counted, file_size, percent, printable, shape
+from domino_onnx.report.text import counted, file_size, percent, printable, printable_reason, shape
 from domino_onnx.runtime import Profile
 
 __all__ = [
@@ -40,7 +40,7 @@ def deploy_view(result: DeployResult) -> RenderableType:
     for name, _, reason in result.kept:
         reasons.setdefault(reason, []).append(name)
     left = [
-        Text(f"dense: {counted(names)}: {printable(reason, 160)}", style="dim") for reason, names in reasons.items()
+        Text(f"dense: {counted(names)}: {printable_reason(reason)}", style="dim") for reason, names in reasons.items()
     ]
     notes = [Text(note, style="dim") for note in (result.bits, truth_in_words(result)) if note]
     said = [*left, *notes, Text(deploy_summary(result), style="bold")]

@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from domino_onnx.report.text import counted, millions, printable, scheme_name, shape
+from domino_onnx.report.text import counted, millions, printable, printable_reason, scheme_name, shape
 from domino_onnx.scheme import NMScheme, Skip
 
 __all__ = ["FigureTable", "bar", "skip_lines", "table", "weight_row"]
@@ -134,5 +134,5 @@ def skip_lines(skips: Sequence[Skip]) -> list[RenderableType]:
     lines: list[RenderableType] = []
     for reason, _ in Counter(skip.reason for skip in skips).most_common():
         names = counted([skip.label for skip in skips if skip.reason == reason])
-        lines.append(Text(f"left dense: {names}: {printable(reason, 160)}", style="dim"))
+        lines.append(Text(f"left dense: {names}: {printable_reason(reason)}", style="dim"))
     return lines

@@ -20,12 +20,14 @@ __all__ = [
     "points",
     "printable",
     "printable_lines",
+    "printable_reason",
     "scheme_name",
     "score_in_words",
     "shape",
 ]
 
 _LONGEST = 60
+_LONGEST_REASON = 400
 _SHOWN = 3
 _ERROR = "relative error"
 _SHARES = ("top-1", "agreement", "sequence agreement", "equality")
@@ -39,6 +41,11 @@ def printable(name: str, longest: int = _LONGEST) -> str:
     if len(safe) <= longest:
         return safe
     return f"{safe[: longest // 2 - 1]}…{safe[-(longest // 2) :]}"
+
+
+def printable_reason(reason: str) -> str:
+    """A sentence of this program on one line, whole; it is cut only where a foreign name in it is very long."""
+    return printable(reason, _LONGEST_REASON)
 
 
 def printable_lines(text: str) -> str:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 
 from domino_onnx.forecast import Forecast, StageCost, Unprunable
@@ -67,3 +72,23 @@ def test_one_sample_is_no_samples(samples: int, inputs: str, said: str, result: 
     parity = dataclasses.replace(result.parity, inputs=inputs, comparison=comparison)
     assert dict(comparison_rows(parity))["compared on"] == f"{said}, {parity.provider}"
     assert f" on {said}: " in verdict(dataclasses.replace(result, parity=parity))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "end"),
+    [("a = Mul (w, s)  y = MatMul (x, a)", "if zeros stay zeros"), ("y = MatMulInteger (q, i)", "to that form (QDQ)")],
+)
+def test_a_reason_is_printed_to_its_end(
+    nodes: str, end: str, save: Callable[..., Path], domino: Callable[..., Any]
+) -> None:
+    model = onnx.parser.parse_model(f"""
+        <ir_version: 8, opset_import: ["" : 17]>
+        products (float[n, 8] x, uint8[n, 8] q) => ({"int32" if "Integer" in nodes else "float"}[n, 8] y) {{ {nodes} }}
+    """)
+    for array, name in ((np.eye(8, dtype=np.float32), "w"), (np.eye(8, dtype=np.int8), "i")):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(2), "s"))
+    shown = " ".join(domino("inspect", save(model)).out.split())
+    assert "left dense: 1 (" in shown
+    assert "…" not in shown
+    assert end in shown

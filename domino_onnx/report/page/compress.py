@@ -25,6 +25,7 @@ from domino_onnx.report.text import (
     millions,
     percent,
     printable,
+    printable_reason,
     scheme_name,
     score_in_words,
     shape,
@@ -189,7 +190,7 @@ def _left(left: LeftDense) -> dict[str, Any]:
         "op": left.op,
         "shape": shape(left.shape),
         "by": _DECIDERS[left.by],
-        "reason": printable(left.reason, 300),
+        "reason": printable_reason(left.reason),
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from domino_onnx.report.results import DeployedLayer, DeployResult
 from domino_onnx.report.speed import closeness, fused, milliseconds, on_threads, skipping, truth_in_words
-from domino_onnx.report.text import file_size, percent, printable, shape
+from domino_onnx.report.text import file_size, percent, printable, printable_reason, shape
 
 __all__ = ["second_card", "second_file", "second_verdict"]
 
@@ -50,7 +50,7 @@ def _layer(layer: DeployedLayer) -> dict[str, Any]:
         "zeros_said": percent(layer.zeros, 0),
         "times": [(each or 0.0, "" if each is None else milliseconds(each)) for each in layer.times],
         "chosen": layer.chosen,
-        "why": printable(layer.reason, 300),
+        "why": printable_reason(layer.reason),
     }
 
 
@@ -64,5 +64,5 @@ def _kept(name: str, op: str, reason: str) -> dict[str, Any]:
         "zeros_said": "",
         "times": _NO_TIMES,
         "chosen": "dense",
-        "why": printable(reason, 300),
+        "why": printable_reason(reason),
     }
