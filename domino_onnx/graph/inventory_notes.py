@@ -25,11 +25,11 @@ def left_dense(sites: Sequence[Site], skips: Sequence[Skip]) -> Iterator[str]:
     left = params.total()
     if left < _WORTH_SAYING * listed or not left:
         return
-    most = [f"{operator} {count / listed:.1%}" for operator, count in params.most_common(3) if count]
+    most = [f"{operator} {100 * count / listed:.1f} %" for operator, count in params.most_common(3) if count]
     more = ", ..." if len(params) > len(most) else ""
     yield (
-        f"{left / listed:.1%} of the weights can't be pruned ({', '.join(most)}{more}): they stay as they are, and "
-        "budgets count them"
+        f"{100 * left / listed:.1f} % of the weights can't be pruned ({', '.join(most)}{more}): they stay as they are, "
+        "and budgets count them"
     )
 
 

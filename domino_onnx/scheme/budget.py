@@ -132,9 +132,9 @@ class Budget:
     def _kept(self, inventory: Inventory, total: int) -> str:
         """What the weights keep that no budget reaches, by who left them."""
         asked = self._kept_by_skips(inventory, by_options=True)
-        share = f"{self._kept_by_skips(inventory, by_options=False) / total:.1%} of the {self.measure}"
+        share = f"{100 * self._kept_by_skips(inventory, by_options=False) / total:.1f} % of the {self.measure}"
         said = f"weights that can't be pruned keep {share} (domino-onnx inspect says why)"
-        return f"{said}, those that the options leave dense {asked / total:.1%}" if asked else said
+        return f"{said}, those that the options leave dense {100 * asked / total:.1f} %" if asked else said
 
     def _kept_by_skips(self, inventory: Inventory, *, by_options: bool | None = None) -> int:
         """Of all skips that count, or of those that the options left or didn't."""

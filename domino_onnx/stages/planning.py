@@ -176,7 +176,9 @@ def _by_domino(lab: Laboratory, budgets: tuple[Budget, ...]) -> Planned:
         lab.floats,
         lab.options.search.domino,
         gradients=_gradients(lab),
-        progress=lambda budget, done: lab.journal.progress(done, budget.reduction, f"{done:.1%} of {budget.measure}"),
+        progress=lambda budget, done: lab.journal.progress(
+            done, budget.reduction, f"{100 * done:.1f} % of {budget.measure}"
+        ),
     )
     return Planned(plan=_plan(lab, "domino", result.schemes, budgets), decisions=result.decisions)
 

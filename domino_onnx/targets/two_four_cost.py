@@ -74,4 +74,4 @@ class TwoFourCost:
 
 def _share(lost: float) -> str:
     """A bound; a share too small to be told in tenths of a percent isn't nothing."""
-    return f"at most {lost:.1%}" if lost >= 0.0005 else "less than 0.1%"
+    return f"at most {100 * lost:.1f} %" if lost >= 0.0005 else "less than 0.1 %"

@@ -110,7 +110,7 @@ def test_a_model_of_hardly_any_weight_that_can_be_pruned(
     np.savez(tmp_path / "data.npz", x=generator.normal(size=(64, 16)).astype(np.float32))
     ran = domino("compress", model, "--max-drop", "0.1", "--data", tmp_path / "data.npz", "-o", tmp_path / "out.onnx")
     assert ran.code == 1
-    assert "0.2% of the weights can become zeros, which is less than the search tells apart" in ran.err
+    assert "0.2 % of the weights can become zeros, which is less than the search tells apart" in ran.err
 
 
 def test_a_sweep_tells_what_zeros_cost(
@@ -214,7 +214,7 @@ def test_judges_that_cannot_tell_are_doubted(domino: Run, samples: Path, small_d
     ran = domino("compress", small_digits, "--max-drop", "0.03", *words, recipe=BY_MAGNITUDE)
     said = " ".join(ran.err.split())
     assert "all 30 samples that judge have the label 1" in said
-    assert "each 3.3% of all" in said
+    assert "each 3.3 % of all" in said
 
 
 @pytest.mark.parametrize("goal", ["max_drop = 0.01", 'plan = "plan.json"'])

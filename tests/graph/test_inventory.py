@@ -234,7 +234,7 @@ def test_recurrent_weights_are_listed_and_counted(make_model: Make, inventory: T
     assert not found.sites
     assert {skip.key.name: skip.params for skip in found.counted} == {"w": 128, "r": 64}
     assert found.macs == 3 * (128 + 64)
-    assert "100.0% of the weights can't be pruned (LSTM 100.0%)" in found.notes[0]
+    assert "100.0 % of the weights can't be pruned (LSTM 100.0 %)" in found.notes[0]
 
 
 def test_activations_times_activations_have_no_weight(make_model: Make, inventory: Take) -> None:

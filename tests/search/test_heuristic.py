@@ -130,10 +130,10 @@ def test_what_the_options_left_is_told_apart_in_the_refusal() -> None:
     budget = [Budget(measure="params", reduction=0.9)]
     with pytest.raises(BudgetError) as refused:
         search_uniform(dataclasses.replace(some, skips=(*some.skips, left)), budget)
-    assert "with the only site at its sparsest; weights that can't be pruned keep 20.0% of the params" in str(
+    assert "with the only site at its sparsest; weights that can't be pruned keep 20.0 % of the params" in str(
         refused.value
     )
-    assert "those that the options leave dense 40.0%" in str(refused.value)
+    assert "those that the options leave dense 40.0 %" in str(refused.value)
     with pytest.raises(BudgetError, match="the options leave no weight to prune"):
         search_uniform(dataclasses.replace(none, skips=(*none.skips, left)), budget)
 

@@ -89,7 +89,7 @@ def test_judges_that_are_few_or_alike() -> None:
 
     assert not list(doubts_of_judges(judges(200, None), 0.01))
     (few,) = doubts_of_judges(judges(20, None), 0.01)
-    assert "each 5.0% of all" in few
+    assert "each 5.0 % of all" in few
     (alike,) = doubts_of_judges(judges(20, np.full(20, 3)), None)
     assert "have the label 3" in alike
 

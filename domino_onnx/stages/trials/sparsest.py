@@ -7,7 +7,7 @@ import functools
 
 from domino_onnx.errors import BudgetError
 from domino_onnx.report.results import Trial
-from domino_onnx.report.text import lost_in_words
+from domino_onnx.report.text import lost_in_words, percent
 from domino_onnx.scheme import Budget, Inventory, nothing_to_prune
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.kept.found import pack_found, restore_found
@@ -47,7 +47,7 @@ def sparsest_within(lab: Laboratory, max_drop: float) -> Found:
     if best is None:
         last = trials.tried[-1]
         raise BudgetError(
-            f"no plan stays within --max-drop {max_drop:g}: with {last.planned_sparsity:.1%} zeros "
+            f"no plan stays within --max-drop {max_drop:g}: with {percent(last.planned_sparsity)} zeros "
             f"{lost_in_words(last.comparison.metric, last.comparison.drop)}. Allow more, or give more --data"
         )
     return dataclasses.replace(trials.found(best), trials=tuple(trials.tried))
@@ -115,6 +115,6 @@ def _nothing_to_try(inventory: Inventory, most: float) -> str:
     if not most:
         return nothing_to_prune(inventory)
     return (
-        f"{most:.1%} of the weights can become zeros, which is less than the search tells apart: give --scheme. "
+        f"{percent(most)} of the weights can become zeros, which is less than the search tells apart: give --scheme. "
         "domino-onnx inspect says why the others can't"
     )
