@@ -283,6 +283,14 @@ def domino(
 
 
 @pytest.fixture
+def brief_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`deploy` times each form of a model for moments: no test asks which one is the fastest."""
+    for seconds in ("_SECONDS", "_GLANCE"):
+        monkeypatch.setattr(f"domino_onnx.stages.deploying.bench.{seconds}", 0.01)
+    monkeypatch.setattr("domino_onnx.deployment.timing._SECONDS", 0.01)
+
+
+@pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], contextlib.AbstractContextManager[None]]:
     """Within `interrupt("stages.finetuning.name")` a call of that function of the package is interrupted."""
 

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("torch")
 
 
+@pytest.mark.long
 def test_the_script_measures_and_compares(root: Path, samples: Path, tmp_path: Path) -> None:
     program = root / "benchmarks" / "gpu.py"
     if not program.is_file():

@@ -9,8 +9,9 @@ pytest.importorskip("onnx_graphsurgeon", reason="onnx-graphsurgeon is not instal
 
 
 @pytest.fixture(autouse=True)
-def _kernels() -> None:
+def _kernels(brief_timing: None) -> None:
     """Skip where the library was never built."""
+    del brief_timing
     kernels = pytest.importorskip("domino_onnx_kernels", reason="domino-onnx-kernels is not installed")
     try:
         kernels.library_path()

@@ -13,7 +13,6 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from domino_onnx.deployment import with_attention
-from domino_onnx.stages.deploying import bench as deploy_bench
 from domino_onnx.stages.deploying import choice as deploy_choice
 
 from .test_rewrite import normal, ops, outputs, same, sparse
@@ -183,8 +182,6 @@ def test_the_whole_model_decides(
     domino: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, count: int
 ) -> None:
     """A deployed model takes the operator if it is faster by it: here always, and never."""
-    for seconds in ("_SECONDS", "_GLANCE"):
-        monkeypatch.setattr(deploy_bench, seconds, 0.01)
     monkeypatch.setattr(deploy_choice, "_best", lambda choices, *_, **__: len(choices) - 1)
     monkeypatch.setattr(deploy_choice, "_WORTH_IT", share)
     text = f"{HEADS} s = MatMul (a, b) {SOFTMAX} {VALUES.replace('y =', 't =')} y = Conv (t, w)"

@@ -15,9 +15,9 @@ from onnx import ModelProto, TensorProto, helper
 from domino_onnx.deployment import Grid, InputMeans, find_layers, open_graph, seen_ranges, with_activations
 from domino_onnx.graph import read_model
 from domino_onnx.options import CompressOptions, DataOptions, RunOptions
-from domino_onnx.stages.deploying import bench as deploy_bench
 from domino_onnx.stages.deploying import choice as deploy_choice
 from domino_onnx.stages.deploying.accuracy import ByteJudge, byte_judge
+from domino_onnx.stages.deploying.bench import difference
 
 from .quantizing import told
 from .test_rewrite import deployed, normal, ops, same, sparse
@@ -123,15 +123,13 @@ def test_inputs_that_are_not_finite_correct_no_bias(make_model: Make) -> None:
 ])  # fmt: skip
 def test_a_nan_is_no_small_error(wanted: list[float], found: list[float], error: float | None) -> None:
     both = ({"y": np.array(each, np.float32)} for each in (wanted, found))
-    assert deploy_bench.difference(*both) == error
+    assert difference(*both) == error
 
 
 def test_a_deployed_model_that_differs_by_infinities_is_told(
     domino: Run, make_model: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """0 times infinity is NaN to ONNX Runtime, and nothing to an operator that skips zeros."""
-    for seconds in ("_SECONDS", "_GLANCE"):
-        monkeypatch.setattr(deploy_bench, seconds, 0.01)
     monkeypatch.setattr(deploy_choice, "_best", lambda choices, *_, **__: len(choices) - 1)
     model = make_model(
         [node("Log", ["z"], ["l"]), node("Add", ["x", "l"], ["a"]), node("Conv", ["a", "w"], ["y"])],

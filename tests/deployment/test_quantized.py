@@ -312,8 +312,6 @@ def test_quantised_compressed_and_deployed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Integers are pruned on their grid, and run on it."""
-    for seconds in ("_SECONDS", "_GLANCE"):
-        monkeypatch.setattr(f"domino_onnx.stages.deploying.bench.{seconds}", 0.01)
     dense, pruned, out = (tmp_path / f"{name}.onnx" for name in ("dense", "pruned", "out"))
     onnx.save(quantized(network, images, tmp_path / "made"), dense)
     flags = ("--sparsity", "0.6", "--data", "none", "--no-finetune", "--threads", "1")

@@ -38,8 +38,9 @@ def _commands(page: Path) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _fewer_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fewer_samples(monkeypatch: pytest.MonkeyPatch, brief_timing: None) -> None:
     """As many are drawn as are given, and few are looked at to tell how images are prepared."""
+    del brief_timing
     from domino_onnx.stages.reading import drawing
     from domino_onnx.synthesis import opening
 

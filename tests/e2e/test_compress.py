@@ -23,7 +23,6 @@ from domino_onnx.options import NO_DATA, CompressOptions, DataOptions, RunOption
 from domino_onnx.pipeline import apply, compress, evaluate, finetune, search, verify
 from domino_onnx.scheme import FrozenMapping, NMScheme, Plan
 
-MODELS = ["digits_resnet.onnx", "digits_transformer.onnx"]
 HALF = {"goal.sparsity": 0.5, "search.strategy": "uniform"}
 
 
@@ -104,10 +103,12 @@ def obeys(weight: Any, axis: int, n: int, m: int) -> bool:
     return bool((np.count_nonzero(moved.reshape(-1, m), axis=1) <= n).all())
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def compressed(request: pytest.FixtureRequest, samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+@pytest.fixture(scope="module", params=["convolutions", "products"])
+def compressed(
+    request: pytest.FixtureRequest, small_digits: Path, samples: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
     """One run with data and a few steps of finetuning; the result and the dense model."""
-    source = samples / request.param
+    source = small_digits if request.param == "convolutions" else samples / "digits_transformer.onnx"
     output = tmp_path_factory.mktemp("out") / "sparse.onnx"
     given = {
         "goal.sparsity": 0.875,

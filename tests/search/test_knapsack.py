@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -143,6 +144,13 @@ def test_no_single_site_could_still_be_denser(seed: int, measures: int) -> None:
             assert any(spent(denser, limit) > limit.most for limit in limits[:measures])
 
 
+@pytest.fixture
+def little_effort(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search for a proof ends sooner."""
+    monkeypatch.setattr(sys.modules[choose.__module__], "_EFFORTS", (1 << 13, 1 << 16))
+
+
+@pytest.mark.usefixtures("little_effort")
 def test_nor_could_it_where_a_proof_would_take_too_long() -> None:
     """Losses that are what is saved, but for a millionth: all choices that spend the budget are nearly equal."""
     random = np.random.default_rng(0)
@@ -160,6 +168,7 @@ def test_nor_could_it_where_a_proof_would_take_too_long() -> None:
         assert option == 0 or any(spent(denser, limit) > limit.most for limit in limits)
 
 
+@pytest.mark.usefixtures("little_effort")
 def test_a_problem_too_large_to_prove_says_how_far_off_it_may_be() -> None:
     """Every site loses just what it saves, in one of two measures: a subset sum of billions, in two dimensions."""
     random = np.random.default_rng(0)
