@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import json
 import os
 import signal
@@ -23,16 +24,19 @@ FIRST = (
     "docs/test_snippets.py",
     "e2e/test_compress.py",
     "e2e/test_processes.py",
-    "synthesis/test_synthesis.py",
+    "e2e/test_no_data.py",
     "e2e/test_measured.py",
-    "reconstruction/test_in_order.py",
-    "cli/test_commands.py",
-    "e2e/test_output_kinds.py",
     "finetuning/test_blocks.py",
-    "search/test_knapsack.py",
-    "deployment/test_commands.py",
-    "hostile/test_hardcases.py",
+    "api/test_functions.py",
+    "e2e/test_interrupted.py",
+    "reconstruction/test_in_order.py",
     "e2e/test_integer_weights.py",
+    "stages/test_resuming.py",
+    "stages/test_memory.py",
+    "stages/test_placed.py",
+    "cli/test_target.py",
+    "hostile/test_hardcases.py",
+    "e2e/test_output_kinds.py",
 )
 """The files that take longest. They start first, so that all workers end together."""
 settings.register_profile("tests", deadline=None, derandomize=True)  # however busy the machine is, the same outcome
@@ -70,6 +74,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="it takes long: scripts/test --long runs it"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _old_objects_stay() -> None:
+    """Later collections don't look again at what imports and earlier files have left: most commands end with one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
