@@ -4,7 +4,7 @@ usage: python -m tests.fuzz.campaign READER [--seconds 3600] [--found FOLDER] [-
 
 It needs `pip install atheris`. What it finds is kept in the folder `--found`; put it into seeds/READER once it is
 mended. Inputs that reach new branches are kept in the folder `--corpus`; a later campaign goes on from them.
-Readers read files, one for each input: with TMPDIR on a disk instead of in memory, a campaign waits for a third of
+Readers read files, one for each input. With TMPDIR on a disk instead of in memory, a campaign waits up to a third of
 its time.
 """
 
