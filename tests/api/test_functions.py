@@ -295,6 +295,7 @@ def test_what_was_in_memory_is_asked_for_again(small: ModelProto, save: Any, row
     assert ran.code == 0, f"search takes no samples to judge by, and asks for none: {ran.err}"
 
 
+@pytest.mark.usefixtures("brief_timing")
 @pytest.mark.filterwarnings("ignore::domino_onnx.DominoWarning")
 def test_a_second_model_has_a_name_too(small: ModelProto) -> None:
     kernels = pytest.importorskip("domino_onnx_kernels", reason="domino-onnx-kernels is not installed")

@@ -168,7 +168,7 @@ def test_what_lands_there_while_the_run_goes_on_stays(work: Work, domino: Run, m
     assert (work.folder / OUTPUT).read_bytes() == b"another run's"
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("brief_timing")
 @pytest.mark.parametrize("work", ["inside"], indirect=True)
 def test_the_file_for_the_cpu(work: Work, domino: Run, interrupt: Callable[..., Any]) -> None:
     """Killed before it, and behind it: what was found is kept until all files are in place."""
