@@ -29,7 +29,7 @@ from rows import RESULTS, Results, machine
 from domino_onnx.data import input_specs
 from domino_onnx.errors import DominoError
 from domino_onnx.evaluate import random_inputs
-from domino_onnx.options import CompressOptions, FinetuneOptions, Goal, RunOptions, SearchOptions
+from domino_onnx.options import NO_DATA, CompressOptions, DataOptions, FinetuneOptions, Goal, RunOptions, SearchOptions
 from domino_onnx.pipeline import compress, convert
 from domino_onnx.precision import Conversion
 from domino_onnx.report.text import percent
@@ -65,6 +65,7 @@ def measured(model: Path, sparsity: float) -> Row:
     case = {"model": model.stem, "sparsity": sparsity}
     options = CompressOptions(
         goal=Goal(sparsity=sparsity),
+        data=DataOptions(calibration=NO_DATA),
         search=SearchOptions(strategy="uniform"),
         finetune=FinetuneOptions(enabled=False),
         run=RunOptions(threads=1),
