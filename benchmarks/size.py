@@ -30,9 +30,9 @@ from domino_onnx.data import input_specs
 from domino_onnx.errors import DominoError
 from domino_onnx.evaluate import random_inputs
 from domino_onnx.options import NO_DATA, CompressOptions, DataOptions, FinetuneOptions, Goal, RunOptions, SearchOptions
+from domino_onnx.percentage import percent
 from domino_onnx.pipeline import compress, convert
 from domino_onnx.precision import Conversion
-from domino_onnx.report.text import percent
 from domino_onnx.storage import Form
 
 SPARSITIES = (0.5, 0.75, 0.875)

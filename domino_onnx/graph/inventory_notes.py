@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from domino_onnx.graph.io.listed import replaceable_names
 from domino_onnx.graph.io.read import OnnxFile
+from domino_onnx.percentage import percent
 from domino_onnx.scheme import SchemePool, Site, Skip
 
 __all__ = ["left_dense", "of_same_density", "replaceable"]
@@ -25,10 +26,10 @@ def left_dense(sites: Sequence[Site], skips: Sequence[Skip]) -> Iterator[str]:
     left = params.total()
     if left < _WORTH_SAYING * listed or not left:
         return
-    most = [f"{operator} {100 * count / listed:.1f} %" for operator, count in params.most_common(3) if count]
+    most = [f"{operator} {percent(count / listed)}" for operator, count in params.most_common(3) if count]
     more = ", ..." if len(params) > len(most) else ""
     yield (
-        f"{100 * left / listed:.1f} % of the weights can't be pruned ({', '.join(most)}{more}): they stay as they are, "
+        f"{percent(left / listed)} of the weights can't be pruned ({', '.join(most)}{more}): they stay as they are, "
         "and budgets count them"
     )
 

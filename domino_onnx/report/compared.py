@@ -11,9 +11,9 @@ from rich.text import Text
 
 from domino_onnx.evaluate import Evaluation
 from domino_onnx.outputs import Comparison, OutputComparison
-from domino_onnx.plurals import quantity
+from domino_onnx.percentage import percent
 from domino_onnx.report.documents import Document
-from domino_onnx.report.text import percent, points, printable
+from domino_onnx.report.text import points, printable, samples_in_words
 
 __all__ = ["comparison_document", "comparison_rows", "evaluate_document", "evaluation_document", "evaluation_view"]
 
@@ -43,7 +43,7 @@ def comparison_rows(evaluation: Evaluation) -> Iterable[tuple[str, str]]:
         yield (printable(output.name, 30) if several else "output"), output.means
         yield from ((f"  {name}" if several else name, value) for name, value in _output_rows(output))
     drawn = evaluation.inputs == "drawn"
-    yield "compared on", f"{quantity(comparison.samples, 'drawn sample' if drawn else 'sample')}, {evaluation.provider}"
+    yield "compared on", f"{samples_in_words(comparison.samples, drawn=drawn)}, {evaluation.provider}"
     if drawn:
         yield "", "drawn samples show no accuracy; real ones measure it, and keep more of it"
 

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from domino_onnx.percentage import percent
 from domino_onnx.plurals import quantity
 from domino_onnx.report.compared import comparison_rows
 from domino_onnx.report.next_steps import next_steps
@@ -24,7 +25,6 @@ from domino_onnx.report.text import (
     loss_in_unit,
     lost_in_words,
     millions,
-    percent,
     printable,
     scheme_name,
 )

@@ -7,10 +7,11 @@ import dataclasses
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from domino_onnx.percentage import percent
 from domino_onnx.report.documents import Document
 from domino_onnx.report.results import ConvertResult
 from domino_onnx.report.tables import table
-from domino_onnx.report.text import percent, printable, printable_reason
+from domino_onnx.report.text import printable, printable_reason
 
 __all__ = ["convert_document", "convert_view"]
 

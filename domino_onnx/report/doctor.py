@@ -9,10 +9,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from domino_onnx.percentage import percent
 from domino_onnx.plurals import quantity
 from domino_onnx.report.results import DoctorResult
 from domino_onnx.report.tables import table
-from domino_onnx.report.text import counted, percent, printable, printable_reason, shape
+from domino_onnx.report.text import counted, printable, printable_reason, shape
 from domino_onnx.scheme import Skip
 from domino_onnx.targets import BuildLog, Diagnosis
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from domino_onnx.forecast import Forecast
+from domino_onnx.percentage import percent
 from domino_onnx.plurals import quantity
-from domino_onnx.report.text import percent, printable_reason
+from domino_onnx.report.text import printable_reason
 
 __all__ = ["TITLES", "clock", "forecast_document", "forecast_lines", "space_line"]
 

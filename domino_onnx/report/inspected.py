@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from domino_onnx.percentage import percent
 from domino_onnx.plurals import quantity
 from domino_onnx.report.documents import Document, skip_document
 from domino_onnx.report.forecast import forecast_document, forecast_lines
@@ -19,7 +20,7 @@ from domino_onnx.report.results import (
     Port,
 )
 from domino_onnx.report.tables import skip_lines, table
-from domino_onnx.report.text import millions, percent, printable, shape
+from domino_onnx.report.text import millions, printable, printable_reason, shape
 from domino_onnx.scheme import NO_SHAPES_IN_FUNCTIONS, NMScheme, Site
 
 __all__ = ["inspect_document", "inspect_view"]
@@ -52,7 +53,7 @@ def inspect_view(result: InspectResult) -> RenderableType:
         f"{millions(inventory.params)} weights, {millions(inventory.macs)} MACs, "
         f"{percent(inventory.sparsity({}))} zeros"
     )
-    notes = [Text(f"note: {printable(note, 400)}") for note in inventory.notes]
+    notes = [Text(f"note: {printable_reason(note)}") for note in inventory.notes]
     made = [Text(f"compressed by {printable(result.manifest.tool)}")] if result.manifest else []
     if result.is_deployed:
         made.append(Text("deployed for the CPU: operators of our own hold weights that aren't listed here"))

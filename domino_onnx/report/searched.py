@@ -8,11 +8,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from domino_onnx.options import recipe_document
+from domino_onnx.percentage import percent
 from domino_onnx.report.documents import Document, decision_document, skip_document
 from domino_onnx.report.forecast import forecast_document
 from domino_onnx.report.results import SearchResult
 from domino_onnx.report.tables import skip_lines, table, weight_row
-from domino_onnx.report.text import percent
 from domino_onnx.scheme import Plan, Site
 
 __all__ = ["search_document", "search_view"]

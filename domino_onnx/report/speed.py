@@ -9,10 +9,11 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from domino_onnx.percentage import percent
 from domino_onnx.plurals import quantity
 from domino_onnx.report.results import BenchmarkResult, BenchmarkRow, DeployedLayer, DeployResult
 from domino_onnx.report.tables import FigureTable
-from domino_onnx.report.text import counted, file_size, percent, printable, printable_reason, shape
+from domino_onnx.report.text import counted, file_size, printable, printable_reason, shape
 from domino_onnx.runtime import Profile
 
 __all__ = [

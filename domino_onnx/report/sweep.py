@@ -9,13 +9,13 @@ from rich.text import Text
 
 from domino_onnx.options import recipe_document
 from domino_onnx.outputs import Comparison
-from domino_onnx.plurals import quantity
+from domino_onnx.percentage import percent
 from domino_onnx.report.compared import comparison_document
 from domino_onnx.report.documents import Document
 from domino_onnx.report.forecast import forecast_document
 from domino_onnx.report.results import SweepResult, Trial
 from domino_onnx.report.tables import FigureTable
-from domino_onnx.report.text import file_size, in_unit, loss_in_unit, percent, printable
+from domino_onnx.report.text import file_size, in_unit, loss_in_unit, printable, samples_in_words
 
 __all__ = [
     "judges",
@@ -64,10 +64,9 @@ def trial_cells(trial: Trial) -> list[str]:
 
 def judges(result: SweepResult) -> str:
     """How many samples judged, and of what kind."""
-    count = result.trials[0].comparison.samples
-    if result.drawn:
-        return f"{quantity(count, 'drawn sample')}, which is no accuracy"
-    return f"{quantity(count, 'sample')} that nothing was learned from"
+    drawn = bool(result.drawn)
+    judged = samples_in_words(result.trials[0].comparison.samples, drawn=drawn)
+    return f"{judged}, which is no accuracy" if drawn else f"{judged} that nothing was learned from"
 
 
 def metric_name(comparison: Comparison) -> str:

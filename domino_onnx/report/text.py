@@ -6,6 +6,8 @@ import math
 import unicodedata
 from collections.abc import Sequence
 
+from domino_onnx.percentage import percent
+from domino_onnx.plurals import quantity
 from domino_onnx.scheme import NMScheme
 
 __all__ = [
@@ -16,11 +18,11 @@ __all__ = [
     "loss_in_unit",
     "lost_in_words",
     "millions",
-    "percent",
     "points",
     "printable",
     "printable_lines",
     "printable_reason",
+    "samples_in_words",
     "scheme_name",
     "score_in_words",
     "shape",
@@ -66,11 +68,6 @@ def counted(names: Sequence[str]) -> str:
     """How many, and the first of them: 5 (a, b, c, ...)."""
     shown = ", ".join(printable(name) for name in names[:_SHOWN])
     return f"{len(names)} ({shown}{', ...' if len(names) > _SHOWN else ''})"
-
-
-def percent(share: float | None, digits: int = 1) -> str:
-    """0.8751 as 87.5 %."""
-    return "-" if share is None else f"{share * 100:.{digits}f} %"
 
 
 def points(share: float) -> str:
@@ -128,6 +125,11 @@ def millions(count: int | None) -> str:
 def file_size(count: int) -> str:
     """Bytes as users compare them: 1.23 MB, 4.56 kB."""
     return f"{count / 1e6:.2f} MB" if count >= 10_000 else f"{count / 1e3:.2f} kB"
+
+
+def samples_in_words(count: int, *, drawn: bool) -> str:
+    """2,000 samples; 1 drawn sample."""
+    return quantity(count, "drawn sample" if drawn else "sample")
 
 
 def scheme_name(scheme: NMScheme) -> str:

@@ -11,12 +11,9 @@ from domino_onnx.evaluate import Verdict
 from domino_onnx.plurals import quantity
 from domino_onnx.report.documents import Document
 from domino_onnx.report.tables import table
-from domino_onnx.report.text import printable
+from domino_onnx.report.text import printable, printable_reason
 
 __all__ = ["verify_document", "verify_view"]
-
-_LONGEST = 400
-"""Characters of a line that quotes the file."""
 
 
 def verify_view(verdict: Verdict) -> RenderableType:
@@ -29,7 +26,7 @@ def verify_view(verdict: Verdict) -> RenderableType:
             Text(printable(finding.label)),
             finding.scheme,
             str(finding.zeros),
-            Text(printable(finding.problem or "holds", _LONGEST), style="red" if finding.problem else "green"),
+            Text(printable_reason(finding.problem or "holds"), style="red" if finding.problem else "green"),
         )
     good = sum(finding.problem is None for finding in verdict.findings)
     style = "bold green" if verdict.holds else "bold red"
@@ -41,7 +38,7 @@ def verify_view(verdict: Verdict) -> RenderableType:
 
 
 def _of_the_file(verdict: Verdict) -> Text:
-    return Text("\n".join(printable(problem, _LONGEST) for problem in verdict.of_the_file), style="red")
+    return Text("\n".join(printable_reason(problem) for problem in verdict.of_the_file), style="red")
 
 
 def verify_document(verdict: Verdict) -> Document:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from domino_onnx.errors import BudgetError, DominoError
+from domino_onnx.percentage import percent
 from domino_onnx.scheme.key import WeightKey
 from domino_onnx.scheme.nm import NMScheme
 from domino_onnx.scheme.site import NO_SHAPES_IN_FUNCTIONS, Inventory, Site, Skip, macs_saved
@@ -132,9 +133,9 @@ class Budget:
     def _kept(self, inventory: Inventory, total: int) -> str:
         """What the weights keep that no budget reaches, by who left them."""
         asked = self._kept_by_skips(inventory, by_options=True)
-        share = f"{100 * self._kept_by_skips(inventory, by_options=False) / total:.1f} % of the {self.measure}"
+        share = f"{percent(self._kept_by_skips(inventory, by_options=False) / total)} of the {self.measure}"
         said = f"weights that can't be pruned keep {share} (domino-onnx inspect says why)"
-        return f"{said}, those that the options leave dense {100 * asked / total:.1f} %" if asked else said
+        return f"{said}, those that the options leave dense {percent(asked / total)}" if asked else said
 
     def _kept_by_skips(self, inventory: Inventory, *, by_options: bool | None = None) -> int:
         """Of all skips that count, or of those that the options left or didn't."""

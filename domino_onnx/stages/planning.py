@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from domino_onnx.errors import BudgetError, DataError, DependencyError, FinetuneError, ModelError, PlanError
 from domino_onnx.options import MEASURED, Strategy
+from domino_onnx.percentage import percent
 from domino_onnx.scheme import Budget, FrozenMapping, Inventory, NMScheme, Plan, WeightKey, require_reachable
 from domino_onnx.search import (
     Decision,
@@ -177,7 +178,7 @@ def _by_domino(lab: Laboratory, budgets: tuple[Budget, ...]) -> Planned:
         lab.options.search.domino,
         gradients=_gradients(lab),
         progress=lambda budget, done: lab.journal.progress(
-            done, budget.reduction, f"{100 * done:.1f} % of {budget.measure}"
+            done, budget.reduction, f"{percent(done)} of {budget.measure}"
         ),
     )
     return Planned(plan=_plan(lab, "domino", result.schemes, budgets), decisions=result.decisions)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx.percentage import percent
 from domino_onnx.scheme import Site
 from domino_onnx.targets.four_counts import is_legal, legal_energy
 from domino_onnx.targets.tensorrt import refusal
@@ -74,4 +75,4 @@ class TwoFourCost:
 
 def _share(lost: float) -> str:
     """A bound; a share too small to be told in tenths of a percent isn't nothing."""
-    return f"at most {100 * lost:.1f} %" if lost >= 0.0005 else "less than 0.1 %"
+    return f"at most {percent(lost)}" if lost >= 0.0005 else f"less than {percent(0.001)}"

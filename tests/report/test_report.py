@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from domino_onnx.options import CompressOptions, FinetuneOptions, Goal, RunOptions
+from domino_onnx.percentage import percent
 from domino_onnx.pipeline import compress, inspect, verify
 from domino_onnx.report.compressed import compress_view
 from domino_onnx.report.compressed_document import compress_document
@@ -27,7 +28,7 @@ from domino_onnx.report.documents import dump
 from domino_onnx.report.inspected import inspect_document, inspect_view
 from domino_onnx.report.page import compress_page
 from domino_onnx.report.results import CompressResult
-from domino_onnx.report.text import millions, percent, printable, shape
+from domino_onnx.report.text import millions, printable, shape
 from domino_onnx.report.verified import verify_document, verify_view
 
 EVIL = (

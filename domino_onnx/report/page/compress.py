@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from domino_onnx.outputs import OutputComparison
+from domino_onnx.percentage import percent
 from domino_onnx.report.forecast import TITLES
 from domino_onnx.report.left_dense import Decider, LeftDense, left_dense
 from domino_onnx.report.next_steps import next_steps
@@ -23,7 +24,6 @@ from domino_onnx.report.text import (
     file_size,
     loss_in_unit,
     millions,
-    percent,
     printable,
     printable_reason,
     scheme_name,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from domino_onnx.percentage import percent
 from domino_onnx.report.results import DeployedLayer, DeployResult
 from domino_onnx.report.speed import closeness, fused, milliseconds, on_threads, skipping, truth_in_words
-from domino_onnx.report.text import file_size, percent, printable, printable_reason, shape
+from domino_onnx.report.text import file_size, printable, printable_reason, shape
 
 __all__ = ["second_card", "second_file", "second_verdict"]
 

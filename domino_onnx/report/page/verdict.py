@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from domino_onnx.outputs import Comparison
-from domino_onnx.plurals import quantity
+from domino_onnx.percentage import percent
 from domino_onnx.report.page.second_file import second_verdict
 from domino_onnx.report.results import CompressResult
-from domino_onnx.report.text import file_size, percent, printable, score_in_words
+from domino_onnx.report.text import file_size, printable, samples_in_words, score_in_words
 
 __all__ = ["judged_on", "verdict"]
 
@@ -31,7 +31,7 @@ def verdict(result: CompressResult) -> str:
 def _scored(comparison: Comparison, *, drawn: bool) -> str:
     if not math.isfinite(comparison.drop):
         return "Some of its outputs are no numbers."
-    on = quantity(comparison.samples, "drawn sample" if drawn else "sample")
+    on = samples_in_words(comparison.samples, drawn=drawn)
     before, after = comparison.dense_score, comparison.dense_score - comparison.drop
     if comparison.custom is not None:
         return f"{printable(comparison.metric)} goes from {before:.4g} to {after:.4g} on {on}."

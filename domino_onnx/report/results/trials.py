@@ -9,7 +9,8 @@ from pathlib import Path
 from domino_onnx.forecast import Forecast
 from domino_onnx.options import CompressOptions
 from domino_onnx.outputs import Comparison
-from domino_onnx.report.text import loss_in_unit, lost_in_words, percent
+from domino_onnx.percentage import percent
+from domino_onnx.report.text import loss_in_unit, lost_in_words
 from domino_onnx.scheme import Budget, Plan
 
 __all__ = ["SweepResult", "Trial"]

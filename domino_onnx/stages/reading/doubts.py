@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from domino_onnx.percentage import percent
 from domino_onnx.plurals import quantity
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def doubts_of_labels(labels: NDArray[np.int64], right: float | None) -> Iterator
     guessed = alike + _CHANCE * math.sqrt(alike * (1 - alike) / len(labels))
     if commonest < 1 and right <= max(commonest, guessed):
         yield (
-            f"the dense model is right on {100 * right:.1f} % of {quantity(len(labels), 'labelled sample')}, which "
+            f"the dense model is right on {percent(right)} of {quantity(len(labels), 'labelled sample')}, which "
             "looks like chance. Check the labels, and how the inputs were prepared"
         )
 
@@ -67,7 +68,6 @@ def doubts_of_judges(judges: Dataset, max_drop: float | None) -> Iterator[str]:
         )
     if max_drop is not None and judges.count * max_drop < 1:
         yield (
-            f"{quantity(judges.count, 'sample')} to judge by, each {100 / judges.count:.1f} % of all: too few to see a "
-            "drop of "
-            f"{max_drop:g}; give more, with --eval-data or --data"
+            f"{quantity(judges.count, 'sample')} to judge by, each {percent(1 / judges.count)} of all: too few to "
+            f"see a drop of {max_drop:g}; give more, with --eval-data or --data"
         )

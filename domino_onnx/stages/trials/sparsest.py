@@ -6,8 +6,9 @@ import dataclasses
 import functools
 
 from domino_onnx.errors import BudgetError
+from domino_onnx.percentage import percent
 from domino_onnx.report.results import Trial
-from domino_onnx.report.text import lost_in_words, percent
+from domino_onnx.report.text import lost_in_words
 from domino_onnx.scheme import Budget, Inventory, nothing_to_prune
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.kept.found import pack_found, restore_found

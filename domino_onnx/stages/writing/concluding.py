@@ -6,9 +6,8 @@ import dataclasses
 import gc
 from typing import TYPE_CHECKING
 
-from domino_onnx.plurals import quantity
 from domino_onnx.report.results import CompressResult, FileSizes, Prediction, SearchResult
-from domino_onnx.report.text import lost_in_words
+from domino_onnx.report.text import lost_in_words, samples_in_words
 from domino_onnx.stages.choosing import Found
 from domino_onnx.stages.journal import Journal
 from domino_onnx.stages.laboratory import Laboratory
@@ -51,7 +50,7 @@ def _is_known(made: Made) -> bool:
 def _loss_in_words(made: Made, evaluation: Evaluation) -> str:
     """What the written file lost, on which samples, and what to do."""
     comparison, seen = evaluation.comparison, made.judge.seen
-    on = quantity(comparison.samples, "drawn sample" if evaluation.inputs == "drawn" else "sample")
+    on = samples_in_words(comparison.samples, drawn=evaluation.inputs == "drawn")
     told = " that the weights were fitted to" if seen else ""
     is_new = not seen and (made.finetuned is None or not made.finetuned.best_step)
     lost = lost_in_words(comparison.metric, comparison.drop)
